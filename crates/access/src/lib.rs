@@ -1,1 +1,16 @@
-//! access
+//! What may be done by whom: resources, names, labels, traits, templates and the decisions over them.
+//!
+//! Pure: no I/O, no clock, no randomness, no certificates. Time is an argument (`jiff::Timestamp`).
+
+pub mod duration;
+pub mod label;
+pub mod name;
+pub mod resource;
+pub mod traits;
+
+pub use duration::Ttl;
+pub use label::Labels;
+pub use name::{
+    BotName, ClusterName, HostId, InstanceId, Login, NameError, NodeName, RoleName, SystemRole, UserName,
+};
+pub use traits::Traits;

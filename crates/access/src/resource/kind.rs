@@ -1,0 +1,90 @@
+//! The kinds of resources and the names by which people call them.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A kind of resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// [`super::Role`]
+    Role,
+    /// [`super::User`]
+    User,
+    /// [`super::Bot`]
+    Bot,
+    /// [`super::BotInstance`]
+    BotInstance,
+    /// [`super::Token`]
+    Token,
+    /// [`super::Node`]
+    Node,
+    /// [`super::CertAuthority`]
+    CertAuthority,
+    /// [`super::Lock`]
+    Lock,
+    /// [`super::AuthPreference`]
+    ClusterAuthPreference,
+    /// [`super::NetworkingConfig`]
+    ClusterNetworkingConfig,
+    /// [`super::RecordingConfig`]
+    SessionRecordingConfig,
+}
+
+/// Each kind with its own name first, then its aliases (fact sheet, section 7).
+const NAMES: [(Kind, &[&str]); 11] = [
+    (Kind::Role, &["role", "roles"]),
+    (Kind::User, &["user", "users"]),
+    (Kind::Bot, &["bot", "bots"]),
+    (Kind::BotInstance, &["bot_instance", "bot_instances"]),
+    (Kind::Token, &["token", "tokens"]),
+    (Kind::Node, &["node", "nodes"]),
+    (Kind::CertAuthority, &["cert_authority", "cert_authorities", "cas", "ca"]),
+    (Kind::Lock, &["lock", "locks"]),
+    (Kind::ClusterAuthPreference, &["cluster_auth_preference", "cap"]),
+    (Kind::ClusterNetworkingConfig, &["cluster_networking_config", "networking", "netconfig"]),
+    (
+        Kind::SessionRecordingConfig,
+        &["session_recording_config", "recording_config", "session_recording", "recconfig"],
+    ),
+];
+
+impl Kind {
+    /// Every kind, in the order in which `get all` lists them.
+    pub fn all() -> impl Iterator<Item = Kind> {
+        NAMES.iter().map(|(kind, _)| *kind)
+    }
+
+    /// The name that stands in a resource's `kind` field.
+    pub fn as_str(self) -> &'static str {
+        NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, names)| names[0])
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that names no kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no kind of resource called {0:?}; known are {known}", known = known())]
+pub struct UnknownKind(pub String);
+
+fn known() -> String {
+    Kind::all().map(Kind::as_str).collect::<Vec<_>>().join(", ")
+}
+
+impl std::str::FromStr for Kind {
+    type Err = UnknownKind;
+
+    /// Accepts the name and every alias.
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        NAMES
+            .iter()
+            .find(|(_, names)| names.contains(&text))
+            .map(|(kind, _)| *kind)
+            .ok_or_else(|| UnknownKind(text.chars().take(64).collect()))
+    }
+}
