@@ -1,0 +1,51 @@
+# One entry point for people and for CI. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# PROFILE=dev builds faster, PROFILE=release is what is shipped.
+PROFILE ?= release
+OUT := target/$(if $(filter dev,$(PROFILE)),debug,release)
+BINARIES := postern tctl tsh tbot session-exec
+CARGO_BUILD := cargo build --locked --profile $(PROFILE) $(foreach b,$(BINARIES),--bin $(b))
+
+.PHONY: help quickstart test bench lint fmt docs deny tools build clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+tools: ## Install what a fresh machine is missing
+	@scripts/tools
+
+build: tools ## Build the programs (PROFILE=release or dev)
+	$(CARGO_BUILD)
+
+quickstart: build ## Start a cluster on loopback and run the guide on it (ONCE=1 stops it afterwards)
+	@scripts/quickstart $(if $(ONCE),--once) --programs $(OUT)
+
+test: tools ## Install what tests need, then run all of them
+	@scripts/test-tools
+	cargo build --locked --workspace --bins
+	@scripts/run-tests
+
+bench: tools ## Measure the budgets of the design, side by side with OpenSSH
+	$(MAKE) build PROFILE=release
+	@scripts/bench --programs target/release
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: tools ## Formatting, clippy, dependency rules
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+deny: ## Licences, advisories, bans and sources of dependencies
+	@scripts/deny
+
+docs: ## API documentation without warnings, and the book
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+	@scripts/book
+
+clean: ## Remove everything built, and the quickstart's cluster
+	@scripts/quickstart --stop || true
+	rm -rf target .venv .quickstart docs/book
