@@ -18,7 +18,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// append them together with a change of state, use [`crate::Txn::event`].
     async fn append(&self, records: Vec<NewRecord>) -> Result<SeqRange, StoreError>;
 
-    /// The records that pass the filter.
+    /// The records that pass the filter, as many as fit an answer: the next part starts after
+    /// the last one given, and an empty answer is the end.
     async fn query(&self, filter: EventFilter) -> Result<Vec<Record>, StoreError>;
 
     /// Follows the log: first what is there after `after`, then what comes.
@@ -108,6 +109,14 @@ pub struct Record {
     pub hash: ChainHash,
 }
 
+impl Record {
+    /// True if its hash is the one of a record with this content after `previous`.
+    pub fn follows(&self, previous: &ChainHash) -> bool {
+        let parts = [self.name.as_bytes(), self.code.as_bytes(), &self.body];
+        self.hash == previous.link(self.seq, self.time, parts)
+    }
+}
+
 /// A link of the chain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ChainHash([u8; 32]);
@@ -130,11 +139,15 @@ impl ChainHash {
     /// name, code and body, each after its length. Numbers are 8 bytes, big-endian.
     #[must_use]
     pub fn next(&self, seq: Seq, record: &NewRecord) -> Self {
+        self.link(seq, record.time, [record.name.as_bytes(), record.code.as_bytes(), &record.body])
+    }
+
+    fn link(&self, seq: Seq, time: Timestamp, parts: [&[u8]; 3]) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(&self.0);
         context.update(&seq.number().to_be_bytes());
-        context.update(&record.time.as_microsecond().to_be_bytes());
-        for part in [record.name.as_bytes(), record.code.as_bytes(), &record.body] {
+        context.update(&time.as_microsecond().to_be_bytes());
+        for part in parts {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }

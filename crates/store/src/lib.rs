@@ -8,11 +8,14 @@
 //! because tokens, locks and generations are judged by it.
 
 mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod entry;
 mod error;
 mod event_log;
 mod key;
 mod range;
+mod sqlite;
 mod txn;
 mod watch;
 
@@ -28,6 +31,7 @@ pub use event_log::{
 };
 pub use key::{Key, KeyError};
 pub use range::{Page, Range};
+pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
 pub use txn::{Conflict, Expect, MAX_ACTIONS, MAX_BYTES, Mismatch, Txn, TxnError, Write};
 pub use watch::{Change, ChangeSource, Event, Watch, WatchError};
 

@@ -9,8 +9,8 @@ pub struct Range {
     pub prefix: Key,
     /// Only keys after this one: the last key of the page before.
     pub after: Option<Key>,
-    /// At most this many entries; what an engine gives at once is bounded by
-    /// [`Range::MAX_LIMIT`] in any case.
+    /// At most this many entries, [`Range::MAX_LIMIT`] in any case. Large values make a page
+    /// shorter, so only [`Page::next`] tells whether there is more.
     pub limit: usize,
 }
 

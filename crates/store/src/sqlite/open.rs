@@ -1,0 +1,118 @@
+//! Opening connections: one that writes, several that only read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::file::check_version;
+use super::rows;
+use super::schema::{APPLICATION_ID, MIGRATIONS, migrate, version};
+use crate::StoreError;
+
+/// How long SQLite itself waits where two connections meet (only at a checkpoint's end and
+/// while the log is recovered).
+const BUSY: Duration = Duration::from_secs(5);
+const CACHED_STATEMENTS: usize = 64;
+const PAGE: u64 = 4096;
+
+/// Why a store could not be opened. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The directory is not there, or is no safe place.
+    #[error("cannot keep a store in {path}: {reason}; make the directory, owned by the service's user, with mode 0700", path = .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is something else than a plain file (a link, a directory).
+    #[error("{path} is not a regular file; remove it or choose another data directory", path = .path.display())]
+    NotAFile {
+        /// The store's place.
+        path: PathBuf,
+    },
+    /// Others can read or write the file.
+    #[error("store {path} has mode {mode:04o}, so other users may read its keys; if none did, run chmod 600 on it", path = .path.display())]
+    TooOpen {
+        /// The store's file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The file is not a store.
+    #[error("{path} is not a store of this program; nothing was changed, move it away or choose another data directory", path = .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later program wrote it.
+    #[error("store {path} has schema version {found}, this program knows up to {supported}; nothing was changed, run the newer program or restore a backup from before the upgrade", path = .path.display())]
+    Newer {
+        /// The store's file.
+        path: PathBuf,
+        /// Its version.
+        found: i32,
+        /// The latest version this program reads.
+        supported: i32,
+    },
+    /// Another process has it open.
+    #[error("store {path} is in use by another process; stop that one first", path = .path.display())]
+    InUse {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// It could not be read or made.
+    #[error("cannot open {path}: {reason}", path = .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The one connection that writes, at the present schema.
+pub(super) fn writing(path: &Path, max_size: Option<u64>) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::Foreign { path: path.to_owned() },
+        _ => OpenError::Store(rows::failure(path, &error)),
+    };
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    // The header said so already, but after a crash the present version may be in the log only.
+    check_version(path, version(&connection).map_err(failed)?)?;
+    configure(&connection, max_size).map_err(failed)?;
+    migrate(&mut connection, MIGRATIONS).map_err(failed)?;
+    Ok(connection)
+}
+
+/// A connection that can only read.
+pub(super) fn reading(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
+}
+
+fn configure(connection: &Connection, max_size: Option<u64>) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != APPLICATION_ID {
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    if let Some(bytes) = max_size {
+        let pages = i64::try_from(bytes / PAGE).unwrap_or(i64::MAX);
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+    }
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(())
+}
