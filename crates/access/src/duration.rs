@@ -69,14 +69,22 @@ fn leading_part(text: &str) -> Option<(u64, &str)> {
     let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
     let (unit, tail) = tail.split_at(letters);
     let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let whole: u64 = whole.parse().ok()?;
-    let fraction = match fraction {
-        "" => 0.0,
-        digits => format!("0.{digits}").parse::<f64>().ok()?,
-    };
-    let nanos = whole.checked_mul(*scale)?.checked_add((fraction * *scale as f64) as u64)?;
+    let nanos = whole.checked_mul(*scale)?.checked_add(fraction_of(fraction, *scale)?)?;
     Some((nanos, tail))
+}
+
+/// `0.<digits>` of `scale`, without floating point: a printed duration must read back as the same one.
+fn fraction_of(digits: &str, scale: u64) -> Option<u64> {
+    const KEPT: usize = 18;
+    let kept = &digits[..digits.len().min(KEPT)];
+    if !digits.bytes().all(|b| b.is_ascii_digit()) || kept.is_empty() {
+        return None;
+    }
+    let numerator: u128 = kept.parse().ok()?;
+    let denominator = 10u128.pow(u32::try_from(kept.len()).ok()?);
+    u64::try_from(numerator * u128::from(scale) / denominator).ok()
 }
 
 impl TryFrom<String> for Ttl {
@@ -99,7 +107,6 @@ impl fmt::Display for Ttl {
             return f.write_str("never");
         }
         let seconds = self.0.as_secs();
-        let millis = self.0.subsec_millis();
         let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
         if hours > 0 {
             write!(f, "{hours}h")?;
@@ -107,9 +114,9 @@ impl fmt::Display for Ttl {
         if hours > 0 || minutes > 0 {
             write!(f, "{minutes}m")?;
         }
-        match millis {
+        match self.0.subsec_nanos() {
             0 => write!(f, "{rest}s"),
-            _ => write!(f, "{rest}.{millis:03}s"),
+            nanos => write!(f, "{rest}.{}s", format!("{nanos:09}").trim_end_matches('0')),
         }
     }
 }
@@ -120,16 +127,31 @@ mod tests {
 
     #[test]
     fn reads_and_prints_go_durations() {
-        for (text, printed) in
-            [("1h", "1h0m0s"), ("90m", "1h30m0s"), ("1.5h", "1h30m0s"), ("45s", "45s"), ("never", "never")]
-        {
+        for (text, printed) in [
+            ("1h", "1h0m0s"),
+            ("90m", "1h30m0s"),
+            ("1.5h", "1h30m0s"),
+            ("45s", "45s"),
+            ("1.25s", "1.25s"),
+            ("7ns", "0.000000007s"),
+            ("never", "never"),
+        ] {
             assert_eq!(text.parse::<Ttl>().map(|ttl| ttl.to_string()), Ok(printed.to_owned()), "{text}");
+        }
+    }
+
+    /// A limit that printed as `0s` would be read back as no limit.
+    #[test]
+    fn reads_back_what_it_prints() {
+        for nanos in [1, 999, 1_000_001, 59_999_999_999, 3_600_000_000_001, 12_345_678_901_234_567] {
+            let ttl = Ttl(std::time::Duration::from_nanos(nanos));
+            assert_eq!(ttl.to_string().parse(), Ok(ttl), "{ttl}");
         }
     }
 
     #[test]
     fn refuses_what_is_not_a_duration() {
-        for text in ["", "1", "h", "1x", "-1h", "1h-2m", "99999999999999h"] {
+        for text in ["", "1", "h", "1x", "-1h", "1h-2m", "1.h", "1.-5h", "1..5h", ".5h", "99999999999999h"] {
             assert!(text.parse::<Ttl>().is_err(), "{text}");
         }
     }

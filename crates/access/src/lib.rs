@@ -5,7 +5,9 @@
 pub mod duration;
 pub mod label;
 pub mod name;
+pub mod predicate;
 pub mod resource;
+pub mod template;
 pub mod traits;
 
 pub use duration::Ttl;

@@ -19,3 +19,10 @@ impl Traits {
         self.0.is_empty()
     }
 }
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, Vec<V>)> for Traits {
+    fn from_iter<I: IntoIterator<Item = (N, Vec<V>)>>(traits: I) -> Self {
+        let owned = |values: Vec<V>| values.into_iter().map(Into::into).collect();
+        Self(traits.into_iter().map(|(name, values)| (name.into(), owned(values))).collect())
+    }
+}
