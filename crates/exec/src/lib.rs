@@ -1,1 +1,32 @@
-//! exec
+//! Starts one session as one user, and is the only room with privilege in it.
+//!
+//! Two halves meet over one socket:
+//!
+//! - the **library half** ([`spawn()`], [`Spawned`], [`Session`]) runs in the node: it opens the pipes or the pty, starts
+//!   the program `session-exec`, hands it a [`SessionRequest`] and three descriptors, and hears whether that worked;
+//! - the **helper half** ([`helper`]) is that program: a small process of one thread which looks the account up,
+//!   becomes that user for good, and then is the shell, the command, or the SFTP server.
+//!
+//! This crate must not decide who may log in (the node holds the permit), must not speak SSH, must not link tokio, and
+//! must not contain `unsafe` outside of its module `sys`.
+
+pub mod environment;
+pub mod exit;
+pub mod helper;
+pub mod limits;
+pub mod modes;
+pub mod request;
+pub mod session;
+pub mod spawn;
+pub mod status;
+#[allow(unsafe_code, reason = "the one place that talks to the C library; each block says why it is sound")]
+mod sys;
+mod wire;
+
+pub use exit::{Exit, SessionSignal};
+pub use limits::Limits;
+pub use modes::TerminalModes;
+pub use request::{Launch, Pty, RequestError, SessionRequest, WindowSize};
+pub use session::Session;
+pub use spawn::{Running, SessionIo, SpawnError, Spawned, resize, spawn};
+pub use status::{Failure, FailureKind, Started};

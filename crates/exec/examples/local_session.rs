@@ -1,0 +1,113 @@
+//! Starts a session on this host the way the node does, and connects it to this program's own input and output:
+//!
+//! ```text
+//! local_session [--pty] [--helper PATH] [--env NAME=VALUE]... [--trusted NAME=VALUE]... [--uid N] LOGIN shell|sftp|exec COMMAND
+//! ```
+//!
+//! For trying things out and for the tests (`sftp -D` runs it as its server). It exits as the session did; 128 plus the
+//! RFC's position for a signal is not attempted: the signal's name goes to standard error and the code is 255.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use exec::{Exit, Launch, Pty, Running, SessionIo, SessionRequest, TerminalModes, WindowSize, spawn};
+use rustix::io::ioctl_fionbio;
+
+fn main() -> ExitCode {
+    let Some((helper, request)) = parse(std::env::args().skip(1)) else {
+        eprintln!("usage: local_session [options] LOGIN shell|sftp|exec COMMAND");
+        return ExitCode::from(2);
+    };
+    let running = spawn(&helper, &request).and_then(|spawned| spawned.started(Duration::from_secs(30)));
+    match running {
+        Ok(running) => relay(running),
+        Err(error) => {
+            eprint!("Failed to launch: {error}.\r\n");
+            ExitCode::from(255)
+        }
+    }
+}
+
+fn parse(mut args: impl Iterator<Item = String>) -> Option<(PathBuf, SessionRequest)> {
+    let mut helper = std::env::current_exe().ok()?.parent()?.parent()?.join("session-exec");
+    let mut request = SessionRequest::new("", Launch::LoginShell);
+    let login = loop {
+        let variable = |text: Option<String>| {
+            let (name, value) = text.as_deref()?.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        };
+        match args.next()?.as_str() {
+            "--helper" => helper = args.next()?.into(),
+            "--env" => request.client_env.push(variable(args.next())?),
+            "--trusted" => request.trusted_env.push(variable(args.next())?),
+            "--uid" => request.expect_uid = Some(args.next()?.parse().ok()?),
+            "--pty" => {
+                let size = WindowSize { columns: 101, rows: 37, width_pixels: 0, height_pixels: 0 };
+                // Echo off and no newline translation, so that what comes back is what was written.
+                let modes = TerminalModes::from_pairs([(53, 0), (70, 0)]);
+                request.pty = Some(Pty { term: "xterm".into(), size, modes });
+            }
+            login => break login.to_owned(),
+        }
+    };
+    request.login = login;
+    request.launch = match args.next()?.as_str() {
+        "shell" => Launch::LoginShell,
+        "sftp" => Launch::Sftp,
+        "exec" => Launch::Command(args.next()?.into_bytes()),
+        _ => return None,
+    };
+    Some((helper, request))
+}
+
+fn relay(running: Running) -> ExitCode {
+    let Running { session, io, started: _ } = running;
+    let outputs = match io {
+        SessionIo::Pipes { stdin, stdout, stderr } => {
+            pump_in_background(io::stdin(), blocking(stdin));
+            let errors = thread::spawn(move || copy(blocking(stderr), io::stderr()));
+            copy(blocking(stdout), io::stdout());
+            errors
+        }
+        SessionIo::Pty { master } => {
+            let Ok(writer) = master.try_clone() else { return ExitCode::from(255) };
+            pump_in_background(io::stdin(), blocking(writer));
+            thread::spawn(move || copy(blocking(master), io::stdout()))
+        }
+    };
+    let _ = outputs.join();
+    match session.wait() {
+        Ok(Exit::Code(code)) => ExitCode::from(code),
+        Ok(Exit::Signal { name, core_dumped }) => {
+            eprintln!("signal {name} core_dumped={core_dumped}");
+            ExitCode::from(255)
+        }
+        Err(error) => {
+            eprintln!("cannot wait for the session: {error}");
+            ExitCode::from(255)
+        }
+    }
+}
+
+fn blocking(fd: OwnedFd) -> File {
+    let _ = ioctl_fionbio(&fd, false);
+    File::from(fd)
+}
+
+fn pump_in_background(input: impl Read + Send + 'static, output: impl Write + Send + 'static) {
+    thread::spawn(move || copy(input, output));
+}
+
+fn copy(mut input: impl Read, mut output: impl Write) {
+    let mut buffer = vec![0; 256 * 1024];
+    while let Ok(count @ 1..) = input.read(&mut buffer) {
+        if output.write_all(&buffer[..count]).and_then(|()| output.flush()).is_err() {
+            return;
+        }
+    }
+}

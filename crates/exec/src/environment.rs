@@ -1,0 +1,226 @@
+//! Which environment variables a session gets, and whose word counts.
+//!
+//! Three sources, strongest first: the account (`HOME`, `USER`, `LOGNAME`, `SHELL`, `PATH`) with the terminal (`TERM`,
+//! `SSH_TTY`); the node (`SSH_CONNECTION` and the like); the client. A client can add, never replace, and never set what
+//! a loader, shell or interpreter acts on before the user's own files do. The same rule runs in the node and again in
+//! the helper.
+
+use std::collections::BTreeMap;
+
+/// Prefixes of variables that change how programs load or what they trust. No source may set them.
+const DANGEROUS_PREFIXES: [&str; 8] =
+    ["LD_", "DYLD_", "LDR_", "_RLD", "BASH_FUNC_", "MALLOC_", "GCONV_", "GLIBC_"];
+/// Variables of the same kind without a common prefix.
+const DANGEROUS: [&str; 37] = [
+    "BASH_ENV",
+    "BASHOPTS",
+    "CDPATH",
+    "ENV",
+    "FPATH",
+    "GETCONF_DIR",
+    "GLOBIGNORE",
+    "HOSTALIASES",
+    "IFS",
+    "JAVA_TOOL_OPTIONS",
+    "KRB5_CONFIG",
+    "LIBPATH",
+    "LOCALDOMAIN",
+    "LOCPATH",
+    "NIS_PATH",
+    "NLSPATH",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "NULLCMD",
+    "PERL5DB",
+    "PERL5LIB",
+    "PERL5OPT",
+    "PERLLIB",
+    "PROMPT_COMMAND",
+    "PS4",
+    "PYTHONHOME",
+    "PYTHONINSPECT",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "READNULLCMD",
+    "RES_OPTIONS",
+    "RUBYLIB",
+    "RUBYOPT",
+    "SHELLOPTS",
+    "SHLIB_PATH",
+    "TERMPATH",
+    "ZDOTDIR",
+];
+/// Variables that belong to the account, the terminal or the node: a client may not set them even where they are unset.
+const RESERVED: [&str; 16] = [
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DISPLAY",
+    "HOME",
+    "LOGNAME",
+    "MAIL",
+    "OLDPWD",
+    "PATH",
+    "PWD",
+    "SHELL",
+    "SHLVL",
+    "TERMINFO",
+    "TMPDIR",
+    "USER",
+    "XAUTHORITY",
+    "XDG_RUNTIME_DIR",
+    "_",
+];
+/// `SSH_CONNECTION`, `SSH_AUTH_SOCK` and all others of the family are the node's to set.
+const RESERVED_PREFIXES: [&str; 2] = ["SSH_", "SUDO_"];
+
+const MAX_NAME: usize = 256;
+const MAX_VALUE: usize = 32 * 1024;
+
+/// Whether a client may set this variable at all. Meant for the node's `env` handler too, so that a refusal can be seen
+/// by the client.
+pub fn client_may_set(name: &str, value: &str) -> bool {
+    node_may_set(name, value)
+        && !RESERVED.contains(&name)
+        && !RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether even the node may set this variable in a session.
+pub fn node_may_set(name: &str, value: &str) -> bool {
+    is_name(name)
+        && value.len() <= MAX_VALUE
+        && !value.contains('\0')
+        && !DANGEROUS.contains(&name)
+        && !DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        // A shell function passed through the environment, under any name: what CVE-2014-6271 was about.
+        && !value.starts_with("()")
+}
+
+/// A portable name: letters, digits and underscores, not starting with a digit.
+fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Whether a value for `TERM` is a plain terminal name, so that nothing looks a path up for it.
+pub(crate) fn is_terminal_name(term: &str) -> bool {
+    !term.is_empty()
+        && term.len() <= 128
+        && term.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+' | b'.'))
+        && !term.starts_with(['.', '-'])
+}
+
+/// The variables of a session from its sources, strongest first; `fallback` only fills what nobody set.
+pub(crate) fn assemble(
+    account: Vec<(String, String)>,
+    trusted: &[(String, String)],
+    client: &[(String, String)],
+    fallback: Vec<(String, String)>,
+) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = BTreeMap::new();
+    env.extend(account);
+    for (name, value) in trusted {
+        if node_may_set(name, value) && !env.contains_key(name) {
+            env.insert(name.clone(), value.clone());
+        }
+    }
+    // Of two values that a client sends for one name, the later counts, as in sshd.
+    let accepted: BTreeMap<&String, &String> =
+        client.iter().filter(|(name, value)| client_may_set(name, value)).map(|(n, v)| (n, v)).collect();
+    for (name, value) in accepted {
+        env.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    for (name, value) in fallback {
+        env.entry(name).or_insert(value);
+    }
+    env
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop_assert, proptest};
+
+    use super::*;
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_client_adds_but_never_replaces() {
+        let env = assemble(
+            pairs(&[("HOME", "/home/a"), ("TERM", "xterm")]),
+            &pairs(&[
+                ("SSH_CONNECTION", "trusted"),
+                ("LD_PRELOAD", "node.so"),
+                ("HOME", "/node"),
+                ("APP", "node"),
+            ]),
+            &pairs(&[
+                ("HOME", "/tmp"),
+                ("TERM", "evil"),
+                ("APP", "client"),
+                ("SSH_CONNECTION", "forged"),
+                ("SSH_ORIGINAL_COMMAND", "forged"),
+                ("LC_ALL", "first"),
+                ("LC_ALL", "last"),
+                ("LANG", "de_DE.UTF-8"),
+            ]),
+            pairs(&[("LANG", "C.UTF-8"), ("EXTRA", "1")]),
+        );
+        let expected = pairs(&[
+            ("APP", "node"),
+            ("EXTRA", "1"),
+            ("HOME", "/home/a"),
+            ("LANG", "de_DE.UTF-8"),
+            ("LC_ALL", "last"),
+            ("SSH_CONNECTION", "trusted"),
+            ("TERM", "xterm"),
+        ]);
+        assert_eq!(env.into_iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn dangerous_names_and_values_are_dropped() {
+        for name in
+            ["LD_PRELOAD", "LD_X", "DYLD_INSERT_LIBRARIES", "BASH_ENV", "ENV", "IFS", "GLIBC_TUNABLES"]
+        {
+            assert!(!node_may_set(name, "x") && !client_may_set(name, "x"), "{name}");
+        }
+        for name in ["PATH", "HOME", "USER", "SHELL", "SSH_TTY", "SSH_AUTH_SOCK", "DISPLAY", "XAUTHORITY"] {
+            assert!(node_may_set(name, "x") && !client_may_set(name, "x"), "{name}");
+        }
+        for (name, value) in
+            [("", "x"), ("1A", "x"), ("A=B", "x"), ("A B", "x"), ("Ä", "x"), ("A", "a\0b"), ("A", "() { :;}")]
+        {
+            assert!(!client_may_set(name, value), "{name:?}={value:?}");
+        }
+        for name in ["LANG", "LC_ALL", "TZ", "COLORTERM", "GIT_PROTOCOL", "TERM", "_x"] {
+            assert!(client_may_set(name, "value"), "{name}");
+        }
+        assert!(!client_may_set("A", &"x".repeat(MAX_VALUE + 1)));
+    }
+
+    #[test]
+    fn terminal_names_are_plain() {
+        for term in ["xterm-256color", "screen.xterm", "st+x", "vt100"] {
+            assert!(is_terminal_name(term), "{term}");
+        }
+        for term in ["", "../../x", "a/b", "-x", "x y", "x\n", "ä"] {
+            assert!(!is_terminal_name(term), "{term:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_client_sends_the_account_s_word_stands(
+            client in proptest::collection::vec((any::<String>(), any::<String>()), 0..20),
+            name in "(HOME|PATH|LD_PRELOAD|SSH_TTY|IFS)",
+        ) {
+            let mut client = client;
+            client.push((name, "client".into()));
+            let env = assemble(pairs(&[("HOME", "/h"), ("PATH", "/bin")]), &[], &client, Vec::new());
+            prop_assert!(env["HOME"] == "/h" && env["PATH"] == "/bin");
+            prop_assert!(!env.keys().any(|name| name.starts_with("LD_") || name.starts_with("SSH_") || name == "IFS"));
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Step 3: the account, and whether this process may start sessions for it.
+
+use rustix::process::geteuid;
+
+use crate::request::SessionRequest;
+use crate::status::{Failure, FailureKind};
+use crate::sys::accounts::{self, Account};
+
+/// An account with its groups.
+pub(super) struct User {
+    pub(super) account: Account,
+    /// Primary and supplementary groups.
+    pub(super) groups: Vec<u32>,
+}
+
+/// The user of a request, or why there is none.
+pub(super) fn look_up(request: &SessionRequest) -> Result<User, Failure> {
+    let login = &request.login;
+    let lookup_failed = |error: std::io::Error| {
+        let detail = format!("cannot look up account \"{login}\": {error}; check the host's name services");
+        Failure::new(FailureKind::LookupFailed, detail)
+    };
+    let account = accounts::account_by_name(login).map_err(lookup_failed)?.ok_or_else(|| {
+        let detail = format!("unknown account \"{login}\"; create it on this host or choose another login");
+        Failure::new(FailureKind::UnknownAccount, detail)
+    })?;
+    check(request, &account)?;
+    let groups = accounts::groups_of(&account).map_err(lookup_failed)?;
+    Ok(User { account, groups })
+}
+
+fn check(request: &SessionRequest, account: &Account) -> Result<(), Failure> {
+    let refuse = |detail: String| Err(Failure::new(FailureKind::NotAllowed, detail));
+    // Some directories ignore case or complete names. The permit is for one spelling: a rule about "root" must not be
+    // passed by "ROOT".
+    if account.name != request.login {
+        return refuse(format!(
+            "account \"{}\" is spelled \"{}\" on this host; log in with that name",
+            request.login, account.name
+        ));
+    }
+    if let Some(expected) = request.expect_uid
+        && expected != account.uid
+    {
+        return refuse(format!(
+            "account \"{}\" has uid {}, the session was permitted for uid {expected}",
+            account.name, account.uid
+        ));
+    }
+    let own = geteuid();
+    if !own.is_root() && own.as_raw() != account.uid {
+        return refuse(format!(
+            "this node runs as uid {own} and can start sessions for that account only, not for \"{}\"; run it as root to allow others",
+            account.name,
+            own = own.as_raw()
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Step 4: give the user the terminal or the pipes. By descriptor, never by path: a path could be exchanged.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{FileType, Gid, Mode, Uid, fchmod, fchown, fstat, fstatfs};
+use rustix::process::{geteuid, ioctl_tiocsctty};
+use rustix::stdio::{stderr, stdin, stdout};
+use rustix::termios::{Winsize, isatty, tcsetwinsize, ttyname};
+
+use super::account::User;
+use crate::request::{Pty, SessionRequest};
+use crate::status::{Failure, FailureKind};
+use crate::sys::accounts;
+
+/// The group that `write` and `wall` run as, where a host has it.
+const TTY_GROUP: &str = "tty";
+/// `PIPEFS_MAGIC` of `linux/magic.h`.
+const PIPE_FILE_SYSTEM: u64 = 0x5049_5045;
+
+/// A terminal that the session has, for its environment.
+pub(super) struct Terminal {
+    pub(super) name: String,
+    pub(super) term: String,
+}
+
+/// Makes descriptors 0 to 2 the user's. With a terminal: also the controlling one of this session.
+pub(super) fn hand_over(request: &SessionRequest, user: &User) -> Result<Option<Terminal>, Failure> {
+    let outcome = match &request.pty {
+        Some(pty) => hand_over_terminal(pty, user).map(Some),
+        None => hand_over_pipes(user).map(|()| None),
+    };
+    outcome.map_err(|error| {
+        Failure::new(FailureKind::Terminal, format!("cannot hand over the session's terminal: {error}"))
+    })
+}
+
+fn hand_over_terminal(pty: &Pty, user: &User) -> io::Result<Terminal> {
+    let terminal = stdin();
+    if !isatty(terminal) {
+        return Err(io::Error::other("it is none"));
+    }
+    if geteuid().is_root() {
+        own_terminal(terminal, user)?;
+    }
+    ioctl_tiocsctty(terminal)?;
+    tcsetwinsize(
+        terminal,
+        Winsize {
+            ws_col: pty.size.columns,
+            ws_row: pty.size.rows,
+            ws_xpixel: pty.size.width_pixels,
+            ws_ypixel: pty.size.height_pixels,
+        },
+    )?;
+    // A client may ask for modes that this terminal cannot have; that is no reason to refuse the session.
+    let _ = pty.modes.apply(terminal);
+    let name =
+        ttyname(terminal, Vec::new())?.into_string().map_err(|_| io::Error::other("its name is not text"))?;
+    Ok(Terminal { name, term: pty.term.clone() })
+}
+
+/// Owner and mode as `login` sets them: group `tty` may write messages; without such a group, nobody else may.
+fn own_terminal(terminal: BorrowedFd<'_>, user: &User) -> io::Result<()> {
+    let tty_group = accounts::group_id(TTY_GROUP).unwrap_or(None);
+    let group = tty_group.unwrap_or(user.account.gid);
+    fchown(terminal, Some(Uid::from_raw(user.account.uid)), Some(Gid::from_raw(group)))?;
+    let mode = Mode::RUSR | Mode::WUSR;
+    Ok(fchmod(terminal, if tty_group.is_some() { mode | Mode::WGRP } else { mode })?)
+}
+
+/// A pipe belongs to its creator, and `/dev/stdout` opens it anew: without this the user could not write to it by that
+/// name. Anything that is not an anonymous pipe is left alone.
+fn hand_over_pipes(user: &User) -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    for descriptor in [stdin(), stdout(), stderr()] {
+        let is_fifo = FileType::from_raw_mode(fstat(descriptor)?.st_mode) == FileType::Fifo;
+        let file_system = u64::try_from(fstatfs(descriptor)?.f_type).unwrap_or(0);
+        if is_fifo && file_system == PIPE_FILE_SYSTEM {
+            fchown(descriptor, Some(Uid::from_raw(user.account.uid)), Some(Gid::from_raw(user.account.gid)))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! [`SessionRequest`] to and from bytes. `encode` destructures without `..`, so a new field does not compile until it
+//! is mapped here and in `decode`.
+
+use super::{Launch, MAX_BYTES, MAX_ENV, Pty, RequestError, SessionRequest, WindowSize};
+use crate::limits::Limits;
+use crate::modes::TerminalModes;
+use crate::wire::{Reader, WireError, Writer};
+
+/// The first byte of a request. Node and helper are of one release; after an upgrade in place they may not be, and then
+/// a clear refusal is better than a guess.
+pub(super) const VERSION: u8 = 1;
+
+const LAUNCH_SHELL: u8 = 0;
+const LAUNCH_COMMAND: u8 = 1;
+const LAUNCH_SFTP: u8 = 2;
+
+impl SessionRequest {
+    /// The bytes of a valid request.
+    pub fn encode(&self) -> Result<Vec<u8>, RequestError> {
+        self.check()?;
+        let Self { login, launch, client_env, trusted_env, pty, expect_uid, limits } = self;
+        let mut out = Writer::default();
+        out.u8(VERSION);
+        out.bytes(login.as_bytes());
+        encode_launch(&mut out, launch);
+        encode_env(&mut out, client_env);
+        encode_env(&mut out, trusted_env);
+        encode_pty(&mut out, pty.as_ref());
+        out.u8(u8::from(expect_uid.is_some()));
+        out.u32(expect_uid.unwrap_or_default());
+        encode_limits(&mut out, limits);
+        let bytes = out.into_bytes();
+        if bytes.len() > MAX_BYTES { Err(RequestError::TooLarge) } else { Ok(bytes) }
+    }
+
+    /// A valid request from bytes, or the reason why they are none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RequestError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(RequestError::TooLarge);
+        }
+        let mut reader = Reader::new(bytes);
+        let version = reader.u8().map_err(malformed)?;
+        if version != VERSION {
+            return Err(RequestError::Version(version));
+        }
+        let request = decode_fields(&mut reader).map_err(malformed)?;
+        reader.finish().map_err(malformed)?;
+        request.check()?;
+        Ok(request)
+    }
+}
+
+fn malformed(error: WireError) -> RequestError {
+    RequestError::Malformed(error.to_string())
+}
+
+fn decode_fields(reader: &mut Reader<'_>) -> Result<SessionRequest, WireError> {
+    Ok(SessionRequest {
+        login: reader.text()?.to_owned(),
+        launch: decode_launch(reader)?,
+        client_env: decode_env(reader)?,
+        trusted_env: decode_env(reader)?,
+        pty: decode_pty(reader)?,
+        expect_uid: decode_expect_uid(reader)?,
+        limits: decode_limits(reader)?,
+    })
+}
+
+fn encode_launch(out: &mut Writer, launch: &Launch) {
+    match launch {
+        Launch::LoginShell => out.u8(LAUNCH_SHELL),
+        Launch::Sftp => out.u8(LAUNCH_SFTP),
+        Launch::Command(command) => {
+            out.u8(LAUNCH_COMMAND);
+            out.bytes(command);
+        }
+    }
+}
+
+fn decode_launch(reader: &mut Reader<'_>) -> Result<Launch, WireError> {
+    match reader.u8()? {
+        LAUNCH_SHELL => Ok(Launch::LoginShell),
+        LAUNCH_COMMAND => Ok(Launch::Command(reader.bytes()?.to_vec())),
+        LAUNCH_SFTP => Ok(Launch::Sftp),
+        _ => Err(WireError::OutOfRange),
+    }
+}
+
+fn encode_env(out: &mut Writer, env: &[(String, String)]) {
+    out.u32(u32::try_from(env.len()).unwrap_or(u32::MAX));
+    for (name, value) in env {
+        out.bytes(name.as_bytes());
+        out.bytes(value.as_bytes());
+    }
+}
+
+fn decode_env(reader: &mut Reader<'_>) -> Result<Vec<(String, String)>, WireError> {
+    let count = usize::try_from(reader.u32()?).map_err(|_| WireError::OutOfRange)?;
+    if count > MAX_ENV {
+        return Err(WireError::OutOfRange);
+    }
+    (0..count).map(|_| Ok((reader.text()?.to_owned(), reader.text()?.to_owned()))).collect()
+}
+
+fn encode_pty(out: &mut Writer, pty: Option<&Pty>) {
+    out.u8(u8::from(pty.is_some()));
+    let Some(Pty { term, size, modes }) = pty else { return };
+    let WindowSize { columns, rows, width_pixels, height_pixels } = *size;
+    out.bytes(term.as_bytes());
+    for number in [columns, rows, width_pixels, height_pixels] {
+        out.u16(number);
+    }
+    out.bytes(&modes.encode());
+}
+
+fn decode_pty(reader: &mut Reader<'_>) -> Result<Option<Pty>, WireError> {
+    if !flag(reader)? {
+        return Ok(None);
+    }
+    let term = reader.text()?.to_owned();
+    let size = WindowSize {
+        columns: reader.u16()?,
+        rows: reader.u16()?,
+        width_pixels: reader.u16()?,
+        height_pixels: reader.u16()?,
+    };
+    let modes = TerminalModes::parse(reader.bytes()?);
+    Ok(Some(Pty { term, size, modes }))
+}
+
+fn decode_expect_uid(reader: &mut Reader<'_>) -> Result<Option<u32>, WireError> {
+    let present = flag(reader)?;
+    let uid = reader.u32()?;
+    Ok(present.then_some(uid))
+}
+
+fn encode_limits(out: &mut Writer, limits: &Limits) {
+    out.u8(u8::try_from(limits.entries().len()).unwrap_or(u8::MAX));
+    for &(index, soft, hard) in limits.entries() {
+        out.u8(index);
+        out.u64(soft);
+        out.u64(hard);
+    }
+}
+
+fn decode_limits(reader: &mut Reader<'_>) -> Result<Limits, WireError> {
+    let count = usize::from(reader.u8()?);
+    if count > Limits::MAX_ENTRIES {
+        return Err(WireError::OutOfRange);
+    }
+    let entries = (0..count).map(|_| Ok((reader.u8()?, reader.u64()?, reader.u64()?)));
+    Limits::from_entries(entries.collect::<Result<_, WireError>>()?).ok_or(WireError::OutOfRange)
+}
+
+fn flag(reader: &mut Reader<'_>) -> Result<bool, WireError> {
+    match reader.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(WireError::OutOfRange),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, any, prop_assert_eq, prop_oneof, proptest};
+
+    use super::*;
+
+    fn full() -> SessionRequest {
+        SessionRequest {
+            login: "alice".into(),
+            launch: Launch::Command(b"printf '\xff\n'".to_vec()),
+            client_env: vec![("LANG".into(), "de_DE.UTF-8".into())],
+            trusted_env: vec![("SSH_SESSION_ID".into(), "0f".into())],
+            pty: Some(Pty {
+                term: "xterm".into(),
+                size: WindowSize { columns: 80, rows: 24, width_pixels: 640, height_pixels: 480 },
+                modes: TerminalModes::parse(&[53, 0, 0, 0, 1, 128, 0, 0, 0x96, 0, 0]),
+            }),
+            expect_uid: Some(1000),
+            limits: Limits::capture(),
+        }
+    }
+
+    #[test]
+    fn a_request_with_every_field_comes_back() {
+        let request = full();
+        let bytes = request.encode().expect("a valid request");
+        assert_eq!(SessionRequest::decode(&bytes), Ok(request));
+    }
+
+    #[test]
+    fn every_truncation_and_any_trailing_byte_is_refused() {
+        let bytes = full().encode().expect("a valid request");
+        for end in 0..bytes.len() {
+            SessionRequest::decode(&bytes[..end]).expect_err("truncated");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(matches!(SessionRequest::decode(&longer), Err(RequestError::Malformed(_))));
+    }
+
+    #[test]
+    fn what_no_process_could_carry_is_refused_on_both_sides() {
+        let ask = |change: fn(&mut SessionRequest)| {
+            let mut request = full();
+            change(&mut request);
+            request.encode()
+        };
+        assert_eq!(ask(|r| r.login.clear()), Err(RequestError::Login));
+        for login in ["-l", "a/b", "a:b", "a b", "a\nb", "a\u{0}b", "a,b"] {
+            let request = SessionRequest::new(login, Launch::LoginShell);
+            assert_eq!(request.encode(), Err(RequestError::Login), "{login:?}");
+        }
+        assert_eq!(
+            ask(|r| r.launch = Launch::Command(b"a\0b".to_vec())),
+            Err(RequestError::Nul("the command"))
+        );
+        assert_eq!(
+            ask(|r| r.client_env[0].1 = "\0".into()),
+            Err(RequestError::Nul("an environment variable"))
+        );
+        assert_eq!(
+            ask(|r| r.client_env = vec![(String::new(), String::new()); MAX_ENV + 1]),
+            Err(RequestError::TooManyVariables)
+        );
+        assert_eq!(ask(|r| r.launch = Launch::Command(vec![b'a'; MAX_BYTES])), Err(RequestError::TooLarge));
+    }
+
+    #[test]
+    fn another_version_says_so() {
+        let mut bytes = full().encode().expect("a valid request");
+        bytes[0] = 9;
+        assert_eq!(SessionRequest::decode(&bytes), Err(RequestError::Version(9)));
+    }
+
+    #[test]
+    fn debug_shows_no_values() {
+        let shown = format!("{:?}", full());
+        assert!(shown.contains("LANG") && !shown.contains("de_DE") && !shown.contains("printf"), "{shown}");
+    }
+
+    fn any_request() -> impl Strategy<Value = SessionRequest> {
+        let launch = prop_oneof![
+            proptest::strategy::Just(Launch::LoginShell),
+            proptest::strategy::Just(Launch::Sftp),
+            proptest::collection::vec(1u8.., 0..200).prop_map(Launch::Command),
+        ];
+        let env = || proptest::collection::vec(("[A-Z_]{1,8}", "[^\\x00]{0,20}"), 0..8);
+        (("[a-z][a-z0-9_.@-]{0,30}", launch, env(), env()), any::<Option<u32>>(), any::<Option<[u16; 4]>>())
+            .prop_map(|((login, launch, client_env, trusted_env), expect_uid, size)| SessionRequest {
+                login,
+                launch,
+                client_env,
+                trusted_env,
+                pty: size.map(|[columns, rows, width_pixels, height_pixels]| Pty {
+                    term: "xterm".into(),
+                    size: WindowSize { columns, rows, width_pixels, height_pixels },
+                    modes: TerminalModes::default(),
+                }),
+                expect_uid,
+                limits: Limits::default(),
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn any_valid_request_comes_back(request in any_request()) {
+            let bytes = request.encode().expect("valid by construction");
+            prop_assert_eq!(SessionRequest::decode(&bytes), Ok(request));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = SessionRequest::decode(&bytes);
+        }
+
+        #[test]
+        fn no_mutation_panics(position in 0usize..400, value in any::<u8>()) {
+            let mut bytes = full().encode().expect("a valid request");
+            let position = position % bytes.len();
+            bytes[position] = value;
+            if let Ok(request) = SessionRequest::decode(&bytes) {
+                prop_assert_eq!(request.check(), Ok(()));
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A started session, as its parent holds it: signals, end, and that nothing of it stays.
+//!
+//! The first process stays unreaped until the [`Session`] is dropped. So its number, which is also that of its process
+//! group and of its kernel session, cannot be given to anything else while signals may still be sent to it.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
+};
+
+use crate::exit::{Exit, SessionSignal};
+
+/// How often the process table is searched again for processes that were forked while it was searched before.
+const KILL_ROUNDS: usize = 16;
+
+/// The processes of one session: the first one and all that it started and that did not make a session of their own.
+///
+/// Dropping it while the first process runs kills them all.
+#[derive(Debug)]
+pub struct Session {
+    pid: Pid,
+    /// Readable once the first process has ended.
+    pidfd: OwnedFd,
+}
+
+impl Session {
+    /// Takes over a child of this process which leads, or is about to lead, a session.
+    pub(crate) fn adopt(pid: Pid) -> io::Result<Self> {
+        Ok(Self { pid, pidfd: pidfd_open(pid, PidfdFlags::empty())? })
+    }
+
+    /// The number of the first process, of its process group, and of its kernel session.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_pid().unsigned_abs()
+    }
+
+    /// How the first process ended, or `None` while it runs. Does not block, and can be asked again.
+    pub fn try_wait(&self) -> io::Result<Option<Exit>> {
+        self.peek(WaitIdOptions::NOHANG)
+    }
+
+    /// Waits until the first process has ended. Blocks; where that must not be, wait until this value's descriptor is
+    /// readable and then ask [`Session::try_wait`].
+    pub fn wait(&self) -> io::Result<Exit> {
+        self.peek(WaitIdOptions::empty())?.ok_or_else(|| io::Error::other("the wait ended without an exit"))
+    }
+
+    /// Sends a signal to the session's first process group, as sshd does for the `signal` request. It is no error when
+    /// nothing is left to receive it.
+    pub fn signal(&self, signal: SessionSignal) -> io::Result<()> {
+        gone_is_fine(kill_process_group(self.pid, signal.raw()))
+    }
+
+    /// Tells every process of the session that its terminal is gone: those that did not ask to survive that (`nohup`)
+    /// end. Reads the process table; call it from where blocking for milliseconds is no harm.
+    pub fn hang_up(&self) {
+        self.signal_members(Signal::HUP);
+        self.signal_members(Signal::CONT);
+    }
+
+    /// Kills every process of the session. A process that made a kernel session of its own (a daemon) is not one of
+    /// them. Reads the process table; call it from where blocking for milliseconds is no harm.
+    pub fn kill(&self) {
+        // Directly first: the helper may not have made its session yet, and then is in nobody's list.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        for _ in 0..KILL_ROUNDS {
+            if self.signal_members(Signal::KILL) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Signals each living process of the session, and says how many there were.
+    fn signal_members(&self, signal: Signal) -> usize {
+        let Ok(processes) = fs::read_dir("/proc") else {
+            // Without a process table the first process group is all that can be found.
+            let _ = kill_process_group(self.pid, signal);
+            return 0;
+        };
+        let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        numbers.filter_map(Pid::from_raw).filter(|pid| self.signal_member(*pid, signal)).count()
+    }
+
+    /// Signals one process if it is of this session. The second look makes sure that the descriptor is of the process
+    /// that the first look was at.
+    fn signal_member(&self, pid: Pid, signal: Signal) -> bool {
+        if session_of(pid) != Some(self.pid) {
+            return false;
+        }
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
+        session_of(pid) == Some(self.pid) && pidfd_send_signal(pidfd, signal).is_ok()
+    }
+
+    fn peek(&self, more: WaitIdOptions) -> io::Result<Option<Exit>> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | more;
+        let status = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.pid), options))?;
+        Ok(status.as_ref().map(Exit::from_wait))
+    }
+}
+
+impl AsFd for Session {
+    /// Becomes readable when the first process has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !matches!(self.try_wait(), Ok(Some(_))) {
+            self.kill();
+        }
+        let pid = self.pid;
+        let reap = move |more| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | more);
+        if matches!(reap(WaitIdOptions::NOHANG), Ok(None)) {
+            // Killed, but perhaps in a system call that does not end soon; the parent must not wait for that.
+            let _ = thread::Builder::new().name("reap-session".into()).spawn(move || {
+                let _ = reap(WaitIdOptions::empty());
+            });
+        }
+    }
+}
+
+/// The kernel session of a living process, from `/proc/<pid>/stat` (`proc(5)`, field 6).
+fn session_of(pid: Pid) -> Option<Pid> {
+    let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+    // The name in parentheses may itself contain parentheses and spaces; the last one ends it.
+    let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let mut fields = std::str::from_utf8(stat.get(after_name..)?).ok()?.split_ascii_whitespace();
+    let state = fields.next()?;
+    let session = fields.nth(2)?.parse().ok()?;
+    if matches!(state, "Z" | "X") { None } else { Pid::from_raw(session) }
+}
+
+fn gone_is_fine(outcome: Result<(), Errno>) -> io::Result<()> {
+    match outcome {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// A shell that leads its own kernel session, through `setsid(1)`; its output is a pipe that all members hold.
+    #[expect(clippy::zombie_processes, reason = "the session reaps it")]
+    fn shell(script: &str) -> (Session, BufReader<std::process::ChildStdout>) {
+        let mut child = Command::new("setsid")
+            .args(["/bin/sh", "-c", script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("setsid is part of every system");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        (Session::adopt(Pid::from_child(&child)).expect("a child"), output)
+    }
+
+    fn first_line(output: &mut impl BufRead) -> String {
+        let mut line = String::new();
+        output.read_line(&mut line).expect("a line");
+        line
+    }
+
+    #[test]
+    fn an_end_can_be_asked_for_again_and_again() {
+        let (session, mut output) = shell("echo up; exit 7");
+        assert_eq!(first_line(&mut output), "up\n");
+        assert_eq!(session.wait().expect("wait"), Exit::Code(7));
+        assert_eq!(session.try_wait().expect("wait"), Some(Exit::Code(7)));
+        session.signal(SessionSignal::TERM).expect("nobody left is no error");
+    }
+
+    #[test]
+    fn kill_reaches_other_process_groups_and_orphans() {
+        // `setsid` in `set -m` puts each job in its own group; the subshell's parent is gone when it counts.
+        let (session, mut output) = shell("set -m; (sleep 1000 & sleep 1000 &) ; sleep 1000 & echo up; wait");
+        assert_eq!(first_line(&mut output), "up\n");
+        session.kill();
+        assert_eq!(session.wait().expect("wait"), Exit::Signal { name: "KILL", core_dumped: false });
+        // End of file means that the last process which held the pipe is gone.
+        assert_eq!(output.read_to_end(&mut Vec::new()).expect("end of file"), 0);
+    }
+
+    #[test]
+    fn hang_up_spares_what_asked_to_survive() {
+        let (session, mut output) = shell("sleep 1000 & trap '' HUP; echo up; wait; echo still here");
+        assert_eq!(first_line(&mut output), "up\n");
+        session.hang_up();
+        assert_eq!(first_line(&mut output), "still here\n");
+        assert_eq!(session.wait().expect("wait"), Exit::Code(0));
+    }
+
+    #[test]
+    fn dropping_ends_everything() {
+        let (session, mut output) = shell("sleep 1000 & echo up; wait");
+        assert_eq!(first_line(&mut output), "up\n");
+        drop(session);
+        assert_eq!(output.read_to_end(&mut Vec::new()).expect("end of file"), 0);
+    }
+
+    #[test]
+    fn the_process_table_is_read_right() {
+        let own = rustix::process::getpid();
+        assert_eq!(session_of(own), rustix::process::getsid(None).ok());
+        assert_eq!(Pid::from_raw(i32::MAX).and_then(session_of), None);
+    }
+}

@@ -1,0 +1,207 @@
+//! The node's half: open a terminal or pipes, start the helper, hand it the request.
+//!
+//! Nothing here is inheritable at any moment, so threads that start other processes meanwhile leak nothing; and no
+//! account is looked up, so no directory service can hold up the node.
+
+use std::io::{self, IoSlice, PipeReader, PipeWriter, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::io::ioctl_fionbio;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::Pid;
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::request::{RequestError, SessionRequest, WindowSize};
+use crate::session::Session;
+use crate::status::{self, Failure, FailureKind, Started};
+
+/// A request that the helper does not take within this time is a helper that hangs.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a session did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The request is not one that could be sent.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The node could not do its part.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The helper said no, or nothing.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// A helper that has the request and has not answered yet.
+#[derive(Debug)]
+pub struct Spawned {
+    session: Session,
+    control: UnixStream,
+    io: SessionIo,
+}
+
+/// A session that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Its processes.
+    pub session: Session,
+    /// Its input and output.
+    pub io: SessionIo,
+    /// What the helper said about it.
+    pub started: Started,
+}
+
+/// The node's ends of a session's input and output. All are non-blocking and close on exec.
+#[derive(Debug)]
+pub enum SessionIo {
+    /// Three pipes; the session's standard error stays apart.
+    Pipes {
+        /// To write the session's input to; closing it is end of file there.
+        stdin: OwnedFd,
+        /// To read its output from.
+        stdout: OwnedFd,
+        /// To read its error output from.
+        stderr: OwnedFd,
+    },
+    /// A terminal's master side, for both directions. Reading fails with `EIO` once the session has closed its side.
+    Pty {
+        /// The master; see [`resize`].
+        master: OwnedFd,
+    },
+}
+
+/// Starts the helper program at `helper` with this request. Takes about a millisecond and does not wait for the account
+/// lookup; [`Spawned::started`] does.
+pub fn spawn(helper: &Path, request: &SessionRequest) -> Result<Spawned, SpawnError> {
+    let bytes = request.encode()?;
+    let (io, theirs) = if request.pty.is_some() { open_terminal() } else { open_pipes() }
+        .map_err(doing("open the session's terminal or pipes"))?;
+    let (control, helper_end) = UnixStream::pair().map_err(doing("open the helper's socket"))?;
+    let session = start(helper, helper_end).map_err(doing("start session-exec"))?;
+    hand_over(&control, &bytes, &theirs).map_err(doing("hand the request to session-exec"))?;
+    Ok(Spawned { session, control, io })
+}
+
+/// Tells a terminal its new size; the kernel tells the programs on it.
+pub fn resize(master: impl AsFd, size: WindowSize) -> io::Result<()> {
+    let WindowSize { columns, rows, width_pixels, height_pixels } = size;
+    let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: width_pixels, ws_ypixel: height_pixels };
+    Ok(tcsetwinsize(master, size)?)
+}
+
+impl Spawned {
+    /// Waits until the session runs or has failed to, at most this long. Blocks the calling thread: a name service may
+    /// take its time. On failure everything is ended.
+    pub fn started(self, timeout: Duration) -> Result<Running, SpawnError> {
+        let Self { session, control, io } = self;
+        let answer = hear(control, timeout).map_err(doing("hear from session-exec"))?;
+        let answer = answer.ok_or_else(|| {
+            let detail = format!("the host's name services did not answer within {} s", timeout.as_secs());
+            Failure::new(FailureKind::TimedOut, detail)
+        })?;
+        let started = status::decode(&answer)?;
+        Ok(Running { session, io, started })
+    }
+}
+
+/// Everything that the helper writes until it closes its end, or `None` when time is up.
+fn hear(mut control: UnixStream, timeout: Duration) -> io::Result<Option<Vec<u8>>> {
+    let deadline = Instant::now() + timeout;
+    let mut heard = Vec::new();
+    let mut buffer = [0; 1024];
+    while heard.len() <= status::MAX_BYTES {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        control.set_read_timeout(Some(left))?;
+        match control.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => heard.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A helper that died with a request unread.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(heard))
+}
+
+/// The session's side of its input and output, in the order 0, 1, 2.
+type Theirs = [OwnedFd; 3];
+
+fn open_pipes() -> io::Result<(SessionIo, Theirs)> {
+    let (their_stdin, our_stdin): (PipeReader, PipeWriter) = io::pipe()?;
+    let (our_stdout, their_stdout) = io::pipe()?;
+    let (our_stderr, their_stderr) = io::pipe()?;
+    let io =
+        SessionIo::Pipes { stdin: our_stdin.into(), stdout: our_stdout.into(), stderr: our_stderr.into() };
+    io.set_nonblocking()?;
+    Ok((io, [their_stdin.into(), their_stdout.into(), their_stderr.into()]))
+}
+
+fn open_terminal() -> io::Result<(SessionIo, Theirs)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags)?;
+    unlockpt(&master)?;
+    // From the master, not by name: /dev/pts may be another one in a container.
+    let slave = ioctl_tiocgptpeer(&master, flags)?;
+    let theirs = [slave.try_clone()?, slave.try_clone()?, slave];
+    let io = SessionIo::Pty { master };
+    io.set_nonblocking()?;
+    Ok((io, theirs))
+}
+
+impl SessionIo {
+    fn set_nonblocking(&self) -> io::Result<()> {
+        let all: &[&OwnedFd] = match self {
+            Self::Pipes { stdin, stdout, stderr } => &[stdin, stdout, stderr],
+            Self::Pty { master } => &[master],
+        };
+        all.iter().try_for_each(|fd| Ok(ioctl_fionbio(fd, true)?))
+    }
+}
+
+/// The helper gets its end of the socket as standard input, an empty environment, and no argument. Its standard error is
+/// the node's until the session's own takes its place.
+fn start(helper: &Path, helper_end: UnixStream) -> io::Result<Session> {
+    let child = Command::new(helper)
+        .env_clear()
+        .current_dir("/")
+        .stdin(OwnedFd::from(helper_end))
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .spawn()?;
+    Session::adopt(Pid::from_child(&child))
+}
+
+fn hand_over(control: &UnixStream, bytes: &[u8], theirs: &Theirs) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?.to_be_bytes();
+    let descriptors: [BorrowedFd<'_>; 3] = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::Error::other("no room for three descriptors"));
+    }
+    control.set_write_timeout(Some(SEND_TIMEOUT))?;
+    let parts = [IoSlice::new(&length), IoSlice::new(bytes)];
+    let sent = rustix::io::retry_on_intr(|| sendmsg(control, &parts, &mut ancillary, SendFlags::NOSIGNAL))?;
+    let rest = bytes.get(sent.saturating_sub(length.len())..).unwrap_or_default();
+    (&*control).write_all(rest)
+}
+
+fn doing(doing: &'static str) -> impl FnOnce(io::Error) -> SpawnError {
+    move |source| SpawnError::Io { doing, source }
+}

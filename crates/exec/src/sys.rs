@@ -1,0 +1,8 @@
+//! Everything that needs `unsafe`: calls into the C library that have no safe wrapper. Each function is small, checks
+//! what it is given, and is safe to call; what must happen in which order is decided elsewhere ([`crate::helper`]).
+//!
+//! - `accounts`: the user and group databases, which are reached only through the C library's name service switch;
+//! - `process`: signals, inherited descriptors, keyrings, and the user switch.
+
+pub(crate) mod accounts;
+pub(crate) mod process;

@@ -1,0 +1,98 @@
+//! What a process inherits, and whom it acts as.
+
+use std::ffi::{c_int, c_long};
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// The highest signal number on Linux.
+const LAST_SIGNAL: c_int = 64;
+/// `keyctl` operation from `linux/keyctl.h`; the libc crate names it only for some targets.
+const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
+/// "Leave this id as it is" for the `setres*id` calls.
+const UNCHANGED: u32 = u32::MAX;
+
+/// Gives every signal its default meaning and unblocks all.
+pub(crate) fn reset_signals() {
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: SIG_DFL is a valid disposition; numbers that cannot be changed are refused by the kernel, harmlessly.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the pointer is valid for writing one set.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: the set was initialised above; a null third argument asks for no old set.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
+}
+
+/// Closes every descriptor from 3 up. Only for the start of the helper, before it has opened any: nothing that owns a
+/// descriptor exists yet.
+pub(crate) fn close_inherited_descriptors() -> io::Result<()> {
+    each_descriptor_from_3(0, |fd| {
+        // SAFETY: per this function's contract nothing in this process owns `fd`.
+        unsafe { libc::close(fd) };
+    })
+}
+
+/// Marks every descriptor from 3 up to be closed by `execve`: name service modules open sockets without saying so.
+pub(crate) fn keep_descriptors_from_exec() -> io::Result<()> {
+    each_descriptor_from_3(libc::CLOSE_RANGE_CLOEXEC, |fd| {
+        // SAFETY: setting the flag of any number is sound; a number that is not open is refused.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    })
+}
+
+/// `close_range` with these flags, or the same one by one on kernels before 5.9.
+fn each_descriptor_from_3(flags: libc::c_uint, one_by_one: impl Fn(c_int)) -> io::Result<()> {
+    // SAFETY: takes three integers; the callers answer for what the flags do to descriptors.
+    if unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, flags) } == 0 {
+        return Ok(());
+    }
+    // Collected first: the directory being read has a descriptor too.
+    let open: Vec<c_int> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|fd| *fd >= 3)
+        .collect();
+    open.into_iter().for_each(one_by_one);
+    Ok(())
+}
+
+/// Leaves the service's session keyring for a fresh, empty one. Best effort: where key management is switched off or
+/// filtered out there is nothing to inherit either.
+pub(crate) fn leave_session_keyring() {
+    // SAFETY: a null name asks for an anonymous keyring; no memory is touched.
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, ptr::null::<libc::c_char>()) };
+}
+
+/// Becomes this user with these groups, in the one order that works: groups while still root, then the gid, then the uid.
+pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: pointer and length describe `groups`.
+    ok(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
+    // SAFETY: takes three integers.
+    ok(unsafe { libc::setresgid(gid, gid, gid) })?;
+    // SAFETY: takes three integers.
+    ok(unsafe { libc::setresuid(uid, uid, uid) })
+}
+
+/// The real, effective and saved user and group ids of this process.
+pub(crate) fn ids() -> io::Result<([u32; 3], [u32; 3])> {
+    let [mut ruid, mut euid, mut suid] = [UNCHANGED; 3];
+    let [mut rgid, mut egid, mut sgid] = [UNCHANGED; 3];
+    // SAFETY: three pointers to writable integers.
+    ok(unsafe { libc::getresuid(&mut ruid, &mut euid, &mut suid) })?;
+    // SAFETY: three pointers to writable integers.
+    ok(unsafe { libc::getresgid(&mut rgid, &mut egid, &mut sgid) })?;
+    Ok(([ruid, euid, suid], [rgid, egid, sgid]))
+}
+
+/// Whether this process can make itself root again, found out by trying. A process for which this is true must end.
+pub(crate) fn can_regain_root() -> bool {
+    // SAFETY: takes three integers.
+    let user = unsafe { libc::setresuid(UNCHANGED, 0, UNCHANGED) } == 0;
+    // SAFETY: takes three integers.
+    user || unsafe { libc::setresuid(0, 0, 0) } == 0
+}
+
+fn ok(code: c_int) -> io::Result<()> {
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
