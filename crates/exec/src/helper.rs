@@ -15,6 +15,7 @@ mod switch;
 use rustix::process::getpid;
 
 use crate::request::{Launch, RequestError, SessionRequest};
+use crate::sftp;
 use crate::status::{Failure, FailureKind, Started};
 use receive::Control;
 
@@ -39,14 +40,21 @@ pub fn run() -> u8 {
             return CANNOT_LAUNCH;
         }
     };
-    let failure = start(&control, request);
-    // Where the node is gone there is nobody left to tell.
-    let _ = control.say(&failure.unwrap_or_else(|failure| failure).encode());
-    CANNOT_LAUNCH
+    match start(&control, request) {
+        Ok(()) => {
+            drop(control);
+            sftp::serve_stdio()
+        }
+        Err(failure) => {
+            // Where the node is gone there is nobody left to tell.
+            let _ = control.say(&failure.encode());
+            CANNOT_LAUNCH
+        }
+    }
 }
 
-/// Becomes the session: a shell replaces this process, so there is only failure to return.
-fn start(control: &Control, request: Result<SessionRequest, RequestError>) -> Result<Failure, Failure> {
+/// Becomes the session. `Ok` means that this process is to be the SFTP server; a shell replaces it instead.
+fn start(control: &Control, request: Result<SessionRequest, RequestError>) -> Result<(), Failure> {
     let request = request.map_err(|reason| Failure::new(FailureKind::BadRequest, reason.to_string()))?;
     // 3. Who. Name services run here, in a process of its own, and may block.
     let user = account::look_up(&request)?;
@@ -63,8 +71,8 @@ fn start(control: &Control, request: Result<SessionRequest, RequestError>) -> Re
         .say(&started.encode())
         .map_err(|error| Failure::new(FailureKind::HelperDied, error.to_string()))?;
     match &request.launch {
-        Launch::Sftp => Err(Failure::new(FailureKind::BadRequest, "this release has no SFTP server yet")),
-        Launch::LoginShell => Ok(launch::execute(&user.account, None, environment)),
-        Launch::Command(command) => Ok(launch::execute(&user.account, Some(command), environment)),
+        Launch::Sftp => Ok(()),
+        Launch::LoginShell => Err(launch::execute(&user.account, None, environment)),
+        Launch::Command(command) => Err(launch::execute(&user.account, Some(command), environment)),
     }
 }

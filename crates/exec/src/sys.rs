@@ -2,7 +2,9 @@
 //! what it is given, and is safe to call; what must happen in which order is decided elsewhere ([`crate::helper`]).
 //!
 //! - `accounts`: the user and group databases, which are reached only through the C library's name service switch;
-//! - `process`: signals, inherited descriptors, keyrings, and the user switch.
+//! - `process`: signals, inherited descriptors, keyrings, and the user switch;
+//! - `clock`: local time for directory listings.
 
 pub(crate) mod accounts;
+pub(crate) mod clock;
 pub(crate) mod process;

@@ -35,6 +35,19 @@ pub(crate) fn account_by_name(name: &str) -> io::Result<Option<Account>> {
     })
 }
 
+/// The account of this uid, or `None`.
+pub(crate) fn account_by_uid(uid: u32) -> io::Result<Option<Account>> {
+    with_buffer(|buffer| {
+        let mut entry = MaybeUninit::<libc::passwd>::uninit();
+        let mut found = ptr::null_mut();
+        // SAFETY: `entry` and `found` are writable, and the length given is `buffer`'s own.
+        let code = unsafe {
+            libc::getpwuid_r(uid, entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &mut found)
+        };
+        answer(code, found, account)
+    })
+}
+
 /// The gid of the group of this name, or `None`.
 pub(crate) fn group_id(name: &str) -> io::Result<Option<u32>> {
     let name = CString::new(name)?;
@@ -46,6 +59,19 @@ pub(crate) fn group_id(name: &str) -> io::Result<Option<u32>> {
             libc::getgrnam_r(name.as_ptr(), entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &mut found)
         };
         answer(code, found, |group| Ok(group.gr_gid))
+    })
+}
+
+/// The name of the group of this gid, or `None`.
+pub(crate) fn group_name(gid: u32) -> io::Result<Option<String>> {
+    with_buffer(|buffer| {
+        let mut entry = MaybeUninit::<libc::group>::uninit();
+        let mut found = ptr::null_mut();
+        // SAFETY: `entry` and `found` are writable, and the length given is `buffer`'s own.
+        let code = unsafe {
+            libc::getgrgid_r(gid, entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &mut found)
+        };
+        answer(code, found, |group| text(group.gr_name))
     })
 }
 
@@ -119,9 +145,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_is_found() {
+    fn root_is_found_by_name_and_number() {
         let root = account_by_name("root").expect("lookup").expect("every system has root");
         assert_eq!((root.uid, root.gid, root.name.as_str()), (0, 0, "root"));
+        assert_eq!(account_by_uid(0).expect("lookup"), Some(root.clone()));
+        assert_eq!(group_name(0).expect("lookup").as_deref(), Some("root"));
         assert_eq!(group_id("root").expect("lookup"), Some(0));
         assert!(groups_of(&root).expect("lookup").contains(&0));
     }
@@ -129,6 +157,7 @@ mod tests {
     #[test]
     fn who_does_not_exist_is_none_and_no_error() {
         assert_eq!(account_by_name("no-such-account-here").expect("lookup"), None);
+        assert_eq!(account_by_uid(u32::MAX - 7).expect("lookup"), None);
         assert_eq!(group_id("no-such-group-here").expect("lookup"), None);
         account_by_name("a\0b").expect_err("a NUL byte");
     }

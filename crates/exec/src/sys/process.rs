@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_long};
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::ptr;
 
 /// The highest signal number on Linux.
@@ -91,6 +92,13 @@ pub(crate) fn can_regain_root() -> bool {
     let user = unsafe { libc::setresuid(UNCHANGED, 0, UNCHANGED) } == 0;
     // SAFETY: takes three integers.
     user || unsafe { libc::setresuid(0, 0, 0) } == 0
+}
+
+/// Closes a descriptor and tells how that went, which dropping it does not.
+pub(crate) fn close(descriptor: OwnedFd) -> io::Result<()> {
+    let descriptor = descriptor.into_raw_fd();
+    // SAFETY: the descriptor was owned by this function alone and is not used again.
+    ok(unsafe { libc::close(descriptor) })
 }
 
 fn ok(code: c_int) -> io::Result<()> {

@@ -1,0 +1,74 @@
+//! Extensions with an answer of their own (OpenSSH's `PROTOCOL` file, section 4).
+
+use rustix::fs::{StatVfs, StatVfsMountFlags};
+use rustix::process::getuid;
+
+use super::handles::Handle;
+use super::reply::Reply;
+use super::status::Refusal;
+use super::{MAX_DATA, MAX_PACKET, files, paths};
+use crate::sys::accounts::{self, Account};
+
+const READ_ONLY: u64 = 0x1;
+const NO_SETUID: u64 = 0x2;
+
+pub(super) fn statvfs(path: &[u8], reply: Reply<'_>) -> Result<(), Refusal> {
+    file_system(&rustix::fs::statvfs(path)?, reply);
+    Ok(())
+}
+
+pub(super) fn fstatvfs(handle: &Handle, reply: Reply<'_>) -> Result<(), Refusal> {
+    file_system(&rustix::fs::fstatvfs(files::descriptor(handle)?)?, reply);
+    Ok(())
+}
+
+fn file_system(stat: &StatVfs, reply: Reply<'_>) {
+    let flag = |flag, value| if stat.f_flag.contains(flag) { value } else { 0 };
+    let flags = flag(StatVfsMountFlags::RDONLY, READ_ONLY) | flag(StatVfsMountFlags::NOSUID, NO_SETUID);
+    reply.extended(|out| {
+        for number in [
+            stat.f_bsize,
+            stat.f_frsize,
+            stat.f_blocks,
+            stat.f_bfree,
+            stat.f_bavail,
+            stat.f_files,
+            stat.f_ffree,
+            stat.f_favail,
+            stat.f_fsid,
+            flags,
+            stat.f_namemax,
+        ] {
+            out.u64(number);
+        }
+    });
+}
+
+/// Largest packet, read and write, and most handles.
+pub(super) fn limits(handles: u64, reply: Reply<'_>) {
+    let size = |bytes| u64::try_from(bytes).unwrap_or(u64::MAX);
+    reply.extended(|out| {
+        for number in [size(MAX_PACKET), size(MAX_DATA), size(MAX_DATA), handles] {
+            out.u64(number);
+        }
+    });
+}
+
+/// A path as a shell would read its tilde, then made absolute: `~`, `~/x`, `~user` and `~user/x`.
+pub(super) fn expand(path: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let Some(after_tilde) = path.strip_prefix(b"~") else { return paths::resolve(path) };
+    let (user, rest) = match after_tilde.iter().position(|byte| *byte == b'/') {
+        Some(slash) => after_tilde.split_at(slash),
+        None => (after_tilde, &b""[..]),
+    };
+    let account = if user.is_empty() { accounts::account_by_uid(getuid().as_raw())? } else { by_name(user)? };
+    let home = account.ok_or(rustix::io::Errno::NOENT)?.home;
+    paths::resolve(&[home.as_bytes(), rest].concat())
+}
+
+fn by_name(user: &[u8]) -> Result<Option<Account>, Refusal> {
+    match std::str::from_utf8(user) {
+        Ok(user) => Ok(accounts::account_by_name(user)?),
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,122 @@
+//! Requests on open files.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{
+    Gid, Mode, OFlags, Timespec, Timestamps, Uid, fchmod, fchown, fstat as stat_fd, ftruncate, futimens,
+};
+
+use super::MAX_DATA;
+use super::attributes::Attributes;
+use super::handles::Handle;
+use super::reply::Reply;
+use super::status::Refusal;
+use crate::sys::process;
+
+const READ: u32 = 0x1;
+const WRITE: u32 = 0x2;
+const APPEND: u32 = 0x4;
+const CREATE: u32 = 0x8;
+const TRUNCATE: u32 = 0x10;
+const EXCLUSIVE: u32 = 0x20;
+
+/// The bits of a mode that a client can set.
+const MODE_BITS: u32 = 0o7777;
+/// What a new file may be at most, before the umask, when the client does not say.
+const DEFAULT_MODE: u32 = 0o666;
+
+pub(super) fn open(path: &[u8], flags: u32, attributes: &Attributes) -> Result<File, Refusal> {
+    let mode = mode(attributes.permissions.unwrap_or(DEFAULT_MODE));
+    Ok(File::from(rustix::fs::open(path, open_flags(flags), mode)?))
+}
+
+/// Never blocking: a FIFO or a device that waits for someone must not hold up the requests behind this one.
+fn open_flags(flags: u32) -> OFlags {
+    let has = |flag| flags & flag != 0;
+    let mut open = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    open |= match (has(READ), has(WRITE)) {
+        (true, true) => OFlags::RDWR,
+        (false, true) => OFlags::WRONLY,
+        _ => OFlags::RDONLY,
+    };
+    for (asked, flag) in [
+        (APPEND, OFlags::APPEND),
+        (CREATE, OFlags::CREATE),
+        (TRUNCATE, OFlags::TRUNC),
+        (EXCLUSIVE, OFlags::EXCL),
+    ] {
+        open.set(flag, has(asked));
+    }
+    open
+}
+
+pub(super) fn mode(bits: u32) -> Mode {
+    Mode::from_raw_mode(bits & MODE_BITS)
+}
+
+/// Some file systems report only here that what was written is lost.
+pub(super) fn close(handle: Handle) -> Result<(), Refusal> {
+    match handle {
+        Handle::File(file) => Ok(process::close(file.into())?),
+        Handle::Directory(_) => Ok(()),
+    }
+}
+
+/// Reads what is there at once, up to the most that a reply can carry.
+pub(super) fn read(file: &File, offset: u64, length: u32, reply: Reply<'_>) -> Result<(), Refusal> {
+    let length = usize::try_from(length).unwrap_or(MAX_DATA).min(MAX_DATA);
+    reply.data(length, |buffer| {
+        loop {
+            match file.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    })
+}
+
+/// Writes everything. A file that was opened to append ignores the offset, as the kernel defines it.
+pub(super) fn write(file: &File, offset: u64, data: &[u8]) -> Result<(), Refusal> {
+    Ok(file.write_all_at(data, offset)?)
+}
+
+pub(super) fn sync(file: &File) -> Result<(), Refusal> {
+    Ok(file.sync_all()?)
+}
+
+pub(super) fn fstat(handle: &Handle) -> Result<Attributes, Refusal> {
+    Ok(Attributes::from(&stat_fd(descriptor(handle)?)?))
+}
+
+/// Sets what was asked for, in an order in which nothing undoes what was set before. All are tried; the first failure
+/// is the answer.
+pub(super) fn fsetstat(handle: &Handle, attributes: &Attributes) -> Result<(), Refusal> {
+    set(descriptor(handle)?, attributes)
+}
+
+pub(super) fn set(descriptor: BorrowedFd<'_>, attributes: &Attributes) -> Result<(), Refusal> {
+    let Attributes { size, owner, permissions, times } = attributes;
+    let outcomes = [
+        size.map(|size| ftruncate(descriptor, size)),
+        // Before the mode, from which a change of owner takes bits away.
+        owner.map(|(user, group)| fchown(descriptor, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))),
+        permissions.map(|bits| fchmod(descriptor, mode(bits))),
+        times.map(|times| futimens(descriptor, &timestamps(times))),
+    ];
+    Ok(outcomes.into_iter().flatten().collect::<Result<(), _>>()?)
+}
+
+pub(super) fn timestamps((accessed, modified): (u32, u32)) -> Timestamps {
+    let at = |seconds: u32| Timespec { tv_sec: i64::from(seconds), tv_nsec: 0 };
+    Timestamps { last_access: at(accessed), last_modification: at(modified) }
+}
+
+pub(super) fn descriptor(handle: &Handle) -> Result<BorrowedFd<'_>, Refusal> {
+    match handle {
+        Handle::File(file) => Ok(file.as_fd()),
+        Handle::Directory(directory) => directory.descriptor(),
+    }
+}
