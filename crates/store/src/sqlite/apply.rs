@@ -7,8 +7,7 @@ use super::read;
 use super::rows::Micros;
 use super::writer::Progress;
 use crate::{
-    Change, Conflict, Entry, Event, Expect, Head, Key, Mismatch, NewRecord, Revision, SeqRange, StoreError,
-    Txn, Write,
+    Change, Conflict, Entry, Event, Expect, Head, Key, Mismatch, NewRecord, Revision, SeqRange, Txn, Write,
 };
 
 /// How much one sweep removes before others get their turn.
@@ -19,14 +18,12 @@ const SWEEP: i64 = 1000;
 pub(super) struct Draft {
     pub(super) progress: Progress,
     pub(super) changes: Vec<Change>,
-    /// Why nothing of the group can be committed any more.
-    pub(super) lost: Option<StoreError>,
     now: Timestamp,
 }
 
 impl Draft {
     pub(super) fn new(progress: Progress, now: Timestamp) -> Self {
-        Self { progress, changes: Vec::new(), lost: None, now }
+        Self { progress, changes: Vec::new(), now }
     }
 
     pub(super) fn mark(&self) -> (Progress, usize) {
@@ -50,15 +47,15 @@ impl Draft {
 pub(super) fn commit(
     connection: &Connection,
     draft: &mut Draft,
-    txn: Txn,
+    txn: &Txn,
 ) -> rusqlite::Result<Result<Revision, Conflict>> {
-    let mismatches = judge(connection, &txn, draft.now)?;
+    let mismatches = judge(connection, txn, draft.now)?;
     if !mismatches.is_empty() {
         return Ok(Err(Conflict { mismatches }));
     }
     let revision = draft.progress.revision.next();
     let mut events = Vec::with_capacity(txn.writes.len());
-    for write in txn.writes {
+    for write in &txn.writes {
         events.extend(apply(connection, write, revision, draft.now)?);
     }
     remember(connection, revision, &events)?;
@@ -83,7 +80,7 @@ fn judge(connection: &Connection, txn: &Txn, now: Timestamp) -> rusqlite::Result
 
 fn apply(
     connection: &Connection,
-    write: Write,
+    write: &Write,
     revision: Revision,
     now: Timestamp,
 ) -> rusqlite::Result<Option<Event>> {
@@ -95,15 +92,14 @@ fn apply(
                        created = iif(expires <= ?5, ?3, created) RETURNING created";
             let created = connection
                 .prepare_cached(sql)?
-                .query_row((&key, &value[..], revision, expires.map(Micros), Micros(now)), |row| {
-                    row.get(0)
-                })?;
+                .query_row((key, &value[..], revision, expires.map(Micros), Micros(now)), |row| row.get(0))?;
             let expires = expires.and_then(|time| Timestamp::from_microsecond(time.as_microsecond()).ok());
+            let (key, value) = (key.clone(), value.clone());
             Ok(Some(Event::Put(Entry { key, value, revision, created, expires })))
         }
         Write::Delete { key } => {
-            let removed = connection.prepare_cached("DELETE FROM entries WHERE key = ?1")?.execute([&key])?;
-            Ok((removed > 0).then_some(Event::Delete { key, revision }))
+            let removed = connection.prepare_cached("DELETE FROM entries WHERE key = ?1")?.execute([key])?;
+            Ok((removed > 0).then_some(Event::Delete { key: key.clone(), revision }))
         }
     }
 }

@@ -105,7 +105,7 @@ impl Store for SqliteStore {
 
     async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, StoreError> {
         txn.check()?;
-        self.queue.submit(|reply| Work::Commit { txn, reply }).await
+        self.queue.submit(|job| Work::Commit(txn, job)).await
     }
 
     async fn watch(&self, prefix: &Key, from: Option<Revision>) -> Result<Watch, StoreError> {
@@ -124,7 +124,7 @@ impl EventLog for SqliteStore {
     async fn append(&self, records: Vec<NewRecord>) -> Result<SeqRange, StoreError> {
         let txn = Txn { events: records, ..Txn::default() };
         txn.check()?;
-        self.queue.submit(|reply| Work::Append { records: txn.events, reply }).await
+        self.queue.submit(|job| Work::Append(txn.events, job)).await
     }
 
     async fn query(&self, filter: EventFilter) -> Result<Vec<Record>, StoreError> {

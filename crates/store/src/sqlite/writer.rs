@@ -38,29 +38,59 @@ impl Progress {
 
 /// What the writer can be asked to do.
 pub(super) enum Work {
-    Commit { txn: Txn, reply: Reply<Result<Revision, Conflict>> },
-    Append { records: Vec<NewRecord>, reply: Reply<SeqRange> },
+    Commit(Txn, Job<Result<Revision, Conflict>>),
+    Append(Vec<NewRecord>, Job<SeqRange>),
 }
 
-pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+/// Who waits for the answer, and the answer as far as it is known before the commit.
+pub(super) struct Job<T> {
+    reply: oneshot::Sender<Result<T, StoreError>>,
+    outcome: Option<Result<T, StoreError>>,
+}
+
+impl<T> Job<T> {
+    fn new() -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { reply, outcome: None }, answer)
+    }
+
+    /// Answers, now that the commit has succeeded or failed. The caller may have gone; then
+    /// nobody is interested.
+    fn settle(self, committed: Result<(), StoreError>) {
+        if let Some(answer) = committed.err().map(Err).or(self.outcome) {
+            drop(self.reply.send(answer));
+        }
+    }
+}
 
 impl Work {
     /// Nobody waits any more, so nobody can be misled if it is not done.
     fn is_abandoned(&self) -> bool {
         match self {
-            Self::Commit { reply, .. } => reply.is_closed(),
-            Self::Append { reply, .. } => reply.is_closed(),
+            Self::Commit(_, job) => job.reply.is_closed(),
+            Self::Append(_, job) => job.reply.is_closed(),
         }
     }
 
-    fn refuse(self, error: StoreError) {
+    /// Does it, in a savepoint, so that its failure undoes it alone.
+    fn carry_out(&mut self, group: &mut Group<'_>) {
         match self {
-            Self::Commit { reply, .. } => drop(reply.send(Err(error))),
-            Self::Append { reply, .. } => drop(reply.send(Err(error))),
+            Self::Commit(txn, job) => job.outcome = Some(group.with(|c, draft| apply::commit(c, draft, txn))),
+            Self::Append(records, job) => {
+                job.outcome = Some(group.with(|c, draft| apply::append(c, draft, records)));
+            }
+        }
+    }
+
+    fn settle(self, committed: Result<(), StoreError>) {
+        match self {
+            Self::Commit(_, job) => job.settle(committed),
+            Self::Append(_, job) => job.settle(committed),
         }
     }
 }
 
+/// Work and its place in the queue, which it keeps until it is done.
 struct Request {
     work: Work,
     _place: OwnedSemaphorePermit,
@@ -106,14 +136,14 @@ impl Queue {
     }
 
     /// Hands in work and waits for its durable outcome.
-    pub(super) async fn submit<T>(&self, work: impl FnOnce(Reply<T>) -> Work) -> Result<T, StoreError> {
+    pub(super) async fn submit<T>(&self, work: impl FnOnce(Job<T>) -> Work) -> Result<T, StoreError> {
         let deadline = Deadline::now() + self.deadline;
         let place = timeout_at(deadline, self.places.clone().acquire_owned())
             .await
             .map_err(|_| StoreError::Busy)?
             .map_err(|_| StoreError::Closed)?;
-        let (reply, answer) = oneshot::channel();
-        let request = Request { work: work(reply), _place: place };
+        let (job, answer) = Job::new();
+        let request = Request { work: work(job), _place: place };
         let requests = self.requests.as_ref().ok_or(StoreError::Closed)?;
         requests.send(request).map_err(|_| StoreError::Closed)?;
         timeout_at(deadline, answer)
@@ -146,20 +176,13 @@ struct Writer {
     ring: Arc<Ring>,
 }
 
-/// Gives a caller its answer once the group's commit has succeeded or failed.
-type Settle = Box<dyn FnOnce(Result<(), StoreError>)>;
-
 impl Writer {
     fn run(mut self, incoming: &mpsc::Receiver<Request>) {
         loop {
             match incoming.recv_timeout(self.next_sweep.saturating_duration_since(Instant::now())) {
                 Ok(first) => {
                     let group = std::iter::once(first).chain(incoming.try_iter()).take(GROUP);
-                    let group = group.map(|request| request.work).filter(|work| !work.is_abandoned());
-                    let group: Vec<Work> = group.collect();
-                    if !group.is_empty() {
-                        self.serve(group);
-                    }
+                    self.serve(group.collect());
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
@@ -173,34 +196,34 @@ impl Writer {
         }
     }
 
-    fn serve(&mut self, group: Vec<Work>) {
-        let mut draft = Draft::new(*self.announce.borrow(), self.clock.now());
-        let mut transaction = match begin(&mut self.connection) {
-            Ok(transaction) => transaction,
-            Err(error) => {
-                let error = rows::failure(&self.path, &error);
-                group.into_iter().for_each(|work| work.refuse(error.clone()));
-                return;
+    fn serve(&mut self, mut group: Vec<Request>) {
+        let committed = match self.commit(&mut group) {
+            // One large change must not fail the small ones that happened to come with it.
+            Err(StoreError::Full { .. }) if group.len() > 1 => {
+                return group.into_iter().for_each(|request| self.serve(vec![request]));
             }
+            committed => committed.map(|draft| self.publish(draft)),
         };
-        let mut settle: Vec<Settle> = Vec::with_capacity(group.len());
-        for work in group {
-            match &draft.lost {
-                Some(error) => work.refuse(error.clone()),
-                None => settle.push(carry_out(&mut transaction, &mut draft, &self.path, work)),
+        group.into_iter().for_each(|request| request.work.settle(committed.clone()));
+    }
+
+    fn commit(&mut self, requests: &mut [Request]) -> Result<Draft, StoreError> {
+        let path = self.path.clone();
+        let failed = |error| rows::failure(&path, &error);
+        let draft = Draft::new(*self.announce.borrow(), self.clock.now());
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let mut group = Group { transaction: transaction.map_err(failed)?, draft, path: &path, lost: None };
+        for request in requests {
+            if !request.work.is_abandoned() {
+                request.work.carry_out(&mut group);
+            }
+            if let Some(error) = group.lost {
+                return Err(error);
             }
         }
-        let outcome = match draft.lost.take() {
-            Some(error) => {
-                drop(transaction);
-                Err(error)
-            }
-            None => finish(transaction, &draft).map_err(|error| rows::failure(&self.path, &error)),
-        };
-        if outcome.is_ok() {
-            self.publish(draft);
-        }
-        settle.into_iter().for_each(|settle| settle(outcome.clone()));
+        let Group { transaction, draft, .. } = group;
+        finish(transaction, &draft).map_err(failed)?;
+        Ok(draft)
     }
 
     /// Removes a batch of what has expired and of old history. Comes back at once if there is
@@ -237,49 +260,36 @@ impl Writer {
     }
 }
 
-fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
-    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+/// Requests on their way into one commit.
+struct Group<'a> {
+    transaction: Transaction<'a>,
+    draft: Draft,
+    path: &'a Path,
+    /// Why SQLite gave up the whole transaction, as it does after some failures.
+    lost: Option<StoreError>,
 }
 
-fn carry_out(transaction: &mut Transaction<'_>, draft: &mut Draft, path: &Path, work: Work) -> Settle {
-    match work {
-        Work::Commit { txn, reply } => {
-            settle(reply, in_savepoint(transaction, draft, path, |c, draft| apply::commit(c, draft, txn)))
-        }
-        Work::Append { records, reply } => settle(
-            reply,
-            in_savepoint(transaction, draft, path, |c, draft| apply::append(c, draft, &records)),
-        ),
+impl Group<'_> {
+    /// Runs `work` so that its failure undoes it alone and not what was done before.
+    fn with<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &mut Draft) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mark = self.draft.mark();
+        let attempt = self.transaction.savepoint().and_then(|savepoint| {
+            let value = work(&savepoint, &mut self.draft)?;
+            savepoint.commit()?;
+            Ok(value)
+        });
+        attempt.map_err(|error| {
+            let error = rows::failure(self.path, &error);
+            self.draft.rewind(mark);
+            if self.transaction.is_autocommit() {
+                self.lost = Some(error.clone());
+            }
+            error
+        })
     }
-}
-
-fn settle<T: 'static>(reply: Reply<T>, outcome: Result<T, StoreError>) -> Settle {
-    // The caller may have gone; then nobody is interested.
-    Box::new(move |group| drop(reply.send(group.and(outcome))))
-}
-
-/// Runs `work` so that its failure undoes it alone and not the rest of the group.
-fn in_savepoint<T>(
-    transaction: &mut Transaction<'_>,
-    draft: &mut Draft,
-    path: &Path,
-    work: impl FnOnce(&Connection, &mut Draft) -> rusqlite::Result<T>,
-) -> Result<T, StoreError> {
-    let mark = draft.mark();
-    let attempt = transaction.savepoint().and_then(|savepoint| {
-        let value = work(&savepoint, draft)?;
-        savepoint.commit()?;
-        Ok(value)
-    });
-    attempt.map_err(|error| {
-        let error = rows::failure(path, &error);
-        draft.rewind(mark);
-        // After some failures (a full disk) SQLite gives up the whole transaction.
-        if transaction.is_autocommit() {
-            draft.lost = Some(error.clone());
-        }
-        error
-    })
 }
 
 fn finish(transaction: Transaction<'_>, draft: &Draft) -> rusqlite::Result<()> {
