@@ -1,1 +1,3 @@
-//! tbot
+//! The machine agent: joins once, keeps short-lived credentials fresh, writes them where programs read them.
+
+pub mod destination;

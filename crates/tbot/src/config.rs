@@ -1,0 +1,109 @@
+//! `tbot.yaml`, version v2: the file as written ([`file`]), the flags beside it ([`flags`]), and the checked
+//! [`Config`] in which only legal combinations exist.
+
+pub mod check;
+pub mod file;
+pub mod flags;
+
+use crate::destination::Destination;
+use access::{ClusterName, RoleName};
+use identity::trust::Pin;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+pub use check::{load, without_file};
+pub use flags::StartFlags;
+
+/// What to run, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the cluster is.
+    pub server: Server,
+    /// How to become a member of it.
+    pub onboarding: Onboarding,
+    /// Where the agent keeps its own identity.
+    pub storage: Destination,
+    /// What it writes for others.
+    pub outputs: Vec<Output>,
+    /// Life of each certificate that is asked for.
+    pub certificate_ttl: Duration,
+    /// Time between renewals.
+    pub renewal_interval: Duration,
+    /// Write everything once, then end.
+    pub oneshot: bool,
+    /// Where health and metrics are served.
+    pub diag_addr: Option<SocketAddr>,
+    /// Log more.
+    pub debug: bool,
+}
+
+/// The one address of the cluster that was configured, `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Server {
+    /// A proxy; everything goes through its one port.
+    Proxy(String),
+    /// The auth service itself.
+    Auth(String),
+}
+
+impl Server {
+    /// The address as `host:port`.
+    pub fn address(&self) -> &str {
+        match self {
+            Self::Proxy(address) | Self::Auth(address) => address,
+        }
+    }
+}
+
+/// How a new instance joins.
+#[derive(Debug)]
+pub struct Onboarding {
+    /// The join token; absent when the instance has joined before.
+    pub token: Option<TokenSource>,
+    /// Whom to believe before there is an identity.
+    pub trust: FirstTrust,
+}
+
+/// Whom to believe when joining.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirstTrust {
+    /// A cluster whose host authority has one of these keys.
+    Pins(Vec<Pin>),
+    /// A server whose certificate leads to one of these PEM certificates.
+    CaFile(PathBuf),
+    /// A server that the system's roots vouch for.
+    System,
+}
+
+/// A join token, or where it lies.
+#[derive(Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// The token itself.
+    Literal(Zeroizing<String>),
+    /// A file that holds it; read when it is needed.
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Literal(_) => f.write_str("Literal(***)"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+/// An `identity` output.
+#[derive(Debug)]
+pub struct Output {
+    /// Where it is written.
+    pub destination: Destination,
+    /// Roles of its certificates; empty for all of the bot's.
+    pub roles: Vec<RoleName>,
+    /// The cluster it is for; absent for the bot's own.
+    pub cluster: Option<ClusterName>,
+    /// Whether `ssh_config` and `known_hosts` are written.
+    pub ssh_config: bool,
+}

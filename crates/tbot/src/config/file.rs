@@ -1,0 +1,205 @@
+//! The file as it is written. Every key of the incumbent's v2 format that Postern acts on; others that are known
+//! are refused by name.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use yaml::{Refusals, refuse};
+
+/// `tbot.yaml`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Format of the file; only `v2`.
+    pub version: Option<Version>,
+    /// How a new instance joins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onboarding: Option<Onboarding>,
+    /// Where the agent keeps its own identity; `/var/lib/teleport/bot` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Destination>,
+    /// What the agent writes for others.
+    #[serde(default)]
+    pub outputs: Vec<Output>,
+    /// Log more.
+    #[serde(default)]
+    pub debug: bool,
+    /// Address of the auth service, `host:port`. Give this or `proxy_server`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_server: Option<String>,
+    /// Address of a proxy, `host:port`. Give this or `auth_server`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_server: Option<String>,
+    /// Life of the certificates, like `1h`; one hour unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "credential_ttl")]
+    pub certificate_ttl: Option<String>,
+    /// Time between renewals, like `20m`; twenty minutes unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_interval: Option<String>,
+    /// Write everything once, then end.
+    #[serde(default)]
+    pub oneshot: bool,
+    /// Only `false`: there is no FIPS build.
+    #[serde(default)]
+    pub fips: bool,
+    /// Where health and metrics are served, `address:port`; nowhere unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diag_addr: Option<String>,
+}
+
+/// Format of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Version {
+    /// The format before outputs had types; not read.
+    V1,
+    /// The one format that is read.
+    V2,
+}
+
+/// How a new instance joins.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Onboarding {
+    /// The join token, or the absolute path of a file that holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// How the agent proves itself; only `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_method: Option<JoinMethod>,
+    /// `sha256:...` pins of the cluster's host authority, as `tctl status` shows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ca_pins: Vec<String>,
+    /// A PEM file with the authority that signed the server's certificate; instead of pins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_path: Option<String>,
+}
+
+/// How the agent proves itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinMethod {
+    /// By knowing a one-time token.
+    Token,
+}
+
+/// Where files are written.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Destination {
+    /// The path of a directory.
+    Path(String),
+    /// A destination with settings.
+    Settings(DestinationSettings),
+}
+
+/// A destination with settings.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DestinationSettings {
+    /// `directory` or `memory`.
+    #[serde(rename = "type")]
+    pub kind: DestinationKind,
+    /// For `directory`: its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// For `directory`: whether symbolic links may lead to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symlinks: Option<Symlinks>,
+    /// For `directory`: only `off` and `try`, which both mean plain permissions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acls: Option<Acls>,
+}
+
+/// Kinds of destinations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DestinationKind {
+    /// A directory on disk.
+    Directory,
+    /// The process; gone with it.
+    Memory,
+}
+
+/// Whether symbolic links may lead to a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Symlinks {
+    /// No; an error where the kernel cannot tell.
+    Secure,
+    /// No, where the kernel can tell. The default.
+    TrySecure,
+    /// Yes.
+    Insecure,
+}
+
+/// POSIX access control lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Acls {
+    /// Not touched.
+    Off,
+    /// Not touched either; accepted for files of the incumbent.
+    Try,
+}
+
+/// What the agent writes for others.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Only `identity`.
+    #[serde(rename = "type")]
+    pub kind: OutputKind,
+    /// Where it is written; no two outputs may share a directory.
+    pub destination: Destination,
+    /// Roles of the certificates; all of the bot's unless set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// Only the bot's own cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Whether `ssh_config` and `known_hosts` are written; on unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_config: Option<SshConfig>,
+}
+
+/// Kinds of outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputKind {
+    /// Credentials for `tsh` and OpenSSH.
+    Identity,
+}
+
+/// `on` or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SshConfig {
+    /// Written.
+    On,
+    /// Not written.
+    Off,
+}
+
+const NO_METHOD: &str = "Postern joins bots with method token only so far";
+const NOT_THIS_PRODUCT: &str = "this kind of output is not part of Postern, which is about SSH; use type: identity";
+const NO_SKIPPING: &str =
+    "Postern never skips the verification of a server; give onboarding.ca_pins (tctl status shows the pin)";
+
+/// Keys of the incumbent that Postern does not act on.
+pub static REFUSED: Refusals = Refusals::new(&[
+    refuse("insecure", NO_SKIPPING).unless_off(),
+    refuse("fips", "there is no FIPS build of Postern").unless_off(),
+    refuse("services", "Postern has outputs only so far; list an identity output under outputs"),
+    refuse("onboarding.azure", NO_METHOD),
+    refuse("onboarding.gitlab", NO_METHOD),
+    refuse("onboarding.terraform", NO_METHOD),
+    refuse("onboarding.bound_keypair", NO_METHOD),
+    refuse("outputs.app_name", NOT_THIS_PRODUCT),
+    refuse("outputs.service", NOT_THIS_PRODUCT),
+    refuse("outputs.database", NOT_THIS_PRODUCT),
+    refuse("outputs.username", NOT_THIS_PRODUCT),
+    refuse("outputs.kubernetes_cluster", NOT_THIS_PRODUCT),
+    refuse("outputs.allow_reissue", "the certificates of an output are never exchanged for others"),
+    refuse("outputs.destination.readers", "declared readers are not supported yet; grant access with the directory's group or an ACL"),
+    refuse("outputs.destination.acls", "access control lists are not managed yet; set them on the directory yourself and use acls: off").unless(&["off", "try"]),
+]);

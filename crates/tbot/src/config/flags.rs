@@ -1,0 +1,140 @@
+//! Flags of `tbot start` and `tbot configure`, and how they stand above the file.
+
+use super::file;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Each flag that is given overrides the file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StartFlags {
+    /// Address of the auth service, host:port
+    #[arg(short = 'a', long, env = "TELEPORT_AUTH_SERVER", value_name = "HOST:PORT")]
+    pub auth_server: Option<String>,
+    /// Address of a proxy, host:port
+    #[arg(long, env = "TELEPORT_PROXY", value_name = "HOST:PORT")]
+    pub proxy_server: Option<String>,
+    /// Join token, or the absolute path of a file that holds it
+    #[arg(long, env = "TELEPORT_BOT_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Pin of the cluster's host authority (sha256:...); may be repeated
+    #[arg(long = "ca-pin", value_name = "PIN")]
+    pub ca_pins: Vec<String>,
+    /// Where the agent keeps its own identity: a path, file:///path or memory://
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Write one identity output to this directory, instead of the file's outputs
+    #[arg(long, value_name = "DIR")]
+    pub destination_dir: Option<PathBuf>,
+    /// Life of the certificates, like 1h
+    #[arg(long, alias = "credential-ttl", value_name = "DURATION")]
+    pub certificate_ttl: Option<String>,
+    /// Time between renewals, like 20m
+    #[arg(long, value_name = "DURATION")]
+    pub renewal_interval: Option<String>,
+    /// How the agent proves itself
+    #[arg(long, value_name = "METHOD")]
+    pub join_method: Option<String>,
+    /// Write everything once, then end
+    #[arg(long)]
+    pub oneshot: bool,
+    /// Where health and metrics are served, address:port
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub diag_addr: Option<String>,
+    /// Refused: Postern never skips the verification of a server
+    #[arg(long, hide = true)]
+    pub insecure: bool,
+}
+
+impl StartFlags {
+    /// Lays the flags over the file (fact sheet, section 1.4). Gives the names of keys that the file had and a
+    /// flag replaced, for the log, or what is wrong with a flag.
+    pub fn apply(&self, file: &mut file::File) -> Result<Vec<&'static str>, String> {
+        if self.insecure {
+            return Err("--insecure is not supported: Postern never skips the verification of a server; give \
+                        --ca-pin (tctl status shows the pin)"
+                .to_owned());
+        }
+        let mut replaced = Vec::new();
+        let mut text = |key: &'static str, place: &mut Option<String>, flag: &Option<String>| {
+            if let Some(value) = flag
+                && place.replace(value.clone()).is_some_and(|before| before != *value)
+            {
+                replaced.push(key);
+            }
+        };
+        text("auth_server", &mut file.auth_server, &self.auth_server);
+        text("proxy_server", &mut file.proxy_server, &self.proxy_server);
+        text("certificate_ttl", &mut file.certificate_ttl, &self.certificate_ttl);
+        text("renewal_interval", &mut file.renewal_interval, &self.renewal_interval);
+        text("diag_addr", &mut file.diag_addr, &self.diag_addr);
+        file.oneshot |= self.oneshot;
+        if let Some(onboarding) = self.onboarding()? {
+            replaced.extend(file.onboarding.replace(onboarding).map(|_| "onboarding"));
+        }
+        if let Some(data_dir) = &self.data_dir {
+            replaced.extend(file.storage.replace(storage(data_dir)?).map(|_| "storage"));
+        }
+        if let Some(directory) = &self.destination_dir {
+            if !file.outputs.is_empty() {
+                replaced.push("outputs");
+            }
+            file.outputs = vec![identity_output(directory)];
+        }
+        Ok(replaced)
+    }
+
+    /// Any one of these flags replaces the whole section.
+    fn onboarding(&self) -> Result<Option<file::Onboarding>, String> {
+        if self.token.is_none() && self.join_method.is_none() && self.ca_pins.is_empty() {
+            return Ok(None);
+        }
+        let join_method = match self.join_method.as_deref() {
+            None | Some("token") => Some(file::JoinMethod::Token),
+            Some(other) => return Err(format!("--join-method {other}: unrecognized join method; known is token")),
+        };
+        Ok(Some(file::Onboarding {
+            token: self.token.clone(),
+            join_method,
+            ca_pins: self.ca_pins.clone(),
+            ca_path: None,
+        }))
+    }
+}
+
+fn identity_output(directory: &std::path::Path) -> file::Output {
+    file::Output {
+        kind: file::OutputKind::Identity,
+        destination: directory_at(directory.to_string_lossy().into_owned()),
+        roles: Vec::new(),
+        cluster: None,
+        ssh_config: None,
+    }
+}
+
+fn directory_at(path: String) -> file::Destination {
+    file::Destination::Settings(file::DestinationSettings {
+        kind: file::DestinationKind::Directory,
+        path: Some(path),
+        symlinks: None,
+        acls: None,
+    })
+}
+
+/// Reads `--data-dir`: a path, `file:///path` or `memory://`.
+fn storage(uri: &str) -> Result<file::Destination, String> {
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return Ok(directory_at(uri.to_owned()));
+    };
+    match (scheme, rest) {
+        ("file", path) if path.starts_with('/') => Ok(directory_at(path.to_owned())),
+        ("file", _) => Err(format!("--data-dir {uri}: a file URI has no host; write file:///path")),
+        ("memory", "") => Ok(file::Destination::Settings(file::DestinationSettings {
+            kind: file::DestinationKind::Memory,
+            path: None,
+            symlinks: None,
+            acls: None,
+        })),
+        ("memory", _) => Err(format!("--data-dir {uri}: memory has neither host nor path; write memory://")),
+        _ => Err(format!("--data-dir {uri}: unknown scheme {scheme:?}; known are file and memory")),
+    }
+}

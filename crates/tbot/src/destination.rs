@@ -1,0 +1,124 @@
+//! Where credentials are written, and how: all files of an output change at once, or none does.
+
+pub mod directory;
+pub mod memory;
+
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+pub use directory::{Directory, Symlinks};
+pub use memory::Memory;
+
+/// File name to contents; the contents may be secret, so they are wiped.
+pub type FileSet = BTreeMap<String, Zeroizing<Vec<u8>>>;
+
+/// Why a destination cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DestinationError {
+    /// A system call failed.
+    #[error("cannot {action} {path}: {source}{hint}", path = path.display(), hint = hint(source))]
+    System {
+        /// What was tried, as a verb: `create`, `write`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A component of the path is a symbolic link.
+    #[error(
+        "{path} leads through a symbolic link, which could hand credentials to somebody else; \
+         use the real path, or set `symlinks: insecure` for this destination",
+        path = path.display()
+    )]
+    Symlink {
+        /// The path as configured.
+        path: PathBuf,
+    },
+    /// Something else stands where the directory should be.
+    #[error("{path} exists and is not a directory; remove it or choose another path", path = path.display())]
+    NotADirectory {
+        /// The path as configured.
+        path: PathBuf,
+    },
+}
+
+fn hint(source: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match source.kind() {
+        ErrorKind::PermissionDenied => "; make it writable for the user that runs tbot",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "; the previous files stay valid: free some space and tbot goes on by itself"
+        }
+        ErrorKind::ReadOnlyFilesystem => "; mount it read-write or choose another destination",
+        _ => "",
+    }
+}
+
+/// A place that holds one set of files.
+#[derive(Debug)]
+pub enum Destination {
+    /// On disk.
+    Directory(Directory),
+    /// In this process; for tests of a configuration and for internal state that need not last.
+    Memory(Memory),
+}
+
+impl Destination {
+    /// Creates what is missing and proves that files can be written, before anything is asked of the cluster.
+    pub fn prepare(&self) -> Result<(), DestinationError> {
+        match self {
+            Self::Directory(directory) => directory.prepare(),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Replaces the whole set. `render` is told where the new set will stand, which is not where the previous
+    /// one stands; the previous one stays readable there until `keep_until` of its own time has passed.
+    pub fn publish(
+        &self,
+        now: Timestamp,
+        keep_until: Timestamp,
+        render: impl FnOnce(&Path) -> FileSet,
+    ) -> Result<(), DestinationError> {
+        match self {
+            Self::Directory(directory) => directory.publish(now, keep_until, render),
+            Self::Memory(memory) => {
+                memory.publish(render(Path::new("/memory")));
+                Ok(())
+            }
+        }
+    }
+
+    /// One file of the current set.
+    pub fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
+        match self {
+            Self::Directory(directory) => directory.read(name),
+            Self::Memory(memory) => Ok(memory.read(name)),
+        }
+    }
+
+    /// Whether what is written outlives the process.
+    pub fn is_persistent(&self) -> bool {
+        matches!(self, Self::Directory(_))
+    }
+
+    /// The directory, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(directory) => Some(directory.path()),
+            Self::Memory(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(directory) => write!(f, "directory {}", directory.path().display()),
+            Self::Memory(_) => f.write_str("memory"),
+        }
+    }
+}

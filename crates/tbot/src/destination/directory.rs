@@ -1,0 +1,409 @@
+//! A directory whose files change all at once.
+//!
+//! Every set of files is a directory of its own, `.generation-<number>-<keep until>`, written beside, synced and
+//! then put in force by renaming the one link `.current`. The names that people use (`key`, `identity`, ...) are
+//! links through `.current`:
+//!
+//! ```text
+//! /opt/machine-id/key      -> .current/key
+//! /opt/machine-id/.current -> .generation-7-1767225600
+//! ```
+//!
+//! A reader that opens one file sees the old or the new one, whole. A reader that opens several and must not mix
+//! them (OpenSSH reads the certificate first and the key much later) is given a path inside one generation, which
+//! stays until its certificates have expired. Nothing here follows a link that somebody else put in the way: the
+//! directory is opened once without following links (`openat2`), everything else is relative to that handle.
+
+use super::{DestinationError, FileSet};
+use jiff::Timestamp;
+use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+const CURRENT: &str = ".current";
+const GENERATION: &str = ".generation-";
+const PARTIAL: &str = ".partial-";
+const PROBE: &str = ".write-test";
+/// More is not read into memory, whoever put it there.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// What to do about symbolic links on the way to the directory (fact sheet, section 2.3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Symlinks {
+    /// Refuse them; an error where the kernel cannot.
+    Secure,
+    /// Refuse them where the kernel can.
+    #[default]
+    TrySecure,
+    /// Follow them.
+    Insecure,
+}
+
+/// A destination on disk.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    symlinks: Symlinks,
+}
+
+impl Directory {
+    /// The directory at `path`, which need not exist.
+    pub fn new(path: impl Into<PathBuf>, symlinks: Symlinks) -> Self {
+        let path = path.into();
+        let path = std::path::absolute(&path).unwrap_or(path);
+        Self { path, symlinks }
+    }
+
+    /// Its absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// See [`super::Destination::prepare`].
+    pub fn prepare(&self) -> Result<(), DestinationError> {
+        let root = self.open()?;
+        self.write_file(&root, Path::new(PROBE), b"", OFlags::TRUNC)
+    }
+
+    /// See [`super::Destination::publish`].
+    pub fn publish(
+        &self,
+        now: Timestamp,
+        keep_until: Timestamp,
+        render: impl FnOnce(&Path) -> FileSet,
+    ) -> Result<(), DestinationError> {
+        let root = self.open()?;
+        let generations = self.generations(&root)?;
+        let number = generations.iter().map(|generation| generation.number).max().unwrap_or(0) + 1;
+        let name = format!("{GENERATION}{number}-{}", keep_until.as_second());
+        let files = render(&self.path.join(&name));
+        self.write_generation(&root, number, &name, &files)?;
+        self.put_in_force(&root, &name)?;
+        self.link_names(&root, &files)?;
+        self.drop_stale(&root, &generations, now)
+    }
+
+    /// See [`super::Destination::read`].
+    pub fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
+        let root = match self.open_existing() {
+            Ok(root) => root,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(self.opening(error)),
+        };
+        let path = self.path.join(name);
+        // Our own two links are followed; the set they lead to holds plain files only.
+        let opened = fs::openat(&root, Path::new(CURRENT).join(name), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let file = match opened {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(system("read", &path)(error)),
+        };
+        let mut contents = Zeroizing::new(Vec::new());
+        file.take(LARGEST_FILE).read_to_end(&mut contents).map_err(|source| DestinationError::System {
+            action: "read",
+            path,
+            source,
+        })?;
+        Ok(Some(contents))
+    }
+
+    fn open(&self) -> Result<OwnedFd, DestinationError> {
+        match self.open_existing() {
+            Err(Errno::NOENT) => self.create()?,
+            opened => return opened.map_err(|error| self.opening(error)),
+        }
+        self.open_existing().map_err(|error| self.opening(error))
+    }
+
+    fn create(&self) -> Result<(), DestinationError> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(|source| {
+            DestinationError::System { action: "create the directory", path: self.path.clone(), source }
+        })
+    }
+
+    fn open_existing(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if self.symlinks == Symlinks::Insecure {
+            return fs::open(&self.path, flags, Mode::empty());
+        }
+        let opened = fs::openat2(CWD, &self.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+        match opened {
+            Err(Errno::NOSYS) if self.symlinks == Symlinks::TrySecure => fs::open(&self.path, flags, Mode::empty()),
+            opened => opened,
+        }
+    }
+
+    fn opening(&self, error: Errno) -> DestinationError {
+        match error {
+            Errno::LOOP => DestinationError::Symlink { path: self.path.clone() },
+            Errno::NOTDIR => DestinationError::NotADirectory { path: self.path.clone() },
+            error => system("open", &self.path)(error),
+        }
+    }
+
+    fn write_generation(
+        &self,
+        root: &OwnedFd,
+        number: u64,
+        name: &str,
+        files: &FileSet,
+    ) -> Result<(), DestinationError> {
+        let partial = format!("{PARTIAL}{number}");
+        remove_tree(root, &partial).map_err(system("remove", &self.path.join(&partial)))?;
+        fs::mkdirat(root, &partial, Mode::RWXU).map_err(system("create", &self.path.join(&partial)))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory =
+            fs::openat(root, &partial, flags, Mode::empty()).map_err(system("open", &self.path.join(&partial)))?;
+        for (file, contents) in files {
+            self.write_file(&directory, Path::new(file), contents, OFlags::EXCL)?;
+        }
+        fs::fsync(&directory).map_err(system("sync", &self.path.join(&partial)))?;
+        fs::renameat(root, &partial, root, name).map_err(system("name", &self.path.join(name)))?;
+        fs::fsync(root).map_err(system("sync", &self.path))
+    }
+
+    fn write_file(
+        &self,
+        directory: &OwnedFd,
+        name: &Path,
+        contents: &[u8],
+        extra: OFlags,
+    ) -> Result<(), DestinationError> {
+        let path = self.path.join(name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
+        let file = fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map_err(system("write", &path))?;
+        let mut file = File::from(file);
+        file.write_all(contents)
+            .and_then(|()| file.sync_all())
+            .map_err(|source| DestinationError::System { action: "write", path, source })
+    }
+
+    /// The one step that readers see.
+    fn put_in_force(&self, root: &OwnedFd, generation: &str) -> Result<(), DestinationError> {
+        self.replace_link(root, CURRENT, generation)?;
+        fs::fsync(root).map_err(system("sync", &self.path))
+    }
+
+    fn link_names(&self, root: &OwnedFd, files: &FileSet) -> Result<(), DestinationError> {
+        for name in files.keys() {
+            let target = format!("{CURRENT}/{name}");
+            let present = fs::readlinkat(root, name, Vec::new());
+            if present.is_ok_and(|link| link.to_bytes() == target.as_bytes()) {
+                continue;
+            }
+            self.replace_link(root, name, &target)?;
+        }
+        fs::fsync(root).map_err(system("sync", &self.path))
+    }
+
+    /// Replaces whatever file or link has this name in one step.
+    fn replace_link(&self, root: &OwnedFd, name: &str, target: &str) -> Result<(), DestinationError> {
+        let path = self.path.join(name);
+        let beside = format!("{PARTIAL}{name}");
+        match fs::unlinkat(root, &beside, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(system("replace", &path)(error)),
+        }
+        fs::symlinkat(target, root, &beside).map_err(system("link", &path))?;
+        fs::renameat(root, &beside, root, name).map_err(system("replace", &path))
+    }
+
+    /// Removes generations that nobody can use any more. Failure here costs space, never credentials.
+    fn drop_stale(
+        &self,
+        root: &OwnedFd,
+        before: &[Generation],
+        now: Timestamp,
+    ) -> Result<(), DestinationError> {
+        for stale in before.iter().filter(|generation| generation.keep_until < now.as_second()) {
+            remove_tree(root, &stale.name).map_err(system("remove", &self.path.join(&stale.name)))?;
+        }
+        Ok(())
+    }
+
+    fn generations(&self, root: &OwnedFd) -> Result<Vec<Generation>, DestinationError> {
+        let listing = fs::Dir::read_from(root).map_err(system("list", &self.path))?;
+        let mut generations = Vec::new();
+        for entry in listing {
+            let entry = entry.map_err(system("list", &self.path))?;
+            generations.extend(Generation::parse(entry.file_name()));
+        }
+        Ok(generations)
+    }
+}
+
+struct Generation {
+    name: String,
+    number: u64,
+    /// Seconds since the epoch.
+    keep_until: i64,
+}
+
+impl Generation {
+    fn parse(name: &CStr) -> Option<Self> {
+        let name = name.to_str().ok()?;
+        let (number, keep_until) = name.strip_prefix(GENERATION)?.split_once('-')?;
+        Some(Self { name: name.to_owned(), number: number.parse().ok()?, keep_until: keep_until.parse().ok()? })
+    }
+}
+
+/// Removes a directory of plain files; nothing in it is followed. Missing is fine.
+fn remove_tree(root: impl AsFd, name: &str) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = match fs::openat(&root, name, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in fs::Dir::read_from(&directory)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") && entry.file_type() != FileType::Directory {
+            fs::unlinkat(&directory, entry.file_name(), AtFlags::empty())?;
+        }
+    }
+    fs::unlinkat(&root, name, AtFlags::REMOVEDIR)
+}
+
+fn system(action: &'static str, path: &Path) -> impl FnOnce(Errno) -> DestinationError {
+    move |error| DestinationError::System { action, path: path.to_owned(), source: error.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CURRENT, Directory, Symlinks};
+    use crate::destination::{DestinationError, FileSet};
+    use jiff::Timestamp;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use zeroize::Zeroizing;
+
+    fn set(mark: &str) -> FileSet {
+        let file = |name: &str| (name.to_owned(), Zeroizing::new(mark.as_bytes().to_vec()));
+        [file("key"), file("key-cert.pub")].into()
+    }
+
+    fn second(at: i64) -> Timestamp {
+        Timestamp::from_second(at).expect("a small number of seconds")
+    }
+
+    fn scratch() -> (tempfile::TempDir, Directory) {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let directory = Directory::new(scratch.path().join("out"), Symlinks::Secure);
+        (scratch, directory)
+    }
+
+    #[test]
+    fn files_are_private_and_readable_by_their_names() {
+        let (_scratch, out) = scratch();
+        out.prepare().expect("writable");
+        out.publish(second(10), second(100), |_| set("one")).expect("written");
+        let key = out.path().join("key");
+        assert_eq!(std::fs::read(&key).expect("readable"), b"one");
+        let mode = std::fs::metadata(&key).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(out.read("key").expect("readable").expect("there").as_slice(), b"one");
+        assert!(out.read("other").expect("readable").is_none());
+    }
+
+    #[test]
+    fn a_reader_of_one_generation_never_sees_a_mix() {
+        let (_scratch, out) = scratch();
+        out.publish(second(0), second(1_000_000), |_| set("0")).expect("written");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut rounds = 0u32;
+                while !done.load(Ordering::Acquire) || rounds < 100 {
+                    let generation = std::fs::read_link(out.path().join(CURRENT)).expect("in force");
+                    let read = |name: &str| std::fs::read(out.path().join(&generation).join(name)).expect("whole");
+                    assert_eq!(read("key"), read("key-cert.pub"));
+                    assert!(!std::fs::read(out.path().join("key")).expect("always there").is_empty());
+                    rounds += 1;
+                }
+            });
+            for round in 1..200 {
+                out.publish(second(round), second(1_000_000), |_| set(&round.to_string())).expect("written");
+            }
+            done.store(true, Ordering::Release);
+            reader.join().expect("no mix");
+        });
+    }
+
+    #[test]
+    fn generations_stay_until_their_time_and_no_longer() {
+        let (_scratch, out) = scratch();
+        let mut first = None;
+        out.publish(second(0), second(50), |path| {
+            first = Some(path.to_owned());
+            set("one")
+        })
+        .expect("written");
+        let first = first.expect("told");
+        out.publish(second(20), second(70), |_| set("two")).expect("written");
+        assert_eq!(std::fs::read(first.join("key")).expect("still there"), b"one");
+        out.publish(second(60), second(110), |_| set("three")).expect("written");
+        assert!(!first.exists());
+    }
+
+    #[test]
+    fn plain_files_of_an_earlier_agent_are_replaced() {
+        let (_scratch, out) = scratch();
+        std::fs::create_dir(out.path()).expect("created");
+        std::fs::write(out.path().join("key"), "old").expect("written");
+        out.publish(second(0), second(50), |_| set("new")).expect("written");
+        assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"new");
+    }
+
+    #[test]
+    fn a_link_on_the_way_is_refused_unless_allowed() {
+        let (scratch, out) = scratch();
+        std::fs::create_dir(out.path()).expect("created");
+        let link = scratch.path().join("link");
+        symlink(out.path(), &link).expect("linked");
+        for mode in [Symlinks::Secure, Symlinks::TrySecure] {
+            let refused = Directory::new(&link, mode).prepare();
+            assert!(matches!(refused, Err(DestinationError::Symlink { .. })), "{refused:?}");
+        }
+        Directory::new(&link, Symlinks::Insecure).prepare().expect("allowed");
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_file_is_not_followed() {
+        let (scratch, out) = scratch();
+        let victim = scratch.path().join("victim");
+        std::fs::write(&victim, "precious").expect("written");
+        std::fs::create_dir(out.path()).expect("created");
+        symlink(&victim, out.path().join("key")).expect("linked");
+        out.publish(second(0), second(50), |_| set("new")).expect("written");
+        assert_eq!(std::fs::read(&victim).expect("readable"), b"precious");
+        symlink(&victim, out.path().join(".write-test-2")).expect("linked");
+        assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"new");
+    }
+
+    #[test]
+    fn a_file_in_place_of_the_directory_is_named() {
+        let (_scratch, out) = scratch();
+        std::fs::write(out.path(), "").expect("written");
+        assert!(matches!(out.prepare(), Err(DestinationError::NotADirectory { .. })));
+    }
+
+    #[test]
+    fn a_crash_between_steps_leaves_the_old_set() {
+        let (_scratch, out) = scratch();
+        out.publish(second(0), second(50), |_| set("one")).expect("written");
+        let partial = out.path().join(".partial-2");
+        std::fs::create_dir(&partial).expect("created");
+        std::fs::write(partial.join("key"), "half").expect("written");
+        assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"one");
+        out.publish(second(1), second(50), |_| set("two")).expect("written over the leftovers");
+        assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"two");
+        assert!(!Path::new(&partial).exists());
+    }
+}
