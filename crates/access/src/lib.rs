@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no clock, no randomness, no certificates. Time is an argument (`jiff::Timestamp`).
 
+pub mod address;
 pub mod duration;
 pub mod label;
 pub mod name;
@@ -10,6 +11,7 @@ pub mod resource;
 pub mod template;
 pub mod traits;
 
+pub use address::HostPort;
 pub use duration::Ttl;
 pub use label::Labels;
 pub use name::{

@@ -90,7 +90,7 @@ fn server(file: &File, report: &mut Report<'_>) -> Option<Server> {
 }
 
 fn address(key: &str, text: &str, default_port: u16, report: &mut Report<'_>) -> Option<String> {
-    let checked = transport::address::HostPort::parse(text, default_port).map(|address| address.to_string());
+    let checked = access::HostPort::parse(text, default_port).map(|address| address.to_string());
     report.take(key, checked)
 }
 

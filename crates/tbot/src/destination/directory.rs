@@ -97,7 +97,8 @@ impl Directory {
         };
         let path = self.path.join(name);
         // Our own two links are followed; the set they lead to holds plain files only.
-        let opened = fs::openat(&root, Path::new(CURRENT).join(name), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let opened =
+            fs::openat(&root, Path::new(CURRENT).join(name), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let file = match opened {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
@@ -134,7 +135,9 @@ impl Directory {
         }
         let opened = fs::openat2(CWD, &self.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
         match opened {
-            Err(Errno::NOSYS) if self.symlinks == Symlinks::TrySecure => fs::open(&self.path, flags, Mode::empty()),
+            Err(Errno::NOSYS) if self.symlinks == Symlinks::TrySecure => {
+                fs::open(&self.path, flags, Mode::empty())
+            }
             opened => opened,
         }
     }
@@ -158,8 +161,8 @@ impl Directory {
         remove_tree(root, &partial).map_err(system("remove", &self.path.join(&partial)))?;
         fs::mkdirat(root, &partial, Mode::RWXU).map_err(system("create", &self.path.join(&partial)))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory =
-            fs::openat(root, &partial, flags, Mode::empty()).map_err(system("open", &self.path.join(&partial)))?;
+        let directory = fs::openat(root, &partial, flags, Mode::empty())
+            .map_err(system("open", &self.path.join(&partial)))?;
         for (file, contents) in files {
             self.write_file(&directory, Path::new(file), contents, OFlags::EXCL)?;
         }
@@ -177,11 +180,14 @@ impl Directory {
     ) -> Result<(), DestinationError> {
         let path = self.path.join(name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
-        let file = fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map_err(system("write", &path))?;
+        let file =
+            fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map_err(system("write", &path))?;
         let mut file = File::from(file);
-        file.write_all(contents)
-            .and_then(|()| file.sync_all())
-            .map_err(|source| DestinationError::System { action: "write", path, source })
+        file.write_all(contents).and_then(|()| file.sync_all()).map_err(|source| DestinationError::System {
+            action: "write",
+            path,
+            source,
+        })
     }
 
     /// The one step that readers see.
@@ -249,7 +255,11 @@ impl Generation {
     fn parse(name: &CStr) -> Option<Self> {
         let name = name.to_str().ok()?;
         let (number, keep_until) = name.strip_prefix(GENERATION)?.split_once('-')?;
-        Some(Self { name: name.to_owned(), number: number.parse().ok()?, keep_until: keep_until.parse().ok()? })
+        Some(Self {
+            name: name.to_owned(),
+            number: number.parse().ok()?,
+            keep_until: keep_until.parse().ok()?,
+        })
     }
 }
 
@@ -322,7 +332,8 @@ mod tests {
                 let mut rounds = 0u32;
                 while !done.load(Ordering::Acquire) || rounds < 100 {
                     let generation = std::fs::read_link(out.path().join(CURRENT)).expect("in force");
-                    let read = |name: &str| std::fs::read(out.path().join(&generation).join(name)).expect("whole");
+                    let read =
+                        |name: &str| std::fs::read(out.path().join(&generation).join(name)).expect("whole");
                     assert_eq!(read("key"), read("key-cert.pub"));
                     assert!(!std::fs::read(out.path().join("key")).expect("always there").is_empty());
                     rounds += 1;
