@@ -1,1 +1,15 @@
-//! testkit
+//! What the tests stand on: the real programs as real processes, and OpenSSH as the user who knows nothing of us.
+//!
+//! Nothing here is linked into a product. Processes are waited for by condition and deadline, never by sleeping for
+//! a guess; everything listens on loopback, on ports the system chose.
+
+pub mod bot;
+pub mod cluster;
+pub mod process;
+pub mod programs;
+pub mod wait;
+
+pub use bot::Bot;
+pub use cluster::{Cluster, Layout};
+pub use process::{Outcome, Process, run};
+pub use wait::until;

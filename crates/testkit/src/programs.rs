@@ -1,0 +1,45 @@
+//! Where the programs are that the tests run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A program of ours, built into the directory that this test was built into.
+pub fn ours(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let built = test.ancestors().nth(2).expect("target/<profile>/deps/<test>").join(name);
+    assert!(built.exists(), "{} is not built; run `make test`, which builds it first", built.display());
+    built
+}
+
+/// A program of the system, or a visible reason to skip the test.
+pub fn theirs(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin"), venv()])
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file());
+    if found.is_none() {
+        eprintln!("SKIPPED: {name} is not installed; `make test` installs it");
+    }
+    found
+}
+
+fn venv() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin")
+}
+
+/// Whether this test may become other users; says so when it may not.
+pub fn root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: needs root to switch users");
+    }
+    root
+}
+
+/// A command without the environment of whoever runs the tests, apart from `PATH`.
+pub fn command(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new(program.as_ref());
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
+    command
+}
