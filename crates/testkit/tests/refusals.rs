@@ -1,0 +1,150 @@
+//! What must not work, through the real programs: each refusal with its reason where the caller may know it.
+
+use testkit::cluster::NodeSettings;
+use testkit::{Bot, Cluster, Layout, until};
+
+fn login() -> String {
+    let name = testkit::run(testkit::programs::command("/usr/bin/id").arg("-un")).ok();
+    name.trim().to_owned()
+}
+
+/// A cluster with `my-host` (env: test) and a bot that may log in there, with its files written.
+fn cluster_and_bot() -> (Cluster, Bot, String) {
+    let cluster = Cluster::start(Layout::Processes);
+    let login = login();
+    cluster.role("tester", &format!("[{login}]"), "{env: test}");
+    let bot = cluster.bot("tester", &["tester"]);
+    bot.oneshot().ok();
+    let target = format!("{login}@{}", Bot::host("my-host"));
+    assert_eq!(bot.ssh(&[&target, "echo in"]).ok().trim(), "in");
+    (cluster, bot, target)
+}
+
+#[test]
+fn a_login_that_no_role_allows() {
+    let (_cluster, bot, _) = cluster_and_bot();
+    let refusal = bot.ssh(&[&format!("daemon@{}", Bot::host("my-host")), "true"]).refused();
+    assert!(refusal.contains("Permission denied"), "{refusal}");
+    let refusal = bot.tsh(&["ssh", "daemon@my-host", "true"]).refused();
+    assert!(refusal.contains("daemon"), "{refusal}");
+}
+
+#[test]
+fn unknown_and_forbidden_hosts_look_alike() {
+    let (mut cluster, bot, _) = cluster_and_bot();
+    cluster.add_node(&NodeSettings { name: "hidden", labels: &[("env", "prod")], more: "" });
+    let login = login();
+    let said = |host: &str| {
+        let outcome = bot.tsh(&["ssh", &format!("{login}@{host}"), "true"]);
+        (outcome.code(), outcome.refused().replace(host, "HOST"))
+    };
+    assert_eq!(said("hidden"), said("nowhere"));
+    let openssh = |host: &str| {
+        bot.ssh(&[&format!("{login}@{}", Bot::host(host)), "true"]).refused().replace(host, "HOST")
+    };
+    assert_eq!(openssh("hidden"), openssh("nowhere"));
+}
+
+#[test]
+fn a_role_that_was_taken_away() {
+    let (cluster, bot, target) = cluster_and_bot();
+    cluster.role("other", "[nobody]", "{env: other}");
+    cluster.tctl(&["bots", "update", "tester", "--set-roles=other"]).ok();
+    bot.oneshot().ok();
+    bot.ssh(&[&target, "true"]).refused();
+}
+
+#[test]
+fn a_role_whose_rules_changed_is_refused_at_once() {
+    let (cluster, bot, target) = cluster_and_bot();
+    cluster.role("tester", "[nobody]", "{env: test}");
+    until("the node to apply the new policy", || {
+        (!bot.ssh(&[&target, "true"]).status.success()).then_some(())
+    });
+}
+
+#[test]
+fn a_token_is_spent_once() {
+    let (cluster, first, _) = cluster_and_bot();
+    let config = std::fs::read_to_string(first.config()).expect("written before");
+    let token = config.lines().find_map(|line| line.trim().strip_prefix("token: ")).expect("a token");
+    let second = Bot::new(cluster.path(), "thief", token, &cluster.endpoint("proxy"), &cluster.pin());
+    let refusal = second.oneshot().refused();
+    assert!(refusal.contains("token"), "{refusal}");
+    assert!(!refusal.contains(token), "the token is a secret: {refusal}");
+    assert!(!second.file("key").exists());
+}
+
+#[test]
+fn a_locked_bot() {
+    let (cluster, bot, target) = cluster_and_bot();
+    cluster.tctl(&["bots", "lock", "tester"]).ok();
+    until("the lock to be in force", || (!bot.ssh(&[&target, "true"]).status.success()).then_some(()));
+    let refusal = bot.oneshot().refused();
+    assert!(refusal.contains("lock"), "{refusal}");
+}
+
+#[test]
+fn a_lock_ends_a_live_session() {
+    let (cluster, bot, target) = cluster_and_bot();
+    let marker = cluster.path().join("alive");
+    let mut ssh = bot.openssh("ssh", &[&target, &format!("touch {}; sleep 300", marker.display())]);
+    let session = std::thread::spawn(move || testkit::run(&mut ssh));
+    until("the session to be open", || marker.exists().then_some(()));
+    cluster.tctl(&["lock", "--user=bot-tester", "--message=stop"]).ok();
+    session.join().expect("ssh ends").refused();
+}
+
+#[test]
+fn another_clusters_credentials() {
+    let (cluster, _, _) = cluster_and_bot();
+    let (_other, stranger, _) = cluster_and_bot();
+    let login = login();
+    let outcome = testkit::run(
+        testkit::programs::command(testkit::programs::ours("tsh"))
+            .arg("-i")
+            .arg(stranger.file("identity"))
+            .args(["--proxy", &cluster.endpoint("proxy"), "ssh", &format!("{login}@my-host"), "true"]),
+    );
+    outcome.refused();
+}
+
+#[test]
+fn an_expired_certificate() {
+    let (_cluster, bot, target) = cluster_and_bot();
+    let config = std::fs::read_to_string(bot.config()).expect("written before");
+    std::fs::write(bot.config(), format!("{config}certificate_ttl: 3s\nrenewal_interval: 1s\n"))
+        .expect("written");
+    bot.oneshot().ok();
+    until("the certificate to expire", || (!bot.ssh(&[&target, "true"]).status.success()).then_some(()));
+    let refusal = bot.tsh(&["ssh", &format!("{}@my-host", login()), "true"]).refused();
+    assert!(refusal.contains("expired"), "{refusal}");
+}
+
+#[test]
+fn a_wrong_pin() {
+    let (cluster, _, _) = cluster_and_bot();
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    cluster.tctl(&["bots", "add", "fresh", "--roles=tester", "--format=json"]).ok();
+    let bot = Bot::new(
+        cluster.path(),
+        "fresh",
+        "00000000000000000000000000000000",
+        &cluster.endpoint("proxy"),
+        &wrong,
+    );
+    let refusal = bot.oneshot().refused();
+    assert!(refusal.contains("pin"), "{refusal}");
+}
+
+#[test]
+fn a_second_start_on_the_same_data_directory() {
+    let cluster = Cluster::start(Layout::OneProcess);
+    let second = testkit::run(
+        testkit::programs::command(testkit::programs::ours("postern"))
+            .args(["start", "-c"])
+            .arg(cluster.config("all")),
+    );
+    let refusal = second.refused();
+    assert!(refusal.contains("in use") || refusal.contains("already"), "{refusal}");
+}
