@@ -3,10 +3,13 @@
 //! Pure: no I/O, no clock, no randomness, no certificates. Time is an argument (`jiff::Timestamp`).
 
 pub mod address;
+pub mod bot;
 pub mod duration;
 pub mod label;
 pub mod name;
 pub mod predicate;
+pub mod preset;
+pub mod rbac;
 pub mod resource;
 pub mod template;
 pub mod traits;

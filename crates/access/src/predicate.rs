@@ -4,10 +4,12 @@
 //! role is written, so that a mistake is refused there; evaluating it is total and takes no regular
 //! expression from data.
 
+mod action;
 mod clause;
 mod labels;
 pub(crate) mod syntax;
 
+pub use action::check_action;
 pub use clause::{Clause, Context, ResourceView};
 pub use labels::{EvaluationError, LabelExpression};
 pub use syntax::SyntaxError;

@@ -7,6 +7,9 @@
 pub mod bot;
 pub mod cert_authority;
 pub mod cluster;
+mod decode;
+mod encode;
+mod invalid;
 pub mod kind;
 pub mod lock;
 pub mod metadata;
@@ -18,6 +21,7 @@ pub mod user;
 pub use bot::{Bot, BotInstance};
 pub use cert_authority::CertAuthority;
 pub use cluster::{AuthPreference, NetworkingConfig, RecordingConfig};
+pub use invalid::Invalid;
 pub use kind::Kind;
 pub use lock::Lock;
 pub use metadata::Metadata;

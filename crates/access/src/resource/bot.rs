@@ -5,6 +5,9 @@ use crate::{BotName, InstanceId, RoleName, Traits, Ttl};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// The longest certificate of a bot that does not say otherwise.
+pub const DEFAULT_MAX_SESSION_TTL: Ttl = Ttl::from_secs(12 * 3600);
+
 /// A machine identity: roles that its credentials may carry. Version `v1`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bot {
@@ -43,7 +46,7 @@ pub struct BotInstanceSpec {
 
 /// The authentications of an instance; at most ten are kept, the initial one included, newest last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(deny_unknown_fields, default)]
 pub struct BotInstanceStatus {
     /// How it joined.
     pub initial_authentication: Option<Authentication>,
@@ -57,6 +60,7 @@ pub struct BotInstanceStatus {
 
 /// One join or renewal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Authentication {
     /// When.
     pub authenticated_at: Timestamp,
@@ -74,7 +78,7 @@ pub struct Authentication {
 
 /// What an agent says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(deny_unknown_fields, default)]
 pub struct Heartbeat {
     /// When auth received it.
     pub recorded_at: Option<Timestamp>,

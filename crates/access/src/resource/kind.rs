@@ -55,6 +55,32 @@ impl Kind {
         NAMES.iter().map(|(kind, _)| *kind)
     }
 
+    /// The version that a resource of this kind is written with; roles may have an older one.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Role => "v7",
+            Self::Bot | Self::BotInstance => "v1",
+            Self::User
+            | Self::Token
+            | Self::Node
+            | Self::CertAuthority
+            | Self::Lock
+            | Self::ClusterAuthPreference
+            | Self::ClusterNetworkingConfig
+            | Self::SessionRecordingConfig => "v2",
+        }
+    }
+
+    /// The name of the one resource of this kind, where there is one only.
+    pub fn single_name(self) -> Option<&'static str> {
+        match self {
+            Self::ClusterAuthPreference => Some("cluster-auth-preference"),
+            Self::ClusterNetworkingConfig => Some("cluster-networking-config"),
+            Self::SessionRecordingConfig => Some("session-recording-config"),
+            _ => None,
+        }
+    }
+
     /// The name that stands in a resource's `kind` field.
     pub fn as_str(self) -> &'static str {
         NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, names)| names[0])

@@ -1,0 +1,66 @@
+//! Locks.
+
+use super::fields::{Fields, Item};
+use super::{Invalid, Kind, metadata, version};
+use crate::resource::Lock;
+use crate::resource::lock::{LockSpec, LockTarget};
+
+pub(super) fn decode(top: &mut Fields) -> Result<Lock, Invalid> {
+    let metadata = metadata::decode(top)?;
+    version(top, Kind::Lock)?;
+    let plain = metadata.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@+:".contains(c));
+    if !plain || metadata.name.len() > 255 {
+        return Err(Invalid::new("metadata.name", "a lock's name has letters, digits and -_.@+:"));
+    }
+    let mut spec = top.section("spec")?;
+    let lock = LockSpec {
+        target: target(spec.required("target")?)?,
+        message: spec.text("message")?,
+        expires: spec.timestamp("expires")?,
+    };
+    spec.ignore(&["created_at", "created_by"]);
+    spec.finish()?;
+    Ok(Lock { metadata, spec: lock })
+}
+
+fn target(item: Item) -> Result<LockTarget, Invalid> {
+    let mut fields = Fields::of(item)?;
+    let target = LockTarget {
+        user: name(&mut fields, "user")?,
+        role: name(&mut fields, "role")?,
+        login: name(&mut fields, "login")?,
+        server_id: server_id(&mut fields)?,
+        bot_instance_id: name(&mut fields, "bot_instance_id")?,
+    };
+    for key in ["mfa_device", "device", "windows_desktop", "access_request", "join_token"] {
+        if let Some(item) = fields.take(key)
+            && !item.is_blank()
+        {
+            return Err(item.invalid("there are none in this cluster, so the lock would refuse nobody"));
+        }
+    }
+    let needed = fields.invalid("a lock needs a target: user, role, login, server_id or bot_instance_id");
+    fields.finish()?;
+    if target == LockTarget::default() { Err(needed) } else { Ok(target) }
+}
+
+fn name(fields: &mut Fields, key: &'static str) -> Result<Option<String>, Invalid> {
+    let Some(item) = fields.take(key).filter(|item| !item.is_blank()) else {
+        return Ok(None);
+    };
+    let name = item.text()?;
+    match name.chars().any(|c| c.is_whitespace() || c == '*') {
+        true => Err(item.invalid("one name is needed here; locks know no patterns")),
+        false => Ok(Some(name)),
+    }
+}
+
+/// `node` is what the incumbent called it before.
+fn server_id(fields: &mut Fields) -> Result<Option<String>, Invalid> {
+    match (name(fields, "server_id")?, name(fields, "node")?) {
+        (Some(id), Some(old)) if id != old => {
+            Err(fields.invalid("server_id and node differ; write server_id only"))
+        }
+        (id, old) => Ok(id.or(old)),
+    }
+}
