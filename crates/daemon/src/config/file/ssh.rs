@@ -1,0 +1,62 @@
+//! The section `ssh_service:`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Texts;
+
+/// The SSH server of this host.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SshService {
+    /// Whether this host can be reached by SSH through the cluster.
+    pub enabled: bool,
+    /// Address on which SSH is served.
+    pub listen_addr: String,
+    /// Addresses at which the proxy reaches it.
+    pub public_addr: Texts,
+    /// Labels, by which roles select nodes.
+    pub labels: BTreeMap<String, String>,
+    /// Labels whose values are the output of commands.
+    pub commands: Vec<Command>,
+    /// Whether `~/.tsh/environment` of the user who logs in is read.
+    pub permit_user_env: bool,
+    /// Whether TCP forwarding is allowed at all; roles decide within this.
+    pub port_forwarding: bool,
+    /// Whether `scp` and `sftp` are allowed at all; roles decide within this.
+    pub ssh_file_copy: bool,
+}
+
+impl Default for SshService {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen_addr: "0.0.0.0:3022".to_owned(),
+            public_addr: Texts::default(),
+            labels: BTreeMap::new(),
+            commands: Vec::new(),
+            permit_user_env: false,
+            port_forwarding: true,
+            ssh_file_copy: true,
+        }
+    }
+}
+
+/// A label whose value is the output of a command.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The key of the label.
+    pub name: String,
+    /// Program and arguments; no shell is involved.
+    pub command: Vec<String>,
+    /// How often it runs, at least `1s`.
+    #[serde(default = "every_minute")]
+    pub period: String,
+}
+
+fn every_minute() -> String {
+    "1m".to_owned()
+}
