@@ -4,8 +4,8 @@
 //! local_session [--pty] [--helper PATH] [--env NAME=VALUE]... [--trusted NAME=VALUE]... [--uid N] LOGIN shell|sftp|exec COMMAND
 //! ```
 //!
-//! For trying things out and for the tests (`sftp -D` runs it as its server). It exits as the session did; 128 plus the
-//! RFC's position for a signal is not attempted: the signal's name goes to standard error and the code is 255.
+//! For trying things out and for the tests (`sftp -D` runs it as its server). It exits as the session did; after a
+//! signal its name goes to standard error and the code is 255.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,14 +15,18 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use exec::{Exit, Launch, Pty, Running, SessionIo, SessionRequest, TerminalModes, WindowSize, spawn};
+use exec::{Exit, Launch, Limits, Pty, Running, SessionIo, SessionRequest, TerminalModes, WindowSize, spawn};
 use rustix::io::ioctl_fionbio;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
-    let Some((helper, request)) = parse(std::env::args().skip(1)) else {
+    let Some((helper, mut request)) = parse(std::env::args().skip(1)) else {
         eprintln!("usage: local_session [options] LOGIN shell|sftp|exec COMMAND");
         return ExitCode::from(2);
     };
+    request.limits = Limits::capture();
+    // As a node does for itself, and a session must not notice.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..getrlimit(Resource::Core) });
     let running = spawn(&helper, &request).and_then(|spawned| spawned.started(Duration::from_secs(30)));
     match running {
         Ok(running) => relay(running),

@@ -89,8 +89,11 @@ pub fn spawn(helper: &Path, request: &SessionRequest) -> Result<Spawned, SpawnEr
         .map_err(doing("open the session's terminal or pipes"))?;
     let (control, helper_end) = UnixStream::pair().map_err(doing("open the helper's socket"))?;
     let session = start(helper, helper_end).map_err(doing("start session-exec"))?;
-    hand_over(&control, &bytes, &theirs).map_err(doing("hand the request to session-exec"))?;
-    Ok(Spawned { session, control, io })
+    match hand_over(&control, &bytes, &theirs) {
+        Ok(()) => Ok(Spawned { session, control, io }),
+        Err(error) if is_gone(&error) => Err(Failure::helper_died().into()),
+        Err(error) => Err(doing("hand the request to session-exec")(error)),
+    }
 }
 
 /// Tells a terminal its new size; the kernel tells the programs on it.
@@ -131,8 +134,7 @@ fn hear(mut control: UnixStream, timeout: Duration) -> io::Result<Option<Vec<u8>
             Ok(count) => heard.extend_from_slice(&buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // A helper that died with a request unread.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+            Err(error) if is_gone(&error) => break,
             Err(error) => return Err(error),
         }
     }
@@ -200,6 +202,11 @@ fn hand_over(control: &UnixStream, bytes: &[u8], theirs: &Theirs) -> io::Result<
     let sent = rustix::io::retry_on_intr(|| sendmsg(control, &parts, &mut ancillary, SendFlags::NOSIGNAL))?;
     let rest = bytes.get(sent.saturating_sub(length.len())..).unwrap_or_default();
     (&*control).write_all(rest)
+}
+
+/// Whether a socket says that the helper died, perhaps with a request unread.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 fn doing(doing: &'static str) -> impl FnOnce(io::Error) -> SpawnError {

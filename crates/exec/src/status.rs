@@ -95,6 +95,13 @@ impl Failure {
         Self { kind, detail: detail.into() }
     }
 
+    pub(crate) fn helper_died() -> Self {
+        Self::new(
+            FailureKind::HelperDied,
+            "session-exec ended without an answer; the node's own log has its last words",
+        )
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut end = self.detail.len().min(MAX_DETAIL);
         while !self.detail.is_char_boundary(end) {
@@ -121,10 +128,7 @@ impl Started {
 /// The verdict of everything that the helper wrote before its end closed. Total: what is not understood is a failure.
 pub fn decode(bytes: &[u8]) -> Result<Started, Failure> {
     if bytes.is_empty() {
-        return Err(Failure::new(
-            FailureKind::HelperDied,
-            "session-exec ended without an answer; the node's own log has its last words",
-        ));
+        return Err(Failure::helper_died());
     }
     let outcome = decode_all(bytes).unwrap_or_else(|reason| {
         let detail = format!("the answer of session-exec {reason}; is it of the same release as the node?");

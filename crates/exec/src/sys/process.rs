@@ -8,16 +8,32 @@ use std::ptr;
 
 /// The highest signal number on Linux.
 const LAST_SIGNAL: c_int = 64;
+/// The kernel's `struct sigaction` is four words or fewer, on every architecture.
+const KERNEL_SIGACTION_DEFAULT: [u64; 8] = [0; 8];
+/// The kernel's own signal set, in bytes.
+const KERNEL_SIGSET_SIZE: usize = 8;
 /// `keyctl` operation from `linux/keyctl.h`; the libc crate names it only for some targets.
 const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
 /// "Leave this id as it is" for the `setres*id` calls.
 const UNCHANGED: u32 = u32::MAX;
 
 /// Gives every signal its default meaning and unblocks all.
+///
+/// By system call and not through `sigaction(3)`: the C library keeps signals 32 and 33 to itself and would leave them
+/// as they were inherited.
 pub(crate) fn reset_signals() {
     for signal in 1..=LAST_SIGNAL {
-        // SAFETY: SIG_DFL is a valid disposition; numbers that cannot be changed are refused by the kernel, harmlessly.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the kernel reads a `struct sigaction`, at most this many bytes; all zero is SIG_DFL with no flags.
+        // SIGKILL and SIGSTOP are refused, harmlessly.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                KERNEL_SIGACTION_DEFAULT.as_ptr(),
+                ptr::null_mut::<u64>(),
+                KERNEL_SIGSET_SIZE,
+            )
+        };
     }
     let mut none = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the pointer is valid for writing one set.
