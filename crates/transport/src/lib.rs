@@ -9,6 +9,7 @@ pub mod health;
 pub mod hello;
 pub mod listen;
 pub mod relay;
+pub mod ssh;
 
 pub use backoff::Backoff;
 pub use error::{ConnectError, Problem};

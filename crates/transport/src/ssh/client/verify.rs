@@ -1,0 +1,32 @@
+//! Whether a server is the one that was wanted.
+
+use std::fmt;
+
+/// Decides whether to trust a host. Asked once, before anything about us is sent.
+pub trait HostVerifier: Send + Sync + 'static {
+    /// Judges a host certificate whose key signed this session's key exchange; `blob` is as on the wire.
+    fn certificate(&self, blob: &[u8]) -> Result<(), HostRefusal>;
+
+    /// Judges a plain host key, `blob` as on the wire. Refuses: this cluster's hosts have certificates.
+    fn key(&self, _blob: &[u8], fingerprint: &str) -> Result<(), HostRefusal> {
+        Err(HostRefusal {
+            code: "host_key_without_certificate".to_owned(),
+            reason: format!("the host shows a plain key ({fingerprint}) and no certificate of the cluster"),
+        })
+    }
+}
+
+/// A host that is not trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRefusal {
+    /// Stable, for scripts.
+    pub code: String,
+    /// What was expected and what came.
+    pub reason: String,
+}
+
+impl fmt::Display for HostRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.reason, self.code)
+    }
+}

@@ -1,0 +1,117 @@
+//! What an authenticator is asked, and what it may answer.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Decides who may come in. One value per connection, asked once for each certificate that the client proves.
+pub trait Authenticator: Send + Sync + 'static {
+    /// What a yes carries: the permit, for example.
+    type Grant: Send + Sync + 'static;
+
+    /// Judges a certificate whose key signed this very session. It should answer from memory: the whole connection
+    /// waits for it.
+    fn authenticate(&self, offer: Offer) -> impl Future<Output = Result<Self::Grant, Rejection>> + Send;
+}
+
+/// One attempt to log in.
+#[derive(Debug)]
+pub struct Offer {
+    /// The account that the client wants.
+    pub login: String,
+    /// What it proved.
+    pub certificate: ProvenCertificate,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+}
+
+/// A certificate whose private key signed this session. Nothing else about it is established: not who signed it, not
+/// for whom or how long it is good.
+#[derive(Clone)]
+pub struct ProvenCertificate(Vec<u8>);
+
+impl ProvenCertificate {
+    /// Only after the engine verified the signature over the session.
+    pub(super) fn new(blob: Vec<u8>) -> Self {
+        Self(blob)
+    }
+
+    /// As on the wire (PROTOCOL.certkeys).
+    #[must_use]
+    pub fn blob(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ProvenCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProvenCertificate({} bytes)", self.0.len())
+    }
+}
+
+/// A no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    text: String,
+    told: bool,
+}
+
+impl Rejection {
+    /// The client only learns that this certificate did not do, and may try another. `reason` is for our own log.
+    pub fn untold(reason: impl Into<String>) -> Self {
+        Self { text: reason.into(), told: false }
+    }
+
+    /// The client is shown `text` and disconnected. For certificates that are good but do not grant this: to whoever
+    /// holds one of those an explanation is owed, and other people never see it.
+    pub fn told(text: impl Into<String>) -> Self {
+        Self { text: text.into(), told: true }
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.told
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What a client tried before it was gone; for the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// The account it wanted last.
+    pub login: Option<String>,
+    /// Proven plain keys; those are always refused.
+    pub plain_keys: u32,
+    /// Passwords and keyboard-interactive; not even offered.
+    pub passwords: u32,
+    /// Proven certificates that the authenticator rejected.
+    pub certificates: u32,
+}
+
+impl Attempts {
+    pub(super) fn any(&self) -> bool {
+        self.plain_keys + self.passwords + self.certificates > 0
+    }
+}
+
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(login) = &self.login else {
+            return f.write_str("nothing was tried");
+        };
+        write!(
+            f,
+            "login {login:?} with {} certificates, {} plain keys and {} passwords, all refused",
+            self.certificates, self.plain_keys, self.passwords
+        )
+    }
+}
