@@ -1,1 +1,3 @@
 //! auth
+
+pub mod audit;
