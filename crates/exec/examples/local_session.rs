@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
@@ -73,15 +73,15 @@ fn relay(running: Running) -> ExitCode {
     let Running { session, io, started: _ } = running;
     let outputs = match io {
         SessionIo::Pipes { stdin, stdout, stderr } => {
-            pump_in_background(io::stdin(), blocking(stdin));
-            let errors = thread::spawn(move || copy(blocking(stderr), io::stderr()));
-            copy(blocking(stdout), io::stdout());
+            pump_in_background(own(0), blocking(stdin));
+            let errors = thread::spawn(move || copy(blocking(stderr), own(2)));
+            copy(blocking(stdout), own(1));
             errors
         }
         SessionIo::Pty { master } => {
             let Ok(writer) = master.try_clone() else { return ExitCode::from(255) };
-            pump_in_background(io::stdin(), blocking(writer));
-            thread::spawn(move || copy(blocking(master), io::stdout()))
+            pump_in_background(own(0), blocking(writer));
+            thread::spawn(move || copy(blocking(master), own(1)))
         }
     };
     let _ = outputs.join();
@@ -96,6 +96,16 @@ fn relay(running: Running) -> ExitCode {
             ExitCode::from(255)
         }
     }
+}
+
+/// One of this program's own three streams, without the library's line buffer in between.
+fn own(number: i32) -> File {
+    let fd = match number {
+        0 => io::stdin().as_fd().try_clone_to_owned(),
+        1 => io::stdout().as_fd().try_clone_to_owned(),
+        _ => io::stderr().as_fd().try_clone_to_owned(),
+    };
+    File::from(fd.expect("the standard streams are open"))
 }
 
 fn blocking(fd: OwnedFd) -> File {

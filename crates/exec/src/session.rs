@@ -20,7 +20,8 @@ const KILL_ROUNDS: usize = 16;
 
 /// The processes of one session: the first one and all that it started and that did not make a session of their own.
 ///
-/// Dropping it while the first process runs kills them all.
+/// Dropping it while the first process runs kills them all, as [`Session::kill`] does; afterwards it only lets go of the
+/// first one, and what it left in the background goes on.
 #[derive(Debug)]
 pub struct Session {
     pid: Pid,

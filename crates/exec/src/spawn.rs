@@ -179,14 +179,18 @@ impl SessionIo {
 /// The helper gets its end of the socket as standard input, an empty environment, and no argument. Its standard error is
 /// the node's until the session's own takes its place.
 fn start(helper: &Path, helper_end: UnixStream) -> io::Result<Session> {
-    let child = Command::new(helper)
+    let mut child = Command::new(helper)
         .env_clear()
         .current_dir("/")
         .stdin(OwnedFd::from(helper_end))
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
         .spawn()?;
-    Session::adopt(Pid::from_child(&child))
+    Session::adopt(Pid::from_child(&child)).inspect_err(|_| {
+        // Out of descriptors, for example. It has no request yet, so it ends at once.
+        let _ = child.kill();
+        let _ = child.wait();
+    })
 }
 
 fn hand_over(control: &UnixStream, bytes: &[u8], theirs: &Theirs) -> io::Result<()> {

@@ -89,6 +89,8 @@ fn signals_reach_the_session_s_group() {
     session.signal(SessionSignal::from_name("INT").expect("a name of the RFC")).expect("sent");
     assert_eq!(line(&mut stdout), "got\n");
     assert_eq!(session.wait().expect("an end"), Exit::Code(4));
+    // A job in the background ignores INT, as POSIX has it; it is still of this session.
+    session.kill();
 
     let Running { session, io: _io, started: _ } = run(&request("exec sleep 1000"));
     session.signal(SessionSignal::TERM).expect("sent");

@@ -47,7 +47,7 @@ pub(super) fn environment(
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     if let Some(Terminal { name, term }) = terminal {
-        own.push(("SSH_TTY".into(), name));
+        own.extend(name.map(|name| ("SSH_TTY".into(), name)));
         if is_terminal_name(&term) {
             own.push(("TERM".into(), term));
         }

@@ -20,7 +20,8 @@ const PIPE_FILE_SYSTEM: u64 = 0x5049_5045;
 
 /// A terminal that the session has, for its environment.
 pub(super) struct Terminal {
-    pub(super) name: String,
+    /// Its path; none where the session's host names terminals differently (another `/dev/pts`).
+    pub(super) name: Option<String>,
     pub(super) term: String,
 }
 
@@ -55,8 +56,7 @@ fn hand_over_terminal(pty: &Pty, user: &User) -> io::Result<Terminal> {
     )?;
     // A client may ask for modes that this terminal cannot have; that is no reason to refuse the session.
     let _ = pty.modes.apply(terminal);
-    let name =
-        ttyname(terminal, Vec::new())?.into_string().map_err(|_| io::Error::other("its name is not text"))?;
+    let name = ttyname(terminal, Vec::new()).ok().and_then(|name| name.into_string().ok());
     Ok(Terminal { name, term: pty.term.clone() })
 }
 

@@ -39,9 +39,12 @@ impl Frames {
 
     /// Reads more, once; `false` at the end of the input. An end within a packet is an error.
     pub(super) fn fill(&mut self, input: &mut impl Read) -> io::Result<bool> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
+        // A large packet comes in many pieces and stays where it is.
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
         loop {
             match input.read(&mut self.buffer[self.end..]) {
                 Ok(0) if self.end == 0 => return Ok(false),
