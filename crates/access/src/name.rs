@@ -117,6 +117,13 @@ macro_rules! name {
             }
         }
 
+        /// Sound, because equality, order and hash are those of the text.
+        impl std::borrow::Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)

@@ -205,7 +205,7 @@ pub struct Rule {
     /// Narrows the rule.
     #[serde(rename = "where", skip_serializing_if = "String::is_empty")]
     pub condition: String,
-    /// What to do when it matches; only `log(...)`.
+    /// What the incumbent does when it matches; only `log(...)`. Kept and not carried out: every action is audited anyway.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<String>,
 }

@@ -1,0 +1,130 @@
+//! The other kinds, each with what is refused.
+
+use super::{decode, refused};
+use serde_json::{Value, json};
+
+#[test]
+fn tokens_keep_their_secret() {
+    let token = |spec: Value| json!({"kind": "token", "version": "v2", "metadata": {"name": "0123456789abcdef0123456789abcdef", "expires": "2030-01-01T00:00:00Z"}, "spec": spec});
+    let resource = decode(token(json!({"roles": ["bot"], "bot_name": "example"}))).expect("a token");
+    let shown = format!("{resource:?}");
+    assert!(!shown.contains("0123456789abcdef0123456789abcdef") && shown.contains("****"), "{shown}");
+    let masked = resource.without_secrets();
+    assert_eq!(masked.name(), "************************89abcdef");
+    refused(masked.to_json(), "masked");
+    refused(token(json!({"roles": []})), "at least one role");
+    refused(token(json!({})), "spec.roles: roles is required");
+    refused(token(json!({"roles": ["Wizard"]})), "unknown system role \"Wizard\"");
+    refused(token(json!({"roles": ["Bot"]})), "needs a bot_name");
+    refused(token(json!({"roles": ["Node"], "bot_name": "example"})), "only a token with role Bot");
+    refused(token(json!({"roles": ["Node"], "join_method": "iam"})), "join method \"iam\" is not supported");
+    refused(token(json!({"roles": ["Node"], "allow": [{"aws_account": "1"}]})), "no allow rules");
+    for name in ["a b", "a\"b", "-x", "$(id)", "a\nb"] {
+        let value = json!({"kind": "token", "version": "v2", "metadata": {"name": name}, "spec": {"roles": ["Node"]}});
+        let error = decode(value).expect_err(name);
+        assert!(!error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn locks_have_targets_that_exist() {
+    let lock = |target: Value| json!({"kind": "lock", "version": "v2", "metadata": {"name": "l"}, "spec": {"target": target, "message": "m"}});
+    refused(
+        json!({"kind": "lock", "version": "v2", "metadata": {"name": "l"}, "spec": {}}),
+        "target is required",
+    );
+    refused(lock(json!({})), "a lock needs a target");
+    refused(lock(json!({"user": ""})), "a lock needs a target");
+    refused(lock(json!({"mfa_device": "x"})), "would refuse nobody");
+    refused(lock(json!({"login": "*"})), "no patterns");
+    refused(lock(json!({"usr": "a"})), "spec.target.usr: unknown field; did you mean user?");
+    let old = decode(lock(json!({"node": "n1"}))).expect("the old name of server_id");
+    assert_eq!(old.to_json()["spec"]["target"], json!({"server_id": "n1"}));
+}
+
+#[test]
+fn settings_are_checked_and_found_without_a_name() {
+    let config = |kind: &str, spec: Value| json!({"kind": kind, "version": "v2", "spec": spec});
+    let cap = decode(config("cluster_auth_preference", json!({
+        "type": "local", "second_factor": "otp", "allow_local_auth": true, "require_session_mfa": false,
+        "device_trust": {"mode": "off"}, "disconnect_expired_cert": "yes", "default_session_ttl": "1h", "locking_mode": "strict"
+    }))).expect("loads");
+    assert_eq!(cap.name(), "cluster-auth-preference");
+    let networking = decode(config("cluster_networking_config", json!({
+        "routing_strategy": "Most_Recent", "proxy_listener_mode": 1, "tunnel_strategy": {"type": "agent_mesh"}, "keep_alive_interval": 0
+    }))).expect("loads");
+    assert_eq!(networking.to_json()["spec"]["routing_strategy"], "most_recent");
+    assert_eq!(networking.to_json()["spec"]["keep_alive_interval"], "5m0s");
+    refused(config("cluster_auth_preference", json!({"require_session_mfa": true})), "second factors");
+    refused(
+        config("cluster_auth_preference", json!({"device_trust": {"mode": "required"}})),
+        "spec.device_trust.mode: mode is not supported",
+    );
+    refused(
+        config("cluster_networking_config", json!({"routing_strategy": "random"})),
+        "routing strategy must be one of",
+    );
+    refused(
+        config("cluster_networking_config", json!({"proxy_listener_mode": "separate"})),
+        "proxy listener mode must be one of",
+    );
+    refused(config("session_recording_config", json!({"mode": "node"})), "write off");
+    refused(
+        json!({"kind": "cluster_auth_preference", "version": "v2", "metadata": {"name": "mine"}}),
+        "there is one cluster_auth_preference only",
+    );
+}
+
+#[test]
+fn users_bots_nodes_and_authorities_are_checked() {
+    let user =
+        |spec: Value| json!({"kind": "user", "version": "v2", "metadata": {"name": "alice"}, "spec": spec});
+    let loaded = decode(user(json!({
+        "roles": ["access"], "traits": {"logins": ["root"], "db_users": null}, "expires": "0001-01-01T00:00:00Z",
+        "created_by": {"time": "2024-01-01T00:00:00Z"}, "status": {"is_locked": false, "lock_expires": "0001-01-01T00:00:00Z"}
+    }))).expect("loads");
+    assert_eq!(
+        loaded.to_json()["spec"],
+        json!({"roles": ["access"], "traits": {"logins": ["root"], "db_users": []}})
+    );
+    refused(user(json!({"status": {"is_locked": true}})), "tctl lock");
+    refused(user(json!({"expires": "2030-01-01T00:00:00Z"})), "metadata.expires");
+    refused(user(json!({"github_identities": [{}, {"a": 1}]})), "single sign-on");
+    refused(user(json!({"roles": ["a b"]})), "spec.roles[0]: role name");
+
+    let bot = json!({"kind": "bot", "version": "v1", "metadata": {"name": "b"},
+        "spec": {"roles": ["r"], "traits": [{"name": "logins", "values": ["root"]}]}, "status": {"user_name": "bot-b", "role_name": "bot-b"}});
+    let loaded = decode(bot).expect("loads");
+    assert_eq!(
+        loaded.to_json()["spec"],
+        json!({"roles": ["r"], "traits": [{"name": "logins", "values": ["root"]}], "max_session_ttl": "12h0m0s"})
+    );
+    refused(
+        json!({"kind": "bot", "version": "v1", "metadata": {"name": "b"}, "spec": {"roles": [""]}}),
+        "role name is empty",
+    );
+
+    let node = |spec: Value| json!({"kind": "node", "version": "v2", "metadata": {"name": "b5a2e6b4-55f3-4d1f-9a4f-3c6f4f1e2d3c"}, "spec": spec});
+    for addr in ["127.0.0.1:3022", "[::1]:3022", "host.example.com:22", ""] {
+        assert!(decode(node(json!({"hostname": "h", "addr": addr}))).is_ok(), "{addr}");
+    }
+    for addr in ["host", "host:99999", "a b:22", "-oX:22", "[::1:22", "::1:22", "`id`:22"] {
+        refused(node(json!({"addr": addr})), "is not host:port");
+    }
+    refused(node(json!({"hostname": "-oProxyCommand=x"})), "spec.hostname: node name");
+
+    let authority = |name: &str, key: &str| {
+        json!({"kind": "cert_authority", "version": "v2", "metadata": {"name": name},
+        "spec": {"type": "user", "cluster_name": "c.example", "active_keys": {"ssh": [key]}}})
+    };
+    assert!(decode(authority("c.example", "ssh-ed25519 AAAA")).is_ok());
+    refused(authority("other", "ssh-ed25519 AAAA"), "the name must be c.example");
+    refused(authority("c.example", "-----BEGIN OPENSSH PRIVATE KEY-----"), "a private key does not belong");
+
+    let instance = |name: &str| {
+        json!({"kind": "bot_instance", "version": "v1", "metadata": {"name": name},
+        "spec": {"bot_name": "b", "instance_id": "b5a2e6b4-55f3-4d1f-9a4f-3c6f4f1e2d3c"}})
+    };
+    assert!(decode(instance("b/b5a2e6b4-55f3-4d1f-9a4f-3c6f4f1e2d3c")).is_ok());
+    refused(instance("b/other"), "the name must be b/b5a2");
+}
