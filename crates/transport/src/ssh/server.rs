@@ -176,7 +176,7 @@ where
             let handle = Handle::new(engine, flow, ports);
             Ok(Connection { grant, handle: handle.clone(), events: Events::new(events, handle) })
         }
-        // The engine is about to send the reason and to close.
+        // The engine is sending the reason and then closes.
         Ok(Err(AcceptError::Refused(rejection))) => {
             guard.keep();
             Err(AcceptError::Refused(rejection))
@@ -191,9 +191,8 @@ async fn failure(flow: &Flow, attempts: &Mutex<Attempts>) -> AcceptError {
     flow.ended.cancelled().await;
     let attempts = snapshot(attempts);
     match flow.reason() {
-        _ if attempts.any() => AcceptError::Unauthenticated(attempts),
-        Some(Ended::Peer(_)) | None => AcceptError::Unauthenticated(attempts),
-        Some(reason) => AcceptError::Broken(reason.to_string()),
+        Some(Ended::Broken(reason)) if !attempts.any() => AcceptError::Broken(reason),
+        _ => AcceptError::Unauthenticated(attempts),
     }
 }
 

@@ -99,7 +99,7 @@ pub struct Attempts {
 
 impl Attempts {
     pub(super) fn any(&self) -> bool {
-        self.plain_keys + self.passwords + self.certificates > 0
+        self.login.is_some()
     }
 }
 
