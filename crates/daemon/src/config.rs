@@ -31,6 +31,17 @@ pub const SSH_PORT: u16 = 3022;
 /// The port of health and metrics, where an address has none.
 const DIAG_PORT: u16 = 3000;
 
+/// The reference of all keys in Markdown, written from the types that read them.
+#[must_use]
+pub fn reference() -> String {
+    format!(
+        "{}## Keys that are refused\n\nExisting files may have them; Postern does not act on them, and says so. A key that \
+         is empty or switched off asks for nothing and is let through.\n\n{}",
+        yaml::reference::<file::File>(),
+        yaml::refused_reference(&refused::REFUSED)
+    )
+}
+
 /// Everything the daemon was told, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -63,6 +74,16 @@ pub struct Services {
     pub node: Option<NodeConfig>,
     /// How proxy and node reach auth.
     pub upstream: Upstream,
+}
+
+impl Services {
+    /// The names of the services that run, as logs, health and `--roles` have them.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        let enabled =
+            [("auth", self.auth.is_some()), ("proxy", self.proxy.is_some()), ("node", self.node.is_some())];
+        enabled.into_iter().filter_map(|(name, enabled)| enabled.then_some(name)).collect()
+    }
 }
 
 /// Where auth is, seen from the proxy and the node of this process.

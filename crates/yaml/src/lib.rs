@@ -27,5 +27,5 @@ pub use located::Located;
 pub use mistake::{Mistake, Mistakes};
 pub use path::KeyPath;
 pub use reader::{Reader, Report, decode};
-pub use reference::reference;
+pub use reference::{reference, refused_reference};
 pub use refusals::{Refusal, Refusals, refuse};

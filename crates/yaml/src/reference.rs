@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     path::KeyPath,
+    refusals::Refusals,
     schema::{Record, Schema, Shape},
 };
 
@@ -21,6 +22,16 @@ pub fn reference<T: JsonSchema>() -> String {
     let mut writer = Writer { schema, out: String::new() };
     writer.section(&Place::top(), schema.root(), 0);
     writer.out
+}
+
+/// One table of the keys that are refused by name, for readers who come with a file from elsewhere.
+#[must_use]
+pub fn refused_reference(refusals: &Refusals) -> String {
+    let mut out = String::from("| Key | What is said |\n|---|---|\n");
+    for refusal in refusals.iter() {
+        let _ = writeln!(out, "| `{}` | {} |", refusal.asks_for(), cell(refusal.reason()));
+    }
+    out
 }
 
 struct Writer<'s> {
@@ -70,7 +81,7 @@ impl<'s> Writer<'s> {
             return;
         }
         match self.schema.shape(at) {
-            Shape::Record(record) => self.record(place, self.schema.about(at), &record, depth),
+            Shape::Record(record) => self.record(place, record.about(), &record, depth),
             Shape::Variants(tag, variants) => {
                 for (word, record) in &variants {
                     self.record(&place.variant(tag, word), record.about(), record, depth);

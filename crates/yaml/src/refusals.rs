@@ -54,6 +54,20 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// The key, with its value where only that is refused.
+    pub(crate) fn asks_for(&self) -> String {
+        match self.value {
+            None => self.path.to_owned(),
+            Some(value) => format!("{}: {value}", self.path),
+        }
+    }
+
+    pub(crate) fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
 /// What a table says about a key that stands in a file.
 pub(crate) enum Verdict {
     /// Not in the table.
@@ -68,6 +82,10 @@ impl Refusals {
     #[must_use]
     pub const fn new(table: &'static [Refusal]) -> Self {
         Self(table)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Refusal> {
+        self.0.iter()
     }
 
     pub(crate) fn judge(&self, path: &KeyPath, node: &Node) -> Verdict {

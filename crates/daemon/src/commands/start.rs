@@ -1,0 +1,102 @@
+//! `postern start`: in this order configuration, logs, locks, ports, services; then the watch over them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use tokio_util::sync::CancellationToken;
+use transport::health::ServiceHealth;
+
+use super::{fail, fail_config};
+use crate::{
+    cli::Start,
+    config::{self, Config, LogOutput},
+    defaults,
+    run::{
+        board::Board,
+        data_dir::DataDir,
+        diag::Diag,
+        harden,
+        logs::{self, Logs},
+        metrics::Metrics,
+        pid_file::PidFile,
+        reload,
+        signals::Signals,
+        supervise::{ServiceError, Watch},
+    },
+    services::{self, Surroundings},
+};
+
+pub(crate) fn start(arguments: &Start) -> ExitCode {
+    let path = config_path(arguments);
+    let config = match config::load(&path) {
+        Ok(config) => config,
+        Err(error) => return fail_config(&error),
+    };
+    let logs = match logs::start(&config.log, arguments.debug) {
+        Ok(logs) => logs,
+        Err(error) => return fail(error),
+    };
+    match run(config.clone(), path, logs) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if config.log.output != LogOutput::Stderr {
+                tracing::error!(%error, "daemon ended");
+            }
+            fail(error)
+        }
+    }
+}
+
+fn config_path(arguments: &Start) -> PathBuf {
+    let from_environment = || defaults::CONFIG_VARIABLES.iter().find_map(std::env::var_os);
+    let path = arguments.config.clone().or_else(|| from_environment().map(PathBuf::from));
+    path.unwrap_or_else(|| defaults::CONFIG_FILE.into())
+}
+
+fn run(config: Config, path: PathBuf, logs: Logs) -> Result<(), ServiceError> {
+    harden::log_panics();
+    harden::no_core_dumps().map_err(|error| format!("cannot switch core dumps off: {error}"))?;
+    let _data_dir = DataDir::lock(&config.data_dir)?;
+    let _pid_file = match &config.pid_file {
+        Some(path) => {
+            Some(PidFile::write(path).map_err(|error| format!("pid file {}: {error}", path.display()))?)
+        }
+        None => None,
+    };
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(serve(config, &path, logs));
+    // Blocking work that hangs must not keep a stopped daemon alive.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(config: Config, path: &Path, logs: Logs) -> Result<(), ServiceError> {
+    let mut signals = Signals::listen()?;
+    let health: Vec<ServiceHealth> = config.services.names().into_iter().map(ServiceHealth::new).collect();
+    let board = Arc::new(Board::new(health.clone()));
+    let metrics = Metrics::new(Arc::clone(&board));
+    let drain = CancellationToken::new();
+    // Served until the very end, so that a drain can be followed.
+    let ended = CancellationToken::new();
+    let _end = ended.clone().drop_guard();
+    if let Some(address) = config.diag_addr {
+        let diag = Diag::bind(address, Arc::clone(&board), metrics.clone()).await;
+        let diag = diag.map_err(|error| format!("diag_addr {address}: {error}; choose another"))?;
+        tracing::info!(address = %diag.address()?, "serving health and metrics");
+        tokio::spawn(diag.serve(ended));
+    }
+    let surroundings = Surroundings { config: &config, health: &health, metrics: &metrics, drain: &drain };
+    let (services, reloads) = services::assemble(&surroundings).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), services = ?config.services.names(), "started");
+    let stop = config.stop;
+    let mut running = config;
+    let reload = || reload::reload(&mut running, path, &logs, &reloads);
+    let watch = Watch { board, drain, stop, reload };
+    Ok(watch.run(services, async || signals.next().await).await?)
+}

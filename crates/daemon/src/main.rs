@@ -1,0 +1,7 @@
+//! The program `postern`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    daemon::cli::main(std::env::args_os())
+}

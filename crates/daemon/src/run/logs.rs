@@ -1,0 +1,174 @@
+//! Logs: where they go, what is written, and both again on SIGHUP.
+//!
+//! Only our own crates are written below `WARN`: what a library says at its debug level may be a secret.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    Layer as _, Registry, filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _, reload,
+};
+
+use crate::config::{
+    Log, LogOutput,
+    file::{LogFormat, Severity},
+};
+
+/// Every crate of ours that runs inside the daemon.
+const OURS: [&str; 11] =
+    ["access", "api", "auth", "ca", "daemon", "identity", "join", "node", "proxy", "store", "transport"];
+
+/// The logs of this process, once they are set up.
+pub struct Logs {
+    level: reload::Handle<Targets, Registry>,
+    sink: Sink,
+    /// Whether the command line asked for everything, whatever the file says.
+    debug: bool,
+}
+
+/// Why logs cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open log file {path}: {error}", path = .path.display())]
+pub struct LogError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+/// Sets up the logs of this process; once per process.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn start(log: &Log, debug: bool) -> Result<Logs, LogError> {
+    let sink = Sink::open(&log.output)?;
+    let (level, handle) = reload::Layer::new(targets(log.severity, debug));
+    let lines = tracing_subscriber::fmt::layer().with_writer(sink.clone()).with_ansi(false);
+    let lines = match log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    // Fails only where logs are set up already, which then keep working.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(level).with(lines));
+    Ok(Logs { level: handle, sink, debug })
+}
+
+impl Logs {
+    /// Takes up the severity, and opens the file again, which was perhaps moved away.
+    ///
+    /// # Errors
+    /// When the file cannot be opened; the old one then stays in use.
+    pub fn reload(&self, log: &Log) -> Result<(), LogError> {
+        // Fails only when the subscriber is gone, that is never.
+        let _ = self.level.reload(targets(log.severity, self.debug));
+        self.sink.reopen()
+    }
+}
+
+fn targets(severity: Severity, debug: bool) -> Targets {
+    let level = match severity {
+        _ if debug => LevelFilter::DEBUG,
+        Severity::Debug => LevelFilter::DEBUG,
+        Severity::Info => LevelFilter::INFO,
+        Severity::Warn => LevelFilter::WARN,
+        Severity::Error => LevelFilter::ERROR,
+    };
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_targets(OURS.into_iter().map(|ours| (ours, level)))
+}
+
+#[derive(Clone)]
+enum Sink {
+    Stderr,
+    Stdout,
+    File { path: PathBuf, file: Arc<Mutex<File>> },
+}
+
+impl Sink {
+    fn open(output: &LogOutput) -> Result<Self, LogError> {
+        match output {
+            LogOutput::Stderr => Ok(Self::Stderr),
+            LogOutput::Stdout => Ok(Self::Stdout),
+            LogOutput::File(path) => {
+                let file = open(path)?;
+                Ok(Self::File { path: path.clone(), file: Arc::new(Mutex::new(file)) })
+            }
+        }
+    }
+
+    fn reopen(&self) -> Result<(), LogError> {
+        if let Self::File { path, file } = self {
+            let again = open(path)?;
+            *file.lock().unwrap_or_else(PoisonError::into_inner) = again;
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> Result<File, LogError> {
+    let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+    opened.map_err(|error| LogError { path: path.to_owned(), error })
+}
+
+impl<'w> MakeWriter<'w> for Sink {
+    type Writer = Box<dyn Write + 'w>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        match self {
+            Self::Stderr => Box::new(io::stderr()),
+            Self::Stdout => Box::new(io::stdout()),
+            Self::File { file, .. } => Box::new(FileWriter(file)),
+        }
+    }
+}
+
+struct FileWriter<'w>(&'w Mutex<File>);
+
+impl Write for FileWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::{Sink, targets};
+    use crate::config::{LogOutput, file::Severity};
+
+    #[test]
+    fn libraries_are_not_heard_below_warnings() {
+        let debug = targets(Severity::Debug, false);
+        assert!(debug.would_enable("proxy::routing", &Level::DEBUG));
+        assert!(!debug.would_enable("russh::client", &Level::INFO));
+        assert!(debug.would_enable("russh::client", &Level::WARN));
+        let error = targets(Severity::Error, false);
+        assert!(!error.would_enable("russh", &Level::WARN) && !error.would_enable("auth", &Level::WARN));
+        assert!(targets(Severity::Error, true).would_enable("auth", &Level::DEBUG));
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_opened_again() {
+        use std::io::Write as _;
+        use tracing_subscriber::fmt::MakeWriter as _;
+        let root = tempfile::tempdir().expect("temporary directory");
+        let (path, moved) = (root.path().join("log"), root.path().join("log.1"));
+        let sink = Sink::open(&LogOutput::File(path.clone())).expect("opens");
+        sink.make_writer().write_all(b"before\n").expect("writes");
+        std::fs::rename(&path, &moved).expect("moves");
+        sink.reopen().expect("opens");
+        sink.make_writer().write_all(b"after\n").expect("writes");
+        assert_eq!(std::fs::read_to_string(&path).expect("reads"), "after\n");
+        assert_eq!(std::fs::read_to_string(&moved).expect("reads"), "before\n");
+    }
+}
