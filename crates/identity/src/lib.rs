@@ -3,6 +3,18 @@
 //!
 //! Pure: no I/O, no clock, no signing of certificates (that is `ca`). Time is an argument.
 
+pub mod credentials;
+pub mod key;
 pub mod meaning;
+mod names;
+pub mod pem;
+mod refusal;
+pub mod ssh;
+pub mod trust;
+pub mod verify;
+pub mod x509;
 
-pub use meaning::{HostIdentity, Identity, Permits, Subject, UserIdentity};
+pub use credentials::Credentials;
+pub use meaning::{BadIdentity, BotIdentity, HostIdentity, Identity, Permits, Subject, UserIdentity};
+pub use refusal::Refusal;
+pub use trust::{Pin, TrustBundle};

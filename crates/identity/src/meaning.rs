@@ -4,6 +4,7 @@
 //! plus one private extension. Mapped in `ssh` and `x509`, each of which destructures these structs without
 //! `..`, so that a new field does not compile until it is mapped.
 
+use crate::names;
 use access::name::SystemRole;
 use access::{BotName, ClusterName, HostId, InstanceId, Login, RoleName, Traits, UserName};
 use std::net::IpAddr;
@@ -15,6 +16,92 @@ pub struct Identity {
     pub cluster: ClusterName,
     /// A user, a bot or a host.
     pub subject: Subject,
+}
+
+impl Identity {
+    /// `spiffe://<cluster>/bot/<name>/<instance>`, `/user/<name>`, `/auth/<id>`, `/proxy/<id>` or `/node/<id>`.
+    /// User names may hold `@` and `+`, which a URI path allows and SPIFFE's own stricter alphabet does not.
+    pub fn uri(&self) -> String {
+        let cluster = &self.cluster;
+        match &self.subject {
+            Subject::User(user) => match &user.bot {
+                Some(bot) => format!("spiffe://{cluster}/bot/{}/{}", bot.name, bot.instance),
+                None => format!("spiffe://{cluster}/user/{}", user.name),
+            },
+            Subject::Host(host) => {
+                format!("spiffe://{cluster}/{}/{}", host.role.as_str().to_ascii_lowercase(), host.id)
+            }
+        }
+    }
+
+    /// Whether it may stand in a certificate. Asked before one is signed and after one is read.
+    pub fn check(&self) -> Result<(), BadIdentity> {
+        match &self.subject {
+            Subject::User(user) => user.check(),
+            Subject::Host(host) => host.check(&self.cluster),
+        }
+    }
+
+    /// The user, if it is one.
+    pub fn user(&self) -> Option<&UserIdentity> {
+        match &self.subject {
+            Subject::User(user) => Some(user),
+            Subject::Host(_) => None,
+        }
+    }
+
+    /// The host, if it is one.
+    pub fn host(&self) -> Option<&HostIdentity> {
+        match &self.subject {
+            Subject::User(_) => None,
+            Subject::Host(host) => Some(host),
+        }
+    }
+}
+
+impl UserIdentity {
+    fn check(&self) -> Result<(), BadIdentity> {
+        if self.roles.is_empty() {
+            return Err(BadIdentity::NoRoles(self.name.clone()));
+        }
+        match &self.bot {
+            Some(bot) if bot.name.resource_name() != self.name.as_str() => {
+                return Err(BadIdentity::OtherBot { user: self.name.clone(), bot: bot.name.clone() });
+            }
+            None if self.renewable => return Err(BadIdentity::RenewableUser(self.name.clone())),
+            _ => {}
+        }
+        if self.renewable && self.disallow_reissue {
+            return Err(BadIdentity::Contradiction(self.name.clone()));
+        }
+        let odd = self.logins.iter().find(|login| !names::is_login(login.as_str()));
+        odd.map_or(Ok(()), |login| Err(BadIdentity::Name(login.to_string())))
+    }
+}
+
+impl HostIdentity {
+    fn check(&self, cluster: &ClusterName) -> Result<(), BadIdentity> {
+        if self.role == SystemRole::Bot {
+            return Err(BadIdentity::BotHost);
+        }
+        let mut seen: Vec<String> = self.own_names(cluster).into();
+        seen.push(crate::trust::AUTH_SERVER_NAME.to_owned());
+        for name in &self.names {
+            if !names::is_host(name) {
+                return Err(BadIdentity::Name(name.clone()));
+            }
+            if seen.contains(name) {
+                return Err(BadIdentity::ReservedName(name.clone()));
+            }
+            seen.push(name.clone());
+        }
+        Ok(())
+    }
+
+    /// The names that every host has before any that it was given: `<id>.<cluster>` and `<id>`.
+    pub fn own_names(&self, cluster: &ClusterName) -> [String; 2] {
+        [format!("{}.{cluster}", self.id), self.id.to_string()]
+    }
 }
 
 /// The three kinds of subjects; bots are users with an instance.
@@ -37,7 +124,7 @@ pub struct UserIdentity {
     pub roles: Vec<RoleName>,
     /// Fill the templates of the roles.
     pub traits: Traits,
-    /// SSH principals. Empty is nobody.
+    /// SSH principals. Empty is nobody: the certificate then names a principal that no account has.
     pub logins: Vec<Login>,
     /// What OpenSSH servers may allow.
     pub permits: Permits,
@@ -77,6 +164,37 @@ pub struct Permits {
     pub x11_forwarding: bool,
 }
 
+/// Why an identity is none: it contradicts itself, or says more than its kind may.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadIdentity {
+    /// Nobody decides anything about someone without roles.
+    #[error("{0} has no roles")]
+    NoRoles(UserName),
+    /// The user of a bot is called `bot-<name>`.
+    #[error("{user} is not the user of the bot {bot}")]
+    OtherBot {
+        /// The user's name.
+        user: UserName,
+        /// The bot's name.
+        bot: BotName,
+    },
+    /// Only a bot renews itself.
+    #[error("{0} is renewable without being a bot")]
+    RenewableUser(UserName),
+    /// It cannot be both.
+    #[error("{0} is renewable and may not be reissued at once")]
+    Contradiction(UserName),
+    /// A name that could match something else than itself.
+    #[error("{0:?} is not a plain lower-case name")]
+    Name(String),
+    /// A name twice, or one that the encoding adds by itself.
+    #[error("the name {0:?} is there twice or is reserved")]
+    ReservedName(String),
+    /// Bots are users.
+    #[error("a host cannot have the role Bot")]
+    BotHost,
+}
+
 /// An auth service, a proxy or a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostIdentity {
@@ -84,6 +202,6 @@ pub struct HostIdentity {
     pub id: HostId,
     /// What it does; never [`SystemRole::Bot`].
     pub role: SystemRole,
-    /// SSH principals and TLS names: DNS names and addresses as text.
+    /// SSH principals and TLS names beside its [own](Self::own_names): DNS names and addresses as text.
     pub names: Vec<String>,
 }

@@ -1,0 +1,158 @@
+//! Credentials: a private key, its two certificates, and whom to trust.
+
+use crate::key::SubjectKey;
+use crate::ssh::SshCertificate;
+use crate::trust::TrustBundle;
+use crate::x509::parsed::Parsed;
+use crate::{Identity, Refusal};
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+use std::sync::Arc;
+
+/// A set that fits together: both certificates are about the key and about the same identity.
+///
+/// The identity inside is what the authority wrote, not something verified here: whoever meets these
+/// credentials verifies them.
+#[derive(Clone)]
+pub struct Credentials(Arc<Parts>);
+
+struct Parts {
+    key: SubjectKey,
+    ssh_certificate: SshCertificate,
+    tls_chain: Vec<CertificateDer<'static>>,
+    trust: TrustBundle,
+    identity: Identity,
+    valid_after: Timestamp,
+    expires: Timestamp,
+    serial: u64,
+}
+
+/// Why parts do not make a set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialsError {
+    /// There is no X.509 certificate.
+    #[error("there is no TLS certificate; the file is incomplete")]
+    NoTlsCertificate,
+    /// The TLS certificate cannot be used.
+    #[error("the TLS certificate: {0}")]
+    Tls(Refusal),
+    /// The SSH certificate cannot be used.
+    #[error("the SSH certificate: {0}")]
+    Ssh(Refusal),
+    /// A certificate is about another key.
+    #[error(
+        "the {certificate} certificate is not about this private key; the parts are of different renewals"
+    )]
+    OtherKey {
+        /// `SSH` or `TLS`.
+        certificate: &'static str,
+    },
+    /// The two certificates are about different identities.
+    #[error("the SSH and the TLS certificate are about different identities")]
+    OtherIdentity,
+}
+
+impl Credentials {
+    /// Puts a set together, or says why the parts are not one.
+    pub fn new(
+        key: SubjectKey,
+        ssh_certificate: SshCertificate,
+        tls_chain: Vec<CertificateDer<'static>>,
+        trust: TrustBundle,
+    ) -> Result<Self, CredentialsError> {
+        let leaf = tls_chain.first().ok_or(CredentialsError::NoTlsCertificate)?;
+        let leaf = Parsed::parse(leaf).map_err(CredentialsError::Tls)?;
+        if leaf.key != *key.public() {
+            return Err(CredentialsError::OtherKey { certificate: "TLS" });
+        }
+        let identity = crate::x509::Claims::read(&leaf).map_err(CredentialsError::Tls)?;
+        let (not_before, not_after) = times(leaf.not_before, leaf.not_after.saturating_add(1))
+            .ok_or(CredentialsError::Tls(Refusal::BadValidity))?;
+        let serial = leaf.serial.ok_or(CredentialsError::Tls(Refusal::Malformed("serial")))?;
+        let raw = ssh_certificate.raw();
+        if Some(raw.subject.as_bytes()) != key.ssh_public().to_bytes().ok().as_deref() {
+            return Err(CredentialsError::OtherKey { certificate: "SSH" });
+        }
+        if crate::ssh::Claims::read(&raw, None).map_err(CredentialsError::Ssh)? != identity {
+            return Err(CredentialsError::OtherIdentity);
+        }
+        let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let (after, before) = times(seconds(raw.valid_after), seconds(raw.valid_before))
+            .ok_or(CredentialsError::Ssh(Refusal::BadValidity))?;
+        Ok(Self(Arc::new(Parts {
+            valid_after: not_before.max(after),
+            expires: not_after.min(before),
+            key,
+            tls_chain,
+            trust,
+            identity,
+            serial,
+            ssh_certificate,
+        })))
+    }
+
+    /// The private key.
+    pub fn key(&self) -> &SubjectKey {
+        &self.0.key
+    }
+
+    /// The SSH certificate.
+    pub fn ssh_certificate(&self) -> &SshCertificate {
+        &self.0.ssh_certificate
+    }
+
+    /// The X.509 certificates, leaf first.
+    pub fn tls_chain(&self) -> &[CertificateDer<'static>] {
+        &self.0.tls_chain
+    }
+
+    /// Whom to trust.
+    pub fn trust(&self) -> &TrustBundle {
+        &self.0.trust
+    }
+
+    /// The same with newer authorities.
+    pub fn with_trust(&self, trust: TrustBundle) -> Self {
+        let parts = &*self.0;
+        Self(Arc::new(Parts {
+            key: parts.key.clone(),
+            ssh_certificate: parts.ssh_certificate.clone(),
+            tls_chain: parts.tls_chain.clone(),
+            trust,
+            identity: parts.identity.clone(),
+            valid_after: parts.valid_after,
+            expires: parts.expires,
+            serial: parts.serial,
+        }))
+    }
+
+    /// Who this is, in the authority's words.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    /// Before then it is not valid.
+    pub fn valid_after(&self) -> Timestamp {
+        self.0.valid_after
+    }
+
+    /// From then on one of the certificates is not valid.
+    pub fn expires(&self) -> Timestamp {
+        self.0.expires
+    }
+
+    /// The serial number that both certificates share.
+    pub fn serial(&self) -> u64 {
+        self.0.serial
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({}, {:?}, until {})", self.0.identity.uri(), self.0.key, self.0.expires)
+    }
+}
+
+fn times(after: i64, before: i64) -> Option<(Timestamp, Timestamp)> {
+    Some((Timestamp::from_second(after).ok()?, Timestamp::from_second(before).ok()?))
+}
