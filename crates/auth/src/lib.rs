@@ -1,3 +1,9 @@
-//! auth
+//! The auth service: the certificate authority of a cluster, its policy, its inventory and its audit log.
+//!
+//! One file per RPC service. Decisions are made by the pure crates (`access`, `join`, `ca`) and by
+//! [`enrol::lineage`]; this crate reads what they need, commits what they say, and answers. It must not name rustls,
+//! SQL or the SSH engine.
 
 pub mod audit;
+pub mod enrol;
+pub mod pacing;
