@@ -1,7 +1,7 @@
-//! The configuration of the daemon: the file as written ([`file`]), and the checked [`Config`] that is made of it, in
+//! The configuration of the daemon: the file as written (`file`), and the checked [`Config`] that is made of it, in
 //! which only legal combinations exist.
 //!
-//! A key is either acted on, refused by name ([`refused`]), or unknown; none is ignored. All mistakes of a file are
+//! A key is either acted on, refused by name (`refused`), or unknown; none is ignored. All mistakes of a file are
 //! reported at once, with line and key.
 
 mod address;

@@ -7,7 +7,8 @@ use yaml::{Refusal, Refusals, refuse};
 pub(super) static REFUSED: Refusals = Refusals::new(TABLE);
 
 const OTHER_PROTOCOL: &str =
-    "not supported: Postern gives access by SSH only; remove this key, or set it to \"enabled: no\"";
+    "not supported: Postern gives access by SSH only; remove this section, or set it to \"enabled: no\"";
+const OTHER_KEY: &str = "not supported: Postern gives access by SSH only; remove this key";
 const ONE_PORT: &str =
     "not supported: the proxy serves every protocol on web_listen_addr; remove this key and use that address";
 const ALGORITHMS: &str = "not supported: Postern offers a fixed list of modern algorithms; remove this key";
@@ -101,7 +102,7 @@ const TABLE: &[Refusal] = &[
     refuse("auth_service.load_all_cas", "not supported: Postern trusts no other clusters yet; remove it")
         .unless_off(),
     refuse("auth_service.ca_key_params", "not supported: CA keys are files in the data directory; remove it"),
-    refuse("auth_service.kubeconfig_file", OTHER_PROTOCOL),
+    refuse("auth_service.kubeconfig_file", OTHER_KEY),
     refuse("auth_service.access_monitoring", "not supported; remove it").unless_off(),
     refuse("auth_service.authentication.type", SIGN_IN).unless(&["local"]),
     refuse("auth_service.authentication.local_auth", SIGN_IN).unless(YES),
@@ -128,12 +129,12 @@ const TABLE: &[Refusal] = &[
     refuse("proxy_service.trust_x_forwarded_for", "not supported; a load balancer can use proxy_protocol")
         .unless_off(),
     refuse("proxy_service.ui", "not supported: there is no web interface yet; remove it"),
-    refuse("proxy_service.app", OTHER_PROTOCOL),
-    refuse("proxy_service.kube_*", OTHER_PROTOCOL),
+    refuse("proxy_service.app", OTHER_KEY),
+    refuse("proxy_service.kube_*", OTHER_KEY),
     refuse("proxy_service.kubernetes", OTHER_PROTOCOL).unless_off(),
-    refuse("proxy_service.mysql_*", OTHER_PROTOCOL),
-    refuse("proxy_service.postgres_*", OTHER_PROTOCOL),
-    refuse("proxy_service.mongo_*", OTHER_PROTOCOL),
+    refuse("proxy_service.mysql_*", OTHER_KEY),
+    refuse("proxy_service.postgres_*", OTHER_KEY),
+    refuse("proxy_service.mongo_*", OTHER_KEY),
     // SSH
     refuse("ssh_service.disable_create_host_user", "not supported: Postern creates no host users; remove it")
         .unless(YES),
