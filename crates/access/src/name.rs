@@ -253,3 +253,69 @@ impl std::str::FromStr for SystemRole {
             .ok_or_else(|| format!("unknown system role {text:?}; known are node, proxy, auth and bot"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BotName, ClusterName, HostId, Login, NodeName, RoleName, SystemRole, UserName};
+
+    /// Row I1 and I2 of the abuse table: nothing that a shell, a file or an option parser would read as its own.
+    const HOSTILE: [&str; 17] = [
+        "",
+        " ",
+        "a b",
+        "a\nb",
+        "a\rb",
+        "a\0b",
+        "$(id)",
+        "`id`",
+        "a\"b",
+        "a'b",
+        "%h%r",
+        "-oProxyCommand=x",
+        "--",
+        ".hidden",
+        "a,b",
+        "a/../b",
+        "\u{202e}x",
+    ];
+
+    #[test]
+    fn hostile_names_are_refused_everywhere() {
+        for name in HOSTILE {
+            assert!(ClusterName::new(name).is_err(), "cluster {name:?}");
+            assert!(RoleName::new(name).is_err(), "role {name:?}");
+            assert!(UserName::new(name).is_err(), "user {name:?}");
+            assert!(BotName::new(name).is_err(), "bot {name:?}");
+            assert!(NodeName::new(name).is_err(), "node {name:?}");
+            assert!(Login::new(name).is_err(), "login {name:?}");
+        }
+    }
+
+    #[test]
+    fn ordinary_names_are_accepted() {
+        for name in ["alice", "a.b-c_d@example.com", "A1", "_svc", "bot-example"] {
+            assert!(UserName::new(name).is_ok() && RoleName::new(name).is_ok(), "{name}");
+        }
+        assert!(Login::new("machine$").is_ok());
+        assert!(ClusterName::new("c.example.com").is_ok() && ClusterName::new("C.example.com").is_err());
+        assert!(NodeName::new("My-Host.example").is_ok() && NodeName::new("a@b").is_err());
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        assert!(Login::new("a".repeat(64)).is_ok() && Login::new("a".repeat(65)).is_err());
+        let longest = BotName::new("a".repeat(200)).expect("a name");
+        assert!(UserName::new(longest.resource_name()).is_ok());
+        assert!(BotName::new("a".repeat(201)).is_err());
+    }
+
+    #[test]
+    fn ids_and_system_roles_read_back() {
+        let id: HostId = "b5a2e6b4-55f3-4d1f-9a4f-3c6f4f1e2d3c".parse().expect("an id");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for role in SystemRole::ALL {
+            assert_eq!(role.as_str().to_uppercase().parse(), Ok(role));
+        }
+        assert!("wizard".parse::<SystemRole>().is_err());
+    }
+}

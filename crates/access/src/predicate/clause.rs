@@ -4,7 +4,7 @@
 //! without `x` is neither true nor false, and what is neither grants nothing.
 
 use super::syntax::{Node, Shape, SyntaxError, parse};
-use crate::resource::{Role, User};
+use crate::resource::{Metadata, Role, User};
 use crate::{RoleName, Traits};
 use std::collections::BTreeMap;
 
@@ -38,6 +38,12 @@ pub struct ResourceView<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// Who took part, where it is a session.
     pub participants: Option<&'a [String]>,
+}
+
+impl<'a> From<&'a Metadata> for ResourceView<'a> {
+    fn from(metadata: &'a Metadata) -> Self {
+        Self { name: &metadata.name, labels: &metadata.labels, participants: None }
+    }
 }
 
 #[derive(Debug, Clone)]

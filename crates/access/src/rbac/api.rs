@@ -3,7 +3,8 @@
 use super::role_set::CompiledRole;
 use super::{Denial, DenialCode, RoleSet, Verb};
 use crate::RoleName;
-use crate::predicate::{Clause, Context, ResourceView};
+pub use crate::predicate::ResourceView;
+use crate::predicate::{Clause, Context};
 use crate::resource::role::Rule;
 
 /// The permission for one action. Only [`check`] and [`read`] make one.

@@ -163,6 +163,11 @@ mod tests {
         let before = end - jiff::SignedDuration::from_nanos(1);
         assert!(in_force([&lock], &subject, before).is_some());
         assert!(in_force([&lock], &subject, end).is_none());
+        let mut removed = lock.clone();
+        removed.spec.expires = None;
+        removed.metadata.expires = Some(end);
+        assert!(in_force([&removed], &subject, before).is_some());
+        assert!(in_force([&removed], &subject, end).is_none());
         let forever =
             Lock { spec: crate::resource::lock::LockSpec { expires: None, ..lock.spec.clone() }, ..lock };
         assert!(in_force([&forever], &subject, Timestamp::MAX).is_some());

@@ -114,3 +114,24 @@ impl std::str::FromStr for Kind {
             .ok_or_else(|| UnknownKind(text.chars().take(64).collect()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    #[test]
+    fn every_kind_is_found_by_its_name_and_aliases() {
+        for kind in Kind::all() {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+            assert_eq!(serde_json::to_value(kind).expect("JSON"), kind.as_str());
+        }
+        for (alias, kind) in [
+            ("cap", Kind::ClusterAuthPreference),
+            ("netconfig", Kind::ClusterNetworkingConfig),
+            ("cas", Kind::CertAuthority),
+        ] {
+            assert_eq!(alias.parse(), Ok(kind), "{alias}");
+        }
+        assert!("rolez".parse::<Kind>().is_err());
+    }
+}

@@ -66,3 +66,16 @@ impl std::fmt::Debug for Token {
         f.debug_struct("Token").field("name", &self.safe_name()).field("spec", &self.spec).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn only_the_last_quarter_of_a_long_secret_is_shown() {
+        assert_eq!(masked("short"), "*****");
+        assert_eq!(masked("fifteen-letters"), "***************");
+        assert_eq!(masked("sixteen-letters!"), "************ers!");
+        assert_eq!(masked(""), "");
+    }
+}

@@ -1,10 +1,9 @@
 //! Sections 2.3 and 2.8: who may do what to which resource.
 
 use super::{alice, role, set, with_traits};
-use access::predicate::ResourceView;
-use access::rbac::api::{check, read};
+use access::rbac::api::{ResourceView, check, read};
 use access::rbac::{RoleSet, Verb};
-use access::resource::Role;
+use access::resource::{Metadata, Role};
 use access::{RoleName, Traits, preset};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -175,4 +174,33 @@ fn presets_do_what_they_are_for() {
     let session = |participants| ResourceView { name: "s", labels: &none, participants: Some(participants) };
     assert!(check(&access, Verb::Read, "session", Some(session(&own))).is_ok());
     assert!(check(&access, Verb::Read, "session", Some(session(&[]))).is_err());
+}
+
+#[test]
+fn rules_of_another_namespace_do_not_count() {
+    let part = |namespace: &str| json!({"namespaces": [namespace], "rules": [{"resources": ["token"], "verbs": ["list"]}]});
+    for (namespace, counts) in [("default", true), ("*", true), ("other", false)] {
+        let allow = role("a", json!({"allow": part(namespace)}));
+        assert_eq!(may(&set(&[allow]), Verb::List, "token").is_ok(), counts, "{namespace}");
+        let both = role("b", json!({"allow": part("default"), "deny": part(namespace)}));
+        assert_eq!(may(&set(&[both]), Verb::List, "token").is_err(), counts, "deny {namespace}");
+    }
+}
+
+#[test]
+fn a_resource_is_seen_by_its_metadata() {
+    let metadata = Metadata { name: "x".into(), ..Metadata::default() };
+    let rule = json!([{"resources": ["lock"], "verbs": ["delete"], "where": r#"equals(resource.metadata.name, "x")"#}]);
+    let roles = set(&[rules("a", "allow", rule)]);
+    assert!(check(&roles, Verb::Delete, "lock", Some((&metadata).into())).is_ok());
+    // Nobody took part in what is no session, so a clause about that is not fulfilled, negated or not.
+    for clause in ["contains(session.participants, \"alice\")", "!contains(session.participants, \"alice\")"]
+    {
+        let roles = set(&[rules(
+            "a",
+            "allow",
+            json!([{"resources": ["lock"], "verbs": ["delete"], "where": clause}]),
+        )]);
+        assert!(check(&roles, Verb::Delete, "lock", Some((&metadata).into())).is_err(), "{clause}");
+    }
 }

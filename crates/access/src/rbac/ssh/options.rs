@@ -132,6 +132,6 @@ pub(in crate::rbac) fn forwarding(
 ) -> bool {
     let explicit: Vec<bool> =
         roles.iter().filter_map(|role| direction(role)).map(|switch| switch.enabled).collect();
-    let older = roles.iter().any(|role| direction(role).is_none() && role.port_forwarding == Some(true));
+    let older = roles.iter().any(|role| role.port_forwarding == Some(true));
     !explicit.contains(&false) && (explicit.contains(&true) || older)
 }
