@@ -7,20 +7,22 @@ use crate::x509::parsed::Parsed;
 use crate::{Identity, Refusal};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
-use std::sync::Arc;
 
-/// A set that fits together: both certificates are about the key and about the same identity.
+/// A set that fits together: both certificates are about the key and about the same identity. Only
+/// [`Credentials::new`] makes one.
 ///
 /// The identity inside is what the authority wrote, not something verified here: whoever meets these
 /// credentials verifies them.
 #[derive(Clone)]
-pub struct Credentials(Arc<Parts>);
-
-struct Parts {
-    key: SubjectKey,
-    ssh_certificate: SshCertificate,
-    tls_chain: Vec<CertificateDer<'static>>,
-    trust: TrustBundle,
+pub struct Credentials {
+    /// The private key.
+    pub key: SubjectKey,
+    /// The SSH certificate.
+    pub ssh_certificate: SshCertificate,
+    /// The X.509 certificates, leaf first.
+    pub tls_chain: Vec<CertificateDer<'static>>,
+    /// Whom to trust; may be replaced by a newer bundle.
+    pub trust: TrustBundle,
     identity: Identity,
     valid_after: Timestamp,
     expires: Timestamp,
@@ -79,7 +81,7 @@ impl Credentials {
         let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let (after, before) = times(seconds(raw.valid_after), seconds(raw.valid_before))
             .ok_or(CredentialsError::Ssh(Refusal::BadValidity))?;
-        Ok(Self(Arc::new(Parts {
+        Ok(Self {
             valid_after: not_before.max(after),
             expires: not_after.min(before),
             key,
@@ -88,68 +90,33 @@ impl Credentials {
             identity,
             serial,
             ssh_certificate,
-        })))
-    }
-
-    /// The private key.
-    pub fn key(&self) -> &SubjectKey {
-        &self.0.key
-    }
-
-    /// The SSH certificate.
-    pub fn ssh_certificate(&self) -> &SshCertificate {
-        &self.0.ssh_certificate
-    }
-
-    /// The X.509 certificates, leaf first.
-    pub fn tls_chain(&self) -> &[CertificateDer<'static>] {
-        &self.0.tls_chain
-    }
-
-    /// Whom to trust.
-    pub fn trust(&self) -> &TrustBundle {
-        &self.0.trust
-    }
-
-    /// The same with newer authorities.
-    pub fn with_trust(&self, trust: TrustBundle) -> Self {
-        let parts = &*self.0;
-        Self(Arc::new(Parts {
-            key: parts.key.clone(),
-            ssh_certificate: parts.ssh_certificate.clone(),
-            tls_chain: parts.tls_chain.clone(),
-            trust,
-            identity: parts.identity.clone(),
-            valid_after: parts.valid_after,
-            expires: parts.expires,
-            serial: parts.serial,
-        }))
+        })
     }
 
     /// Who this is, in the authority's words.
     pub fn identity(&self) -> &Identity {
-        &self.0.identity
+        &self.identity
     }
 
     /// Before then it is not valid.
     pub fn valid_after(&self) -> Timestamp {
-        self.0.valid_after
+        self.valid_after
     }
 
     /// From then on one of the certificates is not valid.
     pub fn expires(&self) -> Timestamp {
-        self.0.expires
+        self.expires
     }
 
     /// The serial number that both certificates share.
     pub fn serial(&self) -> u64 {
-        self.0.serial
+        self.serial
     }
 }
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Credentials({}, {:?}, until {})", self.0.identity.uri(), self.0.key, self.0.expires)
+        write!(f, "Credentials({}, {:?}, until {})", self.identity.uri(), self.key, self.expires)
     }
 }
 

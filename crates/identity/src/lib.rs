@@ -4,9 +4,11 @@
 //! Pure: no I/O, no clock, no signing of certificates (that is `ca`). Time is an argument.
 
 pub mod credentials;
+pub mod file;
 pub mod key;
 pub mod meaning;
 mod names;
+pub mod openssh;
 pub mod pem;
 mod refusal;
 pub mod ssh;

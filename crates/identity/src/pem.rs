@@ -73,6 +73,11 @@ pub fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     text
 }
 
+/// A certificate in PEM.
+pub fn certificate(der: &[u8]) -> String {
+    encode(CERTIFICATE, der).to_string()
+}
+
 /// Every block in `text`, in order; lines outside of blocks are passed over.
 pub fn blocks(text: &str) -> Result<Vec<Block>, PemError> {
     if text.len() > MAX_LENGTH {

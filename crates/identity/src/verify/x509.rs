@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use std::net::IpAddr;
 
-/// Leaf, authority, and room for one that a rotation leaves behind.
-const MAX_CHAIN: usize = 4;
+/// Leaf, and the authorities that a server sends along for those who have only a pin.
+const MAX_CHAIN: usize = 17;
 
 /// What a client's chain is measured by.
 #[derive(Debug, Clone, Copy)]
