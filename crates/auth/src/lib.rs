@@ -5,5 +5,7 @@
 //! SQL or the SSH engine.
 
 pub mod audit;
+pub mod catalog;
 pub mod enrol;
 pub mod pacing;
+pub mod refusal;

@@ -1,0 +1,31 @@
+//! The words and codes of refusals that several services share.
+
+use access::rbac::Denial;
+use access::resource::Kind;
+use api::status::{Class, Problem};
+
+/// A decision of RBAC that says no, without the rule: that is for administrators.
+pub fn denied(denial: &Denial) -> Problem {
+    Problem::new(Class::Denied, denial.code.as_str(), denial.reason.clone()).hint(denial.code.hint())
+}
+
+/// A resource that is not there.
+pub fn not_found(kind: Kind, name: &str) -> Problem {
+    Problem::new(Class::NotFound, "not_found", format!("{kind} {name:?} not found"))
+}
+
+/// A resource that is there already.
+pub fn exists(kind: Kind, name: &str) -> Problem {
+    Problem::new(Class::Exists, "exists", format!("{kind} {name:?} already exists"))
+}
+
+/// A request that makes no sense.
+pub fn invalid(reason: impl Into<String>) -> Problem {
+    Problem::new(Class::Invalid, "invalid", reason)
+}
+
+/// A fault of ours; what it was is in the log.
+pub fn internal(what: &str, error: impl std::fmt::Display) -> Problem {
+    tracing::error!(%error, "{what}");
+    Problem::new(Class::Internal, "internal", format!("{what}; the reason is in the log of the auth service"))
+}
