@@ -55,12 +55,17 @@ pub enum Problem {
         /// In words.
         reason: String,
     },
-    /// The server's certificate is not valid at the time of the local clock.
-    Clock {
+    /// By the local clock, the server's certificate is not valid yet.
+    NotValidYet {
         /// Valid from.
-        not_before: Timestamp,
+        from: Timestamp,
+        /// The local clock.
+        now: Timestamp,
+    },
+    /// By the local clock, the server's certificate has expired.
+    Expired {
         /// Valid until.
-        not_after: Timestamp,
+        at: Timestamp,
         /// The local clock.
         now: Timestamp,
     },
@@ -129,10 +134,10 @@ impl ConnectError {
             Problem::Untrusted { .. } => {
                 "join with the cluster's CA pin, which tctl status prints, or check the address".to_owned()
             }
-            Problem::Clock { not_before, now, .. } if now < not_before => {
+            Problem::NotValidYet { .. } => {
                 "set this machine's clock, which seems to be behind (or the server's is ahead)".to_owned()
             }
-            Problem::Clock { .. } => {
+            Problem::Expired { .. } => {
                 "if this machine's clock is right, the server must renew its certificate: see its log"
                     .to_owned()
             }
@@ -171,14 +176,14 @@ impl fmt::Display for ConnectError {
             Problem::Untrusted { code, reason } => {
                 write!(f, "the server at {addr} is not trusted: {reason} ({code})")
             }
-            Problem::Clock { not_before, not_after, now } => {
-                let state = if now < not_before { "is not valid yet" } else { "has expired" };
-                write!(
-                    f,
-                    "the certificate of the server at {addr} {state}: it is valid from {not_before} to \
-                     {not_after} and the local clock says {now:.0}"
-                )
-            }
+            Problem::NotValidYet { from, now } => write!(
+                f,
+                "the certificate of the server at {addr} is not valid before {from} and the local clock says {now:.0}"
+            ),
+            Problem::Expired { at, now } => write!(
+                f,
+                "the certificate of the server at {addr} expired at {at} and the local clock says {now:.0}"
+            ),
             Problem::RefusedUs(alert) => write!(f, "the server at {addr} refused the connection: {alert}"),
             Problem::NoCredentials => write!(f, "cannot connect to {addr}: there are no credentials yet"),
             Problem::Broken(error) => write!(f, "the connection to {addr} broke: {error}"),
@@ -212,14 +217,11 @@ mod tests {
             "{text}"
         );
         let at = |text: &str| text.parse().expect("timestamp");
-        let clock = Problem::Clock {
-            not_before: at("2026-11-22T10:00:00Z"),
-            not_after: at("2026-11-29T10:00:00Z"),
-            now: at("2026-11-22T09:00:00.5Z"),
-        };
+        let clock =
+            Problem::NotValidYet { from: at("2026-11-22T10:00:00Z"), now: at("2026-11-22T09:00:00.5Z") };
         let text = ConnectError::new("p:3080", clock).to_string();
         assert!(
-            text.contains("is not valid yet") && text.contains("clock says 2026-11-22T09:00:00Z"),
+            text.contains("is not valid before") && text.contains("clock says 2026-11-22T09:00:00Z"),
             "{text}"
         );
         assert!(text.contains("set this machine's clock"), "{text}");

@@ -8,8 +8,13 @@ pub mod error;
 pub mod health;
 pub mod hello;
 pub mod listen;
+pub mod peer;
 pub mod relay;
+pub mod rpc;
 pub mod ssh;
+pub mod tls;
 
 pub use backoff::Backoff;
 pub use error::{ConnectError, Problem};
+pub use peer::{Peer, PeerIdentity};
+pub use tls::{LiveCredentials, ServerTrust};

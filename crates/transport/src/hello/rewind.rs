@@ -38,7 +38,7 @@ impl<S> Rewind<S> {
 
 impl<S: AsyncRead + Unpin> Rewind<S> {
     /// Reads ahead until at least `count` bytes are there, and few more than that.
-    pub(super) async fn fill_to(&mut self, count: usize) -> io::Result<()> {
+    pub(crate) async fn fill_to(&mut self, count: usize) -> io::Result<()> {
         while self.buffered().len() < count {
             self.fill_more(count.max(64)).await?;
         }

@@ -1,0 +1,28 @@
+//! Who is at the other end of a connection that a service accepted.
+
+use std::net::SocketAddr;
+
+use identity::verify::x509::VerifiedIdentity;
+
+/// The other end, as far as the connection itself proves it. Handlers find it in the request's extensions.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// What it proved.
+    pub identity: PeerIdentity,
+    /// Where it connects from; absent on a Unix socket. Behind a proxy this is the proxy's address.
+    pub addr: Option<SocketAddr>,
+}
+
+/// What a peer proved.
+#[derive(Debug, Clone)]
+pub enum PeerIdentity {
+    /// Nothing: it showed no certificate.
+    Stranger,
+    /// A certificate of the cluster, and the key to it.
+    Verified(VerifiedIdentity),
+    /// That it runs on this machine, as root or as the service's own user.
+    LocalAdmin {
+        /// Its user id.
+        uid: u32,
+    },
+}

@@ -1,0 +1,180 @@
+//! The server's side of gRPC over mutual TLS.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::ServiceExt;
+
+use crate::listen::{Accepted, Listener};
+use crate::peer::{Peer, PeerIdentity};
+use crate::tls::{ClientCertificates, LiveCredentials, Server, ServerCertificates, alpn};
+
+/// What one connection may ask of a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Calls at once.
+    pub streams: u32,
+    /// Bytes of headers of one call.
+    pub header_bytes: u32,
+    /// Calls that were reset by the client before they were accepted; more than that ends the connection
+    /// (CVE-2023-44487).
+    pub pending_resets: usize,
+    /// Errors of the client's making; more than that ends the connection.
+    pub errors: usize,
+    /// After being told to stop: how long calls may go on.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            streams: 200,
+            header_bytes: 16 * 1024,
+            pending_resets: 20,
+            errors: 100,
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// A gRPC server whose clients show certificates of the cluster, or none (strangers). Handlers find a [`Peer`] in
+/// the request's extensions.
+pub struct RpcServer {
+    /// Where it listens.
+    pub listener: Listener,
+    /// What it shows, and the trust by which it judges its clients; both may change while it runs.
+    pub credentials: LiveCredentials,
+    /// The services.
+    pub routes: Routes,
+    /// What one connection may ask of it.
+    pub limits: Limits,
+    /// Stops it: no new connections, calls finish within `limits.drain`.
+    pub shutdown: CancellationToken,
+}
+
+impl RpcServer {
+    /// Serves until told to stop, and returns when the last connection is gone.
+    pub async fn serve(self) {
+        let tls = Server::new(
+            ServerCertificates::Own(self.credentials.clone()),
+            ClientCertificates::Optional,
+            &[alpn::AUTH, alpn::JOIN, alpn::H2],
+        );
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            let serving =
+                Serving { routes: self.routes.clone(), limits: self.limits, shutdown: self.shutdown.clone() };
+            connections.spawn(one(accepted, tls.clone(), serving));
+        }
+        drop(self.listener);
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+async fn one(accepted: Accepted, tls: Server, serving: Serving) {
+    let Accepted { stream, addr, mut place } = accepted;
+    let accepted = match tls.accept(stream, Some(addr.ip())).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            tracing::debug!(%addr, %error, "connection refused");
+            return;
+        }
+    };
+    if let PeerIdentity::Verified(_) = &accepted.identity {
+        place.known();
+    }
+    let peer = Peer { identity: accepted.identity, addr: Some(addr) };
+    serving.connection(accepted.stream, peer).await;
+    drop(place);
+}
+
+/// What every connection of a server shares.
+#[derive(Clone)]
+pub(super) struct Serving {
+    pub(super) routes: Routes,
+    pub(super) limits: Limits,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Serving {
+    /// HTTP/2 on one connection, until it ends, the server stops or the peer's certificate expires.
+    pub(super) async fn connection<S>(self, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (addr, expiry) = (peer.addr, expiry(peer.clone()));
+        let routes = self.routes.prepare();
+        let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
+            let (routes, peer) = (routes.clone(), peer.clone());
+            async move { Ok::<_, Infallible>(answer(routes, peer, request).await) }
+        });
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.limits.streams)
+            .max_header_list_size(self.limits.header_bytes)
+            .max_pending_accept_reset_streams(self.limits.pending_resets)
+            .max_local_error_reset_streams(self.limits.errors)
+            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = &mut connection => return log(addr, ended),
+            () = self.shutdown.cancelled() => {}
+            () = expiry => tracing::debug!(?addr, "the peer's certificate expired; it has to reconnect"),
+        }
+        connection.as_mut().graceful_shutdown();
+        if let Ok(ended) = tokio::time::timeout(self.limits.drain, &mut connection).await {
+            log(addr, ended);
+        }
+    }
+}
+
+async fn answer(routes: Routes, peer: Peer, request: http::Request<Incoming>) -> http::Response<Body> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer);
+    match routes.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// Resolves when the peer's certificate is over.
+async fn expiry(peer: Peer) {
+    let PeerIdentity::Verified(identity) = peer.identity else { return std::future::pending().await };
+    // In steps, because a timer does not notice a clock that is set.
+    while let Ok(left) = Duration::try_from(identity.valid_before().duration_since(Timestamp::now())) {
+        if left.is_zero() {
+            break;
+        }
+        tokio::time::sleep(left.min(Duration::from_secs(60))).await;
+    }
+}
+
+fn log(addr: Option<SocketAddr>, ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        tracing::debug!(?addr, %error, "connection ended");
+    }
+}
+
+impl From<crate::listen::BindError> for io::Error {
+    fn from(error: crate::listen::BindError) -> Self {
+        io::Error::new(error.reason.kind(), error)
+    }
+}
