@@ -32,7 +32,10 @@ fn check(mut file: File, flags: &StartFlags, report: &mut Report<'_>) -> Option<
     match file.version {
         Some(file::Version::V2) => {}
         Some(file::Version::V1) => {
-            report.mistake("version", "v1 files are not read; rewrite the file in the v2 format (outputs with a type)");
+            report.mistake(
+                "version",
+                "v1 files are not read; rewrite the file in the v2 format (outputs with a type)",
+            );
         }
         None => report.mistake("version", "missing; write `version: v2`"),
     }
@@ -51,9 +54,12 @@ fn check(mut file: File, flags: &StartFlags, report: &mut Report<'_>) -> Option<
     };
     let outputs = outputs(&file.outputs, storage.as_ref(), report);
     let certificate_ttl = duration("certificate_ttl", file.certificate_ttl.as_deref(), DEFAULT_TTL, report);
-    let renewal_interval = duration("renewal_interval", file.renewal_interval.as_deref(), DEFAULT_INTERVAL, report);
+    let renewal_interval =
+        duration("renewal_interval", file.renewal_interval.as_deref(), DEFAULT_INTERVAL, report);
     let diag_addr = file.diag_addr.as_deref().filter(|address| !address.is_empty()).and_then(|address| {
-        let parsed = address.parse().map_err(|_| format!("{address:?} is not an address and port, like 127.0.0.1:3001"));
+        let parsed = address
+            .parse()
+            .map_err(|_| format!("{address:?} is not an address and port, like 127.0.0.1:3001"));
         report.take("diag_addr", parsed)
     });
     let config = Config {
@@ -76,7 +82,8 @@ fn server(file: &File, report: &mut Report<'_>) -> Option<Server> {
         (Some(proxy), None) => address("proxy_server", &proxy, 3080, report).map(Server::Proxy),
         (None, Some(auth)) => address("auth_server", &auth, 3025, report).map(Server::Auth),
         (Some(_), Some(_)) => {
-            report.mistake("auth_server", "given together with proxy_server; keep one, proxy_server for most");
+            report
+                .mistake("auth_server", "given together with proxy_server; keep one, proxy_server for most");
             None
         }
         (None, None) => {
@@ -110,10 +117,11 @@ fn onboarding(file: file::Onboarding, report: &mut Report<'_>) -> Option<Onboard
             return None;
         }
     };
-    let token = file.token.filter(|token| !token.is_empty()).map(|token| match Path::new(&token).is_absolute() {
-        true => TokenSource::File(PathBuf::from(token)),
-        false => TokenSource::Literal(Zeroizing::new(token)),
-    });
+    let token =
+        file.token.filter(|token| !token.is_empty()).map(|token| match Path::new(&token).is_absolute() {
+            true => TokenSource::File(PathBuf::from(token)),
+            false => TokenSource::Literal(Zeroizing::new(token)),
+        });
     Some(Onboarding { token, trust })
 }
 
@@ -153,7 +161,8 @@ fn directory(key: &str, path: &str, symlinks: Symlinks, report: &mut Report<'_>)
 }
 
 fn outputs(files: &[file::Output], storage: Option<&Destination>, report: &mut Report<'_>) -> Vec<Output> {
-    let mut taken: HashSet<PathBuf> = storage.and_then(Destination::path).map(Path::to_owned).into_iter().collect();
+    let mut taken: HashSet<PathBuf> =
+        storage.and_then(Destination::path).map(Path::to_owned).into_iter().collect();
     let mut outputs = Vec::new();
     for (at, file) in files.iter().enumerate() {
         let key = format!("outputs[{at}]");
@@ -163,15 +172,18 @@ fn outputs(files: &[file::Output], storage: Option<&Destination>, report: &mut R
         if let Some(path) = destination.path()
             && !taken.insert(path.to_owned())
         {
-            let text = format!("{} is the storage or another output's destination already; give each its own", path.display());
+            let text = format!(
+                "{} is the storage or another output's destination already; give each its own",
+                path.display()
+            );
             report.mistake(format!("{key}.destination").as_str(), text);
         }
-        let role = |(nth, role): (usize, &String)| {
-            report.take(format!("{key}.roles[{nth}]").as_str(), role.parse())
-        };
+        let role =
+            |(nth, role): (usize, &String)| report.take(format!("{key}.roles[{nth}]").as_str(), role.parse());
         let roles = file.roles.iter().enumerate().filter_map(role).collect();
         let cluster = file.cluster.as_ref().filter(|cluster| !cluster.is_empty());
-        let cluster = cluster.and_then(|cluster| report.take(format!("{key}.cluster").as_str(), cluster.parse()));
+        let cluster =
+            cluster.and_then(|cluster| report.take(format!("{key}.cluster").as_str(), cluster.parse()));
         let ssh_config = file.ssh_config != Some(file::SshConfig::Off);
         outputs.push(Output { destination, roles, cluster, ssh_config });
     }

@@ -181,7 +181,8 @@ pub enum SshConfig {
 }
 
 const NO_METHOD: &str = "Postern joins bots with method token only so far";
-const NOT_THIS_PRODUCT: &str = "this kind of output is not part of Postern, which is about SSH; use type: identity";
+const NOT_THIS_PRODUCT: &str =
+    "this kind of output is not part of Postern, which is about SSH; use type: identity";
 const NO_SKIPPING: &str =
     "Postern never skips the verification of a server; give onboarding.ca_pins (tctl status shows the pin)";
 
@@ -200,6 +201,13 @@ pub static REFUSED: Refusals = Refusals::new(&[
     refuse("outputs.username", NOT_THIS_PRODUCT),
     refuse("outputs.kubernetes_cluster", NOT_THIS_PRODUCT),
     refuse("outputs.allow_reissue", "the certificates of an output are never exchanged for others"),
-    refuse("outputs.destination.readers", "declared readers are not supported yet; grant access with the directory's group or an ACL"),
-    refuse("outputs.destination.acls", "access control lists are not managed yet; set them on the directory yourself and use acls: off").unless(&["off", "try"]),
+    refuse(
+        "outputs.destination.readers",
+        "declared readers are not supported yet; grant access with the directory's group or an ACL",
+    ),
+    refuse(
+        "outputs.destination.acls",
+        "access control lists are not managed yet; set them on the directory yourself and use acls: off",
+    )
+    .unless(&["off", "try"]),
 ]);

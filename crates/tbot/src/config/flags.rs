@@ -50,9 +50,11 @@ impl StartFlags {
     /// flag replaced, for the log, or what is wrong with a flag.
     pub fn apply(&self, file: &mut file::File) -> Result<Vec<&'static str>, String> {
         if self.insecure {
-            return Err("--insecure is not supported: Postern never skips the verification of a server; give \
+            return Err(
+                "--insecure is not supported: Postern never skips the verification of a server; give \
                         --ca-pin (tctl status shows the pin)"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let mut replaced = Vec::new();
         let mut text = |key: &'static str, place: &mut Option<String>, flag: &Option<String>| {
@@ -90,7 +92,9 @@ impl StartFlags {
         }
         let join_method = match self.join_method.as_deref() {
             None | Some("token") => Some(file::JoinMethod::Token),
-            Some(other) => return Err(format!("--join-method {other}: unrecognized join method; known is token")),
+            Some(other) => {
+                return Err(format!("--join-method {other}: unrecognized join method; known is token"));
+            }
         };
         Ok(Some(file::Onboarding {
             token: self.token.clone(),

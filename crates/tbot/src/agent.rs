@@ -1,0 +1,14 @@
+//! The agent's life: become a member of the cluster once, stay one, keep the outputs fresh.
+//!
+//! Everything that must survive a kill is stored before the cluster is asked (`storage`), so that each request can
+//! be repeated as it was. Nothing here exits on a failure that may pass.
+
+pub mod error;
+pub mod member;
+pub mod output;
+pub mod run;
+pub mod schedule;
+pub mod storage;
+
+pub use error::AgentError;
+pub use run::{oneshot, run};

@@ -1,0 +1,125 @@
+//! What can go wrong with an agent, in words for whoever runs it.
+
+use crate::destination::DestinationError;
+use api::status::{Class, Problem};
+use std::path::PathBuf;
+use transport::ConnectError;
+
+/// A failure of the agent; whether it may pass decides between trying again and giving up.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A file could not be written or read.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    /// Another agent runs on the same storage.
+    #[error("{} is in use by another tbot; stop that one, or give this one its own storage", .0.display())]
+    InUse(PathBuf),
+    /// Nobody to be and no way to become somebody.
+    #[error(
+        "no existing identity found in {storage} and no join token configured; \
+         get one with `tctl bots instances add <bot>` and set onboarding.token"
+    )]
+    NoIdentity {
+        /// Where it was looked for.
+        storage: String,
+    },
+    /// The stored identity is no longer valid and there is no new token.
+    #[error(
+        "the identity in {storage} expired at {expired} and the configured token was spent on it; \
+         get a new token with `tctl bots instances add {bot}` and set onboarding.token"
+    )]
+    Expired {
+        /// Where it was found.
+        storage: String,
+        /// When it ended.
+        expired: jiff::Timestamp,
+        /// The bot's name.
+        bot: String,
+    },
+    /// The token file cannot be read, or is empty.
+    #[error("cannot read the join token from {}: {reason}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason, or "it is empty".
+        reason: String,
+    },
+    /// The file of authorities cannot be read.
+    #[error("cannot use onboarding.ca_path {}: {reason}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The cluster said no, or could not answer.
+    #[error("{doing}: {problem}")]
+    Cluster {
+        /// What was asked for.
+        doing: &'static str,
+        /// The answer.
+        problem: Box<Problem>,
+    },
+    /// The server could not be reached, or is not who it should be.
+    #[error("{doing}: {source}{hint}", hint = joined(&source.hint()))]
+    Connect {
+        /// What was asked for.
+        doing: &'static str,
+        /// Why.
+        source: Box<ConnectError>,
+    },
+    /// What the cluster gave, or what was stored, cannot be used.
+    #[error("{what} cannot be used: {reason}")]
+    Unusable {
+        /// The thing.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// An output asks for another cluster.
+    #[error(
+        "the output {destination} asks for cluster {wanted:?}, but this bot belongs to {cluster:?}; remove `cluster`"
+    )]
+    OtherCluster {
+        /// The output.
+        destination: String,
+        /// What it asks for.
+        wanted: String,
+        /// Where the bot is.
+        cluster: String,
+    },
+}
+
+fn joined(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!("; {hint}") }
+}
+
+impl AgentError {
+    /// From a failed call.
+    pub fn call(doing: &'static str) -> impl FnOnce(tonic::Status) -> Self {
+        move |status| match ConnectError::behind(&status) {
+            Some(error) => Self::Connect { doing, source: Box::new(error.clone()) },
+            None => Self::Cluster { doing, problem: Box::new(Problem::from(&status)) },
+        }
+    }
+
+    /// From something unusable.
+    pub fn unusable<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| Self::Unusable { what, reason: error.to_string() }
+    }
+
+    /// Whether the same attempt may succeed later without anybody doing anything here.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Destination(_) | Self::Unusable { .. } => true,
+            Self::Cluster { problem, .. } => problem.class.is_transient() || problem.class == Class::Internal,
+            Self::Connect { source, .. } => source.is_passing(),
+            Self::InUse(_)
+            | Self::NoIdentity { .. }
+            | Self::Expired { .. }
+            | Self::Token { .. }
+            | Self::CaFile { .. }
+            | Self::OtherCluster { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Membership: joining, renewing, confirming. Each step can be repeated after a kill at any point.
+
+use super::AgentError;
+use super::storage::{Pending, PendingJoin, Storage, Stored};
+use crate::config::{Config, FirstTrust, Server, TokenSource};
+use access::HostPort;
+use access::name::SystemRole;
+use api::v1::certificate_service_client::CertificateServiceClient;
+use api::v1::join_service_client::JoinServiceClient;
+use api::v1::{ChallengeRequest, ConfirmRenewalRequest, JoinRequest, RenewBotRequest};
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use identity::credentials::Credentials;
+use identity::key::SubjectKey;
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::transport::Channel;
+use transport::rpc;
+use transport::tls::{LiveCredentials, ServerTrust};
+use zeroize::Zeroizing;
+
+/// One instance of a bot, joined.
+pub struct Member {
+    storage: Arc<Storage>,
+    token_hash: Option<String>,
+    live: LiveCredentials,
+    channel: Channel,
+    ttl: Duration,
+}
+
+impl Member {
+    /// Uses the stored identity while it lasts, else joins with the configured token.
+    pub async fn establish(
+        config: &Config,
+        storage: Arc<Storage>,
+        now: Timestamp,
+    ) -> Result<Self, AgentError> {
+        let stored = storage.load()?;
+        let token = configured_token(config, stored.credentials.is_some())?;
+        let hash = token.as_ref().map(|token| token_hash(token));
+        let replaced = hash.is_some() && stored.token_hash.is_some() && hash != stored.token_hash;
+        let valid = stored.credentials.as_ref().filter(|credentials| credentials.expires() > now);
+        match (valid, token) {
+            (Some(credentials), _) if !replaced => {
+                Self::new(config, storage, credentials.clone(), stored.token_hash.clone())
+            }
+            (None, Some(_)) if !replaced && stored.credentials.is_some() && hash == stored.token_hash => {
+                Err(expired(&storage, &stored))
+            }
+            (_, Some(token)) => {
+                let credentials = join(config, &storage, &stored, &token, now).await?;
+                Self::new(config, storage, credentials, hash)
+            }
+            (_, None) if stored.credentials.is_some() => Err(expired(&storage, &stored)),
+            (_, None) => Err(AgentError::NoIdentity { storage: storage.place() }),
+        }
+    }
+
+    fn new(
+        config: &Config,
+        storage: Arc<Storage>,
+        credentials: Credentials,
+        token_hash: Option<String>,
+    ) -> Result<Self, AgentError> {
+        let live = LiveCredentials::new(credentials).map_err(AgentError::unusable("the identity"))?;
+        let channel = rpc::connect_auth(&address(&config.server)?, &live);
+        Ok(Self { storage, token_hash, live, channel, ttl: config.certificate_ttl })
+    }
+
+    /// The channel to auth, as this instance.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// The identity in force.
+    pub fn credentials(&self) -> Credentials {
+        let current = self.live.current().expect("a member has credentials from its first moment");
+        current.credentials().clone()
+    }
+
+    /// The next generation: prepared, stored, confirmed.
+    pub async fn renew(&self, now: Timestamp) -> Result<(), AgentError> {
+        let mut stored = self.storage.load()?;
+        let pending = match stored.pending.take().filter(|pending| pending.join.is_none()) {
+            Some(pending) => pending,
+            None => {
+                let pending = Pending { key: fresh_key()?, join: None };
+                stored.credentials = Some(self.credentials());
+                stored.token_hash.clone_from(&self.token_hash);
+                self.storage.prepare(now, &stored, &pending)?;
+                pending
+            }
+        };
+        let request = RenewBotRequest { public_key: pending.key.spki_der(), ttl_seconds: self.ttl.as_secs() };
+        let mut client = CertificateServiceClient::new(self.channel());
+        let doing = "renewing the bot's identity";
+        let answer = client.renew_bot(request).await.map_err(AgentError::call(doing))?.into_inner();
+        let credentials = credentials(pending.key, answer.credentials)?;
+        self.storage.commit(now, &credentials, self.token_hash.as_deref())?;
+        self.live.replace(credentials).map_err(AgentError::unusable("the renewed identity"))?;
+        // From here on the new identity is in force on this side; if this call is lost, the first use confirms.
+        let confirmed = client.confirm_renewal(ConfirmRenewalRequest {}).await;
+        confirmed.map(drop).map_err(AgentError::call("confirming the renewed identity"))
+    }
+}
+
+async fn join(
+    config: &Config,
+    storage: &Storage,
+    stored: &Stored,
+    token: &str,
+    now: Timestamp,
+) -> Result<Credentials, AgentError> {
+    let hash = token_hash(token);
+    let (key, attempt) = match &stored.pending {
+        Some(Pending { key, join: Some(join) }) if join.token_hash == hash => {
+            (key.clone(), join.attempt.clone())
+        }
+        _ => (fresh_key()?, fresh_attempt()?),
+    };
+    let pending =
+        Pending { key, join: Some(PendingJoin { attempt: attempt.clone(), token_hash: hash.clone() }) };
+    storage.prepare(now, &Stored { credentials: None, token_hash: None, pending: None }, &pending)?;
+
+    let channel = rpc::connect_join(&address(&config.server)?, first_trust(&config.onboarding.trust)?);
+    let mut client = JoinServiceClient::new(channel);
+    let doing = "joining the cluster";
+    let challenge =
+        client.challenge(ChallengeRequest {}).await.map_err(AgentError::call(doing))?.into_inner().challenge;
+    let public_key = pending.key.spki_der();
+    let claim = join::Claim {
+        token,
+        role: SystemRole::Bot,
+        attempt: &attempt,
+        public_key: &public_key,
+        challenge: &challenge,
+    };
+    let signature = pending.key.sign(&join::prove(&claim)).map_err(AgentError::unusable("the new key"))?;
+    let request = JoinRequest {
+        token: token.to_owned(),
+        role: SystemRole::Bot.as_str().to_owned(),
+        public_key,
+        attempt,
+        challenge,
+        signature,
+        ttl_seconds: config.certificate_ttl.as_secs(),
+        host: None,
+    };
+    let answer = client.join(request).await.map_err(AgentError::call(doing))?.into_inner();
+    let credentials = credentials(pending.key, answer.credentials)?;
+    storage.commit(now, &credentials, Some(&hash))?;
+    Ok(credentials)
+}
+
+/// Puts a key and what the cluster gave for it together.
+pub fn credentials(key: SubjectKey, given: Option<api::v1::Credentials>) -> Result<Credentials, AgentError> {
+    let given = given.ok_or_else(|| AgentError::Unusable {
+        what: "the cluster's answer",
+        reason: "it has no certificates".into(),
+    })?;
+    api::convert::credentials(key, given).map_err(AgentError::unusable("the cluster's answer"))
+}
+
+/// A key for one certificate.
+pub fn fresh_key() -> Result<SubjectKey, AgentError> {
+    SubjectKey::generate(&SystemRandom::new()).map_err(AgentError::unusable("a new key"))
+}
+
+fn fresh_attempt() -> Result<Vec<u8>, AgentError> {
+    let mut attempt = vec![0; join::Attempt::LEN];
+    SystemRandom::new().fill(&mut attempt).map_err(AgentError::unusable("the system's randomness"))?;
+    Ok(attempt)
+}
+
+fn token_hash(token: &str) -> String {
+    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes()))
+}
+
+/// The address that was configured; checked when the configuration was.
+pub fn address(server: &Server) -> Result<HostPort, AgentError> {
+    HostPort::parse(server.address(), 0).map_err(AgentError::unusable("the server's address"))
+}
+
+fn first_trust(trust: &FirstTrust) -> Result<ServerTrust, AgentError> {
+    match trust {
+        FirstTrust::Pins(pins) => Ok(ServerTrust::pins(pins.clone())),
+        FirstTrust::System => Ok(ServerTrust::system()),
+        FirstTrust::CaFile(path) => {
+            let wrong = |reason: String| AgentError::CaFile { path: path.clone(), reason };
+            let pem = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+            let certificates = identity::pem::certificates(&pem).map_err(|error| wrong(error.to_string()))?;
+            if certificates.is_empty() {
+                return Err(wrong("it holds no certificate".to_owned()));
+            }
+            let pins = certificates.iter().map(identity::trust::Pin::of).collect::<Result<_, _>>();
+            pins.map(ServerTrust::pins).map_err(|error| wrong(error.to_string()))
+        }
+    }
+}
+
+/// The token, if one is configured. A file that is gone does not matter to an instance that has joined.
+fn configured_token(config: &Config, joined: bool) -> Result<Option<Zeroizing<String>>, AgentError> {
+    let path = match &config.onboarding.token {
+        None => return Ok(None),
+        Some(TokenSource::Literal(token)) => return Ok(Some(token.clone())),
+        Some(TokenSource::File(path)) => path,
+    };
+    let wrong = |reason: String| AgentError::Token { path: path.clone(), reason };
+    let read = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| wrong(error.to_string()));
+    let token = read.and_then(|text| match text.trim() {
+        "" => Err(wrong("it is empty".to_owned())),
+        token => Ok(Zeroizing::new(token.to_owned())),
+    });
+    match token {
+        Ok(token) => Ok(Some(token)),
+        Err(error) if joined => {
+            tracing::warn!(%error, "going on with the stored identity");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn expired(storage: &Storage, stored: &Stored) -> AgentError {
+    let credentials = stored.credentials.as_ref();
+    let bot = credentials
+        .and_then(|credentials| credentials.bot_name())
+        .map_or("<bot>".to_owned(), |bot| bot.to_string());
+    let expired = credentials.map_or(Timestamp::UNIX_EPOCH, Credentials::expires);
+    AgentError::Expired { storage: storage.place(), expired, bot }
+}

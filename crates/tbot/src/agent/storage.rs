@@ -1,0 +1,183 @@
+//! The agent's own identity on disk, in the files of the fact sheet (section 3.1), and what it was about to do.
+//!
+//! Two sets exist: the identity in force, and beside it the key for a request that was sent or is about to be. The
+//! key is stored first; after any crash the same request is made again with the same key, which the cluster knows to be
+//! a retry.
+
+use super::AgentError;
+use crate::destination::{Destination, FileSet};
+use identity::credentials::Credentials;
+use identity::key::SubjectKey;
+use jiff::Timestamp;
+use rustix::fs::FlockOperation;
+use std::fs::File;
+use zeroize::Zeroizing;
+
+const PENDING_KEY: &str = "pending-key";
+const PENDING_ATTEMPT: &str = "pending-attempt";
+const PENDING_TOKEN_HASH: &str = "pending-tokenhash";
+const TOKEN_HASH: &str = "tokenhash";
+const LOCK: &str = "lock";
+
+/// Where the agent keeps what it must not forget.
+pub struct Storage {
+    destination: Destination,
+    /// Held as long as the agent runs.
+    _lock: Option<File>,
+}
+
+/// What is stored.
+pub struct Stored {
+    /// The identity in force.
+    pub credentials: Option<Credentials>,
+    /// Hash of the token that it came from.
+    pub token_hash: Option<String>,
+    /// A request that may have been sent.
+    pub pending: Option<Pending>,
+}
+
+/// A request that may have been sent.
+pub struct Pending {
+    /// The key that it asks to certify.
+    pub key: SubjectKey,
+    /// For a join: what names the attempt, and the token it is made with.
+    pub join: Option<PendingJoin>,
+}
+
+/// The part of a pending request that only a join has.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PendingJoin {
+    /// 32 random bytes.
+    pub attempt: Vec<u8>,
+    /// Hash of the token.
+    pub token_hash: String,
+}
+
+impl Storage {
+    /// Prepares the destination and takes its lock.
+    pub fn open(destination: Destination) -> Result<Self, AgentError> {
+        destination.prepare()?;
+        let lock = match destination.path() {
+            None => {
+                tracing::warn!(
+                    "storage is in memory: the bot instance is lost when tbot ends, and needs a new token"
+                );
+                None
+            }
+            Some(path) => Some(lock(&path.join(LOCK), path)?),
+        };
+        Ok(Self { destination, _lock: lock })
+    }
+
+    /// Where it is, for messages.
+    pub fn place(&self) -> String {
+        self.destination.to_string()
+    }
+
+    /// What is stored; something unreadable counts as nothing, with a warning, so that a token can replace it.
+    pub fn load(&self) -> Result<Stored, AgentError> {
+        let credentials = match self.credentials() {
+            Ok(credentials) => credentials,
+            Err(AgentError::Destination(error)) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, storage = %self.destination, "the stored identity is not usable");
+                None
+            }
+        };
+        Ok(Stored { credentials, token_hash: self.text(TOKEN_HASH)?, pending: self.pending()? })
+    }
+
+    /// Stores the key of a request before it is sent.
+    pub fn prepare(&self, now: Timestamp, stored: &Stored, pending: &Pending) -> Result<(), AgentError> {
+        let mut files = match &stored.credentials {
+            Some(credentials) => identity_files(credentials)?,
+            None => FileSet::new(),
+        };
+        put(&mut files, TOKEN_HASH, stored.token_hash.as_deref());
+        let pem = pending.key.to_pem().map_err(AgentError::unusable("a new key"))?;
+        files.insert(PENDING_KEY.to_owned(), Zeroizing::new(pem.as_bytes().to_vec()));
+        if let Some(join) = &pending.join {
+            put(&mut files, PENDING_ATTEMPT, Some(&hex::encode(&join.attempt)));
+            put(&mut files, PENDING_TOKEN_HASH, Some(&join.token_hash));
+        }
+        Ok(self.destination.publish(now, now, |_| files)?)
+    }
+
+    /// Stores a new identity in place of the old one and of the request that brought it.
+    pub fn commit(
+        &self,
+        now: Timestamp,
+        credentials: &Credentials,
+        token_hash: Option<&str>,
+    ) -> Result<(), AgentError> {
+        let mut files = identity_files(credentials)?;
+        put(&mut files, TOKEN_HASH, token_hash);
+        Ok(self.destination.publish(now, now, |_| files)?)
+    }
+
+    fn credentials(&self) -> Result<Option<Credentials>, AgentError> {
+        let Some(bundle) = self.text("identity")? else { return Ok(None) };
+        identity::file::decode(&bundle).map(Some).map_err(AgentError::unusable("the stored identity"))
+    }
+
+    fn pending(&self) -> Result<Option<Pending>, AgentError> {
+        let Some(pem) = self.text(PENDING_KEY)? else { return Ok(None) };
+        let Ok(key) = SubjectKey::from_pem(&pem) else {
+            tracing::warn!(storage = %self.destination, "a prepared key is not readable; starting over");
+            return Ok(None);
+        };
+        let attempt = self.text(PENDING_ATTEMPT)?.and_then(|text| hex::decode(text.trim()).ok());
+        let join = attempt.zip(self.text(PENDING_TOKEN_HASH)?);
+        let join = join.map(|(attempt, token_hash)| PendingJoin { attempt, token_hash });
+        Ok(Some(Pending { key, join }))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<Zeroizing<String>>, AgentError> {
+        let contents = self.destination.read(name)?;
+        Ok(contents.and_then(|contents| String::from_utf8(contents.to_vec()).ok()).map(Zeroizing::new))
+    }
+}
+
+fn put(files: &mut FileSet, name: &str, text: Option<&str>) {
+    if let Some(text) = text {
+        files.insert(name.to_owned(), Zeroizing::new(text.as_bytes().to_vec()));
+    }
+}
+
+/// The separate files are for people and tools that know the layout; the bundle is what the agent itself reads.
+fn identity_files(credentials: &Credentials) -> Result<FileSet, AgentError> {
+    super::output::base_files(credentials).map(|mut files| {
+        let trust = &credentials.trust;
+        let ssh: Vec<String> = trust.host.ssh.iter().filter_map(|key| key.to_openssh().ok()).collect();
+        put(&mut files, "sshcacerts", Some(&ssh.join("$")));
+        let tls: Vec<String> =
+            trust.user.tls.iter().chain(&trust.host.tls).map(|der| identity::pem::certificate(der)).collect();
+        put(&mut files, "tlscacerts", Some(&tls.join("$")));
+        files
+    })
+}
+
+/// Takes the lock on the storage, or says who might have it.
+fn lock(path: &std::path::Path, storage: &std::path::Path) -> Result<File, AgentError> {
+    let system = |source: std::io::Error| {
+        AgentError::Destination(crate::destination::DestinationError::System {
+            action: "lock",
+            path: path.to_owned(),
+            source,
+        })
+    };
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(path)
+        .map_err(system)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(AgentError::InUse(storage.to_owned())),
+        Err(error) => Err(system(error.into())),
+    }
+}

@@ -1,0 +1,24 @@
+//! Standard output and the log on standard error.
+
+use std::io::Write;
+use tracing_subscriber::EnvFilter;
+
+/// Writes to standard output; a reader that went away is not an error.
+#[allow(clippy::unnecessary_wraps, reason = "the form that every command has")]
+pub fn print(text: &str) -> Result<(), String> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// Starts the log.
+pub fn log(json: bool, debug: bool) {
+    let filter = EnvFilter::new(if debug { "info,tbot=debug,transport=debug" } else { "info" });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match json {
+        true => builder.json().init(),
+        false => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+    }
+}

@@ -1,0 +1,5 @@
+//! See `tbot::program`.
+
+fn main() -> std::process::ExitCode {
+    tbot::program::main()
+}
