@@ -99,7 +99,7 @@ impl AgentError {
     pub fn call(doing: &'static str) -> impl FnOnce(tonic::Status) -> Self {
         move |status| match ConnectError::behind(&status) {
             Some(error) => Self::Connect { doing, source: Box::new(error.clone()) },
-            None => Self::Cluster { doing, problem: Box::new(Problem::from(&status)) },
+            None => Self::Cluster { doing, problem: Box::new(Problem::of(&status)) },
         }
     }
 
