@@ -3,6 +3,7 @@
 //! `v1` holds exactly what `proto/postern/v1` says; conversions to the types that mean something live in the
 //! modules beside it. No decisions, no I/O.
 
+pub mod convert;
 pub mod status;
 
 /// Every service and message as a compiled `FileDescriptorSet`: what tests hold tables against.

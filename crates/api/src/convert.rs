@@ -1,0 +1,152 @@
+//! Messages to and from the types that mean something. What comes in is checked here, once.
+
+use crate::v1;
+use access::ClusterName;
+use access::resource::cert_authority::CaKind;
+use identity::credentials::{Credentials, CredentialsError};
+use identity::key::SubjectKey;
+use identity::ssh::SshCertificate;
+use identity::trust::{Authority, TrustBundle, TrustError};
+use identity::{Refusal, pem};
+
+/// Why a message does not mean anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConvertError {
+    /// A field that must be there is not.
+    #[error("the answer has no {0}")]
+    Missing(&'static str),
+    /// The authorities are not ones.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The SSH certificate is not one.
+    #[error("the SSH certificate: {0}")]
+    SshCertificate(Refusal),
+    /// The parts do not belong together.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The bundle names an authority twice.
+    #[error("the trust bundle has the authority {0:?} twice")]
+    Twice(&'static str),
+    /// A certificate is longer than any of ours.
+    #[error("a TLS certificate is longer than {} bytes", pem::MAX_LENGTH)]
+    TooLong,
+}
+
+/// The bundle in a message; an authority that is not there has no keys.
+pub fn trust(message: v1::TrustBundle) -> Result<TrustBundle, ConvertError> {
+    let v1::TrustBundle { cluster, authorities, revision } = message;
+    let mut bundle = TrustBundle::empty(ClusterName::new(cluster).map_err(TrustError::Cluster)?);
+    bundle.revision = revision;
+    let mut seen = Vec::new();
+    for v1::Authority { kind, ssh_keys, tls_certificates } in authorities {
+        let known = CaKind::ALL.into_iter().find(|known| known.as_str() == kind);
+        let kind = known.ok_or_else(|| TrustError::Kind(kind.chars().take(64).collect()))?;
+        if seen.contains(&kind) {
+            return Err(ConvertError::Twice(kind.as_str()));
+        }
+        *bundle.authority_mut(kind) = Authority::from_parts(kind, ssh_keys, tls_certificates)?;
+        seen.push(kind);
+    }
+    Ok(bundle)
+}
+
+/// A message with a bundle.
+pub fn trust_message(bundle: &TrustBundle) -> v1::TrustBundle {
+    let authority = |kind: CaKind| {
+        let authority = bundle.authority(kind);
+        v1::Authority {
+            kind: kind.as_str().to_owned(),
+            ssh_keys: authority.ssh_lines(),
+            tls_certificates: authority.tls.iter().map(|der| der.to_vec()).collect(),
+        }
+    };
+    v1::TrustBundle {
+        cluster: bundle.cluster.to_string(),
+        authorities: CaKind::ALL.into_iter().map(authority).collect(),
+        revision: bundle.revision,
+    }
+}
+
+/// The credentials in a message, made whole with the key that they were asked for.
+pub fn credentials(key: SubjectKey, message: v1::Credentials) -> Result<Credentials, ConvertError> {
+    let v1::Credentials { ssh_certificate, tls_certificates, trust: bundle } = message;
+    let bundle = trust(bundle.ok_or(ConvertError::Missing("trust bundle"))?)?;
+    let ssh = SshCertificate::from_line(&ssh_certificate).map_err(ConvertError::SshCertificate)?;
+    if tls_certificates.iter().any(|der| der.len() > pem::MAX_LENGTH) {
+        return Err(ConvertError::TooLong);
+    }
+    let chain = tls_certificates.into_iter().map(Into::into).collect();
+    Ok(Credentials::new(key, ssh, chain, bundle)?)
+}
+
+/// A message with certificates as they were issued: an OpenSSH line, DER leaf first.
+pub fn credentials_message<T: AsRef<[u8]>>(
+    ssh_line: &str,
+    tls_chain: impl IntoIterator<Item = T>,
+    bundle: &TrustBundle,
+) -> v1::Credentials {
+    v1::Credentials {
+        ssh_certificate: ssh_line.to_owned(),
+        tls_certificates: tls_chain.into_iter().map(|der| der.as_ref().to_vec()).collect(),
+        trust: Some(trust_message(bundle)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SSH_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIq//CSwaKrxy2ARhKBSQqMTunhQG4i7Au41cRO6PCz1";
+
+    fn message() -> v1::TrustBundle {
+        v1::TrustBundle {
+            cluster: "example.com".to_owned(),
+            authorities: vec![v1::Authority {
+                kind: "host".to_owned(),
+                ssh_keys: vec![SSH_KEY.to_owned()],
+                tls_certificates: vec![],
+            }],
+            revision: 7,
+        }
+    }
+
+    #[test]
+    fn a_bundle_comes_back() {
+        let bundle = trust(message()).expect("a bundle");
+        assert_eq!(bundle.revision, 7);
+        assert_eq!(bundle.host.ssh_lines(), [SSH_KEY]);
+        assert_eq!(trust(trust_message(&bundle)), Ok(bundle));
+    }
+
+    #[test]
+    fn what_is_no_bundle_is_refused() {
+        let with = |change: fn(&mut v1::TrustBundle)| {
+            let mut message = message();
+            change(&mut message);
+            trust(message).expect_err("refused")
+        };
+        assert!(matches!(with(|m| m.cluster.clear()), ConvertError::Trust(TrustError::Cluster(_))));
+        assert!(matches!(
+            with(|m| m.authorities[0].kind = "db".into()),
+            ConvertError::Trust(TrustError::Kind(_))
+        ));
+        assert_eq!(with(|m| m.authorities.push(m.authorities[0].clone())), ConvertError::Twice("host"));
+        let keys = ["", "ssh-rsa AAAA", "ssh-ed25519-cert-v01@openssh.com AAAA", "\n"];
+        for key in keys {
+            let mut message = message();
+            message.authorities[0].ssh_keys = vec![key.to_owned()];
+            assert!(trust(message).is_err(), "{key:?}");
+        }
+        let mut message = message();
+        message.authorities[0].tls_certificates = vec![vec![0x30, 0]];
+        assert!(trust(message).is_err());
+    }
+
+    #[test]
+    fn credentials_need_their_trust() {
+        use aws_lc_rs::rand::SystemRandom;
+        let key = SubjectKey::generate(&SystemRandom::new()).expect("a key");
+        let message = v1::Credentials::default();
+        assert_eq!(credentials(key, message).err(), Some(ConvertError::Missing("trust bundle")));
+    }
+}
