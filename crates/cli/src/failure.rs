@@ -1,0 +1,86 @@
+//! What a program says when it cannot do what was asked: one sentence, the next step, an exit code.
+
+use api::status::{Class, Problem};
+use std::fmt;
+use tonic::Status;
+
+/// The program was used in a way that makes no sense.
+pub const USAGE: u8 = 2;
+
+/// Why a command failed; printed as `ERROR: ...` on standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Names the thing and the reason.
+    pub reason: String,
+    /// The next step; may be empty.
+    pub hint: String,
+    /// The exit code of the program.
+    pub exit: u8,
+    /// The kind of refusal, where a server refused.
+    pub class: Option<Class>,
+}
+
+impl Failure {
+    /// A failure with exit code 1.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), hint: String::new(), exit: 1, class: None }
+    }
+
+    /// A failure of whoever typed the command.
+    pub fn usage(reason: impl Into<String>) -> Self {
+        Self { exit: USAGE, ..Self::new(reason) }
+    }
+
+    /// With the next step.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// Said of something, for example of one document among many.
+    #[must_use]
+    pub fn about(mut self, thing: &str) -> Self {
+        self.reason = format!("{thing}: {}", self.reason);
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)?;
+        match self.hint.is_empty() {
+            true => Ok(()),
+            false => write!(f, "\n  {}", self.hint),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let Problem { class, code: _, reason, hint } = problem;
+        Self { reason, hint, exit: 1, class: Some(class) }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Problem::of(&status).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Class, Failure, Problem};
+    use tonic::Status;
+
+    #[test]
+    fn a_refusal_of_a_server_keeps_reason_and_hint() {
+        let problem = Problem::new(Class::Exists, "exists", "role \"x\" already exists").hint("use --force");
+        let failure = Failure::from(Status::from(problem));
+        assert_eq!(failure.to_string(), "role \"x\" already exists\n  use --force");
+        assert_eq!((failure.exit, failure.class), (1, Some(Class::Exists)));
+    }
+}
