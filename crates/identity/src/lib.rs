@@ -10,6 +10,7 @@ pub mod meaning;
 mod names;
 pub mod openssh;
 pub mod pem;
+pub mod policy;
 mod refusal;
 pub mod ssh;
 pub mod trust;

@@ -1,0 +1,272 @@
+//! The policy that nodes and proxies decide by while auth is away: everything a decision needs, in one
+//! document signed by the host authority.
+//!
+//! Whether a document is newer than the one in force is the caller's question: it keeps the revision.
+
+use crate::Refusal;
+use crate::ssh::key_blob;
+use crate::trust::TrustBundle;
+use access::ClusterName;
+use access::resource::cluster::{AuthPreferenceSpec, NetworkingSpec, RecordingSpec};
+use access::resource::{Lock, Resource, Role};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The longest payload that is read: thousands of roles.
+pub const MAX_LENGTH: usize = 16 * 1024 * 1024;
+
+/// Sets a policy's signature apart from every other use of the key; no SSH certificate begins like this.
+const CONTEXT: &[u8] = b"postern policy statement v1\0";
+
+/// What nodes and proxies decide by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// The cluster it is for.
+    pub cluster: ClusterName,
+    /// The store's revision that it was made from; a larger one is newer.
+    pub revision: i64,
+    /// When it was made.
+    pub issued_at: Timestamp,
+    /// The authorities.
+    pub trust: TrustBundle,
+    /// Every role that a certificate in force may name.
+    pub roles: Vec<Role>,
+    /// Locks in force.
+    pub locks: Vec<Lock>,
+    /// Keep-alives, time-outs, routing.
+    pub networking: NetworkingSpec,
+    /// Whether sessions are recorded.
+    pub recording: RecordingSpec,
+    /// How locks and expiry are enforced.
+    pub auth_preference: AuthPreferenceSpec,
+}
+
+/// Why a document is not in force.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Longer than any policy.
+    #[error("the policy is {length} bytes long; at most {MAX_LENGTH} are read")]
+    TooLarge {
+        /// Its length.
+        length: usize,
+    },
+    /// No host authority signed it.
+    #[error("the policy is not signed by a host authority of this cluster: {0}")]
+    Signature(Refusal),
+    /// Signed, and not readable here.
+    #[error("the policy cannot be read: {0}; upgrade this service")]
+    Unreadable(String),
+    /// Of another cluster.
+    #[error("the policy is for the cluster {got}, not for {expected}")]
+    OtherCluster {
+        /// Whose it should be.
+        expected: ClusterName,
+        /// Whose it is.
+        got: ClusterName,
+    },
+}
+
+/// What is signed for a payload.
+pub fn sign_statement(payload: &[u8]) -> Vec<u8> {
+    [CONTEXT, payload].concat()
+}
+
+/// Checks the signature (an SSH signature blob over [`sign_statement`]) by any host authority, then reads.
+pub fn open(payload: &[u8], signature: &[u8], trust: &TrustBundle) -> Result<Policy, PolicyError> {
+    if payload.len() > MAX_LENGTH {
+        return Err(PolicyError::TooLarge { length: payload.len() });
+    }
+    let statement = sign_statement(payload);
+    let by = |key: &ssh_key::PublicKey| {
+        let blob = key.to_bytes().map_err(|_| Refusal::Malformed("authority"))?;
+        key_blob::verify(&blob, &statement, signature)
+    };
+    let mut outcome = Err(Refusal::UntrustedCa { authority: "host", signer: "nobody".to_owned() });
+    for key in &trust.host.ssh {
+        outcome = by(key);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome.map_err(PolicyError::Signature)?;
+    let policy = Policy::from_json(payload)?;
+    for got in [&policy.cluster, &policy.trust.cluster] {
+        if *got != trust.cluster {
+            return Err(PolicyError::OtherCluster { expected: trust.cluster.clone(), got: got.clone() });
+        }
+    }
+    Ok(policy)
+}
+
+impl Policy {
+    /// The payload.
+    pub fn to_json(&self) -> Vec<u8> {
+        let Policy {
+            cluster,
+            revision,
+            issued_at,
+            trust,
+            roles,
+            locks,
+            networking,
+            recording,
+            auth_preference,
+        } = self.clone();
+        let wire = Wire {
+            cluster,
+            revision,
+            issued_at,
+            trust,
+            roles: roles.into_iter().map(|role| Resource::Role(Box::new(role))).collect(),
+            locks: locks.into_iter().map(Resource::Lock).collect(),
+            networking,
+            recording,
+            auth_preference,
+        };
+        serde_json::to_vec(&wire).expect("resources are text, lists and numbers")
+    }
+
+    fn from_json(payload: &[u8]) -> Result<Self, PolicyError> {
+        let wire: Wire =
+            serde_json::from_slice(payload).map_err(|error| PolicyError::Unreadable(error.to_string()))?;
+        let Wire {
+            cluster,
+            revision,
+            issued_at,
+            trust,
+            roles,
+            locks,
+            networking,
+            recording,
+            auth_preference,
+        } = wire;
+        let other = |kind| PolicyError::Unreadable(format!("something else stands among its {kind}"));
+        let roles = roles.into_iter().map(|resource| match resource {
+            Resource::Role(role) => Ok(*role),
+            _ => Err(other("roles")),
+        });
+        let locks = locks.into_iter().map(|resource| match resource {
+            Resource::Lock(lock) => Ok(lock),
+            _ => Err(other("locks")),
+        });
+        Ok(Self {
+            cluster,
+            revision,
+            issued_at,
+            trust,
+            roles: roles.collect::<Result<_, _>>()?,
+            locks: locks.collect::<Result<_, _>>()?,
+            networking,
+            recording,
+            auth_preference,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    cluster: ClusterName,
+    revision: i64,
+    issued_at: Timestamp,
+    trust: TrustBundle,
+    roles: Vec<Resource>,
+    locks: Vec<Resource>,
+    networking: NetworkingSpec,
+    recording: RecordingSpec,
+    auth_preference: AuthPreferenceSpec,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ssh::wire::put_string;
+    use crate::trust::Authority;
+    use access::resource::cert_authority::CaKind;
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+
+    struct Signer(Ed25519KeyPair);
+
+    impl Signer {
+        fn new() -> Self {
+            Self(Ed25519KeyPair::generate().expect("a key"))
+        }
+
+        fn trust(&self) -> TrustBundle {
+            use ssh_key::public::{Ed25519PublicKey, KeyData};
+            let key = Ed25519PublicKey(self.0.public_key().as_ref().try_into().expect("32 bytes"));
+            let key = ssh_key::PublicKey::from(KeyData::Ed25519(key));
+            let mut trust = TrustBundle::empty(ClusterName::new("example.com").expect("a name"));
+            trust.host = Authority { ssh: vec![key], tls: vec![] };
+            trust.host.check(CaKind::Host).expect("an authority");
+            trust
+        }
+
+        fn sign(&self, payload: &[u8]) -> Vec<u8> {
+            let mut blob = Vec::new();
+            put_string(&mut blob, b"ssh-ed25519");
+            put_string(&mut blob, self.0.sign(&sign_statement(payload)).as_ref());
+            blob
+        }
+    }
+
+    fn policy(trust: TrustBundle) -> Policy {
+        let role = serde_json::json!({
+            "kind": "role", "version": "v7", "metadata": {"name": "ops"},
+            "spec": {"allow": {"logins": ["root"], "node_labels": {"env": ["prod"]}}},
+        });
+        let lock = serde_json::json!({
+            "kind": "lock", "version": "v2", "metadata": {"name": "out"}, "spec": {"target": {"user": "mallory"}},
+        });
+        let Ok(Resource::Role(role)) = Resource::from_json(role) else { panic!("a role") };
+        let Ok(Resource::Lock(lock)) = Resource::from_json(lock) else { panic!("a lock") };
+        Policy {
+            cluster: trust.cluster.clone(),
+            revision: 42,
+            issued_at: Timestamp::from_second(1_800_000_000).expect("a time"),
+            trust,
+            roles: vec![*role],
+            locks: vec![lock],
+            networking: NetworkingSpec::default(),
+            recording: RecordingSpec::default(),
+            auth_preference: AuthPreferenceSpec::default(),
+        }
+    }
+
+    #[test]
+    fn a_signed_policy_comes_back() {
+        let signer = Signer::new();
+        let policy = policy(signer.trust());
+        let payload = policy.to_json();
+        assert_eq!(open(&payload, &signer.sign(&payload), &signer.trust()), Ok(policy));
+    }
+
+    #[test]
+    fn only_the_host_authority_signs() {
+        let (signer, stranger) = (Signer::new(), Signer::new());
+        let payload = policy(signer.trust()).to_json();
+        let refused = |payload: &[u8], signature: &[u8], trust: &TrustBundle| {
+            matches!(open(payload, signature, trust), Err(PolicyError::Signature(_)))
+        };
+        assert!(refused(&payload, &stranger.sign(&payload), &signer.trust()));
+        assert!(refused(&payload, &[], &signer.trust()));
+        assert!(refused(&payload, &signer.sign(b"other"), &signer.trust()));
+        assert!(refused(&payload, &signer.sign(&payload), &stranger.trust()));
+        let mut empty = signer.trust();
+        empty.host.ssh.clear();
+        assert!(refused(&payload, &signer.sign(&payload), &empty));
+    }
+
+    #[test]
+    fn another_clusters_policy_and_unknown_fields_are_refused() {
+        let signer = Signer::new();
+        let mut foreign = policy(signer.trust());
+        foreign.cluster = ClusterName::new("other.com").expect("a name");
+        let payload = foreign.to_json();
+        let outcome = open(&payload, &signer.sign(&payload), &signer.trust());
+        assert!(matches!(outcome, Err(PolicyError::OtherCluster { .. })));
+        let payload = br#"{"unknown": 1}"#;
+        let outcome = open(payload, &signer.sign(payload), &signer.trust());
+        assert!(matches!(outcome, Err(PolicyError::Unreadable(_))));
+    }
+}
