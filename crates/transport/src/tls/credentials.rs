@@ -49,7 +49,7 @@ impl LiveCredentials {
     pub fn replace(&self, credentials: Credentials) -> Result<(), CredentialsError> {
         let certified = Arc::new(certified(&credentials)?);
         self.state.send_modify(|state| {
-            let came = credentials.trust();
+            let came = &credentials.trust;
             let newer = state
                 .as_ref()
                 .map(|old| &old.trust)
@@ -105,12 +105,12 @@ impl Current {
 
 fn certified(credentials: &Credentials) -> Result<CertifiedKey, CredentialsError> {
     let wrong = |error: &dyn fmt::Display| CredentialsError(error.to_string());
-    let pkcs8 = credentials.key().pkcs8_der().map_err(|error| wrong(&error))?;
+    let pkcs8 = credentials.key.pkcs8_der().map_err(|error| wrong(&error))?;
     let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pkcs8.as_slice()));
     let key = aws_lc_rs::sign::any_ecdsa_type(&der).map_err(|error| wrong(&error))?;
-    let mut chain = credentials.tls_chain().to_vec();
+    let mut chain = credentials.tls_chain.to_vec();
     // The authorities go along, so that a joiner that knows nothing but a pin finds it in the chain.
-    for authority in &credentials.trust().host.tls {
+    for authority in &credentials.trust.host.tls {
         if !chain.contains(authority) {
             chain.push(authority.clone());
         }
