@@ -5,7 +5,9 @@
 //! SQL or the SSH engine.
 
 pub mod audit;
+pub mod caller;
 pub mod catalog;
 pub mod enrol;
 pub mod pacing;
 pub mod refusal;
+pub mod rpc_policy;
