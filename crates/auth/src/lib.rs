@@ -11,3 +11,5 @@ pub mod enrol;
 pub mod pacing;
 pub mod refusal;
 pub mod rpc_policy;
+pub mod sealing;
+pub mod tokens;
