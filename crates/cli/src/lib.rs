@@ -10,5 +10,6 @@ pub mod escape;
 mod failure;
 pub mod reference;
 pub mod secret_file;
+pub mod tsh;
 
 pub use failure::{Failure, USAGE};

@@ -1,4 +1,0 @@
-//! Signing what was decided, and nothing else.
-
-pub(crate) mod ssh;
-pub(crate) mod x509;
