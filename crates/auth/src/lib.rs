@@ -5,7 +5,11 @@
 //! SQL or the SSH engine.
 
 pub mod audit;
+pub mod caller;
 pub mod catalog;
 pub mod enrol;
 pub mod pacing;
 pub mod refusal;
+pub mod rpc_policy;
+pub mod sealing;
+pub mod tokens;

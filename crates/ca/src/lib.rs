@@ -1,1 +1,38 @@
-//! ca
+//! The certificate authority: what should be in a certificate (`decide`), signing it (`sign`), looking at the finished
+//! thing once more before it leaves (`check`), and keeping the keys (`keys`, `seal`, `rotation`).
+//!
+//! Linked by auth alone: nothing else in a cluster can sign. Pure: no I/O and no clock; time and randomness are
+//! arguments, and what is kept is sealed here and stored by auth.
+
+mod authorities;
+mod check;
+mod decide;
+mod keys;
+mod rotation;
+mod seal;
+mod sign;
+
+pub use authorities::{Authorities, RotateError};
+pub use decide::{Extra, HOST_LIFETIME, IssueError, Order};
+pub use keys::KeyFault;
+pub use rotation::IllegalStep;
+pub use seal::{EnvelopeKey, SealError};
+
+use identity::ssh::SshCertificate;
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+
+/// A pair of certificates over one subject key, about one identity.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    /// The SSH certificate.
+    pub ssh: SshCertificate,
+    /// The X.509 certificates, leaf first. Without the authority's: peers have that one.
+    pub tls_chain: Vec<CertificateDer<'static>>,
+    /// In both.
+    pub serial: u64,
+    /// Not valid before then.
+    pub valid_after: Timestamp,
+    /// Not valid from then on.
+    pub valid_before: Timestamp,
+}

@@ -1,3 +1,4 @@
+//! An identity becomes an authenticated channel: listeners, TLS, gRPC channels, the SSH transport's dial.
 //!
 //! The only crate that names rustls or the SSH engine; none of their types leave it. It verifies certificates by
 //! `identity::verify` and nothing else, decides nothing about access, and knows no service by name.

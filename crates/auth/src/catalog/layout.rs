@@ -4,7 +4,7 @@
 //! followed by one watch. What is many or changes often (tokens, hosts, instances) lies outside and is read.
 
 use access::resource::Kind;
-use access::{BotName, HostId, InstanceId};
+use access::{BotName, HostId, InstanceId, SystemRole};
 use join::{AttemptId, TokenHash};
 use store::{Key, KeyError};
 
@@ -89,9 +89,14 @@ pub fn hosts() -> Key {
     fixed("/hosts")
 }
 
-/// The enrolment of a host.
-pub fn host(id: HostId) -> Key {
+/// The enrolments of a host, one for each role.
+pub fn host_roles(id: HostId) -> Key {
     below(hosts(), &id.to_string())
+}
+
+/// The enrolment of a host in one role.
+pub fn host(id: HostId, role: SystemRole) -> Key {
+    below(host_roles(id), role.as_str())
 }
 
 /// Who holds a subject key, by its fingerprint.
@@ -103,6 +108,11 @@ pub fn subject_key(fingerprint: &str) -> Key {
 /// Which host has a DNS name.
 pub fn host_name(name: &str) -> Result<Key, KeyError> {
     fixed("/host_names").child(&name.to_ascii_lowercase())
+}
+
+/// All host names.
+pub fn host_names() -> Key {
+    fixed("/host_names")
 }
 
 fn fixed(text: &str) -> Key {

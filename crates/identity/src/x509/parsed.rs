@@ -77,6 +77,9 @@ impl<'a> Parsed<'a> {
                 return Err(Refusal::AlgorithmNotAllowed(algorithm.algorithm.to_id_string()));
             }
         }
+        if der != envelope(tbs.as_ref(), &x509.signature_value.data) {
+            return Err(Refusal::Malformed("its outer encoding"));
+        }
         let key = PublicKey::from_spki_der(tbs.subject_pki.raw);
         let organization = tbs.subject.iter_organization().next().and_then(|value| value.as_str().ok());
         let mut parsed = Self {
@@ -181,6 +184,27 @@ pub(crate) fn spki(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, Refusal>
         .parse(certificate)
         .map_err(|_| Refusal::Malformed("X.509"))?;
     Ok(x509.tbs_certificate.subject_pki.raw.to_vec())
+}
+
+/// The one encoding of what is around the signed part. The parser accepts others, and whatever is not signed
+/// could be changed by anybody.
+fn envelope(signed: &[u8], signature: &[u8]) -> Vec<u8> {
+    /// `AlgorithmIdentifier` of ecdsa-with-SHA256 (RFC 5758, section 3.2).
+    const ALGORITHM: [u8; 12] = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+    let bits = [header(0x03, signature.len() + 1), vec![0], signature.to_vec()].concat();
+    let length = signed.len() + ALGORITHM.len() + bits.len();
+    [&header(0x30, length)[..], signed, &ALGORITHM, &bits].concat()
+}
+
+/// Tag and shortest length.
+fn header(tag: u8, length: usize) -> Vec<u8> {
+    let bytes = length.to_be_bytes();
+    let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len() - 1);
+    let short = &bytes[start..];
+    match (length, u8::try_from(short.len())) {
+        (0..=0x7f, _) | (_, Err(_)) => vec![tag, bytes[bytes.len() - 1]],
+        (_, Ok(count)) => [&[tag, 0x80 | count], short].concat(),
+    }
 }
 
 fn private_oid() -> Oid<'static> {

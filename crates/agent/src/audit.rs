@@ -1,0 +1,108 @@
+//! Reports to the audit log: kept on disk until auth has them, so that an auth that is away loses nothing.
+//!
+//! The spool is bounded. When it is full the oldest events are kept, new ones are dropped, counted and logged.
+
+mod send;
+mod spool;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use transport::rpc::Channel;
+use uuid::Uuid;
+
+use crate::state::{StateDir, StateError};
+use send::Sender;
+use spool::{Entry, Spool};
+
+const FILE: &str = "audit.spool";
+/// Events that the spool has not taken yet.
+const QUEUE: usize = 4096;
+
+/// Something that happened: a name, a code and fields as the reference sheet has them. Secrets do not belong in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditEvent {
+    fields: Map<String, Value>,
+}
+
+impl AuditEvent {
+    /// An event of this name and code, happening now.
+    #[must_use]
+    pub fn new(event: &str, code: &str) -> Self {
+        let time = Timestamp::now().to_string();
+        let fields = [("event", event), ("code", code), ("time", &time)];
+        Self { fields: fields.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect() }
+    }
+
+    /// Sets a field.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets a field when there is a value.
+    #[must_use]
+    pub fn with_some(self, name: &str, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    /// Labels as a field.
+    #[must_use]
+    pub fn with_labels(self, name: &str, labels: &BTreeMap<String, String>) -> Self {
+        self.with(
+            name,
+            labels.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect::<Map<_, _>>(),
+        )
+    }
+}
+
+/// Takes events. Clones feed the same spool.
+#[derive(Debug, Clone)]
+pub struct Auditor {
+    queue: mpsc::Sender<Entry>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Auditor {
+    /// Reports an event. Never waits.
+    pub fn emit(&self, event: AuditEvent) {
+        let entry = Entry { id: Uuid::new_v4().to_string(), json: Value::Object(event.fields).to_string() };
+        if self.queue.try_send(entry).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Events lost so far because auth was away for too long.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// An auditor whose events go nowhere, and are counted as dropped; for tests.
+    #[must_use]
+    pub fn nowhere() -> Self {
+        Self { queue: mpsc::channel(1).0, dropped: Arc::default() }
+    }
+}
+
+/// Opens the spool; the future keeps it and sends from it until after `shutdown`.
+pub(crate) fn start(
+    state: &StateDir,
+    channel: Channel,
+    shutdown: CancellationToken,
+) -> Result<(Auditor, impl Future<Output = ()> + Send + use<>), StateError> {
+    let spool = Spool::open(&state.path(FILE))?;
+    let (queue, events) = mpsc::channel(QUEUE);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let sender = Sender { events, spool: Some(spool), channel, dropped: Arc::clone(&dropped) };
+    Ok((Auditor { queue, dropped }, sender.run(shutdown)))
+}

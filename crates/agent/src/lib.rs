@@ -1,0 +1,20 @@
+//! What every host of a cluster does beside its service: joins, keeps its credentials fresh, holds one stream to auth,
+//! remembers the policy it decides by, and reports what happened.
+//!
+//! Shared by nodes and proxies. It decides nothing: policy is verified here and applied by the service.
+
+mod audit;
+mod config;
+mod host;
+mod inventory;
+mod joining;
+mod policy;
+mod renewal;
+mod state;
+
+pub use audit::{AuditEvent, Auditor};
+pub use config::{Config, JoinSource, Report, StartError};
+pub use host::HostAgent;
+pub use inventory::{Link, NodeEvent};
+pub use policy::PolicyView;
+pub use state::{StateError, host_id};

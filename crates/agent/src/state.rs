@@ -1,0 +1,168 @@
+//! The agent's files: few, small, each written all at once and readable by their owner alone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use access::{HostId, SystemRole};
+
+/// No file of ours is larger, except the audit spool.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
+/// Why a file of the agent cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct StateError {
+    /// Which.
+    pub path: String,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+impl StateError {
+    pub(crate) fn new(path: &Path, reason: impl ToString) -> Self {
+        Self { path: path.display().to_string(), reason: reason.to_string() }
+    }
+}
+
+/// The directory of one role.
+#[derive(Debug, Clone)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// `<data_dir>/host/<role>`, made when it is not there.
+    pub(crate) fn open(data_dir: &Path, role: SystemRole) -> Result<Self, StateError> {
+        let path = data_dir.join("host").join(role.as_str().to_ascii_lowercase());
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| StateError::new(&path, error))?;
+        Ok(Self { path })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The content of a file; none when it is not there.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let path = self.path(name);
+        match fs::metadata(&path) {
+            Ok(found) if found.len() > LARGEST => {
+                Err(StateError::new(&path, "too large to be ours; remove it"))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StateError::new(&path, error)),
+            Ok(_) => fs::read(&path).map(Some).map_err(|error| StateError::new(&path, error)),
+        }
+    }
+
+    /// Replaces a file: readers see the old or the new content, also after a crash.
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        let path = self.path(name);
+        replace(&path, content).map_err(|error| StateError::new(&path, error))
+    }
+
+    /// Removes a file; it is no error when it is not there.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), StateError> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::new(&path, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The id of this host, drawn once for all services on it and kept in `host_uuid`.
+pub fn host_id(data_dir: &Path) -> Result<HostId, StateError> {
+    let path = data_dir.join("host_uuid");
+    let failed = |error: io::Error| StateError::new(&path, error);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+        Ok(text) => return read_id(&path, &text),
+    }
+    // Two services may start at once: whoever links first decides, both read the same.
+    let draft = data_dir.join(format!(".host_uuid.{}", uuid::Uuid::new_v4()));
+    let written = create(&draft, uuid::Uuid::new_v4().to_string().as_bytes());
+    let linked = written.and_then(|()| fs::hard_link(&draft, &path));
+    let _ = fs::remove_file(&draft);
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
+        _ => {
+            sync_directory(data_dir).map_err(failed)?;
+            read_id(&path, &fs::read_to_string(&path).map_err(failed)?)
+        }
+    }
+}
+
+fn read_id(path: &Path, text: &str) -> Result<HostId, StateError> {
+    let wrong = |_| StateError::new(path, "it holds no UUID; restore it, or remove it and join again");
+    text.trim().parse().map_err(wrong)
+}
+
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = directory.join(format!(".{name}.new"));
+    let _ = fs::remove_file(&draft);
+    create(&draft, content)?;
+    fs::rename(&draft, path)?;
+    sync_directory(directory)
+}
+
+fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{StateDir, host_id};
+    use access::SystemRole;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_host_id_stays_and_is_one_for_all() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let data_dir = directory.path().join("new");
+        let drawn: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| host_id(&data_dir))).collect();
+            starts.into_iter().map(|start| start.join().expect("ends").expect("an id")).collect()
+        });
+        assert!(drawn.iter().all(|id| *id == drawn[0]));
+        assert_eq!(host_id(&data_dir).expect("an id"), drawn[0]);
+        assert_eq!(fs::read_dir(&data_dir).expect("readable").count(), 1, "no draft stays");
+        fs::write(data_dir.join("host_uuid"), "nonsense").expect("written");
+        let error = host_id(&data_dir).expect_err("no id").to_string();
+        assert!(error.contains("host_uuid") && error.contains("join again"), "{error}");
+    }
+
+    #[test]
+    fn files_are_private_and_replaced_whole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state = StateDir::open(directory.path(), SystemRole::Node).expect("opens");
+        assert_eq!(state.read("x").expect("absent"), None);
+        state.write("x", b"one").expect("written");
+        state.write("x", b"two").expect("written");
+        assert_eq!(state.read("x").expect("there").as_deref(), Some(&b"two"[..]));
+        let mode = |path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode(state.path("x")), 0o600);
+        assert_eq!(mode(directory.path().join("host/node")), 0o700);
+        state.remove("x").expect("removed");
+        state.remove("x").expect("already gone");
+        fs::create_dir(state.path("dir")).expect("made");
+        assert!(state.read("dir").is_err());
+    }
+}

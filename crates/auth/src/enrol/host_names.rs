@@ -1,0 +1,242 @@
+//! Which names a host's certificate carries, and whose a name is.
+//!
+//! A name belongs to one host while that host is online or until its certificate ends, so that a token for a new
+//! node, or a stolen node, is not a way to stand in for another one. Proxies share names among each other. Services
+//! of one machine may share a name: they come from one address.
+
+use crate::catalog::record::Damaged;
+use access::{ClusterName, HostId, SystemRole};
+use identity::trust::AUTH_SERVER_NAME;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use store::Entry;
+
+/// The most further names and addresses of one host.
+const MOST: usize = 32;
+/// Of every machine, so nobody's.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// What a host asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Its id.
+    pub id: HostId,
+    /// What it does.
+    pub role: SystemRole,
+    /// Its name.
+    pub hostname: &'a str,
+    /// Further names and addresses.
+    pub principals: &'a [String],
+}
+
+/// Why a host does not get its names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameRefusal {
+    /// Not a DNS name or an address.
+    #[error("{0:?} is not a host name; use letters, digits, dots and hyphens")]
+    Malformed(String),
+    /// More than can be checked.
+    #[error("{0} names and addresses are too many; at most {MOST} are allowed")]
+    TooMany(usize),
+    /// A name of the system, of the cluster or of another host's id.
+    #[error("the host name {0:?} is reserved; choose another nodename or public_addr")]
+    Reserved(String),
+    /// Another host has it.
+    #[error(
+        "the host name {name:?} belongs to {role} {owner}; choose another nodename, or remove that one with tctl rm node/{owner}",
+        role = .role.as_str().to_ascii_lowercase()
+    )]
+    Taken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        owner: HostId,
+        /// What the owner does.
+        role: SystemRole,
+    },
+}
+
+impl NameRefusal {
+    /// Stable.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) | Self::TooMany(_) => "host_name_invalid",
+            Self::Reserved(_) => "host_name_reserved",
+            Self::Taken { .. } => "host_name_taken",
+        }
+    }
+}
+
+/// The names for the certificate of a host, without the two that follow from its id, each once.
+pub fn names(wish: &Wish<'_>, cluster: &ClusterName) -> Result<Vec<String>, NameRefusal> {
+    if wish.principals.len() > MOST {
+        return Err(NameRefusal::TooMany(wish.principals.len()));
+    }
+    let mut wanted = Vec::new();
+    if wish.role == SystemRole::Node || wish.principals.is_empty() {
+        let hostname = wish.hostname.to_ascii_lowercase();
+        wanted.push(format!("{hostname}.{cluster}"));
+        wanted.push(hostname);
+    }
+    wanted.extend(wish.principals.iter().map(|name| name.to_ascii_lowercase()));
+    if wish.role == SystemRole::Proxy {
+        wanted.extend(LOOPBACK.map(str::to_owned));
+    }
+    let own = [wish.id.to_string(), format!("{}.{cluster}", wish.id)];
+    let mut names: Vec<String> = Vec::new();
+    for name in wanted {
+        let name = canonical(&name)?;
+        if own.contains(&name) || names.contains(&name) {
+            continue;
+        }
+        if is_reserved(&name, wish.role, cluster) {
+            return Err(NameRefusal::Reserved(name));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// The names that belong to one host at a time. Addresses do not: machines behind different networks share them.
+pub fn owned(names: &[String]) -> impl Iterator<Item = &String> {
+    names.iter().filter(|name| name.parse::<IpAddr>().is_err() && !LOOPBACK.contains(&name.as_str()))
+}
+
+fn canonical(name: &str) -> Result<String, NameRefusal> {
+    let malformed = || NameRefusal::Malformed(name.chars().take(80).collect());
+    if let Ok(address) = name.parse::<IpAddr>() {
+        return Ok(address.to_string());
+    }
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
+    let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let plain = name.len() <= 253 && starts && name.chars().all(legal);
+    match plain && !name.ends_with('.') && !name.contains("..") {
+        true => Ok(name.to_owned()),
+        false => Err(malformed()),
+    }
+}
+
+fn is_reserved(name: &str, role: SystemRole, cluster: &ClusterName) -> bool {
+    let first = name.split('.').next().unwrap_or_default();
+    let internal = AUTH_SERVER_NAME.split_once('.').map_or(AUTH_SERVER_NAME, |(_, domain)| domain);
+    first.parse::<uuid::Uuid>().is_ok()
+        || name == internal
+        || name.strip_suffix(internal).is_some_and(|rest| rest.ends_with('.'))
+        // A proxy may well be called as the cluster is.
+        || (role == SystemRole::Node && name == cluster.as_str())
+}
+
+/// Who has a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The host.
+    pub id: HostId,
+    /// What it does.
+    pub role: SystemRole,
+    /// From where it was enrolled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
+}
+
+impl Owner {
+    /// From the store.
+    pub fn read(entry: &Entry) -> Result<Self, Damaged> {
+        serde_json::from_slice(&entry.value)
+            .map_err(|error| Damaged { key: entry.key.clone(), reason: error.to_string() })
+    }
+
+    /// Whether `other` may have the name as well, or instead.
+    ///
+    /// `had` says whether the other one has it in its present certificate (always true for a join, which a token
+    /// vouches for); `online` whether this owner is connected now.
+    pub fn gives_way_to(&self, other: &Owner, had: bool, online: bool) -> bool {
+        let same_machine = self.from.is_some() && self.from == other.from && self.role != other.role;
+        self.id == other.id
+            || (self.role == SystemRole::Proxy && other.role == SystemRole::Proxy)
+            || same_machine
+            || (had && !online)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NameRefusal, Owner, Wish, names, owned};
+    use access::{ClusterName, HostId, SystemRole};
+
+    const ID: &str = "b5a2e6b4-55f3-4d1f-9a4f-3c6f4f1e2d3c";
+    const OTHER: &str = "00000000-55f3-4d1f-9a4f-3c6f4f1e2d3c";
+
+    fn id(text: &str) -> HostId {
+        HostId(text.parse().expect("an id"))
+    }
+
+    fn asked(role: SystemRole, hostname: &str, principals: &[&str]) -> Result<Vec<String>, NameRefusal> {
+        let principals: Vec<String> = principals.iter().map(|name| (*name).to_owned()).collect();
+        let cluster = ClusterName::new("example.com").expect("a name");
+        names(&Wish { id: id(ID), role, hostname, principals: &principals }, &cluster)
+    }
+
+    #[test]
+    fn a_node_is_called_by_its_name_and_a_proxy_by_its_addresses() {
+        assert_eq!(
+            asked(SystemRole::Node, "Web-1", &["10.0.0.1", "web-1", "2001:DB8::1"]),
+            Ok(["web-1.example.com", "web-1", "10.0.0.1", "2001:db8::1"].map(str::to_owned).to_vec())
+        );
+        assert_eq!(
+            asked(SystemRole::Proxy, "edge", &["example.com"]),
+            Ok(["example.com", "localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec())
+        );
+        assert!(asked(SystemRole::Proxy, "edge", &[]).is_ok_and(|names| names.contains(&"edge".to_owned())));
+        let own = asked(SystemRole::Node, ID, &[]).expect("its own id is no new name");
+        assert_eq!(own, Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_of_the_system_and_of_others_are_refused() {
+        for (role, hostname) in [
+            (SystemRole::Node, "example.com"),
+            (SystemRole::Node, "auth.postern.internal"),
+            (SystemRole::Proxy, "x.postern.internal"),
+            (SystemRole::Node, OTHER),
+            (SystemRole::Node, "00000000-55f3-4d1f-9a4f-3c6f4f1e2d3c.elsewhere"),
+        ] {
+            let refused = asked(role, "fine", &[hostname]).expect_err(hostname);
+            assert_eq!(refused.code(), "host_name_reserved", "{hostname}");
+        }
+        for hostname in ["", "*", "a b", "-a", "a..b", "a.", "a,b", "é", "a\n", "$(x)", &"x".repeat(300)] {
+            let refused = asked(SystemRole::Node, hostname, &[]).expect_err(hostname);
+            assert_eq!(refused.code(), "host_name_invalid", "{hostname}");
+        }
+        assert!(matches!(asked(SystemRole::Node, "a", &["x"; 33]), Err(NameRefusal::TooMany(33))));
+    }
+
+    #[test]
+    fn addresses_and_loopback_belong_to_nobody() {
+        let names = ["localhost", "127.0.0.1", "::1", "10.0.0.1", "web-1"].map(str::to_owned);
+        assert_eq!(owned(&names).collect::<Vec<_>>(), ["web-1"]);
+    }
+
+    #[test]
+    fn a_name_changes_hands_only_when_its_owner_is_gone() {
+        let owner = |who: &str, role, from: &str| Owner { id: id(who), role, from: from.parse().ok() };
+        use SystemRole::{Node, Proxy};
+        let table = [
+            (owner(ID, Node, "10.0.0.1"), owner(ID, Node, "10.0.0.2"), false, true, true),
+            (owner(ID, Node, "10.0.0.1"), owner(OTHER, Node, "10.0.0.2"), true, true, false),
+            (owner(ID, Node, "10.0.0.1"), owner(OTHER, Node, "10.0.0.2"), true, false, true),
+            (owner(ID, Node, "10.0.0.1"), owner(OTHER, Node, "10.0.0.2"), false, false, false),
+            (owner(ID, Node, "10.0.0.1"), owner(OTHER, Node, "10.0.0.1"), true, true, false),
+            (owner(ID, Proxy, "10.0.0.1"), owner(OTHER, Proxy, "10.0.0.2"), false, true, true),
+            (owner(ID, Proxy, "10.0.0.1"), owner(OTHER, Node, "10.0.0.2"), true, true, false),
+            (owner(ID, Proxy, "10.0.0.1"), owner(OTHER, Node, "10.0.0.1"), true, true, true),
+            (owner(ID, Proxy, ""), owner(OTHER, Node, ""), true, true, false),
+        ];
+        for (present, other, had, online, expected) in table {
+            assert_eq!(
+                present.gives_way_to(&other, had, online),
+                expected,
+                "{present:?} {other:?} {had} {online}"
+            );
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The three authorities of a cluster: host, user, openssh.
+
+use crate::decide::{IssueError, Order};
+use crate::keys::{KeyFault, Keys, StoredKeys};
+use crate::rotation::{self, Change, IllegalStep};
+use crate::sign::{ssh, x509};
+use crate::{EnvelopeKey, Issued, SealError, check};
+use access::ClusterName;
+use access::resource::cert_authority::{CaKind, Rotation, RotationPhase};
+use aws_lc_rs::rand::SecureRandom;
+use identity::trust::{Authority as Trusted, TrustBundle};
+use identity::{Subject, ssh as ssh_meaning, x509 as x509_meaning};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Everything that signs for a cluster.
+pub struct Authorities {
+    cluster: ClusterName,
+    host: Authority,
+    user: Authority,
+    openssh: Authority,
+}
+
+/// One of them.
+struct Authority {
+    kind: CaKind,
+    rotation: Rotation,
+    current: Keys,
+    /// Made when a rotation begins.
+    next: Option<Keys>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    version: u32,
+    authorities: Vec<StoredAuthority>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredAuthority {
+    kind: CaKind,
+    rotation: Rotation,
+    current: StoredKeys,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<StoredKeys>,
+}
+
+const VERSION: u32 = 1;
+
+impl Authorities {
+    /// Fresh ones, for the first start of a cluster.
+    pub fn generate(cluster: &ClusterName, now: Timestamp) -> Result<Self, KeyFault> {
+        let fresh = |kind| {
+            let current = Keys::generate(kind, cluster, now)?;
+            Ok(Authority { kind, rotation: Rotation::default(), current, next: None })
+        };
+        Ok(Self {
+            cluster: cluster.clone(),
+            host: fresh(CaKind::Host)?,
+            user: fresh(CaKind::User)?,
+            openssh: fresh(CaKind::Openssh)?,
+        })
+    }
+
+    /// As they may lie in a store.
+    pub fn seal(&self, key: &EnvelopeKey) -> Result<Vec<u8>, SealError> {
+        let authorities = [&self.host, &self.user, &self.openssh].map(Authority::stored).into();
+        let stored = Stored { version: VERSION, authorities };
+        let plain = serde_json::to_vec(&stored).map_err(|error| SealError::Content(error.to_string()))?;
+        key.seal(&zeroize::Zeroizing::new(plain), self.cluster.as_str())
+    }
+
+    /// From what [`Self::seal`] gave.
+    pub fn open(sealed: &[u8], key: &EnvelopeKey, cluster: &ClusterName) -> Result<Self, SealError> {
+        let plain = key.open(sealed, cluster.as_str())?;
+        // The text of a parser's error could quote what it read; only its place is told.
+        let stored: Stored = serde_json::from_slice(&plain).map_err(|error| {
+            SealError::Content(format!("line {} column {}", error.line(), error.column()))
+        })?;
+        if stored.version != VERSION {
+            return Err(SealError::Format);
+        }
+        let mut opened =
+            stored.authorities.into_iter().map(Authority::open).collect::<Result<Vec<_>, _>>()?;
+        let mut take = |kind: CaKind| {
+            let at = opened.iter().position(|authority| authority.kind == kind);
+            at.map(|at| opened.swap_remove(at))
+                .ok_or_else(|| SealError::Content(format!("the {} authority is missing", kind.as_str())))
+        };
+        Ok(Self {
+            cluster: cluster.clone(),
+            host: take(CaKind::Host)?,
+            user: take(CaKind::User)?,
+            openssh: take(CaKind::Openssh)?,
+        })
+    }
+
+    /// The cluster they belong to.
+    pub fn cluster(&self) -> &ClusterName {
+        &self.cluster
+    }
+
+    /// Where a rotation stands.
+    pub fn rotation(&self, kind: CaKind) -> &Rotation {
+        &self.authority(kind).rotation
+    }
+
+    /// The public halves, as of a revision of the store.
+    pub fn trust_bundle(&self, revision: i64) -> TrustBundle {
+        let mut bundle = TrustBundle::empty(self.cluster.clone());
+        bundle.revision = revision;
+        for kind in CaKind::ALL {
+            *bundle.authority_mut(kind) = self.authority(kind).trusted();
+        }
+        bundle
+    }
+
+    /// Certificates for an identity: users by the user authority, hosts by the host authority.
+    pub fn issue(
+        &self,
+        order: &Order<'_>,
+        now: Timestamp,
+        rng: &dyn SecureRandom,
+    ) -> Result<Issued, IssueError> {
+        let validity = order.decide(&self.cluster, now)?;
+        let kind = match &order.identity.subject {
+            Subject::User(_) => CaKind::User,
+            Subject::Host(_) => CaKind::Host,
+        };
+        let authority = self.authority(kind);
+        let keys = authority.signer();
+        let tls = keys.tls().ok_or(IssueError::Signing("the authority has no TLS key".into()))?;
+        let serial = u64::from_be_bytes(drawn(rng)?) >> 1;
+        let claims = ssh_meaning::Claims::of(order.identity, Uuid::from_bytes(drawn(rng)?));
+        let contents = ssh::Contents {
+            claims: &claims,
+            public_key: order.public_key,
+            validity,
+            serial,
+            nonce: drawn(rng)?,
+            extra: order.extra,
+        };
+        let ssh = ssh::certificate(keys, &contents)?;
+        let claims = x509_meaning::Claims::of(order.identity);
+        let contents = x509::Contents {
+            kind,
+            cluster: &self.cluster,
+            claims: &claims,
+            public_key: order.public_key,
+            validity,
+            serial,
+        };
+        let leaf = x509::leaf(tls, &contents)?;
+        let (valid_after, valid_before) = (validity.after, validity.before);
+        let issued = Issued { ssh, tls_chain: vec![leaf], serial, valid_after, valid_before };
+        check::check(&issued, order, validity, &self.trust_bundle(0), now)?;
+        Ok(issued)
+    }
+
+    /// Signs a statement with the host authority's SSH key: Ed25519 over exactly these bytes. The statements are made
+    /// by `identity::policy`, each with a prefix that no certificate begins with.
+    pub fn sign_statement(&self, statement: &[u8]) -> Vec<u8> {
+        self.host.signer().ssh().sign(statement).as_ref().to_vec()
+    }
+
+    /// Takes one step of a rotation.
+    pub fn rotate(&mut self, kind: CaKind, to: RotationPhase, now: Timestamp) -> Result<(), RotateError> {
+        let cluster = self.cluster.clone();
+        let authority = match kind {
+            CaKind::Host => &mut self.host,
+            CaKind::User => &mut self.user,
+            CaKind::Openssh => &mut self.openssh,
+        };
+        match rotation::step(authority.rotation.phase, to)? {
+            Change::Begin => authority.next = Some(Keys::generate(kind, &cluster, now)?),
+            Change::None => {}
+            Change::Complete => {
+                if let Some(next) = authority.next.take() {
+                    authority.current = next;
+                }
+                authority.rotation.last_rotated = Some(now);
+            }
+            Change::Discard => authority.next = None,
+        }
+        authority.rotation.phase = to;
+        Ok(())
+    }
+
+    fn authority(&self, kind: CaKind) -> &Authority {
+        match kind {
+            CaKind::Host => &self.host,
+            CaKind::User => &self.user,
+            CaKind::Openssh => &self.openssh,
+        }
+    }
+}
+
+/// Why a step of a rotation was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RotateError {
+    /// It does not follow.
+    #[error(transparent)]
+    Step(#[from] IllegalStep),
+    /// New keys could not be made.
+    #[error(transparent)]
+    Keys(#[from] KeyFault),
+}
+
+impl Authority {
+    fn stored(&self) -> StoredAuthority {
+        StoredAuthority {
+            kind: self.kind,
+            rotation: self.rotation.clone(),
+            current: self.current.stored(),
+            next: self.next.as_ref().map(Keys::stored),
+        }
+    }
+
+    fn open(stored: StoredAuthority) -> Result<Self, SealError> {
+        let open = |keys| Keys::open(keys).map_err(|fault| SealError::Content(fault.to_string()));
+        Ok(Self {
+            kind: stored.kind,
+            rotation: stored.rotation,
+            current: open(stored.current)?,
+            next: stored.next.map(open).transpose()?,
+        })
+    }
+
+    fn signer(&self) -> &Keys {
+        let new = self.next.as_ref().filter(|_| rotation::new_keys_sign(self.kind, self.rotation.phase));
+        new.unwrap_or(&self.current)
+    }
+
+    fn trusted(&self) -> Trusted {
+        let keys = || std::iter::once(&self.current).chain(&self.next);
+        Trusted {
+            ssh: keys().map(Keys::ssh_public).collect(),
+            tls: keys().filter_map(|keys| Some(keys.tls()?.certificate.clone())).collect(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Authorities({})", self.cluster)
+    }
+}
+
+fn drawn<const N: usize>(rng: &dyn SecureRandom) -> Result<[u8; N], IssueError> {
+    let mut bytes = [0; N];
+    rng.fill(&mut bytes).map_err(|_| IssueError::Signing("the system's randomness failed".into()))?;
+    Ok(bytes)
+}

@@ -1,0 +1,4 @@
+//! Signing what was decided, and nothing else.
+
+pub(crate) mod ssh;
+pub(crate) mod x509;

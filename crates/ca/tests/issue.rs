@@ -1,0 +1,185 @@
+//! Certificates as they leave, and what never leaves.
+
+use access::name::SystemRole;
+use access::resource::cert_authority::{CaKind, RotationPhase};
+use access::{ClusterName, HostId, Traits};
+use aws_lc_rs::rand::SystemRandom;
+use ca::{Authorities, EnvelopeKey, Extra, IssueError, Order, SealError};
+use identity::key::SubjectKey;
+use identity::verify::ssh::UserContext;
+use identity::{BotIdentity, HostIdentity, Identity, Permits, Subject, UserIdentity};
+use jiff::Timestamp;
+use std::time::Duration;
+use uuid::Uuid;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).expect("a time")
+}
+
+fn cluster() -> ClusterName {
+    ClusterName::new("c.example").expect("a name")
+}
+
+fn authorities() -> Authorities {
+    Authorities::generate(&cluster(), now()).expect("generated")
+}
+
+fn key() -> SubjectKey {
+    SubjectKey::generate(&SystemRandom::new()).expect("generated")
+}
+
+fn bot() -> Identity {
+    let user = UserIdentity {
+        name: "bot-example".parse().expect("a name"),
+        bot: Some(BotIdentity {
+            name: "example".parse().expect("a name"),
+            instance: access::InstanceId(Uuid::from_u128(7)),
+            generation: Some(3),
+        }),
+        roles: vec!["a".parse().expect("a name"), "b".parse().expect("a name")],
+        traits: Traits([("logins".to_owned(), vec!["root".to_owned()])].into()),
+        logins: vec!["root".parse().expect("a name"), "deploy".parse().expect("a name")],
+        permits: Permits { pty: true, port_forwarding: true, agent_forwarding: false, x11_forwarding: true },
+        impersonator: Some("bot-example".parse().expect("a name")),
+        renewable: false,
+        disallow_reissue: true,
+        login_ip: Some([192, 0, 2, 1].into()),
+        pinned_ip: Some([192, 0, 2, 1].into()),
+    };
+    Identity { cluster: cluster(), subject: Subject::User(Box::new(user)) }
+}
+
+fn host(names: &[&str]) -> Identity {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    let host = HostIdentity { id: HostId(Uuid::from_u128(9)), role: SystemRole::Node, names };
+    Identity { cluster: cluster(), subject: Subject::Host(host) }
+}
+
+fn issue(
+    authorities: &Authorities,
+    identity: &Identity,
+    lifetime: Duration,
+) -> Result<ca::Issued, IssueError> {
+    let key = key();
+    let order = Order { identity, public_key: key.public(), lifetime, extra: &[] };
+    authorities.issue(&order, now(), &SystemRandom::new())
+}
+
+#[test]
+fn a_certificate_says_exactly_what_was_ordered() {
+    let authorities = authorities();
+    for identity in [bot(), host(&["my-host", "my-host.c.example", "127.0.0.1"])] {
+        // `issue` itself compares the finished certificates with the order, by the verifiers.
+        let issued = issue(&authorities, &identity, HOUR).expect("issued");
+        assert_eq!(issued.valid_before, now() + HOUR);
+        assert_eq!(issued.valid_after, now() - Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn openssh_reads_it() {
+    let issued = issue(&authorities(), &bot(), HOUR).expect("issued");
+    let file = tempfile::NamedTempFile::with_suffix("-cert.pub").expect("a file");
+    std::fs::write(file.path(), issued.ssh.line()).expect("written");
+    let listing = std::process::Command::new("ssh-keygen").arg("-L").arg("-f").arg(file.path()).output();
+    let Ok(listing) = listing else {
+        eprintln!("SKIPPED: no ssh-keygen");
+        return;
+    };
+    let text = String::from_utf8_lossy(&listing.stdout);
+    for part in [
+        "user certificate",
+        "bot-example",
+        "root",
+        "deploy",
+        "source-address 192.0.2.1/32",
+        "permit-pty",
+        "generation",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
+fn only_the_right_authority_of_the_right_cluster_vouches() {
+    let issued = issue(&authorities(), &bot(), HOUR).expect("issued");
+    let stranger = authorities().trust_bundle(1);
+    let context =
+        UserContext { trust: &stranger, now: now(), peer: Some([192, 0, 2, 1].into()), login: None };
+    let refused = identity::verify::ssh::user(issued.ssh.blob(), &context).expect_err("refused");
+    assert_eq!(refused.code(), "untrusted_ca");
+}
+
+#[test]
+fn what_is_never_issued() {
+    let authorities = authorities();
+    let mut stranger = bot();
+    stranger.cluster = ClusterName::new("d.example").expect("a name");
+    assert!(matches!(issue(&authorities, &stranger, HOUR), Err(IssueError::OtherCluster { .. })));
+    for lifetime in [Duration::ZERO, Duration::from_secs(32 * 24 * 3600), Duration::MAX] {
+        assert!(
+            matches!(issue(&authorities, &bot(), lifetime), Err(IssueError::Lifetime(_))),
+            "{lifetime:?}"
+        );
+    }
+    for name in ["*", "a,b", "A", "a b", "a\n", "", "*.c.example"] {
+        assert!(
+            matches!(issue(&authorities, &host(&[name]), HOUR), Err(IssueError::Identity(_))),
+            "{name:?}"
+        );
+    }
+    let mut nobody = bot();
+    if let Subject::User(user) = &mut nobody.subject {
+        user.roles.clear();
+    }
+    assert!(matches!(issue(&authorities, &nobody, HOUR), Err(IssueError::Identity(_))));
+    let (key, bot) = (key(), bot());
+    let order = Order {
+        identity: &bot,
+        public_key: key.public(),
+        lifetime: HOUR,
+        extra: &[Extra { name: "teleport-roles".into(), value: "{}".into() }],
+    };
+    let refused = authorities.issue(&order, now(), &SystemRandom::new());
+    assert!(matches!(refused, Err(IssueError::ReservedExtension(_))));
+}
+
+#[test]
+fn sealed_authorities_open_only_with_their_key_and_sign_as_before() {
+    let authorities = authorities();
+    let envelope = EnvelopeKey::new(&[5; 32]).expect("32 bytes");
+    let sealed = authorities.seal(&envelope).expect("sealed");
+    let opened = Authorities::open(&sealed, &envelope, &cluster()).expect("opened");
+    assert_eq!(opened.trust_bundle(1), authorities.trust_bundle(1));
+    issue(&opened, &bot(), HOUR).expect("issued");
+    let other = EnvelopeKey::new(&[6; 32]).expect("32 bytes");
+    assert_eq!(Authorities::open(&sealed, &other, &cluster()).err(), Some(SealError::Refused));
+    let d = ClusterName::new("d.example").expect("a name");
+    assert_eq!(Authorities::open(&sealed, &envelope, &d).err(), Some(SealError::Refused));
+}
+
+#[test]
+fn every_certificate_is_trusted_in_its_phase_and_the_next() {
+    use RotationPhase::{Init, Rollback, Standby, UpdateClients, UpdateServers};
+    for way in [&[Init, UpdateClients, UpdateServers, Standby][..], &[Init, UpdateClients, Rollback, Standby]]
+    {
+        let mut authorities = authorities();
+        let mut before = issue(&authorities, &bot(), HOUR).expect("issued");
+        let pins_before = authorities.trust_bundle(0).pins();
+        for (number, phase) in way.iter().enumerate() {
+            authorities.rotate(CaKind::User, *phase, now()).expect("a legal step");
+            let trust = authorities.trust_bundle(1);
+            let context =
+                UserContext { trust: &trust, now: now(), peer: Some([192, 0, 2, 1].into()), login: None };
+            // The last certificate of the phase before; the final step comes when those of old keys have expired.
+            if number + 1 < way.len() {
+                identity::verify::ssh::user(before.ssh.blob(), &context).expect("still trusted");
+            }
+            before = issue(&authorities, &bot(), HOUR).expect("issued in every phase");
+        }
+        assert_eq!(authorities.trust_bundle(1).user.ssh.len(), 1);
+        assert_eq!(authorities.trust_bundle(1).pins(), pins_before, "the host authority was not touched");
+    }
+}
