@@ -107,3 +107,13 @@ pub struct Output {
     /// Whether `ssh_config` and `known_hosts` are written.
     pub ssh_config: bool,
 }
+
+/// The reference of the file for the documentation, from its types.
+pub fn reference() -> String {
+    format!(
+        "# tbot.yaml\n\nGenerated from the types of the program. Unknown keys are refused, with the nearest known one; all \
+         mistakes of a file are told at once. A flag of `tbot start` stands above the file.\n\n{}\n{}",
+        yaml::reference::<file::File>(),
+        yaml::refused_reference(&file::REFUSED)
+    )
+}

@@ -45,7 +45,8 @@ enum Command {
     Configure(ConfigureFlags),
     /// Connect standard input and output to a host; for ProxyCommand in ssh_config
     #[command(hide = true)]
-    SshProxyCommand(ProxyCommandFlags),
+    #[command(name = "ssh-proxy-command")]
+    ProxySsh(ProxyCommandFlags),
     /// Print the version
     Version,
 }
@@ -85,7 +86,13 @@ impl Tbot {
         match self.command {
             Command::Version => crate::console::print(&format!("tbot {}\n", env!("CARGO_PKG_VERSION"))),
             Command::Configure(flags) => crate::configure::run(&flags.start, flags.output.as_deref()),
-            Command::SshProxyCommand(flags) => runtime()?.block_on(proxy_command::run(flags)),
+            Command::ProxySsh(flags) => {
+                let runtime = runtime()?;
+                let ended = runtime.block_on(proxy_command::run(flags));
+                // A read from standard input may be under way on a thread of its own, and would be waited for.
+                runtime.shutdown_background();
+                ended
+            }
             Command::Start(flags) => start(&self.global, &flags),
         }
     }

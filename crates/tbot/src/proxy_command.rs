@@ -6,9 +6,12 @@ use clap::Args;
 use jiff::Timestamp;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, BufReader};
 use transport::dial::dial_ssh;
 use transport::tls::{LiveCredentials, ServerTrust};
+
+/// How much is moved at once.
+const CHUNK: usize = 128 * 1024;
 
 /// Flags of `tbot ssh-proxy-command`; written into `ssh_config`, not meant for people.
 #[derive(Debug, Clone, Args)]
@@ -94,12 +97,12 @@ fn host_in<'a>(host: &'a str, cluster: &str) -> &'a str {
 async fn carry(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite) -> std::io::Result<()> {
     let (mut from_node, mut to_node) = tokio::io::split(stream);
     let upward = async {
-        tokio::io::copy(&mut tokio::io::stdin(), &mut to_node).await?;
+        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, tokio::io::stdin()), &mut to_node).await?;
         to_node.shutdown().await
     };
     let downward = async {
         let mut stdout = tokio::io::stdout();
-        tokio::io::copy(&mut from_node, &mut stdout).await?;
+        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, &mut from_node), &mut stdout).await?;
         stdout.flush().await
     };
     // The node's end ends the session; our end alone only says that nothing more comes.

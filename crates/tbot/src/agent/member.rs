@@ -9,6 +9,7 @@ use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::join_service_client::JoinServiceClient;
 use api::v1::{ChallengeRequest, ConfirmRenewalRequest, JoinRequest, RenewBotRequest};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use identity::Subject;
 use identity::credentials::Credentials;
 use identity::key::SubjectKey;
 use jiff::Timestamp;
@@ -188,12 +189,15 @@ fn first_trust(trust: &FirstTrust) -> Result<ServerTrust, AgentError> {
         FirstTrust::CaFile(path) => {
             let wrong = |reason: String| AgentError::CaFile { path: path.clone(), reason };
             let pem = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-            let certificates = identity::pem::certificates(&pem).map_err(|error| wrong(error.to_string()))?;
-            if certificates.is_empty() {
-                return Err(wrong("it holds no certificate".to_owned()));
+            let blocks = identity::pem::blocks(&pem).map_err(|error| wrong(error.to_string()))?;
+            let certificates = blocks.iter().filter(|block| block.label == identity::pem::CERTIFICATE);
+            let pins: Result<Vec<_>, _> =
+                certificates.map(|block| identity::trust::Pin::of(&block.der.as_slice().into())).collect();
+            match pins {
+                Ok(pins) if pins.is_empty() => Err(wrong("it holds no certificate".to_owned())),
+                Ok(pins) => Ok(ServerTrust::pins(pins)),
+                Err(error) => Err(wrong(error.to_string())),
             }
-            let pins = certificates.iter().map(identity::trust::Pin::of).collect::<Result<_, _>>();
-            pins.map(ServerTrust::pins).map_err(|error| wrong(error.to_string()))
         }
     }
 }
@@ -223,9 +227,10 @@ fn configured_token(config: &Config, joined: bool) -> Result<Option<Zeroizing<St
 
 fn expired(storage: &Storage, stored: &Stored) -> AgentError {
     let credentials = stored.credentials.as_ref();
-    let bot = credentials
-        .and_then(|credentials| credentials.bot_name())
-        .map_or("<bot>".to_owned(), |bot| bot.to_string());
+    let bot = credentials.and_then(|credentials| match &credentials.identity().subject {
+        Subject::User(user) => user.bot.as_ref().map(|bot| bot.name.to_string()),
+        Subject::Host(_) => None,
+    });
     let expired = credentials.map_or(Timestamp::UNIX_EPOCH, Credentials::expires);
-    AgentError::Expired { storage: storage.place(), expired, bot }
+    AgentError::Expired { storage: storage.place(), expired, bot: bot.unwrap_or_else(|| "<bot>".to_owned()) }
 }

@@ -84,7 +84,11 @@ impl Storage {
                 None
             }
         };
-        Ok(Stored { credentials, token_hash: self.text(TOKEN_HASH)?, pending: self.pending()? })
+        Ok(Stored {
+            credentials,
+            token_hash: self.text(TOKEN_HASH)?.map(|text| text.to_string()),
+            pending: self.pending()?,
+        })
     }
 
     /// Stores the key of a request before it is sent.
@@ -127,7 +131,7 @@ impl Storage {
             return Ok(None);
         };
         let attempt = self.text(PENDING_ATTEMPT)?.and_then(|text| hex::decode(text.trim()).ok());
-        let join = attempt.zip(self.text(PENDING_TOKEN_HASH)?);
+        let join = attempt.zip(self.text(PENDING_TOKEN_HASH)?.map(|text| text.to_string()));
         let join = join.map(|(attempt, token_hash)| PendingJoin { attempt, token_hash });
         Ok(Some(Pending { key, join }))
     }

@@ -1,0 +1,135 @@
+//! Configuration files: what is read, and that everything wrong with a file is told at once.
+
+use tbot::config::{Server, StartFlags, load, without_file};
+
+const GOOD: &str = "\
+version: v2
+proxy_server: proxy.example.com
+onboarding:
+  join_method: token
+  token: 0123456789abcdef
+  ca_pins: ['sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa']
+storage:
+  type: directory
+  path: /var/lib/tbot
+outputs:
+- type: identity
+  destination:
+    type: directory
+    path: /opt/machine-id
+";
+
+fn mistakes(text: &str) -> String {
+    load("tbot.yaml", text, &StartFlags::default()).expect_err("refused").to_string()
+}
+
+#[test]
+fn the_guides_file_is_read() {
+    let (config, replaced) = load("tbot.yaml", GOOD, &StartFlags::default()).expect("read");
+    assert_eq!(config.server, Server::Proxy("proxy.example.com:3080".to_owned()));
+    assert_eq!(config.outputs.len(), 1);
+    assert_eq!(config.certificate_ttl.as_secs(), 3600);
+    assert_eq!(config.renewal_interval.as_secs(), 1200);
+    assert!(replaced.is_empty());
+    assert!(!format!("{config:?}").contains("0123456789abcdef"), "the token is a secret");
+}
+
+#[test]
+fn every_mistake_is_told_with_its_line() {
+    let text = "\
+version: v2
+proxy_server: a
+auth_server: b
+insecure: true
+certificate_ttl: soon
+outputs:
+- type: identity
+  destination:
+    type: directory
+    path: /opt/one
+  roels: [x]
+- type: identity
+  destination:
+    type: directory
+    path: /opt/one
+- type: identity
+  destination:
+    type: memory
+    path: /x
+";
+    let told = mistakes(text);
+    for part in [
+        "tbot.yaml:3: auth_server: given together with proxy_server",
+        "tbot.yaml:4: insecure: Postern never skips",
+        "tbot.yaml:5: certificate_ttl: \"soon\" is not a duration",
+        "tbot.yaml:11: outputs[0].roels: unknown key; did you mean \"roles\"?",
+        "outputs[1].destination: /opt/one is the storage or another output's destination already",
+        "outputs[2].destination.path: a memory destination has no path",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+}
+
+#[test]
+fn what_is_refused_says_why() {
+    for (text, part) in [
+        ("version: v1\nproxy_server: a\n", "v1 files are not read"),
+        ("proxy_server: a\n", "version"),
+        ("version: v2\n", "either a proxy or an auth address must be set"),
+        ("version: v2\nproxy_server: 'a b'\n", "is not an address"),
+        ("version: v2\nproxy_server: a\nonboarding: {ca_pins: [x]}\n", "onboarding.ca_pins[0]"),
+        ("version: v2\nproxy_server: a\nservices: [{type: example}]\n", "services"),
+        ("version: v2\nproxy_server: a\noutputs: [{type: kubernetes, destination: /x}]\n", "kubernetes"),
+        ("version: v2\nproxy_server: a\nrenewal_interval: 0\n", "at least one second"),
+        ("version: v2\nproxy_server: a\nstorage: \"/x'y\"\n", "quotes"),
+        ("version: [", "not valid YAML"),
+    ] {
+        let told = mistakes(text);
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+}
+
+#[test]
+fn flags_stand_above_the_file() {
+    let flags = StartFlags {
+        destination_dir: Some("/tmp/elsewhere".into()),
+        token: Some("fedcba9876543210".to_owned()),
+        certificate_ttl: Some("2h".to_owned()),
+        data_dir: Some("memory://".to_owned()),
+        oneshot: true,
+        ..StartFlags::default()
+    };
+    let (config, replaced) = load("tbot.yaml", GOOD, &flags).expect("read");
+    assert_eq!(config.outputs[0].destination.path(), Some(std::path::Path::new("/tmp/elsewhere")));
+    assert_eq!(config.certificate_ttl.as_secs(), 7200);
+    assert!(config.oneshot && !config.storage.is_persistent());
+    assert_eq!(replaced, ["onboarding", "storage", "outputs"]);
+    for uri in ["file://host/x", "memory://x", "https://x"] {
+        let flags = StartFlags { data_dir: Some(uri.to_owned()), ..StartFlags::default() };
+        assert!(load("tbot.yaml", GOOD, &flags).is_err(), "{uri}");
+    }
+}
+
+#[test]
+fn flags_alone_are_enough() {
+    let flags = StartFlags {
+        proxy_server: Some("p:1".to_owned()),
+        destination_dir: Some("/opt/machine-id".into()),
+        ..StartFlags::default()
+    };
+    assert_eq!(without_file(&flags).expect("enough").0.outputs.len(), 1);
+    let insecure = StartFlags { insecure: true, ..flags };
+    assert!(without_file(&insecure).expect_err("refused").to_string().contains("--ca-pin"));
+}
+
+/// The page is generated; `UPDATE_GOLDEN=1` writes it anew.
+#[test]
+fn the_reference_page_is_up_to_date() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/reference/tbot-yaml.md");
+    let text = tbot::config::reference();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&page, &text).expect("written");
+    }
+    let written = std::fs::read_to_string(&page).unwrap_or_default();
+    assert!(written == text, "run the tests with UPDATE_GOLDEN=1 to write {}", page.display());
+}
