@@ -1,6 +1,6 @@
 //! The three authorities of a cluster: host, user, openssh.
 
-use crate::decide::{IssueError, Order};
+use crate::decide::{HOST_LIFETIME, IssueError, Order};
 use crate::keys::{KeyFault, Keys, StoredKeys};
 use crate::rotation::{self, Change, IllegalStep};
 use crate::sign::{ssh, x509};
@@ -8,7 +8,9 @@ use crate::{EnvelopeKey, Issued, SealError, check};
 use access::ClusterName;
 use access::resource::cert_authority::{CaKind, Rotation, RotationPhase};
 use aws_lc_rs::rand::SecureRandom;
+use identity::key::PublicKey;
 use identity::trust::{Authority as Trusted, TrustBundle};
+use identity::verify::MAX_LIFETIME;
 use identity::{Subject, ssh as ssh_meaning, x509 as x509_meaning};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,8 @@ struct Authority {
     current: Keys,
     /// Made when a rotation begins.
     next: Option<Keys>,
+    /// Since when the other keys sign; what the former signed may live on from then.
+    switched: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +50,8 @@ struct StoredAuthority {
     current: StoredKeys,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next: Option<StoredKeys>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    switched: Option<Timestamp>,
 }
 
 const VERSION: u32 = 1;
@@ -55,7 +61,7 @@ impl Authorities {
     pub fn generate(cluster: &ClusterName, now: Timestamp) -> Result<Self, KeyFault> {
         let fresh = |kind| {
             let current = Keys::generate(kind, cluster, now)?;
-            Ok(Authority { kind, rotation: Rotation::default(), current, next: None })
+            Ok(Authority { kind, rotation: Rotation::default(), current, next: None, switched: None })
         };
         Ok(Self {
             cluster: cluster.clone(),
@@ -126,6 +132,9 @@ impl Authorities {
         rng: &dyn SecureRandom,
     ) -> Result<Issued, IssueError> {
         let validity = order.decide(&self.cluster, now)?;
+        if CaKind::ALL.into_iter().any(|kind| self.authority(kind).owns(order.public_key)) {
+            return Err(IssueError::AuthorityKey);
+        }
         let kind = match &order.identity.subject {
             Subject::User(_) => CaKind::User,
             Subject::Host(_) => CaKind::Host,
@@ -160,33 +169,28 @@ impl Authorities {
         Ok(issued)
     }
 
-    /// Signs a statement with the host authority's SSH key: Ed25519 over exactly these bytes. The statements are made
-    /// by `identity::policy`, each with a prefix that no certificate begins with.
-    pub fn sign_statement(&self, statement: &[u8]) -> Vec<u8> {
-        self.host.signer().ssh().sign(statement).as_ref().to_vec()
+    /// Signs a statement of `identity::policy` with the host authority's SSH key; each begins as no certificate
+    /// does. The answer is an SSH signature: its algorithm, then itself.
+    pub fn sign_statement(&self, statement: &[u8]) -> Result<Vec<u8>, IssueError> {
+        ssh::signature(self.host.signer(), statement)
     }
 
-    /// Takes one step of a rotation.
-    pub fn rotate(&mut self, kind: CaKind, to: RotationPhase, now: Timestamp) -> Result<(), RotateError> {
+    /// Takes one step of a rotation. The last one drops keys, and waits until nothing that they signed is in
+    /// force any more; [`Retire::AtOnce`] does not wait, for keys that may be in other hands.
+    pub fn rotate(
+        &mut self,
+        kind: CaKind,
+        to: RotationPhase,
+        now: Timestamp,
+        retire: Retire,
+    ) -> Result<(), RotateError> {
         let cluster = self.cluster.clone();
         let authority = match kind {
             CaKind::Host => &mut self.host,
             CaKind::User => &mut self.user,
             CaKind::Openssh => &mut self.openssh,
         };
-        match rotation::step(authority.rotation.phase, to)? {
-            Change::Begin => authority.next = Some(Keys::generate(kind, &cluster, now)?),
-            Change::None => {}
-            Change::Complete => {
-                if let Some(next) = authority.next.take() {
-                    authority.current = next;
-                }
-                authority.rotation.last_rotated = Some(now);
-            }
-            Change::Discard => authority.next = None,
-        }
-        authority.rotation.phase = to;
-        Ok(())
+        authority.rotate(&cluster, to, now, retire)
     }
 
     fn authority(&self, kind: CaKind) -> &Authority {
@@ -207,6 +211,23 @@ pub enum RotateError {
     /// New keys could not be made.
     #[error(transparent)]
     Keys(#[from] KeyFault),
+    /// Certificates of the keys to be dropped may still be in force.
+    #[error(
+        "certificates of the keys to be dropped may be in force until {until}; wait, or force it if the keys are lost"
+    )]
+    StillInUse {
+        /// By then the last one has expired.
+        until: Timestamp,
+    },
+}
+
+/// When keys that no longer sign may be dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retire {
+    /// When the last certificate that they can have signed has expired.
+    WhenUnused,
+    /// Now; those certificates end with them.
+    AtOnce,
 }
 
 impl Authority {
@@ -216,6 +237,7 @@ impl Authority {
             rotation: self.rotation.clone(),
             current: self.current.stored(),
             next: self.next.as_ref().map(Keys::stored),
+            switched: self.switched,
         }
     }
 
@@ -226,7 +248,56 @@ impl Authority {
             rotation: stored.rotation,
             current: open(stored.current)?,
             next: stored.next.map(open).transpose()?,
+            switched: stored.switched,
         })
+    }
+
+    fn rotate(
+        &mut self,
+        cluster: &ClusterName,
+        to: RotationPhase,
+        now: Timestamp,
+        retire: Retire,
+    ) -> Result<(), RotateError> {
+        let change = rotation::step(self.rotation.phase, to)?;
+        if matches!(change, Change::Complete | Change::Discard) && retire == Retire::WhenUnused {
+            self.check_unused(now)?;
+        }
+        let new_signed = rotation::new_keys_sign(self.kind, self.rotation.phase);
+        match change {
+            Change::Begin => self.next = Some(Keys::generate(self.kind, cluster, now)?),
+            Change::None if new_signed != rotation::new_keys_sign(self.kind, to) => self.switched = Some(now),
+            Change::None => {}
+            Change::Complete => {
+                if let Some(next) = self.next.take() {
+                    self.current = next;
+                }
+                self.rotation.last_rotated = Some(now);
+                self.switched = None;
+            }
+            Change::Discard => (self.next, self.switched) = (None, None),
+        }
+        self.rotation.phase = to;
+        Ok(())
+    }
+
+    fn check_unused(&self, now: Timestamp) -> Result<(), RotateError> {
+        let Some(switched) = self.switched else { return Ok(()) };
+        let longest = match self.kind {
+            CaKind::Host => HOST_LIFETIME,
+            CaKind::User | CaKind::Openssh => MAX_LIFETIME.unsigned_abs(),
+        };
+        let until = switched.checked_add(longest).unwrap_or(Timestamp::MAX);
+        match now < until {
+            true => Err(RotateError::StillInUse { until }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether it is one of its own keys.
+    fn owns(&self, key: &PublicKey) -> bool {
+        let keys = std::iter::once(&self.current).chain(&self.next).filter_map(Keys::tls);
+        keys.into_iter().any(|tls| tls.key.public_key_raw() == key.point())
     }
 
     fn signer(&self) -> &Keys {

@@ -50,7 +50,9 @@ pub enum IssueError {
     #[error(transparent)]
     Identity(#[from] BadIdentity),
     /// Never for ever, never for nothing.
-    #[error("a lifetime of {0:?} is not between one second and {max} hours", max = MAX_LIFETIME.as_hours())]
+    #[error(
+        "a lifetime of {0:?} is not signed; ask for one second to 7 days for a host, to 31 days for a user"
+    )]
     Lifetime(Duration),
     /// An extension that would say who somebody is.
     #[error("the extension {0:?} carries identities and cannot be set by a role")]
@@ -98,9 +100,11 @@ impl Order<'_> {
         // Whole seconds, which is what certificates count in.
         let now = Timestamp::from_second(now.as_second()).map_err(|_| IssueError::Lifetime(self.lifetime))?;
         let (after, before) = (now.checked_sub(BACKDATE), now.checked_add(lifetime));
+        let host_too_long = self.identity.host().is_some() && self.lifetime > HOST_LIFETIME;
         match (after, before) {
             (Ok(after), Ok(before))
                 if lifetime >= SignedDuration::from_secs(1)
+                    && !host_too_long
                     && before.duration_since(after) <= MAX_LIFETIME =>
             {
                 Ok(Validity { after, before })

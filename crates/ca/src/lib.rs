@@ -12,7 +12,7 @@ mod rotation;
 mod seal;
 mod sign;
 
-pub use authorities::{Authorities, RotateError};
+pub use authorities::{Authorities, Retire, RotateError};
 pub use decide::{Extra, HOST_LIFETIME, IssueError, Order};
 pub use keys::KeyFault;
 pub use rotation::IllegalStep;

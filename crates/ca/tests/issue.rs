@@ -1,7 +1,6 @@
 //! Certificates as they leave, and what never leaves.
 
 use access::name::SystemRole;
-use access::resource::cert_authority::{CaKind, RotationPhase};
 use access::{ClusterName, HostId, Traits};
 use aws_lc_rs::rand::SystemRandom;
 use ca::{Authorities, EnvelopeKey, Extra, IssueError, Order, SealError};
@@ -147,6 +146,66 @@ fn what_is_never_issued() {
 }
 
 #[test]
+fn a_host_has_a_week_at_most() {
+    let week = ca::HOST_LIFETIME;
+    issue(&authorities(), &host(&["a"]), week).expect("issued");
+    let longer = week + Duration::from_secs(1);
+    assert!(matches!(issue(&authorities(), &host(&["a"]), longer), Err(IssueError::Lifetime(_))));
+}
+
+/// Row J7: nobody gets a certificate over an authority's key.
+#[test]
+fn an_authoritys_key_is_not_certified() {
+    let authorities = authorities();
+    let trust = authorities.trust_bundle(1);
+    for authority in [&trust.host.tls[0], &trust.user.tls[0]] {
+        let spki = authority.windows(26).position(|window| window.starts_with(&[0x30, 0x59, 0x30, 0x13]));
+        let spki = &authority[spki.expect("a P-256 key")..][..91];
+        let key = identity::key::PublicKey::from_spki_der(spki).expect("a key");
+        let bot = bot();
+        let order = Order { identity: &bot, public_key: &key, lifetime: HOUR, extra: &[] };
+        let refused = authorities.issue(&order, now(), &SystemRandom::new());
+        assert!(matches!(refused, Err(IssueError::AuthorityKey)));
+    }
+}
+
+#[test]
+fn somebody_without_logins_is_nobody_to_sshd() {
+    let mut nobody = bot();
+    if let Subject::User(user) = &mut nobody.subject {
+        user.logins.clear();
+    }
+    let issued = issue(&authorities(), &nobody, HOUR).expect("issued");
+    let raw = issued.ssh.raw();
+    assert_eq!(raw.principals.len(), 1);
+    assert!(raw.principals[0].starts_with("-teleport-nologin-"));
+}
+
+/// The statement that this crate signs is the one that `identity` opens.
+#[test]
+fn a_signed_policy_opens() {
+    use identity::policy::{self, Policy};
+    let authorities = authorities();
+    let trust = authorities.trust_bundle(4);
+    let policy = Policy {
+        cluster: cluster(),
+        revision: 4,
+        issued_at: now(),
+        trust: trust.clone(),
+        roles: vec![],
+        locks: vec![],
+        networking: Default::default(),
+        recording: Default::default(),
+        auth_preference: Default::default(),
+    };
+    let payload = policy.to_json();
+    let signature = authorities.sign_statement(&policy::sign_statement(&payload)).expect("signed");
+    assert_eq!(policy::open(&payload, &signature, &trust), Ok(policy));
+    let stranger = self::authorities().trust_bundle(4);
+    assert!(policy::open(&payload, &signature, &stranger).is_err());
+}
+
+#[test]
 fn sealed_authorities_open_only_with_their_key_and_sign_as_before() {
     let authorities = authorities();
     let envelope = EnvelopeKey::new(&[5; 32]).expect("32 bytes");
@@ -158,28 +217,4 @@ fn sealed_authorities_open_only_with_their_key_and_sign_as_before() {
     assert_eq!(Authorities::open(&sealed, &other, &cluster()).err(), Some(SealError::Refused));
     let d = ClusterName::new("d.example").expect("a name");
     assert_eq!(Authorities::open(&sealed, &envelope, &d).err(), Some(SealError::Refused));
-}
-
-#[test]
-fn every_certificate_is_trusted_in_its_phase_and_the_next() {
-    use RotationPhase::{Init, Rollback, Standby, UpdateClients, UpdateServers};
-    for way in [&[Init, UpdateClients, UpdateServers, Standby][..], &[Init, UpdateClients, Rollback, Standby]]
-    {
-        let mut authorities = authorities();
-        let mut before = issue(&authorities, &bot(), HOUR).expect("issued");
-        let pins_before = authorities.trust_bundle(0).pins();
-        for (number, phase) in way.iter().enumerate() {
-            authorities.rotate(CaKind::User, *phase, now()).expect("a legal step");
-            let trust = authorities.trust_bundle(1);
-            let context =
-                UserContext { trust: &trust, now: now(), peer: Some([192, 0, 2, 1].into()), login: None };
-            // The last certificate of the phase before; the final step comes when those of old keys have expired.
-            if number + 1 < way.len() {
-                identity::verify::ssh::user(before.ssh.blob(), &context).expect("still trusted");
-            }
-            before = issue(&authorities, &bot(), HOUR).expect("issued in every phase");
-        }
-        assert_eq!(authorities.trust_bundle(1).user.ssh.len(), 1);
-        assert_eq!(authorities.trust_bundle(1).pins(), pins_before, "the host authority was not touched");
-    }
 }

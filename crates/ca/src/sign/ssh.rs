@@ -18,6 +18,13 @@ impl signature::Signer<Signature> for Signer<'_> {
     }
 }
 
+/// An SSH signature (RFC 4253, section 6.6) over any bytes.
+pub(crate) fn signature(keys: &Keys, message: &[u8]) -> Result<Vec<u8>, IssueError> {
+    let failed = |error: &dyn std::fmt::Display| IssueError::Signing(error.to_string());
+    let signature = signature::Signer::try_sign(&Signer(keys), message).map_err(|error| failed(&error))?;
+    Vec::try_from(signature).map_err(|error: ssh_key::Error| failed(&error))
+}
+
 impl From<&Signer<'_>> for ssh_key::public::KeyData {
     fn from(signer: &Signer<'_>) -> Self {
         signer.0.ssh_public().key_data().clone()

@@ -37,6 +37,8 @@ pub(crate) fn leaf(keys: &TlsKeys, contents: &Contents<'_>) -> Result<Certificat
     params.not_after = time(contents.validity.before)? - time::Duration::SECOND;
     params.serial_number = Some(SerialNumber::from(contents.serial));
     params.distinguished_name = name(contents.cluster, common_name);
+    // During a rotation two authorities have one name; this tells other software which of them signed.
+    params.use_authority_key_identifier_extension = true;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = match contents.kind {
