@@ -140,12 +140,17 @@ impl Caller {
         }
     }
 
-    /// Puts the caller into an event.
-    pub fn describe(&self, event: Event) -> Event {
-        let event = match self.addr {
+    /// Puts the caller's address into an event.
+    pub fn locate(&self, event: Event) -> Event {
+        match self.addr {
             Some(addr) => event.remote(addr),
             None => event,
-        };
+        }
+    }
+
+    /// Puts the caller into an event.
+    pub fn describe(&self, event: Event) -> Event {
+        let event = self.locate(event);
         let kind = match &self.who {
             Who::User(user) if user.identity.bot.is_some() => UserKind::Bot,
             Who::User(_) | Who::LocalAdmin { .. } | Who::Stranger => UserKind::Human,

@@ -7,9 +7,15 @@
 pub mod audit;
 pub mod caller;
 pub mod catalog;
+pub mod core;
 pub mod enrol;
+pub mod issuer;
+pub mod lifetime;
+pub mod metrics;
 pub mod pacing;
+pub mod presence;
 pub mod refusal;
 pub mod rpc_policy;
 pub mod sealing;
+pub mod services;
 pub mod tokens;

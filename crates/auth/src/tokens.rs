@@ -7,7 +7,7 @@ use crate::catalog::layout;
 use crate::catalog::record::{Damaged, decode, encode};
 use crate::sealing::{Envelope, Sealer};
 use access::SystemRole;
-use access::resource::token::{TokenSpec, masked};
+use access::resource::token::TokenSpec;
 use access::resource::{Metadata, Resource, Token};
 use join::TokenHash;
 use store::{Entry, Key, Txn};
@@ -24,14 +24,19 @@ pub struct Fixed {
     hash: TokenHash,
     /// What joiners become.
     pub roles: Vec<SystemRole>,
-    /// For logs.
-    pub safe_name: String,
+    /// Made by this process for its own services.
+    pub local: bool,
 }
 
 impl Fixed {
-    /// A token with this name.
+    /// From the configuration.
     pub fn new(name: &str, roles: Vec<SystemRole>) -> Self {
-        Self { hash: TokenHash::of(name), roles, safe_name: masked(name) }
+        Self { hash: TokenHash::of(name), roles, local: false }
+    }
+
+    /// For a service of this process.
+    pub fn local(name: &str, role: SystemRole) -> Self {
+        Self { hash: TokenHash::of(name), roles: vec![role], local: true }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::catalog::record::Damaged;
 use access::{HostId, SystemRole};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use store::{Entry, Key, Txn};
 
 /// The enrolment of one host in one role. It ends with the host's last certificate.
@@ -23,6 +24,9 @@ pub struct Host {
     pub names: Vec<String>,
     /// When its newest certificate ends.
     pub expires: Timestamp,
+    /// From where it was enrolled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
 }
 
 /// Why a host's certificate is not renewed.
@@ -81,6 +85,7 @@ mod tests {
             previous: previous.map(str::to_owned),
             names: vec![],
             expires: Timestamp::UNIX_EPOCH,
+            from: None,
         }
     }
 

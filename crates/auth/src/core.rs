@@ -1,0 +1,94 @@
+//! What every service stands on.
+
+use crate::audit::{AuditLog, Event};
+use crate::caller::Caller;
+use crate::catalog::Catalog;
+use crate::issuer::{Certificates, Issuer};
+use crate::metrics::Metrics;
+use crate::pacing::Pacing;
+use crate::presence::Presence;
+use crate::tokens::Tokens;
+use access::ClusterName;
+use api::status::Problem;
+use identity::{Identity, Subject};
+use jiff::Timestamp;
+use join::ChallengeKey;
+use serde_json::json;
+use std::sync::Arc;
+use store::NewRecord;
+
+/// One running auth service.
+pub struct Core {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its state.
+    pub catalog: Arc<Catalog>,
+    /// Its authorities.
+    pub issuer: Issuer,
+    /// Its join tokens.
+    pub tokens: Tokens,
+    /// Makes challenges for joiners.
+    pub challenges: ChallengeKey,
+    /// How often strangers may be wrong.
+    pub pacing: Pacing,
+    /// Which hosts are connected.
+    pub presence: Arc<Presence>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Core {
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.catalog.now()
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> &AuditLog {
+        &self.catalog.audit
+    }
+
+    /// The event that says that certificates were issued; committed before they are released.
+    pub fn issued(&self, caller: &Caller, identity: &Identity, certificates: &Certificates) -> NewRecord {
+        let event = caller.locate(Event::new(crate::audit::kind::CERT_CREATE));
+        let described = match &identity.subject {
+            Subject::User(user) => event.with("cert_type", "user").with(
+                "identity",
+                json!({
+                    "user": user.name, "roles": user.roles, "logins": user.logins,
+                    "expires": certificates.expires(), "teleport_cluster": identity.cluster,
+                    "bot_name": user.bot.as_ref().map(|bot| &bot.name),
+                    "bot_instance_id": user.bot.as_ref().map(|bot| bot.instance),
+                    "generation": user.bot.as_ref().and_then(|bot| bot.generation),
+                    "impersonator": user.impersonator, "renewable": user.renewable,
+                    "disallow_reissue": user.disallow_reissue,
+                }),
+            ),
+            Subject::Host(host) => event.with("cert_type", "host").with(
+                "identity",
+                json!({
+                    "host_id": host.id, "role": host.role, "names": host.names,
+                    "expires": certificates.expires(), "teleport_cluster": identity.cluster,
+                }),
+            ),
+        };
+        self.audit()
+            .record(described.with("serial", certificates.serial()).with("requested_by", caller.name()))
+    }
+
+    /// Keeps an event that stands alone; a refusal stays a refusal when it cannot be kept.
+    pub async fn note(&self, event: Event) {
+        if let Err(error) = self.audit().emit(event).await {
+            tracing::error!(%error, "an event could not be recorded");
+        }
+    }
+
+    /// Waits until the view shows a revision, so that who was answered sees the change in what comes next.
+    pub async fn settled(&self, revision: store::Revision) -> Result<(), Problem> {
+        let mut changes = self.catalog.changes();
+        let seen = changes.wait_for(|seen| *seen >= revision);
+        // Late is no failure: the change is durable and on its way.
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(500), seen).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! The authorities of the running cluster, and certificates in the form in which they are answered.
+
+use crate::refusal;
+use access::ClusterName;
+use access::resource::cert_authority::{CaKind, Rotation};
+use api::convert;
+use api::status::{Class, Problem};
+use api::v1;
+use arc_swap::ArcSwap;
+use aws_lc_rs::rand::SystemRandom;
+use ca::{Authorities, Extra, IssueError, Issued, Order};
+use identity::key::PublicKey;
+use identity::trust::TrustBundle;
+use identity::{Identity, policy};
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Signs for the cluster.
+pub struct Issuer {
+    authorities: ArcSwap<Authorities>,
+    trust: watch::Sender<Arc<TrustBundle>>,
+    rng: SystemRandom,
+}
+
+/// A pair of certificates and whom to trust, ready to be answered.
+pub struct Certificates {
+    issued: Issued,
+    trust: Arc<TrustBundle>,
+}
+
+impl Issuer {
+    /// With these authorities, as of a revision of the store.
+    pub fn new(authorities: Authorities, revision: i64) -> Self {
+        let trust = watch::Sender::new(Arc::new(authorities.trust_bundle(revision)));
+        Self { authorities: ArcSwap::from_pointee(authorities), trust, rng: SystemRandom::new() }
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> ClusterName {
+        self.authorities.load().cluster().clone()
+    }
+
+    /// Whom everybody trusts, now.
+    pub fn trust(&self) -> Arc<TrustBundle> {
+        self.trust.borrow().clone()
+    }
+
+    /// Follows [`Self::trust`].
+    pub fn trust_changes(&self) -> watch::Receiver<Arc<TrustBundle>> {
+        self.trust.subscribe()
+    }
+
+    /// Where the rotation of an authority stands.
+    pub fn rotation(&self, kind: CaKind) -> Rotation {
+        self.authorities.load().rotation(kind).clone()
+    }
+
+    /// Certificates for an identity over a key whose possession was proven. Whoever releases them has committed the
+    /// event that says so.
+    pub fn issue(
+        &self,
+        identity: &Identity,
+        public_key: &PublicKey,
+        lifetime: Duration,
+        extra: &[Extra],
+        now: Timestamp,
+    ) -> Result<Certificates, Problem> {
+        let order = Order { identity, public_key, lifetime, extra };
+        let issued = self.authorities.load().issue(&order, now, &self.rng).map_err(problem)?;
+        Ok(Certificates { issued, trust: self.trust() })
+    }
+
+    /// An SSH signature (RFC 8709, section 6) over a policy, by the host authority: what nodes and proxies check.
+    pub fn sign_policy(&self, payload: &[u8]) -> Vec<u8> {
+        let signature = self.authorities.load().sign_statement(&policy::sign_statement(payload));
+        let mut blob = Vec::new();
+        for part in [&b"ssh-ed25519"[..], &signature] {
+            blob.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            blob.extend_from_slice(part);
+        }
+        blob
+    }
+}
+
+impl Certificates {
+    /// The SSH certificate and the X.509 chain.
+    pub fn issued(&self) -> &Issued {
+        &self.issued
+    }
+
+    /// When they end.
+    pub fn expires(&self) -> Timestamp {
+        self.issued.valid_before
+    }
+
+    /// In both.
+    pub fn serial(&self) -> u64 {
+        self.issued.serial
+    }
+
+    /// The answer.
+    pub fn message(&self) -> v1::Credentials {
+        convert::credentials_message(&self.issued.ssh.line(), &self.issued.tls_chain, &self.trust)
+    }
+}
+
+fn problem(error: IssueError) -> Problem {
+    match error {
+        IssueError::AuthorityKey | IssueError::Key(_) => {
+            Problem::new(Class::Invalid, "key_refused", error.to_string()).hint("generate a new key")
+        }
+        IssueError::Identity(_) | IssueError::Lifetime(_) | IssueError::ReservedExtension(_) => {
+            Problem::new(Class::Invalid, "certificate_refused", error.to_string())
+        }
+        IssueError::OtherCluster { .. } | IssueError::Signing(_) | IssueError::Check(_) => {
+            refusal::internal("a certificate could not be issued", error)
+        }
+    }
+}
+
+/// A key from a request.
+pub fn public_key(der: &[u8]) -> Result<PublicKey, Problem> {
+    PublicKey::from_spki_der(der).map_err(|error| {
+        Problem::new(Class::Invalid, "key_refused", error.to_string()).hint("generate a P-256 key")
+    })
+}

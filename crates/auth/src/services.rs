@@ -1,0 +1,3 @@
+//! The RPC services, one file each. Who may call is in `rpc_policy`; here is what a call does.
+
+pub mod join;

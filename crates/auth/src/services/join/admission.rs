@@ -1,0 +1,130 @@
+//! What both kinds of joiners have in common: a proof, a token, and perhaps an earlier use of it.
+
+use super::Refused;
+use crate::caller::Caller;
+use crate::catalog::layout;
+use crate::core::Core;
+use crate::enrol::claim::Claim;
+use crate::tokens::Fixed;
+use access::SystemRole;
+use access::resource::Token;
+use access::resource::token::masked;
+use api::status::Problem;
+use identity::key::PublicKey;
+use jiff::Timestamp;
+use join::Proven;
+use store::{Expect, Key, Revision, Txn};
+
+/// A joiner that has proven its key.
+pub struct Admission {
+    /// What was proven.
+    pub proven: Proven,
+    /// The key.
+    pub key: PublicKey,
+    /// The key's.
+    pub fingerprint: String,
+    /// A secret.
+    pub token_name: String,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+/// A token that may be spent.
+pub enum Grant {
+    /// From the store, at a revision.
+    Stored(Box<Token>, Revision),
+    /// From the configuration, or of this process.
+    Fixed(Fixed),
+}
+
+/// What is known of token and attempt.
+pub struct Standing {
+    /// The token, if it may be used for this role now; otherwise what is wrong with it.
+    pub grant: Result<Grant, &'static str>,
+    /// An earlier use by the same attempt.
+    pub claim: Option<(Claim, Revision)>,
+}
+
+impl Admission {
+    /// Where the use of the token by this attempt is remembered.
+    pub fn claim_key(&self) -> Key {
+        layout::claim(self.proven.token(), self.proven.attempt())
+    }
+
+    /// Reads token and claim from the store: each time, because both are judged by.
+    pub async fn standing(&self, core: &Core) -> Result<Standing, Refused> {
+        let (token_key, claim_key) = (layout::token(self.proven.token()), self.claim_key());
+        // The token first: if it was spent by this very attempt, the claim is there when it is gone.
+        let stored = core.catalog.read(&token_key).await?;
+        let claim = match core.catalog.read(&claim_key).await? {
+            Some(entry) => Some((Claim::read(&entry).map_err(Problem::from)?, entry.revision)),
+            None => None,
+        };
+        let grant = match (core.tokens.fixed(self.proven.token()), stored) {
+            (Some(fixed), _) => Ok(Grant::Fixed(fixed.clone())),
+            (None, Some(entry)) => {
+                let token = core.tokens.open(&entry).map_err(Problem::from)?;
+                Ok(Grant::Stored(Box::new(token), entry.revision))
+            }
+            (None, None) => Err("there is no such token"),
+        };
+        Ok(Standing { grant: grant.and_then(|grant| self.fits(grant, core.now())), claim })
+    }
+
+    fn fits(&self, grant: Grant, now: Timestamp) -> Result<Grant, &'static str> {
+        if grant.expires().is_some_and(|expires| expires <= now) {
+            return Err("the token has expired");
+        }
+        match grant.allows(self.proven.role()) {
+            true => Ok(grant),
+            false => Err("the token is not for this role"),
+        }
+    }
+
+    /// The name as it may stand in events.
+    pub fn safe_token_name(&self) -> String {
+        masked(&self.token_name)
+    }
+
+    /// From where, as it is remembered.
+    pub fn from(&self) -> String {
+        self.caller.addr.map(|addr| addr.to_string()).unwrap_or_default()
+    }
+
+    /// The transaction that uses the token, to be completed: it expects the token as it was read and the attempt to
+    /// be new.
+    pub fn spend(&self, grant: &Grant, claim: &Claim, once: bool) -> Txn {
+        let txn = Txn::new().expect(self.claim_key(), Expect::Absent);
+        let txn = claim.put(txn, self.claim_key());
+        match grant {
+            Grant::Fixed(_) => txn,
+            Grant::Stored(_, revision) => {
+                let key = layout::token(self.proven.token());
+                let txn = txn.expect(key.clone(), Expect::Revision(*revision));
+                if once { txn.delete(key) } else { txn }
+            }
+        }
+    }
+}
+
+impl Grant {
+    /// When it ends.
+    pub fn expires(&self) -> Option<Timestamp> {
+        match self {
+            Self::Stored(token, _) => token.metadata.expires,
+            Self::Fixed(_) => None,
+        }
+    }
+
+    /// Whether the token belongs to this very process.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Fixed(fixed) if fixed.local)
+    }
+
+    fn allows(&self, role: SystemRole) -> bool {
+        match self {
+            Self::Stored(token, _) => token.spec.roles.contains(&role),
+            Self::Fixed(fixed) => fixed.roles.contains(&role),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! A node or a proxy joins.
+
+use super::Refused;
+use super::admission::{Admission, Grant, Standing};
+use crate::audit::{Event, kind};
+use crate::catalog::{Reads, layout};
+use crate::core::Core;
+use crate::enrol::claim::Claim;
+use crate::enrol::host::Host;
+use crate::enrol::host_names::{self, NameRefusal, Owner, Wish};
+use crate::issuer::Certificates;
+use crate::metrics::Issued;
+use crate::refusal;
+use access::rbac::lock::LockSubject;
+use access::{HostId, SystemRole};
+use api::status::{Class, Problem};
+use api::v1::HostDetails;
+use ca::HOST_LIFETIME;
+use futures_util::future::try_join_all;
+use identity::{HostIdentity, Identity, Subject};
+use store::{Expect, Revision, Txn};
+
+/// Certificates for a new host, or again for the one that this attempt enrolled.
+pub async fn admit(
+    core: &Core,
+    admission: &Admission,
+    details: &HostDetails,
+) -> Result<Certificates, Refused> {
+    let id: HostId = details.host_id.parse().map_err(|_| refusal::invalid("the host id is not a UUID"))?;
+    let role = admission.proven.role();
+    let wish = Wish { id, role, hostname: &details.hostname, principals: &details.principals };
+    let mut reads = Reads::new(&core.catalog);
+    loop {
+        let Standing { grant, claim } = admission.standing(core).await?;
+        let joining = Joining { core, admission, wish };
+        let planned = match claim {
+            Some((claim, revision)) => joining.again(&mut reads, &claim, revision).await,
+            None => joining.first(&mut reads, grant).await,
+        };
+        match planned {
+            Ok((txn, certificates)) => {
+                if reads.commit(txn).await?.is_some() {
+                    core.metrics.issued(Issued::Host, 1);
+                    return Ok(certificates);
+                }
+            }
+            Err(refused) if !reads.try_fresh() => return Err(refused),
+            Err(_) => {}
+        }
+    }
+}
+
+struct Joining<'a> {
+    core: &'a Core,
+    admission: &'a Admission,
+    wish: Wish<'a>,
+}
+
+type Planned = Result<(Txn, Certificates), Refused>;
+
+impl Joining<'_> {
+    async fn first(&self, reads: &mut Reads<'_>, grant: Result<Grant, &'static str>) -> Planned {
+        let Self { core, admission, wish } = *self;
+        let grant = grant.map_err(Refused::token)?;
+        let names = self.names()?;
+        self.refuse_locked(reads).await?;
+        let expect = self.refuse_taken_id(&grant).await?;
+        refuse_bound_key(core, &admission.fingerprint, Some(&owner(wish.id, wish.role))).await?;
+        let until = Claim::until(grant.expires(), core.now());
+        let claim = Claim::Host { id: wish.id, role: wish.role, until };
+        let txn = admission.spend(&grant, &claim, false).expect(Host::key_of(wish.id, wish.role), expect);
+        self.enrolled(txn, &names, &names).await
+    }
+
+    /// The same attempt again: its answer was lost.
+    async fn again(&self, reads: &mut Reads<'_>, claim: &Claim, revision: Revision) -> Planned {
+        let Self { core, admission, wish } = *self;
+        match claim {
+            Claim::Host { id, role, .. } if (*id, *role) == (wish.id, wish.role) => {}
+            _ => return Err(Refused::token("the attempt was made for another host")),
+        }
+        let names = self.names()?;
+        self.refuse_locked(reads).await?;
+        let Some(entry) = core.catalog.read(&Host::key_of(wish.id, wish.role)).await? else {
+            return Err(Refused::token("the host of this attempt is no longer enrolled"));
+        };
+        let known = Host::read(&entry).map_err(Problem::from)?;
+        if known.key != admission.fingerprint || known.previous.is_some() {
+            return Err(Refused::token("the host of this attempt has renewed since"));
+        }
+        let txn = Txn::new()
+            .expect(admission.claim_key(), Expect::Revision(revision))
+            .expect(entry.key, Expect::Revision(entry.revision));
+        self.enrolled(txn, &names, &known.names).await
+    }
+
+    fn names(&self) -> Result<Vec<String>, Refused> {
+        host_names::names(&self.wish, &self.core.cluster).map_err(|refused| name_problem(&refused).into())
+    }
+
+    async fn refuse_locked(&self, reads: &mut Reads<'_>) -> Result<(), Refused> {
+        let subject = LockSubject { server_id: Some(self.wish.id), ..LockSubject::default() };
+        Ok(reads.refuse_locked(&subject).await?)
+    }
+
+    /// An id belongs to whoever enrolled it. The services of one machine share it: they come from one address, or
+    /// from within this process.
+    async fn refuse_taken_id(&self, grant: &Grant) -> Result<Expect, Refused> {
+        let Self { core, admission, wish } = self;
+        let mut expect = Expect::Absent;
+        for entry in core.catalog.all(layout::host_roles(wish.id)).await? {
+            let known = Host::read(&entry).map_err(Problem::from)?;
+            let same_key = known.key == admission.fingerprint;
+            let same_machine = known.role != wish.role && known.from == admission.caller.ip();
+            if !(same_key || same_machine || grant.is_local()) {
+                let reason = format!("the host id {} is enrolled already, as a {}", wish.id, known.role);
+                let problem = Problem::new(Class::Denied, "host_id_taken", reason);
+                let way = format!("tctl rm node/{}", wish.id);
+                return Err(problem.hint(format!("free it with {way}, or remove host_uuid here")).into());
+            }
+            if known.role == wish.role {
+                expect = Expect::Revision(entry.revision);
+            }
+        }
+        Ok(expect)
+    }
+
+    /// Signs, and completes the transaction. `had` are the names that the host may keep or take over.
+    async fn enrolled(&self, txn: Txn, names: &[String], had: &[String]) -> Planned {
+        let Self { core, admission, wish } = *self;
+        let identity = identity_of(core, wish.id, wish.role, names.to_vec());
+        let certificates = core.issuer.issue(&identity, &admission.key, HOST_LIFETIME, &[], core.now())?;
+        let host = Host {
+            id: wish.id,
+            role: wish.role,
+            key: admission.fingerprint.clone(),
+            previous: None,
+            names: names.to_vec(),
+            expires: certificates.expires(),
+            from: admission.caller.ip(),
+        };
+        let me = Owner { id: wish.id, role: wish.role, from: host.from };
+        let txn = take_names(core, txn, &me, names, had, host.expires).await?;
+        let bound = layout::subject_key(&admission.fingerprint);
+        let txn = host.put(txn).put_until(bound, owner(wish.id, wish.role), host.expires);
+        let txn = txn.event(core.audit().record(self.event()));
+        Ok((txn.event(core.issued(&admission.caller, &identity, &certificates)), certificates))
+    }
+
+    fn event(&self) -> Event {
+        let Self { admission, wish, .. } = self;
+        let event = Event::new(kind::INSTANCE_JOIN)
+            .with("host_id", wish.id.to_string())
+            .with("node_name", wish.hostname)
+            .with("role", wish.role.as_str())
+            .with("method", "token")
+            .with("token_name", admission.safe_token_name())
+            .succeeded();
+        admission.caller.locate(event)
+    }
+}
+
+/// What a host's certificate says.
+pub fn identity_of(core: &Core, id: HostId, role: SystemRole, names: Vec<String>) -> Identity {
+    Identity { cluster: core.cluster.clone(), subject: Subject::Host(HostIdentity { id, role, names }) }
+}
+
+/// How the owner of a subject key is written.
+pub fn owner(id: HostId, role: SystemRole) -> String {
+    format!("{}/{id}", role.as_str().to_ascii_lowercase())
+}
+
+/// A key that is enrolled for somebody else is refused, whoever proves to hold it.
+pub async fn refuse_bound_key(core: &Core, fingerprint: &str, owner: Option<&str>) -> Result<(), Problem> {
+    match core.catalog.read(&layout::subject_key(fingerprint)).await? {
+        Some(entry) if owner.is_none_or(|owner| *owner.as_bytes() != *entry.value) => {
+            let problem = Problem::new(Class::Denied, "key_taken", "this key is enrolled already");
+            Err(problem.hint("generate a new key"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Adds the taking of names to a transaction. `had` are those in the host's present certificate; for a join, where a
+/// token vouches for them, all.
+pub async fn take_names(
+    core: &Core,
+    mut txn: Txn,
+    me: &Owner,
+    names: &[String],
+    had: &[String],
+    until: jiff::Timestamp,
+) -> Result<Txn, Problem> {
+    let owned: Vec<&String> = host_names::owned(names).collect();
+    let keys: Result<Vec<_>, _> = owned.iter().map(|name| layout::host_name(name)).collect();
+    let keys = keys.map_err(|error| refusal::invalid(error.to_string()))?;
+    let present = try_join_all(keys.iter().map(|key| core.catalog.read(key))).await?;
+    for ((name, key), entry) in owned.into_iter().zip(keys).zip(present) {
+        let expect = match entry {
+            None => Expect::Absent,
+            Some(entry) => {
+                let owner = Owner::read(&entry)?;
+                let online = core.presence.is_online(owner.id);
+                if !owner.gives_way_to(me, had.contains(name), online) {
+                    let (owner, role) = (owner.id, owner.role);
+                    return Err(name_problem(&NameRefusal::Taken { name: name.clone(), owner, role }));
+                }
+                Expect::Revision(entry.revision)
+            }
+        };
+        let value = serde_json::to_string(me).expect("an owner is a name and an address");
+        txn = txn.expect(key.clone(), expect).put_until(key, value, until);
+    }
+    Ok(txn)
+}
+
+/// The answer to a host that does not get its names.
+pub fn name_problem(refused: &NameRefusal) -> Problem {
+    let class = match refused {
+        NameRefusal::Malformed(_) | NameRefusal::TooMany(_) => Class::Invalid,
+        NameRefusal::Reserved(_) | NameRefusal::Taken { .. } => Class::Denied,
+    };
+    Problem::new(class, refused.code(), refused.to_string())
+}
