@@ -169,10 +169,16 @@ impl Authorities {
         Ok(issued)
     }
 
-    /// Signs a statement of `identity::policy` with the host authority's SSH key; each begins as no certificate
-    /// does. The answer is an SSH signature: its algorithm, then itself.
-    pub fn sign_statement(&self, statement: &[u8]) -> Result<Vec<u8>, IssueError> {
-        ssh::signature(self.host.signer(), statement)
+    /// Signs a statement with the host authority's SSH key: Ed25519 over exactly these bytes. The statements are made
+    /// by `identity::policy`, each with a prefix that no certificate begins with.
+    pub fn sign_statement(&self, statement: &[u8]) -> Vec<u8> {
+        self.host.signer().ssh().sign(statement).as_ref().to_vec()
+    }
+
+    /// The signature that `identity::policy::open` wants for a payload: an SSH signature, its algorithm and then
+    /// itself.
+    pub fn sign_policy(&self, payload: &[u8]) -> Result<Vec<u8>, IssueError> {
+        ssh::signature(self.host.signer(), &identity::policy::sign_statement(payload))
     }
 
     /// Takes one step of a rotation. The last one drops keys, and waits until nothing that they signed is in

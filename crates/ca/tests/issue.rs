@@ -199,7 +199,7 @@ fn a_signed_policy_opens() {
         auth_preference: Default::default(),
     };
     let payload = policy.to_json();
-    let signature = authorities.sign_statement(&policy::sign_statement(&payload)).expect("signed");
+    let signature = authorities.sign_policy(&payload).expect("signed");
     assert_eq!(policy::open(&payload, &signature, &trust), Ok(policy));
     let stranger = self::authorities().trust_bundle(4);
     assert!(policy::open(&payload, &signature, &stranger).is_err());
