@@ -182,7 +182,10 @@ mod login {
     const SSHD: &str = "/usr/sbin/sshd";
 
     struct Setup {
+        /// The server's files.
         directory: TempDir,
+        /// The client's: in a directory whose name needs every quotation that we write.
+        odd: TempDir,
         login: String,
         user: Signer,
         host: Signer,
@@ -198,9 +201,10 @@ mod login {
             return None;
         }
         let directory = TempDir::new().expect("a directory");
+        let odd = TempDir::with_prefix("it's 100% #1; `x` %h ").expect("a directory");
         let (host_key, user_key) = (subject_key(), subject_key());
         let (user, host) = (Signer::ed25519(), Signer::ed25519());
-        Some(Setup { directory, login, user, host, host_key, user_key })
+        Some(Setup { directory, odd, login, user, host, host_key, user_key })
     }
 
     impl Setup {
@@ -225,22 +229,23 @@ mod login {
 
         /// Connects as `login@web-1.example.com` and runs `echo here`.
         fn connect(&self, user: &[u8], host: &[u8]) -> (bool, String) {
-            let at = |name: &str| self.directory.path().join(name);
-            let write = |name: &str, contents: &str| put(self.directory.path(), name, contents);
-            write("host_key", &self.host_key.to_pem().expect("PEM"));
-            write("host_key-cert.pub", &line(host));
-            write("user_cas", &openssh::trusted_user_authorities(&self.trust(), UserAuthority::User));
+            let at = |name: &str| self.odd.path().join(name);
+            let server = |name: &str, contents: &str| put(self.directory.path(), name, contents);
+            let write = |name: &str, contents: &str| put(self.odd.path(), name, contents);
+            server("host_key", &self.host_key.to_pem().expect("PEM"));
+            server("host_key-cert.pub", &line(host));
+            server("user_cas", &openssh::trusted_user_authorities(&self.trust(), UserAuthority::User));
             let sshd = format!(
                 "HostKey {0}/host_key\nHostCertificate {0}/host_key-cert.pub\nTrustedUserCAKeys {0}/user_cas\n\
                  AuthorizedKeysFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
                  PermitRootLogin yes\nStrictModes no\nUsePAM no\nPidFile none\nLogLevel ERROR\n",
                 self.directory.path().display()
             );
-            write("sshd_config", &sshd);
+            server("sshd_config", &sshd);
             let script = format!(
                 "#!/bin/sh\nexec {SSHD} -i -f '{}' -E '{}'\n",
-                at("sshd_config").display(),
-                at("log").display()
+                self.directory.path().join("sshd_config").display(),
+                self.directory.path().join("log").display()
             );
             write("connect", &script);
             write("key", &self.user_key.to_pem().expect("PEM"));
@@ -269,7 +274,7 @@ mod login {
                 .arg(at("ssh_config"))
                 .arg(format!("{}@web-1.example.com", self.login))
                 .arg("echo here"));
-            let log = fs::read_to_string(at("log")).unwrap_or_default();
+            let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
             (text(&output.stdout).trim() == "here", text(&output.stderr) + &log)
         }
     }

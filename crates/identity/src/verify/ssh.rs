@@ -11,6 +11,11 @@
 //! 8. critical options
 //! 9. source address
 //! 10. the identity, its principals, its cluster
+//!
+//! What the SSH crate's own `validate_at` (0.7.0-rc.11) leaves out of this, and why nothing here relies on it: it
+//! compares fingerprints of authorities, not keys; knows no type, so a host passes for a user; takes an empty list
+//! of principals for valid, and leaves names to the caller; looks at no critical option; limits no lifetime; and
+//! its parser follows certificates inside certificates until the stack ends.
 
 use super::{source_address, validity};
 use crate::ssh::certificate::{CertificateType, RawCertificate, option_value, shortened};
