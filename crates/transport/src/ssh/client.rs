@@ -8,7 +8,7 @@ mod session;
 mod verify;
 
 pub use session::{Controls, OpenError, PtyRequest, RequestError, Session};
-pub use verify::{HostRefusal, HostVerifier};
+pub use verify::{ClusterHost, HostRefusal, HostVerifier};
 
 use std::borrow::Cow;
 use std::fmt;

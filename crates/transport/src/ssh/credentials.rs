@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use identity::Credentials;
 use russh::keys::ssh_key::{Certificate, HashAlg, PrivateKey};
 
 /// Why a key and a certificate cannot be used.
@@ -39,10 +40,23 @@ impl Pair {
             .map_err(|error| CredentialError::Key(error.to_string()))?;
         let certificate = Certificate::from_openssh(certificate.trim_end())
             .map_err(|error| CredentialError::Certificate(error.to_string()))?;
-        if certificate.public_key() != key.public_key().key_data() {
-            return Err(CredentialError::Mismatch);
+        Self::checked(key, certificate)
+    }
+
+    fn of(credentials: &Credentials) -> Result<Self, CredentialError> {
+        let key = credentials.key.ssh_private().map_err(|error| CredentialError::Key(error.to_string()))?;
+        let certificate = credentials
+            .ssh_certificate
+            .to_ssh_key()
+            .map_err(|error| CredentialError::Certificate(error.to_string()))?;
+        Self::checked(key, certificate)
+    }
+
+    fn checked(key: PrivateKey, certificate: Certificate) -> Result<Self, CredentialError> {
+        match certificate.public_key() == key.public_key().key_data() {
+            true => Ok(Self { key: Arc::new(key), certificate }),
+            false => Err(CredentialError::Mismatch),
         }
-        Ok(Self { key: Arc::new(key), certificate })
     }
 
     fn print(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,6 +77,11 @@ impl HostCredentials {
         Pair::new(key_pem, certificate).map(Self)
     }
 
+    /// From what the cluster issued to this host.
+    pub fn of(credentials: &Credentials) -> Result<Self, CredentialError> {
+        Pair::of(credentials).map(Self)
+    }
+
     pub(super) fn key(&self) -> PrivateKey {
         PrivateKey::clone(&self.0.key)
     }
@@ -76,6 +95,11 @@ impl UserCredentials {
     /// From a PKCS#8 PEM key and a certificate line.
     pub fn new(key_pem: &str, certificate: &str) -> Result<Self, CredentialError> {
         Pair::new(key_pem, certificate).map(Self)
+    }
+
+    /// From what the cluster issued to this user.
+    pub fn of(credentials: &Credentials) -> Result<Self, CredentialError> {
+        Pair::of(credentials).map(Self)
     }
 
     pub(super) fn key(&self) -> Arc<PrivateKey> {
