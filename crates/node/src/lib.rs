@@ -1,1 +1,23 @@
-//! node
+//! The SSH server of a host: who comes in by certificate and roles, and what then runs.
+//!
+//! A node decides by itself, from the signed policy that its agent keeps, so it goes on serving while auth is away. It
+//! must not sign anything, must not know an SSH engine (that is `transport`), and must not become a user (that is
+//! `exec`).
+
+mod audit;
+mod config;
+mod connection;
+mod decision;
+mod forward;
+mod host;
+mod labels;
+mod listener;
+mod metrics;
+mod service;
+mod session;
+mod shared;
+
+pub use config::{CommandLabel, Config, Limits};
+pub use host::{Host, HostError};
+pub use metrics::Metrics;
+pub use service::{Running, StartError, start};

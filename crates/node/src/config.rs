@@ -1,0 +1,106 @@
+//! What a node is told when it starts. Everything in it was checked by whoever read it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use access::NodeName;
+use transport::ssh::{Algorithms, Rekey};
+
+/// How one node serves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where SSH is served; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// `host:port` at which proxies reach it; absent where the listening address says it, or auth finds out.
+    pub advertise: Option<String>,
+    /// Other `host:port` addresses of it.
+    pub public_addrs: Vec<String>,
+    /// The name that clients use.
+    pub nodename: NodeName,
+    /// Fixed labels.
+    pub labels: BTreeMap<String, String>,
+    /// Labels whose values are what commands print.
+    pub commands: Vec<CommandLabel>,
+    /// Whether forwarding is possible at all; roles decide within this.
+    pub port_forwarding: bool,
+    /// Whether SFTP and scp are possible at all; roles decide within this.
+    pub file_copy: bool,
+    /// The program `session-exec`.
+    pub session_exec: PathBuf,
+    /// Resource limits for sessions: those that the daemon was started with, before it raised its own.
+    pub session_limits: exec::Limits,
+    /// What is offered to clients.
+    pub algorithms: Algorithms,
+    /// When fresh keys are agreed on.
+    pub rekey: Rekey,
+    /// How much of the host the node may use.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// A node with everything allowed and nothing unusual.
+    #[must_use]
+    pub fn new(listen: SocketAddr, nodename: NodeName, session_exec: PathBuf) -> Self {
+        Self {
+            listen,
+            advertise: None,
+            public_addrs: Vec::new(),
+            nodename,
+            labels: BTreeMap::new(),
+            commands: Vec::new(),
+            port_forwarding: true,
+            file_copy: true,
+            session_exec,
+            session_limits: exec::Limits::capture(),
+            algorithms: Algorithms::default(),
+            rekey: Rekey::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A label whose value is what a command prints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLabel {
+    /// The label's key.
+    pub name: String,
+    /// Program and arguments; no shell is involved.
+    pub argv: Vec<String>,
+    /// How often it runs; at least a second.
+    pub period: Duration,
+}
+
+/// Bounds that hold whatever roles say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections that have not logged in yet, in all.
+    pub startups: usize,
+    /// Connections in all.
+    pub connections: usize,
+    /// Time to log in.
+    pub login_grace: Duration,
+    /// Channels of one connection.
+    pub channels: usize,
+    /// Listeners that one connection may have for `ssh -R`.
+    pub listeners: usize,
+    /// How old the view of locks may be where locking is strict.
+    pub lock_age: Duration,
+    /// How long connections may go on when the node stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            startups: 100,
+            connections: 15_000,
+            login_grace: Duration::from_secs(30),
+            channels: 128,
+            listeners: 32,
+            lock_age: Duration::from_secs(300),
+            drain: Duration::from_secs(30),
+        }
+    }
+}

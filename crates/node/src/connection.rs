@@ -1,0 +1,199 @@
+//! One connection after login: takes what the client asks for, under the eyes of a monitor that may end it.
+
+mod gatekeeper;
+mod monitor;
+
+pub(crate) use gatekeeper::{Admitted, Gatekeeper};
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use transport::ssh::server::{Connection, Event as Wish, Handle, OpenRefusal, OpenRequest};
+
+use crate::audit::{CLIENT_DISCONNECT, Event, Kind, SESSION_DATA, SESSION_REJECTED};
+use crate::decision::Admission;
+use crate::forward::{self, AccountCheck};
+use crate::metrics::Reason;
+use crate::session;
+use crate::shared::Shared;
+
+/// How long channels may take to say their last words to a client that is cut off.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How long the processes of a client that went away may take to end.
+const WIND_UP: Duration = Duration::from_secs(10);
+
+/// What the channels of one connection have in common.
+pub(crate) struct Context {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) admission: Admission,
+    pub(crate) handle: Handle,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) cut: CutSwitch,
+    pub(crate) account: AccountCheck,
+    sessions: AtomicU32,
+}
+
+/// Why the node ends a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Stable.
+    pub(crate) code: &'static str,
+    /// For the user.
+    pub(crate) words: String,
+}
+
+/// Tells the channels of a connection that the node ends it.
+#[derive(Debug, Default)]
+pub(crate) struct CutSwitch {
+    thrown: CancellationToken,
+    words: OnceLock<String>,
+}
+
+impl CutSwitch {
+    /// Returns the words for the user when the connection is cut.
+    pub(crate) async fn thrown(&self) -> &str {
+        self.thrown.cancelled().await;
+        self.words.get().map_or("", String::as_str)
+    }
+
+    fn throw(&self, words: &str) {
+        let _ = self.words.set(words.to_owned());
+        self.thrown.cancel();
+    }
+}
+
+impl Context {
+    /// An event that says who did it and from where.
+    pub(crate) fn event(&self, kind: Kind) -> Event {
+        gatekeeper::by(Event::new(kind), &self.admission)
+            .with("login", self.admission.permit().login().as_str())
+            .between(self.peer, self.local)
+    }
+}
+
+/// Serves until either side ends it.
+pub(crate) async fn run(
+    connection: Connection<Admitted>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    shared: Arc<Shared>,
+) {
+    let Connection { grant: Admitted { admission, slot: _slot }, handle, mut events } = connection;
+    let context = Arc::new(Context {
+        shared: Arc::clone(&shared),
+        admission,
+        handle,
+        peer,
+        local,
+        cut: CutSwitch::default(),
+        account: AccountCheck::default(),
+        sessions: AtomicU32::new(0),
+    });
+    shared.metrics.accepted.inc();
+    shared.metrics.connections.inc();
+    let mut channels = JoinSet::new();
+    let mut listeners = forward::Listeners::new(Arc::clone(&context));
+    let cut = {
+        let verdict = monitor::verdict(&context);
+        tokio::pin!(verdict);
+        loop {
+            tokio::select! {
+                wish = events.next() => match wish {
+                    Some(wish) => take(wish, &context, &mut channels, &mut listeners).await,
+                    None => break None,
+                },
+                cut = &mut verdict => break Some(cut),
+                Some(_) = channels.join_next() => {}
+                () = shared.draining.cancelled(), if channels.is_empty() => break Some(monitor::stopping()),
+            }
+        }
+    };
+    drop(listeners);
+    finish(&context, cut, channels).await;
+    shared.metrics.connections.dec();
+}
+
+async fn take(
+    wish: Wish,
+    context: &Arc<Context>,
+    channels: &mut JoinSet<()>,
+    listeners: &mut forward::Listeners,
+) {
+    match wish {
+        Wish::Session(open) => open_session(open, context, channels).await,
+        Wish::DirectTcpip { host, port, origin, open } => {
+            channels.spawn(forward::direct(Arc::clone(context), host, port, origin, open));
+        }
+        Wish::TcpipForward { address, port, reply } => match listeners.open(&address, port).await {
+            Some(bound) => reply.accept(bound),
+            None => reply.refuse(),
+        },
+        Wish::CancelTcpipForward { address, port, reply } => match listeners.close(&address, port) {
+            true => reply.accept(),
+            false => reply.refuse(),
+        },
+    }
+}
+
+async fn open_session(open: OpenRequest, context: &Arc<Context>, channels: &mut JoinSet<()>) {
+    let limit = context.admission.permit().options().max_sessions();
+    let open_now = context.sessions.load(Ordering::Acquire);
+    if let Some(limit) = limit.filter(|limit| open_now >= *limit) {
+        let user = &context.admission.user().name;
+        context.shared.metrics.refuse("max_sessions");
+        let event = context.event(SESSION_REJECTED);
+        context.shared.emit(event.with("reason", "max_sessions limit reached").with("max", limit));
+        let text = format!("too many session channels for user {:?} (max={limit})", user.as_str());
+        return open.reject(OpenRefusal::Prohibited, &text).await;
+    }
+    context.sessions.fetch_add(1, Ordering::AcqRel);
+    context.shared.metrics.sessions.inc();
+    let context = Arc::clone(context);
+    let channel = open.accept().await;
+    channels.spawn(async move {
+        let _counted = Counted(Arc::clone(&context));
+        session::run(channel, context).await;
+    });
+}
+
+/// One session channel, until it is dropped.
+struct Counted(Arc<Context>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::AcqRel);
+        self.0.shared.metrics.sessions.dec();
+    }
+}
+
+/// Ends what is left, in the order in which the client can follow it.
+async fn finish(context: &Context, cut: Option<Cut>, mut channels: JoinSet<()>) {
+    let Shared { metrics, .. } = &*context.shared;
+    if let Some(Cut { code, words }) = &cut {
+        tracing::info!(peer = %context.peer, user = %context.admission.user().name, code, words, "cutting a connection");
+        metrics.cut.get_or_create(&Reason { reason: code }).inc();
+        context.cut.throw(words);
+        let _ = tokio::time::timeout(LAST_WORDS, all_of(&mut channels)).await;
+        context.handle.disconnect(words).await;
+        context
+            .shared
+            .emit(context.event(CLIENT_DISCONNECT).with("reason", words.as_str()).with("denial", *code));
+    }
+    if tokio::time::timeout(WIND_UP, all_of(&mut channels)).await.is_err() {
+        tracing::warn!(peer = %context.peer, "channels of an ended connection did not end; dropping them");
+    }
+    channels.shutdown().await;
+    let traffic = context.handle.traffic();
+    metrics.sent.inc_by(traffic.sent);
+    metrics.received.inc_by(traffic.received);
+    context.shared.emit(context.event(SESSION_DATA).with("tx", traffic.sent).with("rx", traffic.received));
+}
+
+async fn all_of(channels: &mut JoinSet<()>) {
+    while channels.join_next().await.is_some() {}
+}

@@ -1,0 +1,92 @@
+//! Answers the SSH server's question who may come in, and says so to the log and to audit.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use transport::ssh::server::{Authenticator, Offer, Rejection};
+
+use crate::audit::{AUTH_FAILED, Event, SESSION_REJECTED};
+use crate::decision::{Admission, Refused, decide};
+use crate::shared::{Shared, UserSlot};
+
+/// For one connection.
+pub(crate) struct Gatekeeper {
+    shared: Arc<Shared>,
+    local: SocketAddr,
+}
+
+/// Somebody who came in.
+pub(crate) struct Admitted {
+    pub(crate) admission: Admission,
+    pub(crate) slot: UserSlot,
+}
+
+impl Gatekeeper {
+    pub(crate) fn new(shared: Arc<Shared>, local: SocketAddr) -> Self {
+        Self { shared, local }
+    }
+
+    fn refuse(&self, offer: &Offer, refused: Refused) -> Rejection {
+        let Refused { code, reason, rule, user, told } = &refused;
+        self.shared.metrics.refuse(code);
+        let name = user.as_ref().map(|user| user.as_str());
+        tracing::warn!(peer = %offer.peer, login = offer.login, user = name, code, reason, rule, "refused a login");
+        let event = Event::new(AUTH_FAILED)
+            .with("login", offer.login.as_str())
+            .between(offer.peer, self.local)
+            .denied(code, reason, rule.as_deref());
+        self.shared.emit(match name {
+            Some(user) => event.with("user", user),
+            None => event,
+        });
+        match told {
+            true => Rejection::told(refused.words()),
+            false => Rejection::untold(refused.words()),
+        }
+    }
+
+    fn count(&self, offer: &Offer, admission: Admission) -> Result<Admitted, Rejection> {
+        let limit = admission.permit().options().max_connections();
+        let user = &admission.user().name;
+        if let Some(slot) = self.shared.users.enter(user, limit) {
+            return Ok(Admitted { admission, slot });
+        }
+        let max = limit.unwrap_or_default();
+        self.shared.metrics.refuse("max_connections");
+        let event = by(Event::new(SESSION_REJECTED), &admission)
+            .with("login", offer.login.as_str())
+            .between(offer.peer, self.local);
+        self.shared.emit(event.with("reason", "max_connections limit reached").with("max", max));
+        let text = format!("too many concurrent ssh connections for user {:?} (max={max})", user.as_str());
+        Err(Rejection::told(format!("{text} (max_connections)")))
+    }
+}
+
+impl Authenticator for Gatekeeper {
+    type Grant = Admitted;
+
+    async fn authenticate(&self, offer: Offer) -> Result<Admitted, Rejection> {
+        let Offer { login, certificate, peer } = &offer;
+        // A socket for both families shows IPv4 clients as mapped addresses; certificates are bound to real ones.
+        let address = peer.ip().to_canonical();
+        match self.shared.with_view(|view| decide(certificate.blob(), login, address, view)) {
+            Ok(admission) => self.count(&offer, admission),
+            Err(refused) => Err(self.refuse(&offer, refused)),
+        }
+    }
+}
+
+/// Says in an event who did it.
+pub(super) fn by(event: Event, admission: &Admission) -> Event {
+    let user = admission.user();
+    let kind = if user.bot.is_some() { 2 } else { 1 };
+    let event = event.with("user", user.name.as_str()).with("user_kind", kind);
+    let event = match &user.bot {
+        Some(bot) => event.with("bot_instance_id", bot.instance.to_string()),
+        None => event,
+    };
+    match &user.impersonator {
+        Some(impersonator) => event.with("impersonator", impersonator.as_str()),
+        None => event,
+    }
+}

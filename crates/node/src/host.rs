@@ -1,0 +1,96 @@
+//! What a node has from its membership in the cluster.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::HostId;
+use agent::{AuditEvent, HostAgent, Report};
+use api::v1::NodeReport;
+use identity::policy::Policy;
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use transport::ssh::{CredentialError, HostCredentials};
+
+/// Membership as a node sees it: what it decides by, what it shows, and where it reports to.
+#[derive(Clone)]
+pub struct Host {
+    /// This host.
+    pub id: HostId,
+    /// The policy in force.
+    pub policy: watch::Receiver<Arc<Policy>>,
+    /// What clients are shown.
+    pub credentials: watch::Receiver<Arc<HostCredentials>>,
+    /// How long ago auth was last heard of.
+    pub silence: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// Takes events for the audit log and never waits.
+    pub audit: Arc<dyn Fn(Map<String, Value>) + Send + Sync>,
+    /// Takes what this node says of itself.
+    pub report: Arc<dyn Fn(NodeReport) + Send + Sync>,
+}
+
+/// Why a membership cannot be served with.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// There are no credentials.
+    #[error("this host has no credentials; it must join a cluster first")]
+    NoCredentials,
+    /// They cannot be shown to SSH clients.
+    #[error("the host's credentials cannot be used for SSH: {0}")]
+    Credentials(#[from] CredentialError),
+}
+
+impl Host {
+    /// Of an agent that has joined. Follows it for as long as it lives.
+    pub fn of(agent: Arc<HostAgent>) -> Result<Self, HostError> {
+        let (auditor, reporter, listener) = (agent.audit().clone(), Arc::clone(&agent), Arc::clone(&agent));
+        Ok(Self {
+            id: agent.host_id(),
+            policy: policies(&agent),
+            credentials: credentials(&agent)?,
+            silence: Arc::new(move || listener.silence()),
+            audit: Arc::new(move |fields| auditor.emit(event(fields))),
+            report: Arc::new(move |report| reporter.report(Report::Node(report))),
+        })
+    }
+}
+
+fn policies(agent: &HostAgent) -> watch::Receiver<Arc<Policy>> {
+    let mut view = agent.policy();
+    let (policies, followed) = watch::channel(view.current());
+    tokio::spawn(async move {
+        while let Some(policy) = view.changed().await {
+            policies.send_replace(policy);
+        }
+    });
+    followed
+}
+
+/// The SSH half of the agent's credentials. A renewal that does not fit leaves the old ones in use and is logged.
+fn credentials(agent: &HostAgent) -> Result<watch::Receiver<Arc<HostCredentials>>, HostError> {
+    let mut live = agent.credentials().subscribe();
+    let first = live.borrow_and_update().clone().ok_or(HostError::NoCredentials)?;
+    let (shown, followed) = watch::channel(Arc::new(HostCredentials::of(first.credentials())?));
+    tokio::spawn(async move {
+        while live.changed().await.is_ok() {
+            let Some(current) = live.borrow_and_update().clone() else { continue };
+            match HostCredentials::of(current.credentials()) {
+                Ok(credentials) => drop(shown.send_replace(Arc::new(credentials))),
+                Err(error) => tracing::error!(%error, "renewed credentials cannot be used for SSH"),
+            }
+        }
+    });
+    Ok(followed)
+}
+
+fn event(fields: Map<String, Value>) -> AuditEvent {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let start = AuditEvent::new(&text("event"), &text("code"));
+    fields.into_iter().fold(start, |event, (name, value)| event.with(&name, value))
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,175 @@
+//! Starting, reporting, and stopping in good order.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::Labels;
+use api::v1::NodeReport;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use transport::health::ServiceHealth;
+use transport::ssh::server::ServerConfig;
+
+use crate::config::Config;
+use crate::host::Host;
+use crate::metrics::Metrics;
+use crate::shared::{Shared, Users};
+use crate::{labels, listener};
+
+/// How often the node looks at its own health.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long connections may take to end when they are told to.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken or not of this host.
+    #[error("cannot listen on {address}: {source}; change ssh_service.listen_addr or stop what uses it")]
+    Listen {
+        /// Where it should listen.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The helper is not there.
+    #[error("session-exec at {path} cannot be used: {source}; install it beside postern")]
+    Helper {
+        /// Where it should be.
+        path: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// A node that serves.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    work: AbortOnDropHandle<()>,
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns when it has stopped: some time after the shutdown it was started with, or never.
+    pub async fn stopped(self) {
+        // The work neither panics nor is aborted while this value is waited for.
+        let _ = self.work.await;
+    }
+}
+
+/// Listens, and serves until `shutdown`; then takes nothing new, lets what is open go on for the time that
+/// [`crate::Limits::drain`] says, and ends.
+pub async fn start(
+    config: Config,
+    host: Host,
+    metrics: Metrics,
+    health: ServiceHealth,
+    shutdown: CancellationToken,
+) -> Result<Running, StartError> {
+    helper(&config).map_err(|source| {
+        let path = config.session_exec.display().to_string();
+        StartError::Helper { path, source }
+    })?;
+    let failed = |source| StartError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let labels = labels::watch(config.labels.clone(), config.commands.clone(), &shutdown).await;
+    let shared = Arc::new(Shared {
+        config,
+        host,
+        labels,
+        metrics,
+        users: Users::default(),
+        draining: shutdown,
+        stop: CancellationToken::new(),
+    });
+    tracing::info!(%address, nodename = %shared.config.nodename, "SSH is served");
+    let work = AbortOnDropHandle::new(tokio::spawn(run(listener, address, shared, health)));
+    Ok(Running { address, work })
+}
+
+/// A helper that is missing would only show when the first user comes.
+fn helper(config: &Config) -> io::Result<()> {
+    match std::fs::metadata(&config.session_exec)?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("not a file")),
+    }
+}
+
+async fn run(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>, health: ServiceHealth) {
+    let connections = TaskTracker::new();
+    let mut ssh = ServerConfig::new(shared.host.credentials.clone());
+    ssh.login_grace = shared.config.limits.login_grace;
+    ssh.max_channels = shared.config.limits.channels;
+    ssh.rekey = shared.config.rekey;
+    ssh.algorithms = shared.config.algorithms.clone();
+    let beside = async {
+        tokio::join!(report(&shared, address), watch_health(&shared, &health));
+    };
+    tokio::select! {
+        () = listener::serve(listener, ssh, Arc::clone(&shared), connections.clone()) => {}
+        () = beside => {}
+    }
+    connections.close();
+    if tokio::time::timeout(shared.config.limits.drain, connections.wait()).await.is_err() {
+        tracing::info!(open = connections.len(), "ending the connections that are still open");
+        shared.stop.cancel();
+        let _ = tokio::time::timeout(LAST_MOMENT, connections.wait()).await;
+    }
+    tracing::info!("SSH is no longer served");
+}
+
+/// Tells auth what this node is, now and whenever its labels change.
+async fn report(shared: &Shared, address: SocketAddr) {
+    let mut labels = shared.labels.clone();
+    loop {
+        let all = labels.borrow_and_update().clone();
+        (shared.host.report)(what_it_is(shared, address, all));
+        if labels.changed().await.is_err() {
+            // No commands, so nothing will change.
+            return std::future::pending().await;
+        }
+    }
+}
+
+fn what_it_is(shared: &Shared, address: SocketAddr, Labels(all): Labels) -> NodeReport {
+    let config = &shared.config;
+    let from_command = |name: &String| config.commands.iter().any(|command| command.name == *name);
+    let (command_labels, labels): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        all.into_iter().partition(|(name, _)| from_command(name));
+    NodeReport {
+        hostname: config.nodename.to_string(),
+        addr: config.advertise.clone().unwrap_or_else(|| address.to_string()),
+        public_addrs: config.public_addrs.clone(),
+        labels: labels.into_iter().collect(),
+        command_labels: command_labels.into_iter().collect(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// Says whether the node can do its job. Without auth it can, for a while: locks and roles that are new do not arrive.
+async fn watch_health(shared: &Shared, health: &ServiceHealth) {
+    loop {
+        let fresh = shared.locks_fresh();
+        shared.metrics.locks_stale.set(i64::from(!fresh));
+        match fresh {
+            true => health.ready(),
+            false => health.degraded(format!(
+                "auth was not heard of for {}s; serving by policy revision {}, new locks are not known",
+                (shared.host.silence)().as_secs(),
+                shared.policy().revision
+            )),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,138 @@
+//! Carries bytes between a channel and a session's pipes or terminal, never more than the client grants window for.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use exec::SessionIo;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::unix::pipe;
+use transport::ssh::{ChannelClosed, Reader, Writer};
+
+/// How much memory is taken for reading at once.
+const BLOCK: usize = 64 << 10;
+/// With less room than this left, a new block is taken.
+const LEAST: usize = 8 << 10;
+
+/// The master side of a terminal, used by the pumps and for changes of its size.
+pub(super) type Terminal = Arc<AsyncFd<OwnedFd>>;
+
+/// The node's ends of a session, ready for the runtime.
+pub(super) enum Ends {
+    Pipes { stdin: pipe::Sender, stdout: pipe::Receiver, stderr: pipe::Receiver },
+    Terminal(Terminal),
+}
+
+impl Ends {
+    pub(super) fn new(io: SessionIo) -> io::Result<Self> {
+        Ok(match io {
+            SessionIo::Pipes { stdin, stdout, stderr } => Self::Pipes {
+                stdin: pipe::Sender::from_owned_fd(stdin)?,
+                stdout: pipe::Receiver::from_owned_fd(stdout)?,
+                stderr: pipe::Receiver::from_owned_fd(stderr)?,
+            },
+            SessionIo::Pty { master } => {
+                Self::Terminal(Arc::new(watched(master, Interest::READABLE | Interest::WRITABLE)?))
+            }
+        })
+    }
+}
+
+/// A descriptor that the runtime watches.
+#[expect(
+    deprecated,
+    reason = "the other constructor is unsafe for types whose descriptor can change; an OwnedFd's cannot"
+)]
+pub(super) fn watched(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, interest)
+}
+
+/// From the client to the session, until the client has sent everything or the session takes no more. Both halves are
+/// let go then: what the client still sends is dropped, and the session reads an end of file.
+pub(super) async fn into_pipe(mut reader: Reader, mut stdin: pipe::Sender) {
+    while let Some(data) = reader.data().await {
+        if stdin.write_all(&data).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// From the client to the terminal. The end of the client's input is not one of the terminal's: the session decides
+/// what it does without more.
+pub(super) async fn into_terminal(mut reader: Reader, terminal: Terminal) {
+    while let Some(data) = reader.data().await {
+        let mut rest: &[u8] = &data;
+        while !rest.is_empty() {
+            let written = terminal
+                .async_io(Interest::WRITABLE, |master| {
+                    rustix::io::write(master, rest).map_err(io::Error::from)
+                })
+                .await;
+            match written {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Which stream of the client a pipe belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stream {
+    Output,
+    Errors,
+}
+
+/// From a pipe to the client, until every process has closed it.
+pub(super) async fn from_pipe(mut pipe: pipe::Receiver, stream: Stream, writer: &Writer) {
+    let mut buffer = BytesMut::new();
+    loop {
+        make_room(&mut buffer);
+        match pipe.read_buf(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        if send(&mut buffer, stream, writer).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// From the terminal to the client, until the session has closed it.
+pub(super) async fn from_terminal(terminal: Terminal, writer: &Writer) {
+    let mut buffer = BytesMut::new();
+    let mut block = vec![0; BLOCK];
+    loop {
+        let read = terminal
+            .async_io(Interest::READABLE, |master| {
+                rustix::io::read(master, &mut block[..]).map_err(io::Error::from)
+            })
+            .await;
+        match read {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            // EIO is how a terminal says that nobody is on its other side any more.
+            Ok(0) | Err(_) => return,
+            Ok(count) => buffer.extend_from_slice(&block[..count]),
+        }
+        if send(&mut buffer, Stream::Output, writer).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn make_room(buffer: &mut BytesMut) {
+    if buffer.capacity() - buffer.len() < LEAST {
+        buffer.reserve(BLOCK);
+    }
+}
+
+async fn send(buffer: &mut BytesMut, stream: Stream, writer: &Writer) -> Result<(), ChannelClosed> {
+    let data: Bytes = buffer.split().freeze();
+    match stream {
+        Stream::Output => writer.data(data).await,
+        Stream::Errors => writer.stderr(data).await,
+    }
+}

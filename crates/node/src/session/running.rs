@@ -1,0 +1,223 @@
+//! The third state: processes run, bytes flow.
+//!
+//! As with OpenSSH, a session is over when its first process has ended *and* nobody holds its output open any more.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use exec::{Exit, SessionSignal};
+use jiff::Timestamp;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio_util::task::AbortOnDropHandle;
+use transport::ssh::server::{Request, Requests};
+use transport::ssh::{ExitSignal, Reader, Writer};
+
+use super::Scope;
+use super::ended::{Ended, How};
+use super::launching::What;
+use super::preparing::window;
+use super::pump::{self, Ends, Stream, Terminal};
+
+/// How long a session may take to end after its client went away.
+const HANG_UP: Duration = Duration::from_secs(5);
+/// How long a client that is cut off may take to hear why.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// A session whose processes run.
+pub(super) struct Running {
+    pub(super) scope: Scope,
+    pub(super) requests: Requests,
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    pub(super) process: exec::Running,
+    pub(super) what: What,
+    pub(super) interactive: bool,
+}
+
+type Work<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+impl Running {
+    /// Carries everything until the end, whoever brings it about.
+    pub(super) async fn until_end(self) -> Ended {
+        let Self { scope, requests, reader, writer, process, what, interactive } = self;
+        let started = Timestamp::now();
+        let exec::Running { session, io, .. } = process;
+        let session = Arc::new(session);
+        let (how, exit) = match (Ends::new(io), pidfd(&session)) {
+            (Ok(ends), Ok(pidfd)) => {
+                let parts = Parts { scope: &scope, writer: &writer, session: &session, pidfd };
+                parts.carry(ends, requests, reader).await
+            }
+            (Err(error), _) | (_, Err(error)) => (How::Broken(error.to_string()), None),
+        };
+        let exit = end(session, &how, exit, &writer).await;
+        Ended { scope, what, interactive, started, how, exit }
+    }
+}
+
+struct Parts<'a> {
+    scope: &'a Scope,
+    writer: &'a Writer,
+    session: &'a Arc<exec::Session>,
+    pidfd: AsyncFd<std::os::fd::OwnedFd>,
+}
+
+impl Parts<'_> {
+    async fn carry(&self, ends: Ends, requests: Requests, reader: Reader) -> (How, Option<Exit>) {
+        let writer = self.writer;
+        let (input, output, terminal): (Work<'_>, Work<'_>, Option<Terminal>) = match ends {
+            Ends::Pipes { stdin, stdout, stderr } => {
+                let output = async move {
+                    tokio::join!(
+                        pump::from_pipe(stdout, Stream::Output, writer),
+                        pump::from_pipe(stderr, Stream::Errors, writer)
+                    );
+                };
+                (Box::pin(pump::into_pipe(reader, stdin)), Box::pin(output), None)
+            }
+            Ends::Terminal(terminal) => (
+                Box::pin(pump::into_terminal(reader, Arc::clone(&terminal))),
+                Box::pin(pump::from_terminal(Arc::clone(&terminal), writer)),
+                Some(terminal),
+            ),
+        };
+        // In a task of its own: requests must be answered even while output waits for the client.
+        let steering = steer(requests, Arc::clone(self.session), terminal);
+        let _steering = AbortOnDropHandle::new(tokio::spawn(steering));
+        self.until_over(input, output).await
+    }
+
+    async fn until_over(&self, input: Work<'_>, mut output: Work<'_>) -> (How, Option<Exit>) {
+        let (mut input, mut exit, mut drained) = (Some(input), None, false);
+        let exited = self.exited();
+        tokio::pin!(exited);
+        loop {
+            tokio::select! {
+                ended = &mut exited, if exit.is_none() => {
+                    exit = Some(ended);
+                    // Nobody is left to read it.
+                    input = None;
+                    say(ended, self.writer).await;
+                }
+                () = &mut output, if !drained => {
+                    drained = true;
+                    let _ = self.writer.eof().await;
+                }
+                () = next(&mut input) => input = None,
+                () = self.writer.closed() => return (How::Gone, exit),
+                words = self.scope.connection.cut.thrown() => return (How::Cut(words.to_owned()), exit),
+            }
+            if drained && exit.is_some() {
+                return (How::Normal, exit);
+            }
+        }
+    }
+
+    async fn exited(&self) -> Exit {
+        loop {
+            match self.session.try_wait() {
+                Ok(Some(exit)) => return exit,
+                Ok(None) => {}
+                Err(_) => return Exit::FAILED,
+            }
+            match self.pidfd.readable().await {
+                Ok(mut ready) => ready.clear_ready(),
+                Err(_) => return Exit::FAILED,
+            }
+        }
+    }
+}
+
+async fn next(work: &mut Option<Work<'_>>) {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn pidfd(session: &exec::Session) -> io::Result<AsyncFd<std::os::fd::OwnedFd>> {
+    pump::watched(session.as_fd().try_clone_to_owned()?, Interest::READABLE)
+}
+
+/// Serves the requests of a session that runs: its size and signals. Everything else comes too late.
+async fn steer(mut requests: Requests, session: Arc<exec::Session>, terminal: Option<Terminal>) {
+    while let Some(request) = requests.next().await {
+        match request {
+            Request::WindowChange(size) => {
+                if let Some(terminal) = &terminal {
+                    let _ = exec::resize(terminal.get_ref(), window(size));
+                }
+            }
+            Request::Signal(name) => {
+                if let Some(signal) = SessionSignal::from_name(&name) {
+                    let _ = session.signal(signal);
+                }
+            }
+            Request::Pty { reply, .. }
+            | Request::Env { reply, .. }
+            | Request::Exec { reply, .. }
+            | Request::Subsystem { reply, .. }
+            | Request::Shell(reply)
+            | Request::AgentForward(reply)
+            | Request::X11(reply) => reply.refuse(),
+        }
+    }
+}
+
+/// Tells the client how the first process ended.
+async fn say(exit: Exit, writer: &Writer) {
+    let _ = match exit {
+        Exit::Code(code) => writer.exit_status(u32::from(code)).await,
+        Exit::Signal { name, core_dumped } => {
+            let signal = ExitSignal { name: name.to_owned(), core_dumped, message: String::new() };
+            writer.exit_signal(signal).await
+        }
+    };
+}
+
+/// Sees to it that what should not go on does not.
+async fn end(session: Arc<exec::Session>, how: &How, exit: Option<Exit>, writer: &Writer) -> Option<Exit> {
+    match how {
+        How::Normal => exit,
+        How::Gone => match exit {
+            Some(exit) => Some(exit),
+            None => hang_up(session).await,
+        },
+        How::Cut(words) => {
+            let said = writer.stderr(format!("\r\n{words}\r\n").into());
+            let (said, killed) =
+                tokio::join!(tokio::time::timeout(LAST_WORDS, said), blocking(session, exec::Session::kill));
+            drop(said);
+            exit.or(killed)
+        }
+        How::Broken(_) => blocking(session, exec::Session::kill).await,
+    }
+}
+
+/// The terminal is gone, as far as the session can see; what does not care gets a while.
+async fn hang_up(session: Arc<exec::Session>) -> Option<Exit> {
+    let asked = Arc::clone(&session);
+    let exit = blocking(asked, exec::Session::hang_up).await;
+    if exit.is_some() {
+        return exit;
+    }
+    if let Ok(pidfd) = pidfd(&session)
+        && tokio::time::timeout(HANG_UP, pidfd.readable()).await.is_ok()
+    {
+        return session.try_wait().ok().flatten();
+    }
+    blocking(session, exec::Session::kill).await
+}
+
+/// Does what reads the process table where that holds nobody up.
+async fn blocking(session: Arc<exec::Session>, act: fn(&exec::Session)) -> Option<Exit> {
+    let acting = tokio::task::spawn_blocking(move || {
+        act(&session);
+        session.try_wait().ok().flatten()
+    });
+    acting.await.ok().flatten()
+}
