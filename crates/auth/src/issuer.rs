@@ -73,14 +73,15 @@ impl Issuer {
     }
 
     /// An SSH signature (RFC 8709, section 6) over a policy, by the host authority: what nodes and proxies check.
-    pub fn sign_policy(&self, payload: &[u8]) -> Vec<u8> {
-        let signature = self.authorities.load().sign_statement(&policy::sign_statement(payload));
+    pub fn sign_policy(&self, payload: &[u8]) -> Result<Vec<u8>, Problem> {
+        let statement = policy::sign_statement(payload);
+        let signature = self.authorities.load().sign_statement(&statement).map_err(problem)?;
         let mut blob = Vec::new();
         for part in [&b"ssh-ed25519"[..], &signature] {
             blob.extend_from_slice(&(part.len() as u32).to_be_bytes());
             blob.extend_from_slice(part);
         }
-        blob
+        Ok(blob)
     }
 }
 

@@ -8,6 +8,9 @@ mod admission;
 mod bot;
 mod host;
 
+pub use bot::own_identity;
+pub use host::{identity_of, name_problem, owner, refuse_bound_key, take_names};
+
 use crate::audit::{Event, kind, masked};
 use crate::caller::Caller;
 use crate::core::Core;

@@ -1,0 +1,135 @@
+//! `CertificateService`: certificates for those who already have one.
+//!
+//! What comes out is never wider than what came in: not in roles, time, address or generation. Every certificate is
+//! in the audit log, durably, before it leaves; and the commit that puts it there expects everything that it was
+//! decided by (the bot, its roles, the locks) to be unchanged.
+
+mod bot;
+mod host;
+mod incident;
+mod outputs;
+mod user;
+
+use crate::audit::{Event, kind};
+use crate::caller::{Caller, OwnBot, User, Who};
+use crate::core::Core;
+use crate::enrol::instance::Instance;
+use crate::enrol::lineage::Presented;
+use crate::refusal;
+use api::status::{Class, Problem};
+use api::v1;
+use api::v1::certificate_service_server::CertificateService;
+use std::sync::Arc;
+use store::Revision;
+use tonic::{Request, Response, Status};
+
+/// The service.
+pub struct Certificates {
+    core: Arc<Core>,
+}
+
+impl Certificates {
+    /// Over a running auth.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+}
+
+#[tonic::async_trait]
+impl CertificateService for Certificates {
+    async fn renew_bot(
+        &self,
+        request: Request<v1::RenewBotRequest>,
+    ) -> Result<Response<v1::RenewBotResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let credentials = bot::renew(&self.core, &caller, request.get_ref()).await?;
+        Ok(Response::new(v1::RenewBotResponse { credentials: Some(credentials) }))
+    }
+
+    async fn confirm_renewal(
+        &self,
+        request: Request<v1::ConfirmRenewalRequest>,
+    ) -> Result<Response<v1::ConfirmRenewalResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        bot::confirm(&self.core, &caller).await?;
+        Ok(Response::new(v1::ConfirmRenewalResponse {}))
+    }
+
+    async fn issue_outputs(
+        &self,
+        request: Request<v1::IssueOutputsRequest>,
+    ) -> Result<Response<v1::IssueOutputsResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let credentials = outputs::issue(&self.core, &caller, &request.get_ref().outputs).await?;
+        Ok(Response::new(v1::IssueOutputsResponse { credentials }))
+    }
+
+    async fn renew_host(
+        &self,
+        request: Request<v1::RenewHostRequest>,
+    ) -> Result<Response<v1::RenewHostResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let credentials = host::renew(&self.core, &caller, request.get_ref()).await?;
+        Ok(Response::new(v1::RenewHostResponse { credentials: Some(credentials) }))
+    }
+
+    async fn sign_user(
+        &self,
+        request: Request<v1::SignUserRequest>,
+    ) -> Result<Response<v1::SignUserResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let credentials = user::sign(&self.core, &caller, request.get_ref()).await?;
+        Ok(Response::new(v1::SignUserResponse { credentials: Some(credentials) }))
+    }
+}
+
+/// The instance of a bot that calls, with what its certificate says.
+#[derive(Clone)]
+struct Bearer<'a> {
+    user: &'a User,
+    bot: OwnBot<'a>,
+    fingerprint: String,
+}
+
+impl<'a> Bearer<'a> {
+    fn of(caller: &'a Caller) -> Result<Self, Problem> {
+        let Who::User(user) = &caller.who else { return Err(not_a_bot()) };
+        let bot = user.own_bot().ok_or_else(not_a_bot)?;
+        Ok(Self { user, bot, fingerprint: user.key.fingerprint() })
+    }
+
+    fn presented(&self) -> Presented<'_> {
+        Presented { number: self.bot.generation, key: &self.fingerprint }
+    }
+
+    /// The record of the instance, from the store.
+    async fn instance(&self, core: &Core) -> Result<(Instance, Revision), Problem> {
+        let key = crate::catalog::layout::instance(self.bot.name, self.bot.instance);
+        let Some(entry) = core.catalog.read(&key).await? else {
+            let reason =
+                format!("bot instance {}/{} is no longer enrolled", self.bot.name, self.bot.instance);
+            return Err(Problem::new(Class::Denied, "instance_unknown", reason)
+                .hint("join again with a new token: tctl bots instances add"));
+        };
+        Ok((Instance::read(&entry)?, entry.revision))
+    }
+}
+
+/// The table lets only bots through; this says the same to whoever comes another way.
+fn not_a_bot() -> Problem {
+    Problem::new(Class::Denied, "wrong_role", "only the own identity of a bot may call this")
+}
+
+/// Keeps a refusal of certificates, unless it may pass by itself.
+async fn refused(core: &Core, caller: &Caller, problem: &Problem) {
+    if problem.class.is_transient() {
+        return;
+    }
+    let event = caller.describe(Event::new(kind::CERT_DENIED)).with("reason", problem.code.as_str());
+    core.note(event.failed(&problem.reason)).await;
+}
+
+/// A failure that happens at most when the table and the services disagree.
+fn unexpected_caller() -> Problem {
+    refusal::internal("a call reached a service that it is not for", "unexpected caller")
+}

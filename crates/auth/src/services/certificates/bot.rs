@@ -1,0 +1,196 @@
+//! The next generation of a bot's own identity: prepared, then confirmed.
+
+use super::{Bearer, incident};
+use crate::caller::Caller;
+use crate::catalog::Reads;
+use crate::core::Core;
+use crate::enrol;
+use crate::enrol::instance::{Instance, Seen};
+use crate::enrol::lineage::{Mismatch, Renewal};
+use crate::issuer::{self, Certificates};
+use crate::lifetime;
+use crate::metrics::Issued;
+use crate::refusal;
+use crate::services::join::{own_identity, refuse_bound_key};
+use access::rbac::lock::LockSubject;
+use access::resource::Bot;
+use api::status::{Class, Problem};
+use api::v1;
+use identity::key::PublicKey;
+use std::sync::Arc;
+use store::{Expect, Revision, Txn};
+
+/// Prepares a renewal, or repeats the one that was prepared.
+pub async fn renew(
+    core: &Core,
+    caller: &Caller,
+    request: &v1::RenewBotRequest,
+) -> Result<v1::Credentials, Problem> {
+    let bearer = Bearer::of(caller)?;
+    let key = issuer::public_key(&request.public_key)?;
+    let mut reads = Reads::new(&core.catalog);
+    loop {
+        let (instance, revision) = bearer.instance(core).await?;
+        let renewing =
+            Renewing { core, caller, bearer: &bearer, key: &key, ttl_seconds: request.ttl_seconds };
+        match renewing.plan(&mut reads, instance, revision).await {
+            Ok((txn, certificates)) => {
+                if reads.commit(txn).await?.is_some() {
+                    core.metrics.issued(Issued::Bot, 1);
+                    return Ok(certificates.message());
+                }
+            }
+            Err(Stop::Incident(instance, mismatch)) => {
+                return Err(incident::lock(core, caller, &bearer, &instance, revision, mismatch).await);
+            }
+            Err(Stop::Refused(problem)) if !reads.try_fresh() => {
+                super::refused(core, caller, &problem).await;
+                return Err(problem);
+            }
+            Err(Stop::Refused(_)) => {}
+        }
+    }
+}
+
+/// The new generation is in force: its bearer has stored it.
+pub async fn confirm(core: &Core, caller: &Caller) -> Result<(), Problem> {
+    let bearer = Bearer::of(caller)?;
+    loop {
+        let (mut instance, revision) = bearer.instance(core).await?;
+        let lineage = instance.lineage.confirm(bearer.presented()).map_err(stale)?;
+        let Some(lineage) = lineage else { return Ok(()) };
+        instance.lineage = lineage;
+        let txn = Txn::new().expect(instance.key(), Expect::Revision(revision));
+        if core.catalog.commit(instance.put(txn)).await?.is_ok() {
+            return Ok(());
+        }
+    }
+}
+
+/// A certificate of a generation that was left behind, where that alone is no proof of a copy: a call may have been
+/// under way while the instance renewed.
+pub fn stale(mismatch: Mismatch) -> Problem {
+    Problem::new(Class::Denied, "generation_stale", mismatch.to_string())
+        .hint("reconnect with the newest certificate of this instance")
+}
+
+enum Stop {
+    Incident(Box<Instance>, Mismatch),
+    Refused(Problem),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+struct Renewing<'a> {
+    core: &'a Core,
+    caller: &'a Caller,
+    bearer: &'a Bearer<'a>,
+    key: &'a PublicKey,
+    ttl_seconds: u64,
+}
+
+impl Renewing<'_> {
+    /// The lineage is looked at before anything that could end the matter early, so that no other refusal hides a
+    /// theft.
+    async fn plan(
+        &self,
+        reads: &mut Reads<'_>,
+        mut instance: Instance,
+        revision: Revision,
+    ) -> Result<(Txn, Certificates), Stop> {
+        let Self { core, bearer, key, ttl_seconds, .. } = *self;
+        let fingerprint = key.fingerprint();
+        // How long it will be good for is known only with the bot; the decision does not depend on it.
+        let decided = instance.lineage.renew(bearer.presented(), &fingerprint, core.now());
+        match decided {
+            Ok(_) => {}
+            Err(mismatch @ Mismatch::Copied { .. }) => {
+                return Err(Stop::Incident(Box::new(instance), mismatch));
+            }
+            Err(mismatch @ Mismatch::SetBack { .. }) => {
+                let problem = Problem::new(Class::Denied, "generation_unknown", mismatch.to_string());
+                return Err(problem.hint("join again with a new token: tctl bots instances add").into());
+            }
+            Err(mismatch @ Mismatch::KeyReused) => {
+                return Err(Problem::new(Class::Invalid, "key_reused", mismatch.to_string()).into());
+            }
+        }
+        let bot = self.bot(reads).await?;
+        let lifetime = lifetime::of_bot(ttl_seconds, bot.max_session_ttl);
+        let end = core.now() + lifetime;
+        let renewal = instance.lineage.renew(bearer.presented(), &fingerprint, end);
+        let (is_new, lineage) = match renewal {
+            Ok(Renewal::Prepare(lineage)) => (true, lineage),
+            Ok(Renewal::Repeat(lineage)) => (false, lineage),
+            Err(mismatch) => return Err(Stop::Incident(Box::new(instance), mismatch)),
+        };
+        instance.lineage = lineage;
+        let generation = instance.lineage.newest().number;
+        let identity = own_identity(core, &bot, bearer.bot.instance, generation, self.caller);
+        let identity = narrowed(identity, bearer);
+        let certificates = core.issuer.issue(&identity, key, lifetime, &[], core.now())?;
+        instance.remember(&self.seen());
+        let mut txn = Txn::new().expect(instance.key(), Expect::Revision(revision));
+        // Whoever renews has had the answer to its join.
+        if let Some(claim) = instance.claim.take() {
+            txn = txn.delete(claim);
+        }
+        let txn = instance.put(txn);
+        let txn = self.bind(txn, &fingerprint, is_new, &certificates).await?;
+        Ok((txn.event(core.issued(self.caller, &identity, &certificates)), certificates))
+    }
+
+    async fn bind(
+        &self,
+        txn: Txn,
+        fingerprint: &str,
+        is_new: bool,
+        certificates: &Certificates,
+    ) -> Result<Txn, Problem> {
+        let owner = format!("bot/{}/{}", self.bearer.bot.name, self.bearer.bot.instance);
+        let until = certificates.expires();
+        if is_new {
+            refuse_bound_key(self.core, fingerprint, None).await?;
+            return Ok(enrol::bind_key(txn, fingerprint, &owner, until));
+        }
+        Ok(txn.put_until(crate::catalog::layout::subject_key(fingerprint), owner, until))
+    }
+
+    async fn bot(&self, reads: &mut Reads<'_>) -> Result<Arc<Bot>, Problem> {
+        bot_of(reads, self.bearer).await
+    }
+
+    fn seen(&self) -> Seen<'_> {
+        let from = self.caller.addr.map(|addr| addr.to_string()).unwrap_or_default();
+        Seen { at: self.core.now(), token: None, from }
+    }
+}
+
+/// The bot of an instance, unless it or the instance is locked.
+pub async fn bot_of(reads: &mut Reads<'_>, bearer: &Bearer<'_>) -> Result<Arc<Bot>, Problem> {
+    let name = bearer.bot.name;
+    let Some(bot) = reads.bot(name).await? else {
+        return Err(refusal::not_found(access::resource::Kind::Bot, name.as_str()));
+    };
+    let user = access::bot::user_of(&bot);
+    let subject = LockSubject {
+        user: Some(&user.name),
+        roles: &user.spec.roles,
+        bot_instance_id: Some(bearer.bot.instance),
+        ..LockSubject::default()
+    };
+    reads.refuse_locked(&subject).await?;
+    Ok(bot)
+}
+
+/// What the bearer is bound to, the next one is bound to as well.
+fn narrowed(mut identity: identity::Identity, bearer: &Bearer<'_>) -> identity::Identity {
+    if let identity::Subject::User(user) = &mut identity.subject {
+        user.pinned_ip = bearer.user.identity.pinned_ip;
+    }
+    identity
+}

@@ -1,0 +1,107 @@
+//! A host's next certificate: the same host, the same role, names that are nobody else's.
+
+use super::unexpected_caller;
+use crate::caller::{Caller, Host as Bearer, Who};
+use crate::catalog::{Reads, layout};
+use crate::core::Core;
+use crate::enrol::host::{Host, HostMismatch};
+use crate::enrol::host_names::{self, Owner, Wish};
+use crate::issuer::{self, Certificates};
+use crate::metrics::Issued;
+use crate::refusal;
+use crate::services::join::{identity_of, name_problem, owner, refuse_bound_key, take_names};
+use access::rbac::lock::LockSubject;
+use api::status::{Class, Problem};
+use api::v1;
+use ca::HOST_LIFETIME;
+use identity::key::PublicKey;
+use store::{Entry, Expect, Txn};
+
+/// Renews the caller's certificate.
+pub async fn renew(
+    core: &Core,
+    caller: &Caller,
+    request: &v1::RenewHostRequest,
+) -> Result<v1::Credentials, Problem> {
+    let Who::Host(bearer) = &caller.who else { return Err(unexpected_caller()) };
+    let key = issuer::public_key(&request.public_key)?;
+    let details = request.host.as_ref().ok_or_else(|| refusal::invalid("the host details are missing"))?;
+    let renewing = Renewing { core, caller, bearer, key: &key, details };
+    let mut reads = Reads::new(&core.catalog);
+    loop {
+        match renewing.plan(&mut reads).await {
+            Ok((txn, certificates)) => {
+                if reads.commit(txn).await?.is_some() {
+                    core.metrics.issued(Issued::Host, 1);
+                    return Ok(certificates.message());
+                }
+            }
+            Err(problem) if !reads.try_fresh() => {
+                super::refused(core, caller, &problem).await;
+                return Err(problem);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+struct Renewing<'a> {
+    core: &'a Core,
+    caller: &'a Caller,
+    bearer: &'a Bearer,
+    key: &'a PublicKey,
+    details: &'a v1::HostDetails,
+}
+
+impl Renewing<'_> {
+    async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Certificates), Problem> {
+        let Self { core, caller, bearer, key, details } = *self;
+        if details.host_id != bearer.id.to_string() {
+            return Err(Problem::new(Class::Denied, "other_host", "a host renews its own certificate only"));
+        }
+        let subject = LockSubject { server_id: Some(bearer.id), ..LockSubject::default() };
+        reads.refuse_locked(&subject).await?;
+        let entry = self.enrolment().await?;
+        let known = Host::read(&entry)?;
+        let fingerprint = key.fingerprint();
+        let mut host = known.renewed(&bearer.key.fingerprint(), &fingerprint).map_err(mismatch)?;
+        let me = owner(bearer.id, bearer.role);
+        refuse_bound_key(core, &fingerprint, Some(&me)).await?;
+        let wish = Wish {
+            id: bearer.id,
+            role: bearer.role,
+            hostname: &details.hostname,
+            principals: &details.principals,
+        };
+        let names = host_names::names(&wish, &core.cluster).map_err(|refused| name_problem(&refused))?;
+        let identity = identity_of(core, bearer.id, bearer.role, names.clone());
+        let certificates = core.issuer.issue(&identity, key, HOST_LIFETIME, &[], core.now())?;
+        (host.expires, host.from, host.names) = (certificates.expires(), caller.ip(), names);
+        let taking = Owner { id: bearer.id, role: bearer.role, from: host.from };
+        let txn = Txn::new().expect(entry.key, Expect::Revision(entry.revision));
+        let txn = take_names(core, txn, &taking, &host.names, &known.names, host.expires).await?;
+        let txn = host.put(txn).put_until(layout::subject_key(&fingerprint), me, host.expires);
+        Ok((txn.event(core.issued(caller, &identity, &certificates)), certificates))
+    }
+
+    async fn enrolment(&self) -> Result<Entry, Problem> {
+        let Bearer { id, role, .. } = self.bearer;
+        let entry = self.core.catalog.read(&Host::key_of(*id, *role)).await?;
+        entry.ok_or_else(|| {
+            Problem::new(
+                Class::Denied,
+                "host_unknown",
+                format!("host {id} is no longer enrolled as a {role}"),
+            )
+            .hint("join again with a new token: tctl tokens add")
+        })
+    }
+}
+
+fn mismatch(mismatch: HostMismatch) -> Problem {
+    match mismatch {
+        HostMismatch::NotTheNewest => Problem::new(Class::Denied, "certificate_stale", mismatch.to_string())
+            .hint("another process may use a copy of this host's data directory"),
+        HostMismatch::KeyReused => Problem::new(Class::Invalid, "key_reused", mismatch.to_string()),
+    }
+}

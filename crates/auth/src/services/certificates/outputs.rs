@@ -1,0 +1,208 @@
+//! Outputs of a bot: certificates with the roles it may ask for, which can be exchanged for nothing.
+
+use super::{Bearer, bot};
+use crate::caller::Caller;
+use crate::catalog::{Reads, RolesOf};
+use crate::core::Core;
+use crate::enrol::lineage::Mismatch;
+use crate::issuer::{self, Certificates};
+use crate::lifetime;
+use crate::metrics::Issued;
+use crate::refusal;
+use access::rbac::certificate::{self, CertificateOptions};
+use access::rbac::impersonate::{self, Requester};
+use access::rbac::lock::LockSubject;
+use access::resource::Bot;
+use access::{Login, RoleName};
+use api::status::{Class, Problem};
+use api::v1::{Credentials, OutputRequest};
+use ca::Extra;
+use identity::{BotIdentity, Identity, Permits, Subject, UserIdentity};
+use std::sync::Arc;
+use std::time::Duration;
+use store::Txn;
+
+/// The most outputs in one call.
+const MOST: usize = 32;
+
+/// One certificate for each request, all or none.
+pub async fn issue(
+    core: &Core,
+    caller: &Caller,
+    requests: &[OutputRequest],
+) -> Result<Vec<Credentials>, Problem> {
+    if requests.is_empty() || requests.len() > MOST {
+        return Err(refusal::invalid(format!("1 to {MOST} outputs can be asked for at once")));
+    }
+    let bearer = Bearer::of(caller)?;
+    let (instance, _) = bearer.instance(core).await?;
+    if !instance.lineage.accepts(bearer.presented()) {
+        let stored = instance.lineage.newest().number;
+        return Err(bot::stale(Mismatch::Copied { stored, presented: bearer.bot.generation }));
+    }
+    let mut reads = Reads::new(&core.catalog);
+    loop {
+        let issuing = Issuing { core, caller, bearer: &bearer };
+        match issuing.plan(&mut reads, requests).await {
+            Ok((txn, certificates)) => {
+                if reads.commit(txn).await?.is_some() {
+                    core.metrics.issued(Issued::Output, certificates.len() as u64);
+                    return Ok(certificates.iter().map(Certificates::message).collect());
+                }
+            }
+            Err(problem) if !reads.try_fresh() => {
+                super::refused(core, caller, &problem).await;
+                return Err(problem);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+struct Issuing<'a> {
+    core: &'a Core,
+    caller: &'a Caller,
+    bearer: &'a Bearer<'a>,
+}
+
+impl Issuing<'_> {
+    async fn plan(
+        &self,
+        reads: &mut Reads<'_>,
+        requests: &[OutputRequest],
+    ) -> Result<(Txn, Vec<Certificates>), Problem> {
+        let bot = bot::bot_of(reads, self.bearer).await?;
+        let mut txn = Txn::new();
+        let mut all = Vec::with_capacity(requests.len());
+        for request in requests {
+            let (identity, certificates) = self.output(reads, &bot, request).await?;
+            txn = txn.event(self.core.issued(self.caller, &identity, &certificates));
+            all.push(certificates);
+        }
+        Ok((txn, all))
+    }
+
+    async fn output(
+        &self,
+        reads: &mut Reads<'_>,
+        bot: &Bot,
+        request: &OutputRequest,
+    ) -> Result<(Identity, Certificates), Problem> {
+        let core = self.core;
+        let key = issuer::public_key(&request.public_key)?;
+        let roles = self.roles(reads, bot, &request.roles).await?;
+        let names = roles.set.names().to_vec();
+        let subject = LockSubject { roles: &names, ..LockSubject::default() };
+        reads.refuse_locked(&subject).await?;
+        let lifetime = lifetime::of_output(request.ttl_seconds, &roles.set);
+        let options = certificate::options(&roles.set);
+        let logins = logins(&roles, lifetime)?;
+        let identity = self.identity(bot, names, logins, &options)?;
+        let extra = extra(&options);
+        let certificates = core.issuer.issue(&identity, &key, lifetime, &extra, core.now())?;
+        Ok((identity, certificates))
+    }
+
+    /// The roles asked for, or all of the bot's, if the bot's own role lets it have them.
+    async fn roles(
+        &self,
+        reads: &mut Reads<'_>,
+        bot: &Bot,
+        requested: &[String],
+    ) -> Result<RolesOf, Problem> {
+        let user = access::bot::user_of(bot);
+        let held = reads.roles_of(&user.name, &user.spec.roles, &user.spec.traits).await?;
+        let names: Vec<RoleName> = match requested {
+            [] => impersonate::requestable(&held.set).into_iter().collect(),
+            some => some
+                .iter()
+                .map(|name| RoleName::new(name.as_str()).map_err(|error| refusal::invalid(error.to_string())))
+                .collect::<Result<_, _>>()?,
+        };
+        if names.len() > 100 {
+            return Err(refusal::invalid("more than 100 roles cannot be asked for at once"));
+        }
+        let roles = reads.roles_of(&user.name, &names, &user.spec.traits).await?;
+        let own = &self.bearer.user.identity;
+        let requester =
+            Requester { disallow_reissue: own.disallow_reissue, impersonated: own.impersonator.is_some() };
+        let requested: Vec<&access::resource::Role> = roles.roles.iter().map(Arc::as_ref).collect();
+        impersonate::roles(&held.set, requester, &requested).map_err(|denial| refusal::denied(&denial))?;
+        Ok(roles)
+    }
+
+    fn identity(
+        &self,
+        bot: &Bot,
+        roles: Vec<RoleName>,
+        logins: Vec<Login>,
+        options: &CertificateOptions,
+    ) -> Result<Identity, Problem> {
+        let user = access::bot::user_of(bot);
+        let instance = self.bearer.bot.instance;
+        Ok(Identity {
+            cluster: self.core.cluster.clone(),
+            subject: Subject::User(Box::new(UserIdentity {
+                impersonator: Some(user.name.clone()),
+                name: user.name,
+                bot: Some(BotIdentity { name: bot.name.clone(), instance, generation: None }),
+                roles,
+                traits: user.spec.traits,
+                logins,
+                permits: permits(options),
+                renewable: false,
+                disallow_reissue: true,
+                login_ip: self.caller.ip(),
+                pinned_ip: pinned(self.core, self.caller, self.bearer.user.identity.pinned_ip, options)?,
+            })),
+        })
+    }
+}
+
+/// The address that a certificate is bound to: that of its source, or the caller's where a role wants it.
+pub fn pinned(
+    core: &Core,
+    caller: &Caller,
+    source: Option<std::net::IpAddr>,
+    options: &CertificateOptions,
+) -> Result<Option<std::net::IpAddr>, Problem> {
+    if source.is_some() || !options.pin_source_ip {
+        return Ok(source);
+    }
+    match caller.ip() {
+        Some(ip) if !core.presence.is_proxy(ip) => Ok(Some(ip)),
+        _ => Err(Problem::new(
+            Class::Precondition,
+            "address_unknown",
+            "a role binds certificates to the caller's address, which auth cannot see on this way",
+        )
+        .hint("connect to the auth service itself, not through a proxy")),
+    }
+}
+
+/// The principals. Logins that no certificate may name are left out.
+pub fn logins(roles: &RolesOf, lifetime: Duration) -> Result<Vec<Login>, Problem> {
+    let logins = certificate::logins(&roles.set, lifetime).map_err(|denial| refusal::denied(&denial))?;
+    let (plain, odd): (Vec<Login>, Vec<Login>) =
+        logins.into_iter().partition(|login| !login.as_str().contains(|c: char| c.is_ascii_uppercase()));
+    if !odd.is_empty() {
+        tracing::warn!(user = %roles.set.user(), logins = ?odd, "logins with upper-case letters are left out");
+    }
+    Ok(plain)
+}
+
+/// What OpenSSH servers may allow.
+pub fn permits(options: &CertificateOptions) -> Permits {
+    Permits {
+        pty: true,
+        port_forwarding: options.port_forwarding,
+        agent_forwarding: options.agent_forwarding,
+        x11_forwarding: options.x11_forwarding,
+    }
+}
+
+/// Further extensions.
+pub fn extra(options: &CertificateOptions) -> Vec<Extra> {
+    let all = options.extensions.iter();
+    all.map(|(name, value)| Extra { name: name.clone(), value: value.clone() }).collect()
+}
