@@ -9,9 +9,9 @@ use api::v1;
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::SystemRandom;
 use ca::{Authorities, Extra, IssueError, Issued, Order};
+use identity::Identity;
 use identity::key::PublicKey;
 use identity::trust::TrustBundle;
-use identity::{Identity, policy};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,16 +72,9 @@ impl Issuer {
         Ok(Certificates { issued, trust: self.trust() })
     }
 
-    /// An SSH signature (RFC 8709, section 6) over a policy, by the host authority: what nodes and proxies check.
+    /// The signature over a policy that nodes and proxies check.
     pub fn sign_policy(&self, payload: &[u8]) -> Result<Vec<u8>, Problem> {
-        let statement = policy::sign_statement(payload);
-        let signature = self.authorities.load().sign_statement(&statement).map_err(problem)?;
-        let mut blob = Vec::new();
-        for part in [&b"ssh-ed25519"[..], &signature] {
-            blob.extend_from_slice(&(part.len() as u32).to_be_bytes());
-            blob.extend_from_slice(part);
-        }
-        Ok(blob)
+        self.authorities.load().sign_policy(payload).map_err(problem)
     }
 }
 

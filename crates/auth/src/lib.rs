@@ -5,17 +5,25 @@
 //! SQL or the SSH engine.
 
 pub mod audit;
+pub mod bootstrap;
 pub mod caller;
 pub mod catalog;
+pub mod config;
 pub mod core;
 pub mod enrol;
 pub mod issuer;
 pub mod lifetime;
 pub mod metrics;
+pub mod own_host;
 pub mod pacing;
 pub mod presence;
 pub mod refusal;
 pub mod rpc_policy;
 pub mod sealing;
 pub mod services;
+pub mod start;
 pub mod tokens;
+
+pub use bootstrap::StartError;
+pub use config::{Config, StaticToken};
+pub use start::{ADMIN_SOCKET, Running, start};

@@ -39,6 +39,19 @@ pub enum EnvelopeError {
 }
 
 impl Envelope {
+    /// The key of a cluster that exists.
+    pub fn open(directory: &Path) -> Result<Self, EnvelopeError> {
+        let path = directory.join(FILE);
+        match File::open(&path) {
+            Ok(file) => Self::read(&path, file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(EnvelopeError::Unfit {
+                path,
+                reason: "is missing, and without it the cluster's store cannot be opened; restore it from a backup",
+            }),
+            Err(error) => Err(EnvelopeError::Io { path, error }),
+        }
+    }
+
     /// The key in the data directory; made if there is none yet. Whoever made one must not replace it: what is
     /// sealed with it cannot be read without it.
     pub fn open_or_make(directory: &Path) -> Result<Self, EnvelopeError> {

@@ -54,6 +54,11 @@ pub fn cluster() -> Key {
     fixed("/cluster")
 }
 
+/// Written to see whether the store takes writes.
+pub fn probe() -> Key {
+    fixed("/probe")
+}
+
 /// The sealed authorities.
 pub fn authorities() -> Key {
     fixed("/authorities")

@@ -1,0 +1,53 @@
+//! What the auth service is told.
+
+use access::resource::cluster::{AuthPreferenceSpec, NetworkingSpec};
+use access::{ClusterName, HostPort, SystemRole};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use store::{Clock, SqliteOptions};
+use zeroize::Zeroizing;
+
+/// What the auth service is told.
+pub struct Config {
+    /// Where keys, socket and audit files are.
+    pub data_dir: PathBuf,
+    /// The SQLite store.
+    pub storage: PathBuf,
+    /// How the store is run.
+    pub store: SqliteOptions,
+    /// Takes effect at the first start; fixed from then on.
+    pub cluster_name: ClusterName,
+    /// Where the API is served.
+    pub listen: SocketAddr,
+    /// Where others reach the API, if that is not told by `listen`.
+    pub public: Vec<HostPort>,
+    /// Tokens that do not expire.
+    pub static_tokens: Vec<StaticToken>,
+    /// When set, cannot be changed otherwise.
+    pub preference: Option<AuthPreferenceSpec>,
+    /// When set, cannot be changed otherwise.
+    pub networking: Option<NetworkingSpec>,
+}
+
+impl Config {
+    /// The clock by which everything is judged: the store's.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.store.clock.clone()
+    }
+}
+
+/// A token from the configuration.
+pub struct StaticToken {
+    /// What joiners become.
+    pub roles: Vec<SystemRole>,
+    /// The token.
+    pub secret: Zeroizing<String>,
+}
+
+impl fmt::Debug for StaticToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticToken").field("roles", &self.roles).finish_non_exhaustive()
+    }
+}
