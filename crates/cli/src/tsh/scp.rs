@@ -162,26 +162,4 @@ fn local(path: &std::path::Path, error: &std::io::Error) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Plan, plan};
-
-    fn of(paths: &[&str]) -> Result<Plan, String> {
-        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
-        plan(&paths).map_err(|failure| failure.reason)
-    }
-
-    #[test]
-    fn directions() {
-        assert!(matches!(of(&["a", "b", "h:"]), Ok(Plan::Up { sources, .. }) if sources.len() == 2));
-        assert!(matches!(of(&["h:a", "g:b", "."]), Ok(Plan::Down { sources, .. }) if sources.len() == 2));
-    }
-
-    #[test]
-    fn what_cannot_be_copied() {
-        for paths in
-            [&["a", "b"][..], &["h:a", "g:b"], &["a", "h:b", "g:c"], &["h:a", "b", "c"], &["a", "-x:b"]]
-        {
-            assert!(of(paths).is_err(), "{paths:?}");
-        }
-    }
-}
+mod tests;

@@ -10,6 +10,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// Nothing is shown.
+    #[cfg(test)]
+    pub(super) const HIDDEN: Self = Self { shown: false };
+
     /// Nothing is shown when that was asked for, or when nobody watches.
     pub(super) fn new(quiet: bool) -> Self {
         Self { shown: !quiet && io::stderr().is_terminal() }
