@@ -8,12 +8,10 @@ use super::{failure, proxy_address};
 use crate::Failure;
 use access::Login;
 use api::v1::DialRequest;
-use identity::TrustBundle;
-use identity::verify::ssh::{HostContext, host as verify_host};
 use jiff::Timestamp;
 use std::time::Duration;
 use transport::dial::{Dialled, dial_ssh};
-use transport::ssh::client::{Client, ClientConfig, ConnectError, HostRefusal, HostVerifier};
+use transport::ssh::client::{Client, ClientConfig, ClusterHost, ConnectError, HostRefusal};
 use transport::ssh::{Ended, Keepalive, UserCredentials};
 
 /// A host that does not answer for so long is gone: people wait at a terminal that they cannot use.
@@ -50,21 +48,18 @@ pub async fn connect(global: &Global, target: &Target, port: u16) -> Result<Clie
     let caller = Caller::load(global, Timestamp::now())?;
     let login = caller.login(global, target)?;
     let dialled = dial(global, &caller, target, &login, port).await?;
-    let verifier = ClusterHost::new(&caller, target);
-    let mut config = ClientConfig::new(login.as_str(), ssh_credentials(&caller)?);
+    // What the proxy says of the host decides nothing: it must not be able to lead anybody to another host.
+    let names = names(target, caller.cluster().as_str());
+    let verifier = ClusterHost { trust: caller.credentials.trust.clone(), names: names.to_vec() };
+    let ssh_credentials = UserCredentials::of(&caller.credentials)
+        .map_err(|error| Failure::new(format!("{}: {error}", caller.file.display())))?;
+    let mut config = ClientConfig::new(login.as_str(), ssh_credentials);
     config.keepalive = KEEPALIVE;
     match transport::ssh::client::connect(dialled.stream, config, verifier).await {
         // Nobody listens on the host for us: connections from there are refused.
         Ok((client, _)) => Ok(client),
         Err(error) => Err(not_connected(error, &caller, target, &login)),
     }
-}
-
-fn ssh_credentials(caller: &Caller) -> Result<UserCredentials, Failure> {
-    let unusable = |reason: String| Failure::new(format!("{}: {reason}", caller.file.display()));
-    let pem = caller.credentials.key.to_pem().map_err(|error| unusable(error.to_string()))?;
-    UserCredentials::new(&pem, &caller.credentials.ssh_certificate.line())
-        .map_err(|error| unusable(error.to_string()))
 }
 
 /// Names login and host: the reason itself is often known to the node alone.
@@ -95,37 +90,10 @@ fn not_connected(error: ConnectError, caller: &Caller, target: &Target, login: &
     }
 }
 
-/// Trusts the host with a certificate of the cluster for the name that was asked for. What the proxy says of the
-/// host decides nothing: a proxy must not be able to lead anybody to another host.
-#[derive(Debug)]
-struct ClusterHost {
-    trust: TrustBundle,
-    names: [String; 2],
-}
-
-impl ClusterHost {
-    fn new(caller: &Caller, target: &Target) -> Self {
-        let trust = caller.credentials.trust.clone();
-        let names = names(target, trust.cluster.as_str());
-        Self { trust, names }
-    }
-}
-
 /// The host's name with and without the cluster's.
 fn names(target: &Target, cluster: &str) -> [String; 2] {
     let name = target.host_in(cluster);
     [name.to_owned(), format!("{name}.{cluster}")]
-}
-
-impl HostVerifier for ClusterHost {
-    fn certificate(&self, blob: &[u8]) -> Result<(), HostRefusal> {
-        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let context = HostContext { trust: &self.trust, now: Timestamp::now(), names: &names };
-        match verify_host(blob, &context) {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(HostRefusal { code: refusal.code().to_owned(), reason: refusal.to_string() }),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -34,51 +34,59 @@ pub(super) async fn run(
             (true, Some(name)) => to.join(name),
             (true, None) | (false, _) => to.to_owned(),
         };
-        one(sftp, path.as_bytes(), &to, attributes, manner, 0).await?;
+        let first = Step::Copy { from: path.as_bytes().to_vec(), to, attributes, depth: 0 };
+        all(sftp, first, manner).await?;
     }
     Ok(())
 }
 
-async fn one(
-    sftp: &Sftp,
-    from: &[u8],
-    to: &Path,
-    attributes: Attributes,
-    manner: &Manner,
-    depth: usize,
-) -> Result<(), Failure> {
-    let name = || String::from_utf8_lossy(from).into_owned();
-    if attributes.is_directory() {
-        return match manner.recursive {
-            true => Box::pin(directory(sftp, from, to, attributes, manner, depth)).await,
-            false => {
-                Err(Failure::new(format!("{} is a directory", name())).hint("use -r to copy directories"))
-            }
-        };
-    }
-    match attributes.is_file() {
-        true => file(sftp, from, to, attributes, manner).await,
-        false => Err(Failure::new(format!("{} is neither a file nor a directory", name()))),
-    }
+/// What is still to be done. A list and not calls within calls: how deep a tree is, the server says.
+enum Step {
+    /// A file or a directory with everything in it.
+    Copy { from: Vec<u8>, to: PathBuf, attributes: Attributes, depth: usize },
+    /// A directory that has everything in it.
+    Finish { to: PathBuf, attributes: Attributes },
 }
 
-async fn directory(
-    sftp: &Sftp,
-    from: &[u8],
-    to: &Path,
-    attributes: Attributes,
-    manner: &Manner,
-    depth: usize,
-) -> Result<(), Failure> {
+async fn all(sftp: &Sftp, first: Step, manner: &Manner) -> Result<(), Failure> {
+    let mut steps = vec![first];
+    while let Some(step) = steps.pop() {
+        let (from, to, attributes, depth) = match step {
+            Step::Finish { to, attributes } => {
+                keep(&to, attributes).await?;
+                continue;
+            }
+            Step::Copy { from, to, attributes, depth } => (from, to, attributes, depth),
+        };
+        let name = || String::from_utf8_lossy(&from).into_owned();
+        if attributes.is_directory() {
+            if !manner.recursive {
+                return Err(
+                    Failure::new(format!("{} is a directory", name())).hint("use -r to copy directories")
+                );
+            }
+            let inside = directory(sftp, &from, &to, depth).await?;
+            steps.extend(manner.preserve.then_some(Step::Finish { to, attributes }));
+            steps.extend(inside.into_iter().rev());
+        } else if attributes.is_file() {
+            file(sftp, &from, &to, attributes, manner).await?;
+        } else {
+            return Err(Failure::new(format!("{} is neither a file nor a directory", name())));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the directory here and gives what is to go into it.
+async fn directory(sftp: &Sftp, from: &[u8], to: &Path, depth: usize) -> Result<Vec<Step>, Failure> {
     if depth >= DEEPEST {
-        return Err(Failure::new(format!(
-            "{}: directories are nested too deep",
-            String::from_utf8_lossy(from)
-        )));
+        let name = String::from_utf8_lossy(from);
+        return Err(Failure::new(format!("{name}: directories are nested too deep")));
     }
     if !to.is_dir() {
         tokio::fs::create_dir(to).await.map_err(|error| local(to, &error))?;
     }
+    let mut steps = Vec::new();
     for (name, entry) in listing(sftp, from).await.map_err(|error| remote(from, &error))? {
         if matches!(name.as_slice(), b"." | b"..") {
             continue;
@@ -89,17 +97,14 @@ async fn directory(
                 .hint("if the name is really that, rename the file on the host"));
         };
         let path = join(from, plain.as_bytes());
-        // What a link leads to is copied, as scp does; what leads nowhere is left out by nobody, so it is told.
+        // What a link leads to is copied, as scp does.
         let attributes = match entry.mode.is_some() && (entry.is_directory() || entry.is_file()) {
             true => entry,
             false => sftp.stat(&path).await.map_err(|error| remote(&path, &error))?,
         };
-        one(sftp, &path, &to.join(plain), attributes, manner, depth + 1).await?;
+        steps.push(Step::Copy { from: path, to: to.join(plain), attributes, depth: depth + 1 });
     }
-    match manner.preserve {
-        true => keep(to, attributes).await,
-        false => Ok(()),
-    }
+    Ok(steps)
 }
 
 /// Whole, before anything is copied: a server may allow few open handles.

@@ -78,7 +78,9 @@ async fn a_tree_goes_there_and_back() {
     let Some((sftp, _server)) = openssh().await else { return };
     let (scratch, tree) = tree();
     let (there, back) = (scratch.path().join("there"), scratch.path().join("back"));
-    upload::run(&sftp, std::slice::from_ref(&tree), there.to_str().expect("UTF-8"), &MANNER).await.expect("goes there");
+    upload::run(&sftp, std::slice::from_ref(&tree), there.to_str().expect("UTF-8"), &MANNER)
+        .await
+        .expect("goes there");
     assert_eq!(listed(&there), listed(&tree));
     download::run(&sftp, &[there.to_str().expect("UTF-8")], &back, false, &MANNER).await.expect("comes back");
     assert_eq!(listed(&back), listed(&tree));
@@ -126,7 +128,8 @@ async fn what_cannot_be_copied_is_named() {
     assert!(failed.ends_with("is a directory"), "{failed}");
     let failed = here(upload::run(&sftp, &[file.clone(), file.clone()], &text(&file), &flat).await);
     assert!(failed.contains("not a directory"), "{failed}");
-    let failed = here(upload::run(&sftp, std::slice::from_ref(&file), &text(&missing.join("x")), &flat).await);
+    let failed =
+        here(upload::run(&sftp, std::slice::from_ref(&file), &text(&missing.join("x")), &flat).await);
     assert!(failed.contains("no such file"), "{failed}");
     assert!(!missing.exists());
 }

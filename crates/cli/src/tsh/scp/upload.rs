@@ -37,54 +37,74 @@ pub(super) async fn run(
             // `..` and `/` have no name of their own; their contents go where they are sent.
             (true, None) | (false, _) => path.to_vec(),
         };
-        one(sftp, source, to, manner, 0).await?;
+        let first = Step::Copy { from: source.clone(), to, depth: 0 };
+        all(sftp, first, manner).await?;
     }
     Ok(())
 }
 
-async fn one(sftp: &Sftp, from: &Path, to: Vec<u8>, manner: &Manner, depth: usize) -> Result<(), Failure> {
-    let metadata = tokio::fs::metadata(from).await.map_err(|error| local(from, &error))?;
-    if metadata.is_dir() {
-        if !manner.recursive {
-            return Err(
-                Failure::new(format!("{} is a directory", from.display())).hint("use -r to copy directories")
-            );
-        }
-        return Box::pin(directory(sftp, from, to, &metadata, manner, depth)).await;
-    }
-    if !metadata.is_file() {
-        return Err(Failure::new(format!("{} is neither a file nor a directory", from.display())));
-    }
-    file(sftp, from, &to, &metadata, manner).await
+/// What is still to be done. A list and not calls within calls, as on the way down.
+enum Step {
+    /// A file or a directory with everything in it.
+    Copy { from: PathBuf, to: Vec<u8>, depth: usize },
+    /// A directory that has everything in it.
+    Finish { to: Vec<u8>, attributes: Attributes },
 }
 
+async fn all(sftp: &Sftp, first: Step, manner: &Manner) -> Result<(), Failure> {
+    let mut steps = vec![first];
+    while let Some(step) = steps.pop() {
+        let (from, to, depth) = match step {
+            Step::Finish { to, attributes } => {
+                sftp.set_path(&to, attributes).await.map_err(|error| remote(&to, &error))?;
+                continue;
+            }
+            Step::Copy { from, to, depth } => (from, to, depth),
+        };
+        let metadata = tokio::fs::metadata(&from).await.map_err(|error| local(&from, &error))?;
+        if metadata.is_dir() {
+            if !manner.recursive {
+                return Err(Failure::new(format!("{} is a directory", from.display()))
+                    .hint("use -r to copy directories"));
+            }
+            let inside = directory(sftp, &from, &to, &metadata, depth).await?;
+            steps.extend(manner.preserve.then(|| Step::Finish { to, attributes: kept(&metadata) }));
+            steps.extend(inside);
+        } else if metadata.is_file() {
+            file(sftp, &from, &to, &metadata, manner).await?;
+        } else {
+            return Err(Failure::new(format!("{} is neither a file nor a directory", from.display())));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the directory there and gives what is to go into it.
 async fn directory(
     sftp: &Sftp,
     from: &Path,
-    to: Vec<u8>,
+    to: &[u8],
     metadata: &Metadata,
-    manner: &Manner,
     depth: usize,
-) -> Result<(), Failure> {
+) -> Result<Vec<Step>, Failure> {
     if depth >= DEEPEST {
         return Err(Failure::new(format!("{}: directories are nested too deep", from.display()))
             .hint("is there a link that leads back?"));
     }
     let mode = metadata.permissions().mode() & 0o777;
     // Writable until everything is in it.
-    if let Err(error) = sftp.make_directory(&to, mode | 0o700).await
-        && !sftp.stat(&to).await.is_ok_and(|there| there.is_directory())
+    if let Err(error) = sftp.make_directory(to, mode | 0o700).await
+        && !sftp.stat(to).await.is_ok_and(|there| there.is_directory())
     {
-        return Err(remote(&to, &error));
+        return Err(remote(to, &error));
     }
     let mut entries = tokio::fs::read_dir(from).await.map_err(|error| local(from, &error))?;
+    let mut steps = Vec::new();
     while let Some(entry) = entries.next_entry().await.map_err(|error| local(from, &error))? {
-        one(sftp, &entry.path(), join(&to, entry.file_name().as_bytes()), manner, depth + 1).await?;
+        let to = join(to, entry.file_name().as_bytes());
+        steps.push(Step::Copy { from: entry.path(), to, depth: depth + 1 });
     }
-    match manner.preserve {
-        true => sftp.set_path(&to, kept(metadata)).await.map_err(|error| remote(&to, &error)),
-        false => Ok(()),
-    }
+    Ok(steps)
 }
 
 async fn file(
