@@ -186,8 +186,8 @@ async fn the_end_of_the_certificate_ends_the_session_where_roles_say_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strict_locking_wants_a_fresh_view_and_best_effort_does_not() {
     let node = Fixture::start_with(json!({"lock": "strict"}), |_| {}).await;
-    assert!(node.run("true").await.status.success());
-    *node.silence.lock().expect("a lock") = Duration::from_secs(301);
+    let partition = || *node.silence.lock().expect("a lock") = Duration::from_secs(301);
+    assert_cut(&node, partition, "locks_stale", "preventive lock-out").await;
     assert_told(&node, &node.run("true").await, "locks_stale").await;
     node.set_policy([ops(json!({"lock": "best_effort"}))]);
     assert!(node.run("true").await.status.success());
