@@ -6,6 +6,7 @@ use crate::catalog::Catalog;
 use crate::issuer::{Certificates, Issuer};
 use crate::metrics::Metrics;
 use crate::pacing::Pacing;
+use crate::policy::Policies;
 use crate::presence::Presence;
 use crate::tokens::Tokens;
 use access::ClusterName;
@@ -33,6 +34,8 @@ pub struct Core {
     pub pacing: Pacing,
     /// Which hosts are connected.
     pub presence: Arc<Presence>,
+    /// What nodes and proxies decide by.
+    pub policies: Policies,
     /// What is counted.
     pub metrics: Metrics,
 }

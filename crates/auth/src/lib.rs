@@ -16,6 +16,7 @@ pub mod lifetime;
 pub mod metrics;
 pub mod own_host;
 pub mod pacing;
+pub mod policy;
 pub mod presence;
 pub mod refusal;
 pub mod rpc_policy;

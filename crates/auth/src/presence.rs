@@ -1,149 +1,262 @@
-//! Which hosts are connected. A host is present while its stream to auth stands, and nothing of it is stored.
+//! Which hosts are there, by their streams. In memory only: what must outlive the process is in the nodes' records.
+//!
+//! The newest stream of a host is the host; one that it replaces counts for nothing any more (row P8 of the abuse
+//! table). A node whose stream ended stays reachable for a moment, so that a restart is not seen by anybody.
 
+mod checkpoint;
+mod metrics;
+mod routes;
+
+pub use metrics::Metrics;
+pub use routes::{Route, RouteChange, Routes};
+
+use access::resource::Node;
 use access::{HostId, SystemRole};
-use std::collections::BTreeMap;
+use routes::Table;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use store::Revision;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The connected hosts.
-#[derive(Debug, Default)]
-pub struct Presence {
-    hosts: Mutex<BTreeMap<(SystemRole, HostId), Connected>>,
+/// How long things last.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// How long a node stays reachable after its stream ended.
+    pub grace: Duration,
+    /// The same after a start, for nodes that have not come back yet.
+    pub start_grace: Duration,
+    /// How often it is written down when nodes were last seen.
+    pub checkpoint: Duration,
+    /// How often it is looked whether a grace is over.
+    pub sweep: Duration,
 }
 
-/// One connected host.
-#[derive(Debug, Clone)]
-pub struct Connected {
-    /// Where its stream comes from.
-    pub from: Option<IpAddr>,
-    /// Where others reach it: of proxies, their public addresses.
-    pub public_addrs: Vec<String>,
-    /// The version it runs.
-    pub version: String,
-    /// The policy that it said it applied.
-    pub applied: i64,
-    /// Ends the stream.
-    pub cut: CancellationToken,
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(15),
+            start_grace: Duration::from_secs(60),
+            checkpoint: Duration::from_secs(180),
+            sweep: Duration::from_secs(1),
+        }
+    }
+}
+
+/// See the module.
+pub struct Presence {
+    inner: Mutex<Inner>,
+    pace: Pace,
+    /// Ticks with each acknowledgement and each host that comes or goes.
+    ticks: watch::Sender<u64>,
+    /// Counts for operators.
+    pub metrics: Metrics,
+}
+
+struct Inner {
+    epoch: u64,
+    hosts: HashMap<(HostId, SystemRole), Online>,
+    routes: Table,
+}
+
+/// A host with a stream.
+struct Online {
+    epoch: u64,
+    cut: CancellationToken,
+    from: Option<IpAddr>,
+    applied: i64,
+    public_addrs: Vec<String>,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self::new(Pace::default())
+    }
 }
 
 impl Presence {
-    /// Takes a stream in. An older stream of the same host is ended: the host has forgotten it.
-    pub fn connect(&self, role: SystemRole, id: HostId, connected: Connected) -> bool {
-        let older = self.hosts().insert((role, id), connected);
-        match older {
-            Some(older) => {
-                older.cut.cancel();
-                false
+    /// Of nobody.
+    pub fn new(pace: Pace) -> Self {
+        let inner = Inner { epoch: 0, hosts: HashMap::new(), routes: Table::default() };
+        Self { inner: Mutex::new(inner), pace, ticks: watch::Sender::new(0), metrics: Metrics::default() }
+    }
+
+    /// Takes in the nodes on record after a start: they may be about to come back.
+    pub fn expect_back(&self, known: Vec<(Node, Revision)>) {
+        let until = Instant::now() + self.pace.start_grace;
+        self.lock().routes.expect_back(known, until);
+    }
+
+    /// A stream of a host has begun. It replaces the one that there was.
+    pub fn begin(self: &Arc<Self>, id: HostId, role: SystemRole, from: Option<IpAddr>) -> Ticket {
+        let cut = CancellationToken::new();
+        let epoch = self.change(|inner| {
+            inner.epoch += 1;
+            let epoch = inner.epoch;
+            let online = Online { epoch, cut: cut.clone(), from, applied: 0, public_addrs: Vec::new() };
+            if let Some(before) = inner.hosts.insert((id, role), online) {
+                before.cut.cancel();
             }
-            None => true,
-        }
+            epoch
+        });
+        self.metrics.opened.inc();
+        Ticket { presence: self.clone(), id, role, epoch, cut }
     }
 
-    /// Forgets a stream, unless a newer one has taken its place. Says whether the host is gone now.
-    pub fn disconnect(&self, role: SystemRole, id: HostId, cut: &CancellationToken) -> bool {
-        cut.cancel();
-        let mut hosts = self.hosts();
-        let own = hosts.get(&(role, id)).is_some_and(|connected| connected.cut.is_cancelled());
-        if own {
-            hosts.remove(&(role, id));
-        }
-        own
-    }
-
-    /// Changes what is known of a connected host.
-    pub fn update(&self, role: SystemRole, id: HostId, change: impl FnOnce(&mut Connected)) {
-        if let Some(connected) = self.hosts().get_mut(&(role, id)) {
-            change(connected);
-        }
-    }
-
-    /// Whether a host is connected, in any role.
+    /// Whether a host has a stream, in any role.
     pub fn is_online(&self, id: HostId) -> bool {
         SystemRole::ALL.into_iter().any(|role| self.is_online_as(role, id))
     }
 
-    /// Whether a host is connected in a role.
+    /// Whether a host has a stream in a role.
     pub fn is_online_as(&self, role: SystemRole, id: HostId) -> bool {
-        self.hosts().contains_key(&(role, id))
+        self.lock().hosts.contains_key(&(id, role))
     }
 
-    /// How many hosts of a role are connected.
+    /// How many hosts of a role have a stream.
     pub fn count(&self, role: SystemRole) -> usize {
-        self.hosts().keys().filter(|(connected, _)| *connected == role).count()
+        self.lock().hosts.keys().filter(|(_, of)| *of == role).count()
     }
 
-    /// Whether a connected proxy calls from this address: then it may be anybody behind that proxy.
+    /// Whether a proxy with a stream calls from this address: then it may be anybody behind that proxy.
     pub fn is_proxy(&self, from: IpAddr) -> bool {
-        let hosts = self.hosts();
-        hosts.iter().any(|((role, _), connected)| *role == SystemRole::Proxy && connected.from == Some(from))
-    }
-
-    /// The public addresses of the connected proxies, each once.
-    pub fn proxy_addrs(&self) -> Vec<String> {
-        let hosts = self.hosts();
-        let proxies = hosts.iter().filter(|((role, _), _)| *role == SystemRole::Proxy);
-        let mut addrs: Vec<String> = proxies.flat_map(|(_, proxy)| proxy.public_addrs.clone()).collect();
-        let mut seen = std::collections::BTreeSet::new();
-        addrs.retain(|addr| seen.insert(addr.clone()));
-        addrs
+        let inner = self.lock();
+        let mut proxies = inner.hosts.iter().filter(|((_, role), _)| *role == SystemRole::Proxy);
+        proxies.any(|(_, proxy)| proxy.from == Some(from))
     }
 
     /// Ends the streams of a host, in every role.
     pub fn cut(&self, id: HostId) {
-        for ((_, host), connected) in self.hosts().iter() {
-            if *host == id {
-                connected.cut.cancel();
-            }
-        }
+        let inner = self.lock();
+        inner.hosts.iter().filter(|((host, _), _)| *host == id).for_each(|(_, host)| host.cut.cancel());
     }
 
-    fn hosts(&self) -> MutexGuard<'_, BTreeMap<(SystemRole, HostId), Connected>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    /// All nodes that have a stream.
+    pub fn nodes_online(&self) -> BTreeSet<HostId> {
+        let inner = self.lock();
+        inner.hosts.keys().filter(|(_, role)| *role == SystemRole::Node).map(|(id, _)| *id).collect()
+    }
+
+    /// The `host:port`s of the proxies that have a stream, each once.
+    pub fn proxy_addrs(&self) -> Vec<String> {
+        let inner = self.lock();
+        let addrs: BTreeSet<&String> = inner.hosts.values().flat_map(|host| &host.public_addrs).collect();
+        addrs.into_iter().cloned().collect()
+    }
+
+    /// The hosts with a stream that have not said yet that a policy of this revision or a later one is in force.
+    pub fn behind(&self, revision: i64) -> Vec<(HostId, SystemRole)> {
+        let inner = self.lock();
+        inner.hosts.iter().filter(|(_, host)| host.applied < revision).map(|(key, _)| *key).collect()
+    }
+
+    /// Tells when to ask [`Presence::behind`] again.
+    pub fn ticks(&self) -> watch::Receiver<u64> {
+        self.ticks.subscribe()
+    }
+
+    /// The nodes that can be reached, those with a stream first, and then each change.
+    pub fn routes(&self) -> Routes {
+        self.lock().routes.subscribe()
+    }
+
+    /// Takes nodes away whose grace is over.
+    pub fn sweep(&self, now: Instant) {
+        self.lock().routes.sweep(now);
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let mut inner = self.lock();
+        let result = change(&mut inner);
+        let count = |role| inner.hosts.keys().filter(|(_, of)| *of == role).count();
+        self.metrics.online(count(SystemRole::Node), count(SystemRole::Proxy));
+        drop(inner);
+        self.ticks.send_modify(|tick| *tick += 1);
+        result
+    }
+
+    /// Whatever panicked while it held the lock left whole entries behind: each change is one insertion or removal.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream's right to speak for its host. The host is gone when the newest one is dropped.
+pub struct Ticket {
+    presence: Arc<Presence>,
+    id: HostId,
+    role: SystemRole,
+    epoch: u64,
+    cut: CancellationToken,
+}
+
+/// A newer stream of the same host is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a newer stream of this host is there")]
+pub struct Superseded;
+
+impl Ticket {
+    /// Waits until a newer stream of the same host is there, or somebody ends it.
+    pub async fn cut(&self) {
+        self.cut.cancelled().await;
+    }
+
+    /// The node says what it is; `revision` is that of its record.
+    pub fn node(&self, node: Node, revision: Revision) -> Result<(), Superseded> {
+        self.with(|inner| inner.routes.put(node, revision))
+    }
+
+    /// The proxy says where it can be reached.
+    pub fn proxy(&self, public_addrs: Vec<String>) -> Result<(), Superseded> {
+        let key = (self.id, self.role);
+        self.with(|inner| {
+            if let Some(host) = inner.hosts.get_mut(&key) {
+                host.public_addrs = public_addrs;
+            }
+        })
+    }
+
+    /// The host says that the policy of a revision is in force there.
+    pub fn applied(&self, revision: i64) -> Result<(), Superseded> {
+        let key = (self.id, self.role);
+        self.with(|inner| {
+            if let Some(host) = inner.hosts.get_mut(&key) {
+                host.applied = revision;
+            }
+        })?;
+        self.presence.ticks.send_modify(|tick| *tick += 1);
+        Ok(())
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Inner)) -> Result<(), Superseded> {
+        let mut inner = self.presence.lock();
+        match inner.hosts.get(&(self.id, self.role)) {
+            Some(host) if host.epoch == self.epoch => {
+                change(&mut inner);
+                Ok(())
+            }
+            _ => Err(Superseded),
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let until = Instant::now() + self.presence.pace.grace;
+        self.presence.change(|inner| {
+            let key = (self.id, self.role);
+            if inner.hosts.get(&key).is_some_and(|host| host.epoch == self.epoch) {
+                inner.hosts.remove(&key);
+                if self.role == SystemRole::Node {
+                    inner.routes.end(self.id, until);
+                }
+            }
+        });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Connected, Presence};
-    use access::{HostId, SystemRole};
-    use tokio_util::sync::CancellationToken;
-
-    fn connected(addr: &str) -> Connected {
-        Connected {
-            from: "10.0.0.1".parse().ok(),
-            public_addrs: vec![addr.to_owned()],
-            version: String::new(),
-            applied: 0,
-            cut: CancellationToken::new(),
-        }
-    }
-
-    #[test]
-    fn a_newer_stream_takes_the_place_of_an_older_one() {
-        let presence = Presence::default();
-        let id = HostId(uuid::Uuid::new_v4());
-        let (old, new) = (connected("a:1"), connected("a:1"));
-        assert!(presence.connect(SystemRole::Proxy, id, old.clone()));
-        assert!(!presence.connect(SystemRole::Proxy, id, new.clone()));
-        assert!(old.cut.is_cancelled() && !new.cut.is_cancelled());
-        assert!(!presence.disconnect(SystemRole::Proxy, id, &old.cut), "the newer one stays");
-        assert!(presence.is_online(id) && presence.is_proxy("10.0.0.1".parse().expect("an address")));
-        assert_eq!(presence.proxy_addrs(), ["a:1"]);
-        assert!(presence.disconnect(SystemRole::Proxy, id, &new.cut));
-        assert!(!presence.is_online(id) && presence.proxy_addrs().is_empty());
-    }
-
-    #[test]
-    fn roles_of_one_host_are_counted_apart_and_cut_together() {
-        let presence = Presence::default();
-        let id = HostId(uuid::Uuid::new_v4());
-        let (node, proxy) = (connected("n:1"), connected("p:1"));
-        presence.connect(SystemRole::Node, id, node.clone());
-        presence.connect(SystemRole::Proxy, id, proxy.clone());
-        assert_eq!((presence.count(SystemRole::Node), presence.count(SystemRole::Proxy)), (1, 1));
-        assert_eq!(presence.proxy_addrs(), ["p:1"]);
-        presence.cut(id);
-        assert!(node.cut.is_cancelled() && proxy.cut.is_cancelled());
-    }
-}
+mod tests;

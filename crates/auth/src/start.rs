@@ -9,6 +9,7 @@ use crate::issuer::Issuer;
 use crate::metrics::Metrics;
 use crate::own_host::OwnHost;
 use crate::pacing::Pacing;
+use crate::policy::Policies;
 use crate::presence::Presence;
 use crate::tokens::{Fixed, Tokens};
 use crate::{rpc_policy, services};
@@ -72,6 +73,7 @@ pub async fn start(
     let local_tokens = local_tokens()?;
     let own_host = OwnHost::new(&opened.cluster, &config.public);
     let core = Arc::new(core(&config, engine, audit, opened, &local_tokens, Metrics::new(registry)).await?);
+    core.presence.metrics.register(registry);
     let live = LiveCredentials::new(own_host.credentials(&core)?)?;
     let listener = Listener::bind(config.listen, Caps::default()).await?;
     let addr = listener.local_addr();
@@ -159,6 +161,7 @@ async fn core(
         challenges: ChallengeKey::new(&secret),
         pacing: Pacing::new(catalog.now()),
         presence: Arc::new(Presence::default()),
+        policies: Policies::default(),
         metrics,
         catalog,
     })
