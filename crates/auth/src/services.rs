@@ -1,10 +1,18 @@
 //! The RPC services, one file each. Who may call is in `rpc_policy`; here is what a call does.
 
+pub mod audit;
 pub mod certificates;
+pub mod cluster;
+pub mod inventory;
 pub mod join;
+mod rights;
 
 use crate::core::Core;
+use crate::policy::{self, Policies};
+use api::v1::audit_service_server::AuditServiceServer;
 use api::v1::certificate_service_server::CertificateServiceServer;
+use api::v1::cluster_service_server::ClusterServiceServer;
+use api::v1::inventory_service_server::InventoryServiceServer;
 use api::v1::join_service_server::JoinServiceServer;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -13,13 +21,23 @@ use tonic::service::Routes;
 
 /// What strangers may send is small.
 const LARGEST_FROM_STRANGERS: usize = 64 * 1024;
+/// What hosts say of themselves is small too.
+const LARGEST_REPORT: usize = 256 * 1024;
 
 /// All services. `shutdown` is when streams are asked to go elsewhere.
-pub fn routes(core: &Arc<Core>, _shutdown: &CancellationToken) -> Routes {
+pub fn routes(core: &Arc<Core>, shutdown: &CancellationToken) -> Routes {
     let join = JoinServiceServer::new(join::Join::new(core.clone()));
-    let certificates = CertificateServiceServer::new(certificates::Certificates::new(core.clone()));
-    Routes::new(join.max_decoding_message_size(LARGEST_FROM_STRANGERS)).add_service(certificates)
+    let inventory = inventory::Inventory::new(core.clone(), inventory::Pace::default(), shutdown.clone());
+    let audit = audit::Audit::new(core.catalog.clone(), shutdown.clone());
+    Routes::new(join.max_decoding_message_size(LARGEST_FROM_STRANGERS))
+        .add_service(CertificateServiceServer::new(certificates::Certificates::new(core.clone())))
+        .add_service(ClusterServiceServer::new(cluster::Cluster::new(core.clone(), shutdown.clone())))
+        .add_service(InventoryServiceServer::new(inventory).max_decoding_message_size(LARGEST_REPORT))
+        .add_service(AuditServiceServer::new(audit))
 }
 
 /// What services do when nobody calls.
-pub fn background(_core: &Arc<Core>, _tasks: &TaskTracker, _stop: &CancellationToken) {}
+pub fn background(core: &Arc<Core>, tasks: &TaskTracker, stop: &CancellationToken) {
+    tasks.spawn(Policies::follow(core.clone(), policy::Pace::default(), stop.clone()));
+    tasks.spawn(core.presence.clone().keep(core.catalog.clone(), stop.clone()));
+}

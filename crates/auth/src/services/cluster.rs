@@ -1,0 +1,109 @@
+//! `ClusterService`: who is who, whom to trust, which nodes there are, and why a login is refused.
+
+mod explain;
+mod nodes;
+mod status;
+
+use crate::caller::Caller;
+use crate::core::Core;
+use api::convert;
+use api::status::{Class, Problem};
+use api::v1;
+use api::v1::cluster_service_server::ClusterService;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+/// The service.
+pub struct Cluster {
+    core: Arc<Core>,
+    shutdown: CancellationToken,
+}
+
+impl Cluster {
+    /// Over a running auth; its streams end with `shutdown`.
+    pub fn new(core: Arc<Core>, shutdown: CancellationToken) -> Self {
+        Self { core, shutdown }
+    }
+
+    fn watch(&self) -> ReceiverStream<Result<v1::TrustBundle, Status>> {
+        let (out, stream) = mpsc::channel(2);
+        let (mut trust, shutdown) = (self.core.issuer.trust_changes(), self.shutdown.clone());
+        trust.mark_changed();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = out.closed() => return,
+                    () = shutdown.cancelled() => {
+                        let stopping = Problem::new(Class::Unavailable, "stopping", "the auth service is stopping");
+                        // A reader that does not read misses nothing but the reason.
+                        let _ = out.try_send(Err(stopping.hint("connect again").into()));
+                        return;
+                    }
+                    changed = trust.changed() => if changed.is_err() { return },
+                }
+                let bundle = convert::trust_message(&trust.borrow_and_update().clone());
+                // Whoever does not read holds up nobody: only the newest bundle waits.
+                if out.send(Ok(bundle)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        ReceiverStream::new(stream)
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for Cluster {
+    async fn ping(&self, request: Request<v1::PingRequest>) -> Result<Response<v1::PingResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        Ok(Response::new(v1::PingResponse {
+            cluster: self.core.cluster.to_string(),
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            identity: caller.name(),
+            proxy_addrs: self.core.presence.proxy_addrs(),
+            server_time_ms: self.core.now().as_millisecond(),
+        }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        Caller::of_request(&request)?;
+        Ok(Response::new(status::of(&self.core).await?))
+    }
+
+    async fn trust(&self, request: Request<v1::TrustRequest>) -> Result<Response<v1::TrustBundle>, Status> {
+        Caller::of_request(&request)?;
+        Ok(Response::new(convert::trust_message(&self.core.issuer.trust())))
+    }
+
+    type WatchTrustStream = ReceiverStream<Result<v1::TrustBundle, Status>>;
+
+    async fn watch_trust(
+        &self,
+        request: Request<v1::TrustRequest>,
+    ) -> Result<Response<Self::WatchTrustStream>, Status> {
+        Caller::of_request(&request)?;
+        Ok(Response::new(self.watch()))
+    }
+
+    async fn explain_ssh(
+        &self,
+        request: Request<v1::ExplainSshRequest>,
+    ) -> Result<Response<v1::ExplainSshResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        Ok(Response::new(explain::explain(&self.core, &caller, request.get_ref()).await?))
+    }
+
+    async fn list_nodes(
+        &self,
+        request: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        Ok(Response::new(v1::ListNodesResponse { json: nodes::list(&self.core, &caller).await? }))
+    }
+}

@@ -1,0 +1,111 @@
+//! What hosts say of themselves, checked, and written down when it has changed.
+
+use super::Connected;
+use crate::catalog::{layout, record};
+use crate::core::Core;
+use crate::refusal;
+use access::resource::{Kind, Node, Resource};
+use access::{HostPort, SystemRole};
+use api::status::{Class, Problem};
+use api::v1::agent_message::Message;
+use api::v1::{NodeReport, ProxyReport};
+use serde_json::json;
+use store::{Expect, Revision, Txn};
+
+/// How often a record is written again after somebody else wrote it at the same moment.
+const TRIES: usize = 4;
+/// The most public addresses of a proxy.
+const MOST_ADDRS: usize = 32;
+
+/// What a host says of itself, as it may be said by this host.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// A node.
+    Node(Box<Node>),
+    /// The `host:port`s at which a proxy is reached.
+    Proxy(Vec<String>),
+}
+
+/// Reads a report; `None` when the message is something else.
+pub(super) fn read(connected: &Connected, message: &Message) -> Result<Option<Report>, Problem> {
+    match (message, connected.host.role) {
+        (Message::Node(report), SystemRole::Node) => {
+            node(connected, report).map(|node| Some(Report::Node(Box::new(node))))
+        }
+        (Message::Proxy(report), SystemRole::Proxy) => proxy(report).map(|addrs| Some(Report::Proxy(addrs))),
+        (Message::Node(_) | Message::Proxy(_), role) => {
+            let reason = format!("the certificate of a {role} cannot report for a host of another role");
+            Err(Problem::new(Class::Denied, "wrong_role", reason))
+        }
+        (Message::PolicyApplied(_) | Message::Pong(_), _) => Ok(None),
+    }
+}
+
+fn node(connected: &Connected, report: &NodeReport) -> Result<Node, Problem> {
+    let NodeReport { hostname, addr, public_addrs, labels, command_labels, version } = report;
+    let host = &connected.host;
+    let own = hostname.eq_ignore_ascii_case(&host.id.to_string());
+    if !own && !host.names.iter().any(|name| name.eq_ignore_ascii_case(hostname)) {
+        let shown: String = hostname.chars().take(80).collect();
+        let reason = format!("the host name {shown:?} is not in the certificate of node {}", host.id);
+        return Err(Problem::new(Class::Denied, "host_name_not_own", reason)
+            .hint("restart the node, so that it asks for a certificate with its name"));
+    }
+    let json = json!({
+        "kind": "node", "version": Kind::Node.version(),
+        "metadata": {"name": host.id.to_string(), "labels": labels},
+        "spec": {
+            "hostname": hostname, "addr": addr, "public_addrs": public_addrs,
+            "cmd_labels": command_labels, "version": version,
+        },
+    });
+    match Resource::from_json(json) {
+        Ok(Resource::Node(node)) => Ok(node),
+        Ok(other) => Err(refusal::internal("a report became something else", other.kind())),
+        Err(wrong) => Err(refusal::invalid(format!("the report of node {}: {wrong}", host.id))),
+    }
+}
+
+fn proxy(report: &ProxyReport) -> Result<Vec<String>, Problem> {
+    let addrs = &report.public_addrs;
+    if addrs.len() > MOST_ADDRS {
+        return Err(refusal::invalid(format!("{} public addresses are too many", addrs.len())));
+    }
+    let read = |addr: &String| HostPort::parse(addr, 0).ok().filter(|addr| addr.port() != 0);
+    let wrong = |addr: &String| {
+        let shown: String = addr.chars().take(80).collect();
+        refusal::invalid(format!("{shown:?} is not host:port"))
+    };
+    addrs.iter().map(|addr| read(addr).map(|addr| addr.to_string()).ok_or_else(|| wrong(addr))).collect()
+}
+
+/// Writes the record of a node unless it says so already. Returns the node as it is stored.
+pub(super) async fn keep(core: &Core, mut node: Node) -> Result<(Node, Revision), Problem> {
+    let key = layout::node(node.id);
+    for _ in 0..TRIES {
+        let found = core.catalog.read(&key).await?;
+        let expect = found.as_ref().map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
+        // What cannot be read is written over: the node is the only one who knows better.
+        if let Some(entry) = &found
+            && let Ok(Resource::Node(stored)) = record::decode(entry)
+            && same(&stored, &node)
+        {
+            return Ok((stored, entry.revision));
+        }
+        node.spec.last_seen = Some(core.now());
+        let resource = Resource::Node(node.clone());
+        let txn = record::put(Txn::new().expect(key.clone(), expect), key.clone(), &resource);
+        if let Ok(revision) = core.catalog.commit(txn).await? {
+            return Ok((node, revision));
+        }
+    }
+    Err(Problem::new(Class::Conflict, "too_many_changes", format!("the record of node {} changes", node.id))
+        .hint("try again"))
+}
+
+/// Whether two records say the same of a node, apart from when it was seen.
+fn same(stored: &Node, reported: &Node) -> bool {
+    let mut reported = reported.clone();
+    reported.spec.last_seen = stored.spec.last_seen;
+    stored.spec == reported.spec && stored.metadata.labels == reported.metadata.labels
+}

@@ -1,5 +1,0 @@
-//! `tctl`: administers a cluster.
-
-fn main() -> std::process::ExitCode {
-    cli::tctl::main()
-}
