@@ -1,4 +1,12 @@
 //! Where the checked configuration meets the services: the only place that names all of them.
+//!
+//! Order matters: auth first, because the others join it; each is bound and tells where before the next one starts.
+
+mod auth_service;
+pub(crate) mod endpoints;
+mod node_service;
+mod proxy_service;
+mod upstream;
 
 use tokio_util::sync::CancellationToken;
 use transport::health::ServiceHealth;
@@ -11,16 +19,27 @@ use crate::{
         supervise::{Service, ServiceError},
     },
 };
+use endpoints::Endpoints;
+use upstream::Way;
 
 /// What services are given to live in.
-#[expect(dead_code, reason = "taken up by each service when it is assembled here")]
 pub(crate) struct Surroundings<'s> {
     pub(crate) config: &'s Config,
     /// One for each enabled service, by name.
     pub(crate) health: &'s [ServiceHealth],
     pub(crate) metrics: &'s Metrics,
+    /// Where services tell that they listen.
+    pub(crate) endpoints: &'s Endpoints,
     /// Cancelled when services shall take nothing new and let open sessions end.
     pub(crate) drain: &'s CancellationToken,
+}
+
+impl Surroundings<'_> {
+    /// The health of a service that is enabled.
+    fn health(&self, service: &str) -> ServiceHealth {
+        let health = self.health.iter().find(|health| health.service() == service);
+        health.expect("every enabled service has a health").clone()
+    }
 }
 
 /// Binds the ports of the enabled services and makes them ready to run.
@@ -30,6 +49,35 @@ pub(crate) struct Surroundings<'s> {
 pub(crate) async fn assemble(
     surroundings: &Surroundings<'_>,
 ) -> Result<(Vec<Service>, Vec<Reload>), ServiceError> {
-    let names = surroundings.config.services.names().join(", ");
-    Err(format!("services {names} are not part of this build").into())
+    let services = &surroundings.config.services;
+    let (mut assembled, mut reloads) = (Vec::new(), Vec::new());
+    let mut local = None;
+    if let Some(config) = &services.auth {
+        let running = auth_service::start(surroundings, config).await?;
+        local = Some(upstream::Local::of(&running));
+        assembled.push(auth_service::service(running, surroundings.drain.clone()));
+    }
+    let way = |role| Way::find(&services.upstream, local.as_ref(), role);
+    if let Some(config) = &services.proxy {
+        let running = proxy_service::start(surroundings, config, way(access::SystemRole::Proxy)?).await?;
+        reloads.push(proxy_service::reload(&running));
+        assembled.push(proxy_service::service(running));
+    }
+    if let Some(config) = &services.node {
+        let started = node_service::start(surroundings, config, way(access::SystemRole::Node)?).await?;
+        assembled.push(started);
+    }
+    Ok((assembled, reloads))
 }
+
+/// What a service of the daemon is: a name and its work until it has drained.
+fn service(name: &'static str, work: impl Future<Output = ()> + Send + 'static) -> Service {
+    Service {
+        name,
+        work: Box::pin(async move {
+            work.await;
+            Ok(())
+        }),
+    }
+}
+

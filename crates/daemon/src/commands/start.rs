@@ -26,7 +26,7 @@ use crate::{
         signals::Signals,
         supervise::{ServiceError, Watch},
     },
-    services::{self, Surroundings},
+    services::{self, Surroundings, endpoints::Endpoints},
 };
 
 pub(crate) fn start(arguments: &Start) -> ExitCode {
@@ -85,13 +85,16 @@ async fn serve(config: Config, path: &Path, logs: Logs) -> Result<(), ServiceErr
     // Served until the very end, so that a drain can be followed.
     let ended = CancellationToken::new();
     let _end = ended.clone().drop_guard();
+    let endpoints = Endpoints::new(&config.data_dir);
     if let Some(address) = config.diag_addr {
         let diag = Diag::bind(address, Arc::clone(&board), metrics.clone()).await;
         let diag = diag.map_err(|error| format!("diag_addr {address}: {error}; choose another"))?;
         tracing::info!(address = %diag.address()?, "serving health and metrics");
+        endpoints.tell("diag", diag.address()?);
         tokio::spawn(diag.serve(ended));
     }
-    let surroundings = Surroundings { config: &config, health: &health, metrics: &metrics, drain: &drain };
+    let surroundings =
+        Surroundings { config: &config, health: &health, metrics: &metrics, endpoints: &endpoints, drain: &drain };
     let (services, reloads) = services::assemble(&surroundings).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), services = ?config.services.names(), "started");
     let stop = config.stop;

@@ -14,23 +14,29 @@ use super::board::Board;
 /// Shared by the services, which register, and `/metrics`, which reads.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    registry: Arc<Mutex<Registry>>,
+    registries: Arc<Mutex<Vec<Registry>>>,
 }
 
 impl Metrics {
     /// A registry that holds the version and the health of the services.
     #[must_use]
     pub fn new(board: Arc<Board>) -> Self {
-        let mut registry = Registry::with_prefix("postern");
+        let mut registry = Self::registry();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version that runs", build);
         registry.register_collector(Box::new(HealthCollector { board }));
-        Self { registry: Arc::new(Mutex::new(registry)) }
+        Self { registries: Arc::new(Mutex::new(vec![registry])) }
     }
 
-    /// Registers metrics of a service.
-    pub fn register(&self, register: impl FnOnce(&mut Registry)) {
-        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    /// A registry for a service to fill; its metrics show once it is [adopted](Self::adopt).
+    #[must_use]
+    pub fn registry() -> Registry {
+        Registry::with_prefix("postern")
+    }
+
+    /// Shows the metrics of a service.
+    pub fn adopt(&self, registry: Registry) {
+        self.registries.lock().unwrap_or_else(PoisonError::into_inner).push(registry);
     }
 
     /// All metrics in the OpenMetrics text format.
@@ -39,7 +45,10 @@ impl Metrics {
     /// When a metric cannot be written.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
-        text::encode(&mut out, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
+        for registry in self.registries.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            text::encode_registry(&mut out, registry)?;
+        }
+        text::encode_eof(&mut out)?;
         Ok(out)
     }
 }
