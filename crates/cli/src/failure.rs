@@ -3,6 +3,7 @@
 use api::status::{Class, Problem};
 use std::fmt;
 use tonic::Status;
+use transport::ConnectError;
 
 /// The program was used in a way that makes no sense.
 pub const USAGE: u8 = 2;
@@ -65,9 +66,22 @@ impl From<Problem> for Failure {
     }
 }
 
+/// A call that never left says where the connection failed; one that was refused says why.
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Problem::of(&status).into()
+        match ConnectError::behind(&status) {
+            Some(error) => Self::from(error.clone()),
+            None => Problem::of(&status).into(),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let (words, hint) = (error.to_string(), error.hint());
+        // The words end with the hint, which has its own line here.
+        let reason = words.strip_suffix(&hint).and_then(|words| words.strip_suffix("; "));
+        Self::new(reason.unwrap_or(&words)).hint(hint)
     }
 }
 
@@ -82,5 +96,13 @@ mod tests {
         let failure = Failure::from(Status::from(problem));
         assert_eq!(failure.to_string(), "role \"x\" already exists\n  use --force");
         assert_eq!((failure.exit, failure.class), (1, Some(Class::Exists)));
+    }
+
+    #[test]
+    fn a_call_that_never_left_says_where_it_failed() {
+        let error = transport::ConnectError::new("p:3080", transport::Problem::Refused);
+        let failure = Failure::from(Status::from_error(Box::new(error)));
+        let (reason, hint) = ("cannot connect to p:3080: connection refused", "nothing listens there: ");
+        assert!(failure.reason == reason && failure.hint.starts_with(hint), "{failure}");
     }
 }

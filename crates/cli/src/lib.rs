@@ -10,6 +10,7 @@ pub mod escape;
 mod failure;
 pub mod reference;
 pub mod secret_file;
+pub mod tctl;
 pub mod tsh;
 
 pub use failure::{Failure, USAGE};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use access::Labels;
 use api::v1::NodeReport;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -160,16 +161,29 @@ fn what_it_is(shared: &Shared, address: SocketAddr, Labels(all): Labels) -> Node
 /// Says whether the node can do its job. Without auth it can, for a while: locks and roles that are new do not arrive.
 async fn watch_health(shared: &Shared, health: &ServiceHealth) {
     loop {
-        let fresh = shared.locks_fresh();
-        shared.metrics.locks_stale.set(i64::from(!fresh));
-        match fresh {
-            true => health.ready(),
-            false => health.degraded(format!(
-                "auth was not heard of for {}s; serving by policy revision {}, new locks are not known",
-                (shared.host.silence)().as_secs(),
-                shared.policy().revision
-            )),
+        shared.metrics.locks_stale.set(i64::from(!shared.locks_fresh()));
+        match trouble(shared) {
+            Some(reason) => health.degraded(reason),
+            None => health.ready(),
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+fn trouble(shared: &Shared) -> Option<String> {
+    let end = shared.host.credentials.borrow().valid_before();
+    if let Some(end) = end.filter(|end| *end <= Timestamp::now()) {
+        return Some(format!(
+            "the host certificate expired at {end}, so clients refuse this node; see why auth is away"
+        ));
+    }
+    if !shared.locks_fresh() {
+        // Rounded, so that it reads the same until something changes.
+        return Some(format!(
+            "auth was not heard of for more than {}s; serving by policy revision {}, newer locks are not known",
+            shared.config.limits.lock_age.as_secs(),
+            shared.policy().revision
+        ));
+    }
+    None
 }

@@ -71,6 +71,8 @@ pub enum Problem {
     },
     /// The server ended the handshake; its alert says why.
     RefusedUs(String),
+    /// The server, or the one behind it, is not there right now.
+    Unavailable,
     /// There are no credentials to show yet.
     NoCredentials,
     /// A local file or socket.
@@ -107,8 +109,8 @@ impl ConnectError {
     /// Whether the same attempt may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        use Problem::{Broken, Dns, Refused, Timeout, Unreachable};
-        matches!(self.problem, Dns(_) | Refused | Timeout { .. } | Unreachable(_) | Broken(_))
+        use Problem::{Broken, Dns, Refused, Timeout, Unavailable, Unreachable};
+        matches!(self.problem, Dns(_) | Refused | Timeout { .. } | Unreachable(_) | Unavailable | Broken(_))
     }
 
     /// What to do about it.
@@ -142,6 +144,7 @@ impl ConnectError {
                     .to_owned()
             }
             Problem::RefusedUs(_) => "the server's log and the audit log (tctl events ls) say why".to_owned(),
+            Problem::Unavailable => "the auth service behind it may be down: see the proxy's log".to_owned(),
             Problem::NoCredentials => "join the cluster first".to_owned(),
             Problem::Local(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 "run this as root or as the service's user".to_owned()
@@ -185,6 +188,7 @@ impl fmt::Display for ConnectError {
                 "the certificate of the server at {addr} expired at {at} and the local clock says {now:.0}"
             ),
             Problem::RefusedUs(alert) => write!(f, "the server at {addr} refused the connection: {alert}"),
+            Problem::Unavailable => write!(f, "the server at {addr} cannot serve this now"),
             Problem::NoCredentials => write!(f, "cannot connect to {addr}: there are no credentials yet"),
             Problem::Broken(error) => write!(f, "the connection to {addr} broke: {error}"),
         }?;

@@ -9,7 +9,8 @@ use identity::verify::x509::VerifiedIdentity;
 pub struct Peer {
     /// What it proved.
     pub identity: PeerIdentity,
-    /// Where it connects from; absent on a Unix socket. Behind a proxy this is the proxy's address.
+    /// Where it connects from; absent on a Unix socket. Of members that come through a proxy's blind relay this is the
+    /// proxy's address, of strangers whose calls a proxy passes on it is their own.
     pub addr: Option<SocketAddr>,
 }
 

@@ -36,3 +36,7 @@ pub mod alpn {
 
 /// How long a handshake may take, from the first byte to the last.
 pub const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What a server that cannot serve now may send in place of its part of the handshake: a fatal alert
+/// `internal_error` (RFC 8446, section 6). Clients of ours know it as [`crate::Problem::Unavailable`].
+pub const UNAVAILABLE: &[u8] = &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50];

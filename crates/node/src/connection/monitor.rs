@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use super::{Context, Cut};
 use crate::decision::Admission;
 
-/// Looks are never further apart, because clocks can be set and the view of locks grows old by itself.
+/// Looks are never further apart, because clocks can be set.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// Where locking is strict: the view of locks grows old by itself, without any news.
+const STRICT_LOOK: Duration = Duration::from_secs(1);
 /// And never closer, whatever the figures say.
 const SHORTEST_LOOK: Duration = Duration::from_millis(20);
 
@@ -63,7 +65,7 @@ fn strict(permit: &SshPermit) -> bool {
 
 /// Until when to sleep, or why it is over.
 fn time(admission: &Admission, context: &Context) -> Result<Duration, Cut> {
-    let mut look = LONGEST_LOOK;
+    let mut look = if strict(admission.permit()) { STRICT_LOOK } else { LONGEST_LOOK };
     if let Some(deadline) = admission.deadline() {
         let left = deadline.duration_since(Timestamp::now());
         if !left.is_positive() {

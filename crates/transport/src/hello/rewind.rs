@@ -37,6 +37,21 @@ impl<S> Rewind<S> {
 }
 
 impl<S: AsyncRead + Unpin> Rewind<S> {
+    /// Waits for the first bytes of the stream, which must be `start`; they stay unread.
+    pub async fn starting_with(inner: S, start: &[u8]) -> io::Result<Self> {
+        let mut stream = Self::new(inner);
+        for length in 1..=start.len() {
+            stream.fill_to(length).await?;
+            if !stream.buffered().starts_with(&start[..length]) {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the first bytes are others than expected",
+                ));
+            }
+        }
+        Ok(stream)
+    }
+
     /// Reads ahead until at least `count` bytes are there, and few more than that.
     pub(crate) async fn fill_to(&mut self, count: usize) -> io::Result<()> {
         while self.buffered().len() < count {

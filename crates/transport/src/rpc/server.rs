@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use access::SystemRole;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
@@ -18,6 +19,9 @@ use tower::ServiceExt;
 use crate::listen::{Accepted, Listener};
 use crate::peer::{Peer, PeerIdentity};
 use crate::tls::{ClientCertificates, LiveCredentials, Server, ServerCertificates, alpn};
+
+/// Set by proxies on the calls of strangers that they pass on: where the stranger connects from, as `ip:port`.
+pub const FORWARDED_FOR: &str = "postern-forwarded-for";
 
 /// What one connection may ask of a server.
 #[derive(Debug, Clone, Copy)]
@@ -148,10 +152,25 @@ impl Serving {
 
 async fn answer(routes: Routes, peer: Peer, request: http::Request<Incoming>) -> http::Response<Body> {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(peer);
+    let named = request.headers_mut().remove(FORWARDED_FOR);
+    request.extensions_mut().insert(forwarded(peer, named));
     match routes.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
+    }
+}
+
+/// A call that a proxy passes on is the call of the stranger it names, with nothing of the proxy's own rights. From
+/// anybody else the header means nothing.
+fn forwarded(peer: Peer, named: Option<http::HeaderValue>) -> Peer {
+    let PeerIdentity::Verified(identity) = &peer.identity else { return peer };
+    let is_proxy = identity.identity().host().is_some_and(|host| host.role == SystemRole::Proxy);
+    match named {
+        Some(named) if is_proxy => {
+            let addr = named.to_str().ok().and_then(|text| text.parse().ok());
+            Peer { identity: PeerIdentity::Stranger, addr }
+        }
+        _ => peer,
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use identity::Credentials;
+use jiff::Timestamp;
 use russh::keys::ssh_key::{Certificate, HashAlg, PrivateKey};
 
 /// Why a key and a certificate cannot be used.
@@ -80,6 +81,12 @@ impl HostCredentials {
     /// From what the cluster issued to this host.
     pub fn of(credentials: &Credentials) -> Result<Self, CredentialError> {
         Pair::of(credentials).map(Self)
+    }
+
+    /// When clients stop accepting the certificate; nothing for one without an end.
+    #[must_use]
+    pub fn valid_before(&self) -> Option<Timestamp> {
+        i64::try_from(self.0.certificate.valid_before()).ok().and_then(|end| Timestamp::from_second(end).ok())
     }
 
     pub(super) fn key(&self) -> PrivateKey {

@@ -152,6 +152,7 @@ pub(crate) fn handshake_problem(error: io::Error, protocols: &[&[u8]]) -> Proble
             let names = protocols.iter().map(|name| String::from_utf8_lossy(name).into_owned());
             Problem::NoSuchProtocol { wanted: names.collect::<Vec<_>>().join(" or ") }
         }
+        rustls::Error::AlertReceived(AlertDescription::InternalError) => Problem::Unavailable,
         rustls::Error::AlertReceived(alert) => Problem::RefusedUs(alert_in_words(*alert)),
         rustls::Error::InvalidMessage(_) | rustls::Error::PeerIncompatible(_) => {
             Problem::NotTls(tls.to_string())

@@ -1,0 +1,5 @@
+//! `tctl`: administers a cluster.
+
+fn main() -> std::process::ExitCode {
+    cli::tctl::main()
+}

@@ -1,0 +1,33 @@
+//! `tctl bots instances`: the running copies of bots.
+
+pub mod add;
+pub mod ls;
+pub mod show;
+
+use crate::Failure;
+use crate::tctl::session::Session;
+use clap::Subcommand;
+
+/// The commands of `tctl bots instances`.
+#[derive(Debug, Subcommand)]
+pub enum Instances {
+    /// List running copies
+    #[command(visible_alias = "ls")]
+    List(ls::List),
+    /// Show one of them
+    #[command(aliases = ["get", "describe"])]
+    Show(show::Show),
+    /// Create a token for a further copy of a bot and print how to start it
+    #[command(alias = "join")]
+    Add(add::Add),
+}
+
+impl Instances {
+    pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        match self {
+            Self::List(command) => command.run(session).await,
+            Self::Show(command) => command.run(session).await,
+            Self::Add(command) => command.run(session).await,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `tctl bots instances show`.
+
+use super::ls::last;
+use crate::Failure;
+use crate::console::{Console, Table};
+use crate::tctl::session::Session;
+use crate::tctl::show::text;
+use access::resource::Kind;
+use clap::Args;
+use serde_json::Value;
+
+/// Arguments of `tctl bots instances show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// BOT/UUID, as the list prints it
+    #[arg(value_name = "BOT/UUID")]
+    pub id: String,
+}
+
+impl Show {
+    pub(in crate::tctl) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        if !self.id.contains('/') {
+            return Err(Failure::usage(format!("invalid bot instance syntax: {:?}", self.id))
+                .hint("write BOT/UUID; tctl bots instances list prints it"));
+        }
+        let instance = session.resources()?.one(Kind::BotInstance, &self.id, false).await?;
+        session.show(&instance, say)
+    }
+}
+
+fn say(instance: &Value, console: &mut Console) -> Result<(), Failure> {
+    let mut table = Table::bare(2);
+    table.row(["Bot", text(instance, "/spec/bot_name")]);
+    table.row(["ID", text(instance, "/spec/instance_id")]);
+    table.row(["Expires", text(instance, "/metadata/expires")]);
+    console.say(table.text())?;
+    let status = &instance["status"];
+    part("Initial authentication", Some(&status["initial_authentication"]), console)?;
+    part("Latest authentication", last(instance, "latest_authentications"), console)?;
+    part("Latest heartbeat", last(instance, "latest_heartbeats"), console)
+}
+
+fn part(heading: &str, value: Option<&Value>, console: &mut Console) -> Result<(), Failure> {
+    console.say(format!("\n{heading}:"))?;
+    let Some(fields) = value.and_then(Value::as_object) else {
+        return console.say("  none recorded");
+    };
+    let mut table = Table::bare(2);
+    for (name, value) in fields {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        table.row([format!("  {name}"), text]);
+    }
+    console.say(table.text())
+}

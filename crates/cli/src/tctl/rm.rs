@@ -1,0 +1,60 @@
+//! `tctl rm`: removes resources by kind and name.
+
+use super::Selector;
+use super::session::Session;
+use super::show::called;
+use crate::Failure;
+use access::resource::Kind;
+use api::v1::DeleteBotRequest;
+use clap::Args;
+use serde::Serialize;
+
+/// Arguments of `tctl rm`.
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// KIND/NAME, several with commas
+    #[arg(value_name = "KIND/NAME", required = true)]
+    pub resources: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Removed {
+    kind: &'static str,
+    name: String,
+    action: &'static str,
+    #[serde(skip)]
+    called: String,
+}
+
+impl Rm {
+    pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let named =
+            Selector::read_named(&self.resources).map_err(|error| Failure::usage(error.to_string()))?;
+        let mut removed = Vec::new();
+        let mut outcome = Ok(());
+        for (kind, name) in named {
+            outcome = remove(kind, &name, session).await;
+            if outcome.is_err() {
+                break;
+            }
+            let called = called(kind, &name);
+            let name = if kind == Kind::Token { access::resource::token::masked(&name) } else { name };
+            removed.push(Removed { kind: kind.as_str(), name, action: "deleted", called });
+        }
+        session.show(&removed, |removed, console| {
+            removed.iter().try_for_each(|one| console.say(format!("{} has been deleted", one.called)))
+        })?;
+        outcome
+    }
+}
+
+/// A bot is more than one resource, and its service removes them together.
+async fn remove(kind: Kind, name: &str, session: &mut Session<'_>) -> Result<(), Failure> {
+    match kind {
+        Kind::Bot => {
+            session.bots()?.delete_bot(DeleteBotRequest { name: name.to_owned() }).await?;
+            Ok(())
+        }
+        kind => session.resources()?.delete(kind, name).await,
+    }
+}

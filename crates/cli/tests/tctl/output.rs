@@ -1,0 +1,108 @@
+//! What people and programs get to read.
+
+use crate::Cluster;
+use crate::fake::PIN;
+use serde_json::Value;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+#[test]
+fn status_has_the_shape_of_the_guide() {
+    let cluster = Cluster::start();
+    assert_eq!(
+        cluster.tctl(&["status"]).ok(),
+        format!(
+            "Cluster     test.example.com\nVersion     0.1.0\nhost CA     never updated\nuser CA     never updated\n\
+             openssh CA  never updated\nCA pin      {PIN}\nHealth      well\\x1b]52;c;ZXZpbA==\\x07\\u{{202e}}\n"
+        )
+    );
+    for arguments in [["--format=json", "status"], ["status", "--format=json"]] {
+        let status = json(&cluster.tctl(&arguments).ok());
+        assert_eq!(status["ca_pins"][0], PIN);
+        assert_eq!(status["cluster"], "test.example.com");
+        assert_eq!(status["proxy_addrs"][0], "proxy.example.com:3080");
+        assert_eq!(status["nodes_online"], 1);
+        assert_eq!(status["authorities"][0]["type"], "host");
+        assert_eq!(status["health"], "well\u{1b}]52;c;ZXZpbA==\u{7}\u{202e}");
+    }
+    assert!(cluster.tctl(&["status", "--format", "yaml"]).ok().contains(PIN));
+}
+
+#[test]
+fn nodes_are_listed_with_their_labels() {
+    let cluster = Cluster::start();
+    let text = cluster.tctl(&["nodes", "ls"]).ok();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>().join(" "),
+        "Host UUID Public Address Labels Version Status"
+    );
+    assert!(lines[2].starts_with("db    22222222-") && lines[2].ends_with("offline"), "{text}");
+    assert!(lines[3].contains("env=prod,os=\\x1b]52;"), "{text}");
+    let nodes = json(&cluster.tctl(&["nodes", "ls", "env=prod", "--format=json"]).ok());
+    assert_eq!(
+        (nodes.as_array().expect("a list").len(), &nodes[0]["spec"]["hostname"]),
+        (1, &Value::from("web"))
+    );
+}
+
+#[test]
+fn explain_answers_with_its_exit_code() {
+    let cluster = Cluster::start();
+    let ask =
+        |login: &str| cluster.tctl(&["explain", "ssh", "--as", "bot/x", "--login", login, "--node", "web"]);
+    let yes = ask("root").ok();
+    assert!(yes.starts_with(
+        "ALLOWED (allowed): of the roles\nrule: role \"access\": allow.logins\n  1. labels match\n"
+    ));
+    let no = ask("nobody");
+    assert_eq!((no.exit, no.errors.as_str()), (1, ""));
+    assert!(no.output.starts_with("DENIED (login_not_allowed): "), "{no:?}");
+}
+
+#[test]
+fn events_are_rows_or_json() {
+    let cluster = Cluster::start();
+    let text = cluster
+        .tctl(&["events", "ls", "--type=session.start", "--from=2026-01-01T00:00:00Z", "--limit=5"])
+        .ok();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[2].starts_with("2026-03-01T10:00:01Z  T1    session.start  \\x1b]52;"), "{text}");
+    assert!(lines[3].contains("session.end") && lines[3].ends_with("name=x"), "{text}");
+    let request = cluster.fake.requests.lock().expect("not poisoned").pop().expect("a request");
+    assert!(request.contains("from: \"2026-01-01T00:00:00Z\"") && request.contains("limit: 5"), "{request}");
+    let events = json(&cluster.tctl(&["events", "ls", "--format=json"]).ok());
+    assert_eq!(events[0]["sequence"], 1);
+    let tail = cluster.tctl(&["events", "tail", "--format=json"]);
+    assert_eq!(
+        tail.output.lines().map(|line| json(line)["sequence"].as_u64()).collect::<Vec<_>>(),
+        [Some(1), Some(2)]
+    );
+    assert!(tail.refused().contains("ended the stream"));
+}
+
+#[test]
+fn a_broken_audit_log_is_a_failure() {
+    let cluster = Cluster::start();
+    assert_eq!(cluster.tctl(&["events", "verify"]).ok(), "The audit log is whole: 2 events, head abcd.\n");
+    cluster.tctl_with(&["create"], "kind: role\nversion: v7\nmetadata:\n  name: broken\n").ok();
+    let broken = cluster.tctl(&["events", "verify", "--format=json"]);
+    assert_eq!(json(&broken.output)["first_broken"], 2);
+    assert!(broken.refused().contains("event 2 of the audit log does not fit"));
+}
+
+#[test]
+fn authorities_are_exported_for_openssh() {
+    let cluster = Cluster::start();
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIq//CSwaKrxy2ARhKBSQqMTunhQG4i7Au41cRO6PCz1";
+    for (kind, expected) in [
+        ("user", format!("cert-authority {key} clustername=test.example.com&type=user\n")),
+        ("host", format!("@cert-authority *.test.example.com {key} type=host\n")),
+        ("openssh", format!("cert-authority {key} clustername=test.example.com&type=user\n")),
+    ] {
+        assert_eq!(cluster.tctl(&["auth", "export", "--type", kind]).ok(), expected);
+    }
+    assert!(cluster.tctl(&["auth", "export", "--type=tls-host"]).refused().contains("no keys of that form"));
+}

@@ -1,0 +1,158 @@
+//! Forwarded connections, and their refusals, with OpenSSH's client.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use support::{Fixture, NODENAME, run, text, user};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+async fn echo_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut from, mut to) = stream.split();
+                let _ = tokio::io::copy(&mut from, &mut to).await;
+            });
+        }
+    });
+    address
+}
+
+async fn assert_echo<S: tokio::io::AsyncRead + AsyncWriteExt + Unpin>(mut stream: S) {
+    stream.write_all(b"to and fro").await.expect("sent");
+    stream.shutdown().await.expect("half closed");
+    let mut back = String::new();
+    stream.read_to_string(&mut back).await.expect("came back");
+    assert_eq!(back, "to and fro");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_are_forwarded_both_ways_and_recorded() {
+    let node = Fixture::start().await;
+    let echo = echo_server().await;
+    let local = node.pki.path("local");
+    let mut ssh = node.ssh("alice");
+    ssh.args(["-N", "-o", "ExitOnForwardFailure=yes", "-L", &format!("{}:{echo}", local.display())]);
+    ssh.args(["-R", &format!("0:{echo}"), NODENAME]).stderr(Stdio::piped());
+    let mut ssh = tokio::process::Command::from(ssh).kill_on_drop(true).spawn().expect("runs");
+    let mut words = BufReader::new(ssh.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    words.read_line(&mut line).await.expect("a line");
+    let port: u16 = line.split(' ').nth(2).and_then(|port| port.parse().ok()).expect("Allocated port N ...");
+    assert_echo(UnixStream::connect(&local).await.expect("the local forward")).await;
+    assert_echo(TcpStream::connect(("127.0.0.1", port)).await.expect("the remote forward")).await;
+    assert_echo(TcpStream::connect(("::1", port)).await.expect("in both families")).await;
+    let open = node.event("port", |event| event["code"] == "T3003I" && event["direction"] == "local").await;
+    assert_eq!((&open["addr"], &open["success"]), (&json!(echo.to_string()), &json!(true)));
+    let stop = node.event("port", |event| event["code"] == "T3003S" && event["direction"] == "local").await;
+    assert_eq!((&stop["rx"], &stop["tx"]), (&json!(10), &json!(10)));
+    ssh.kill().await.expect("killed");
+    support::until("the end of the listener", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err())
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_can_jump_through_the_node() {
+    let node = Fixture::start().await;
+    let mut ssh = node.ssh("alice");
+    ssh.args(["-W", &node.address.to_string(), NODENAME]);
+    ssh.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut ssh = tokio::process::Command::from(ssh).kill_on_drop(true).spawn().expect("runs");
+    let mut greeting = [0; 8];
+    ssh.stdout.take().expect("a pipe").read_exact(&mut greeting).await.expect("the node's greeting");
+    assert_eq!(&greeting, b"SSH-2.0-");
+}
+
+/// Tries one forward in each direction; what ssh says.
+async fn try_both(node: &Fixture, name: &str) -> (String, String) {
+    let echo = echo_server().await;
+    let mut local = node.ssh(name);
+    local.args(["-W", &echo.to_string(), NODENAME]);
+    let mut remote = node.ssh(name);
+    remote.args(["-N", "-o", "ExitOnForwardFailure=yes", "-R", &format!("0:{echo}"), NODENAME]);
+    let (local, remote) = (run(local).await, run(remote).await);
+    assert!(!local.status.success() && !remote.status.success());
+    (text(&local.stderr), text(&remote.stderr))
+}
+
+async fn assert_refused(node: &Fixture, name: &str, code: &str, words: &str) {
+    let (local, remote) = try_both(node, name).await;
+    assert!(local.contains(words), "{local}");
+    assert!(remote.contains("remote port forwarding failed"), "{remote}");
+    for direction in ["local", "remote"] {
+        let fits = |event: &serde_json::Map<String, Value>| {
+            event["direction"] == direction && event["code"] == "T3003E"
+        };
+        assert_eq!(node.event("port", fits).await["denial"], code, "{direction}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_can_turn_forwarding_off() {
+    let node = Fixture::start_with(json!({"port_forwarding": false}), |_| {}).await;
+    assert_refused(
+        &node,
+        "alice",
+        "forwarding_not_allowed",
+        "port forwarding is not allowed for user \"alice\"",
+    )
+    .await;
+    assert!(node.run("true").await.status.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_can_turn_forwarding_off() {
+    let node = Fixture::start_with(json!({}), |config| config.port_forwarding = false).await;
+    assert_refused(&node, "alice", "forwarding_off", "node does not allow port forwarding").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_can_be_without_forwarding() {
+    let node = Fixture::start().await;
+    let mut narrow = user("alice");
+    narrow.permits.port_forwarding = false;
+    node.pki.certify("narrow", narrow, |_| {});
+    assert_refused(&node, "narrow", "forwarding_not_allowed", "port forwarding is not allowed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_can_allow_one_direction_alone() {
+    let one_way = json!({"ssh_port_forwarding": {"local": {"enabled": true}, "remote": {"enabled": false}}});
+    let node = Fixture::start_with(one_way, |_| {}).await;
+    let mut remote = node.ssh("alice");
+    remote.args(["-N", "-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1", NODENAME]);
+    assert!(text(&run(remote).await.stderr).contains("remote port forwarding failed"));
+    let mut local = node.ssh("alice");
+    local.args(["-W", "127.0.0.1:1", NODENAME]);
+    // Allowed, and nobody listens there.
+    assert!(text(&run(local).await.stderr).contains("Connection refused"));
+    node.event("port", |event| event["denial"] == "connect_failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_cannot_log_in_cannot_forward() {
+    let node = Fixture::start().await;
+    let mut ghost = user("alice");
+    ghost.logins = vec![access::Login::new("no-such-account").expect("a login")];
+    node.pki.certify("ghost", ghost, |_| {});
+    let mut ssh = node.ssh("ghost");
+    ssh.args(["-l", "no-such-account", "-W", "127.0.0.1:1", NODENAME]);
+    let words = text(&run(ssh).await.stderr);
+    assert!(words.contains("account no-such-account does not exist on this host"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_loopback_interface_is_listened_on() {
+    let node = Fixture::start().await;
+    let mut ssh = node.ssh("alice");
+    ssh.args(["-N", "-o", "ExitOnForwardFailure=yes", "-R", "192.0.2.1:0:127.0.0.1:1", NODENAME]);
+    assert!(text(&run(ssh).await.stderr).contains("remote port forwarding failed"));
+    let event = node.event("port", |event| event["direction"] == "remote").await;
+    assert_eq!(event["denial"], "cannot_listen");
+}

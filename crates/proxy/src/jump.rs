@@ -1,0 +1,126 @@
+//! The raw SSH jump host, so that `ssh -J proxy:port` works with nothing installed: it authenticates user certificates,
+//! opens `direct-tcpip` channels to registered nodes, and refuses everything else.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use identity::verify::ssh::{UserContext, user};
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use transport::LiveCredentials;
+use transport::listen::Place;
+use transport::ssh;
+use transport::ssh::server::{
+    Authenticator, Connection, Event, Offer, OpenRefusal, OpenRequest, Rejection, ServerConfig, accept,
+};
+
+use crate::caller::Caller;
+use crate::dialer::{Dialer, Wanted};
+use crate::metrics::Protocol;
+use crate::ssh_transport::{denial, disconnected};
+
+const REFUSED: &str = "this is a jump host: it only connects to nodes of the cluster (ssh -J)";
+
+/// Admits holders of a valid user certificate, whatever account they name: no session is opened here.
+struct Door {
+    credentials: LiveCredentials,
+}
+
+impl Authenticator for Door {
+    type Grant = Caller;
+
+    async fn authenticate(&self, offer: Offer) -> Result<Caller, Rejection> {
+        let Some(current) = self.credentials.current() else {
+            return Err(Rejection::untold("the proxy has no credentials"));
+        };
+        let peer = offer.peer;
+        let context =
+            UserContext { trust: current.trust(), now: Timestamp::now(), peer: Some(peer.ip()), login: None };
+        match user(offer.certificate.blob(), &context) {
+            Ok(verified) => Ok(Caller::from_ssh(&verified, peer)),
+            Err(refusal) => Err(Rejection::untold(format!("{refusal} ({})", refusal.code()))),
+        }
+    }
+}
+
+/// Serves one connection.
+pub(crate) async fn serve<S>(
+    dialer: &Dialer,
+    config: &Arc<ServerConfig>,
+    stream: S,
+    peer: SocketAddr,
+    mut place: Place,
+    cut: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let door = Door { credentials: dialer.agent.credentials().clone() };
+    let connection = match accept(stream, Arc::clone(config), peer, door).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            dialer.metrics.failure(Protocol::JUMP);
+            return tracing::debug!(%peer, %error, "jump refused");
+        }
+    };
+    place.known();
+    let Connection { grant: caller, handle, mut events } = connection;
+    let caller = Arc::new(caller);
+    let channels = TaskTracker::new();
+    let revoked = dialer.revoked(&caller, None, None);
+    tokio::pin!(revoked);
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(event) => take(event, dialer, &caller, &channels).await,
+                None => break,
+            },
+            denied = &mut revoked => {
+                disconnected(dialer.agent.audit(), &caller, &denied);
+                handle.disconnect(&denied.line()).await;
+                break;
+            }
+            () = cut.cancelled() => {
+                handle.disconnect("the proxy is stopping").await;
+                break;
+            }
+        }
+    }
+}
+
+async fn take(event: Event, dialer: &Dialer, caller: &Arc<Caller>, channels: &TaskTracker) {
+    match event {
+        Event::DirectTcpip { host, port, open, .. } => {
+            let wanted = Wanted { host, port: port.into(), cluster: String::new(), login: None };
+            channels.spawn(channel(dialer.clone(), Arc::clone(caller), wanted, open));
+        }
+        Event::Session(open) => open.reject(OpenRefusal::Prohibited, REFUSED).await,
+        // Dropped: refused.
+        Event::TcpipForward { .. } | Event::CancelTcpipForward { .. } => {}
+    }
+}
+
+async fn channel(dialer: Dialer, caller: Arc<Caller>, wanted: Wanted, open: OpenRequest) {
+    let dialled = match dialer.dial(&caller, &wanted).await {
+        Ok(dialled) => dialled,
+        Err(denied) => {
+            dialer.agent.audit().emit(denial(&caller, &wanted, &denied));
+            let refusal = match denied.code {
+                "node_unreachable" | "node_not_ssh" => OpenRefusal::ConnectFailed,
+                _ => OpenRefusal::Prohibited,
+            };
+            return open.reject(refusal, &denied.line()).await;
+        }
+    };
+    let node = dialled.id();
+    let _open = dialer.metrics.relay(Protocol::JUMP);
+    let opened = open.accept().await;
+    tokio::select! {
+        // A lock on the node; locks on the caller end the whole connection.
+        denied = dialer.revoked(&caller, None, Some(node)) => disconnected(dialer.agent.audit(), &caller, &denied),
+        done = ssh::relay(opened.reader, opened.writer, dialled.stream) => {
+            dialer.metrics.bytes(done.from_channel, done.to_channel);
+        }
+    }
+}
