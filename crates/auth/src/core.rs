@@ -27,7 +27,7 @@ pub struct Core {
     /// Its authorities.
     pub issuer: Issuer,
     /// Its join tokens.
-    pub tokens: Tokens,
+    pub tokens: Arc<Tokens>,
     /// Makes challenges for joiners.
     pub challenges: ChallengeKey,
     /// How often strangers may be wrong.

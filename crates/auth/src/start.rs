@@ -157,7 +157,7 @@ async fn core(
     Ok(Core {
         cluster: opened.cluster.name,
         issuer: Issuer::new(authorities, revision),
-        tokens,
+        tokens: Arc::new(tokens),
         challenges: ChallengeKey::new(&secret),
         pacing: Pacing::new(catalog.now()),
         presence: Arc::new(Presence::default()),

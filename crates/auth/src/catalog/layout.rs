@@ -49,6 +49,12 @@ pub fn lock_epoch() -> Key {
     fixed("/state/lock_epoch")
 }
 
+/// Written with every change to what a user or bot refers to: a transaction that expects it unchanged knows that no
+/// reference to a role was added.
+pub fn references_epoch() -> Key {
+    fixed("/references_epoch")
+}
+
 /// What the cluster is called since its first start.
 pub fn cluster() -> Key {
     fixed("/cluster")

@@ -1,0 +1,187 @@
+//! What bots need beyond plain resources: made together with their token, changed in parts, removed with all that
+//! belongs to them, and reporting of themselves.
+
+mod create;
+mod heartbeat;
+mod instance;
+mod remove;
+#[cfg(test)]
+mod tests;
+mod update;
+
+pub(super) use remove::{remove, without_leftovers};
+
+use super::change::{answer, make};
+use super::resources::render;
+use super::shelf::Shelf;
+use crate::caller::Caller;
+use crate::catalog::Catalog;
+use crate::refusal;
+use crate::tokens::Tokens;
+use access::resource::token::{JoinMethod, TokenSpec};
+use access::resource::{Resource, Token};
+use access::{BotName, Login, RoleName, SystemRole};
+use api::status::Problem;
+use api::v1;
+use api::v1::bot_service_server::BotService;
+use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// How long a one-time token is good unless the caller says otherwise.
+const DEFAULT_TTL: u64 = 3600;
+/// The longest life of a one-time token: a forgotten one is a door that stays open.
+const MAX_TTL: u64 = 7 * 24 * 3600;
+
+/// The service.
+pub struct Bots {
+    catalog: Arc<Catalog>,
+    tokens: Arc<Tokens>,
+}
+
+impl Bots {
+    /// Over the cluster's state.
+    pub fn new(catalog: Arc<Catalog>, tokens: Arc<Tokens>) -> Self {
+        Self { catalog, tokens }
+    }
+
+    fn shelf(&self) -> Shelf<'_> {
+        Shelf { catalog: &self.catalog, tokens: &self.tokens }
+    }
+
+    async fn create(
+        &self,
+        caller: &Caller,
+        request: &v1::CreateBotRequest,
+    ) -> Result<v1::CreateBotResponse, Problem> {
+        let change = create::Create::new(self.shelf(), request)?;
+        make(&self.catalog, caller, &change).await.map(|(response, _)| response)
+    }
+
+    async fn update(
+        &self,
+        caller: &Caller,
+        request: &v1::UpdateBotRequest,
+    ) -> Result<v1::UpdateBotResponse, Problem> {
+        let change = update::Update::new(self.shelf(), request)?;
+        let (mut bot, revision) = make(&self.catalog, caller, &change).await?;
+        bot.metadata.revision = Some(revision.to_string());
+        Ok(v1::UpdateBotResponse { json: render(&Resource::Bot(bot)) })
+    }
+
+    async fn add(
+        &self,
+        caller: &Caller,
+        request: &v1::AddInstanceRequest,
+    ) -> Result<v1::AddInstanceResponse, Problem> {
+        let change = instance::Add::new(self.shelf(), request)?;
+        make(&self.catalog, caller, &change).await?;
+        let Token { metadata, .. } = change.token;
+        Ok(v1::AddInstanceResponse { token: metadata.name, token_ttl_seconds: change.ttl })
+    }
+
+    async fn report(&self, caller: &Caller, request: &v1::HeartbeatRequest) -> Result<(), Problem> {
+        let change = heartbeat::Report::new(self.shelf(), &request.json)?;
+        make(&self.catalog, caller, &change).await.map(drop)
+    }
+}
+
+fn bot_name(name: &str) -> Result<BotName, Problem> {
+    BotName::new(name).map_err(|error| refusal::invalid(error.to_string()))
+}
+
+/// Each role once, in the order given.
+fn role_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<Vec<RoleName>, Problem> {
+    let mut roles = Vec::new();
+    for name in names {
+        let role = RoleName::new(name.as_str()).map_err(|error| refusal::invalid(error.to_string()))?;
+        if !roles.contains(&role) {
+            roles.push(role);
+        }
+    }
+    Ok(roles)
+}
+
+/// Each login once, in the order given.
+fn login_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<Vec<String>, Problem> {
+    let mut logins = Vec::new();
+    for name in names {
+        Login::new(name.as_str()).map_err(|error| refusal::invalid(error.to_string()))?;
+        if !logins.contains(name) {
+            logins.push(name.clone());
+        }
+    }
+    Ok(logins)
+}
+
+/// A token for one instance of a bot, and its life in seconds.
+fn one_time_token(bot: &BotName, ttl: u64, now: Timestamp) -> Result<(Token, u64), Problem> {
+    let ttl = if ttl == 0 { DEFAULT_TTL } else { ttl };
+    if ttl > MAX_TTL {
+        return Err(refusal::invalid(format!("a one-time token lives {MAX_TTL} seconds at most, not {ttl}")));
+    }
+    let life = SignedDuration::from_secs(i64::try_from(ttl).unwrap_or(i64::MAX));
+    let expires = now.checked_add(life).map_err(|error| refusal::invalid(error.to_string()))?;
+    let name = Tokens::random_name().map_err(|error| refusal::internal("there is no randomness", error))?;
+    let spec = TokenSpec {
+        roles: vec![SystemRole::Bot],
+        join_method: JoinMethod::Token,
+        bot_name: Some(bot.clone()),
+    };
+    Ok((Tokens::token(name, spec, Some(expires)), ttl))
+}
+
+/// The bounds that hold for every resource hold for one that was put together here too.
+fn within_bounds(resource: &Resource) -> Result<(), Problem> {
+    Resource::from_json(resource.to_json()).map(drop).map_err(|error| refusal::invalid(error.to_string()))
+}
+
+#[tonic::async_trait]
+impl BotService for Bots {
+    async fn create_bot(
+        &self,
+        request: Request<v1::CreateBotRequest>,
+    ) -> Result<Response<v1::CreateBotResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let result = self.create(&caller, &request.into_inner()).await;
+        answer(&self.catalog, &caller, "/postern.v1.BotService/CreateBot", result).await
+    }
+
+    async fn update_bot(
+        &self,
+        request: Request<v1::UpdateBotRequest>,
+    ) -> Result<Response<v1::UpdateBotResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let result = self.update(&caller, &request.into_inner()).await;
+        answer(&self.catalog, &caller, "/postern.v1.BotService/UpdateBot", result).await
+    }
+
+    async fn delete_bot(
+        &self,
+        request: Request<v1::DeleteBotRequest>,
+    ) -> Result<Response<v1::DeleteBotResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let removed = remove(self.shelf(), &caller, &request.into_inner().name).await;
+        let result = removed.map(|()| v1::DeleteBotResponse {});
+        answer(&self.catalog, &caller, "/postern.v1.BotService/DeleteBot", result).await
+    }
+
+    async fn add_instance(
+        &self,
+        request: Request<v1::AddInstanceRequest>,
+    ) -> Result<Response<v1::AddInstanceResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let result = self.add(&caller, &request.into_inner()).await;
+        answer(&self.catalog, &caller, "/postern.v1.BotService/AddInstance", result).await
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<v1::HeartbeatRequest>,
+    ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let taken = self.report(&caller, &request.into_inner()).await;
+        let result = taken.map(|()| v1::HeartbeatResponse {});
+        answer(&self.catalog, &caller, "/postern.v1.BotService/Heartbeat", result).await
+    }
+}

@@ -1,0 +1,14 @@
+//! Resources as callers get them.
+
+use access::resource::Resource;
+use serde_json::json;
+
+/// The JSON of a resource; that of a bot tells the names that follow from its own.
+pub(in crate::services) fn render(resource: &Resource) -> String {
+    let mut value = resource.to_json();
+    if let Resource::Bot(bot) = resource {
+        let name = bot.name.resource_name();
+        value["status"] = json!({"user_name": name, "role_name": name});
+    }
+    value.to_string()
+}
