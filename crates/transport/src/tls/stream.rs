@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::NamedGroup;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
@@ -22,6 +23,13 @@ impl<S> SecureStream<S> {
     #[must_use]
     pub fn protocol(&self) -> Option<&[u8]> {
         self.inner.get_ref().1.alpn_protocol()
+    }
+
+    /// Whether a recording of it stays secret when somebody has a quantum computer.
+    #[must_use]
+    pub fn is_post_quantum(&self) -> bool {
+        let group = self.inner.get_ref().1.negotiated_key_exchange_group();
+        group.is_some_and(|group| group.name() == NamedGroup::X25519MLKEM768)
     }
 }
 

@@ -1,0 +1,81 @@
+//! The SSH transport's client against a proxy played by the test.
+
+mod cluster;
+
+use access::{HostPort, SystemRole};
+use api::v1::dial_response::Outcome;
+use api::v1::{Connected, Denied, DialRequest, DialResponse};
+use cluster::Cluster;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use transport::dial::{DialError, dial_ssh, frame};
+use transport::tls::{ClientCertificates, Server, ServerCertificates, alpn};
+use transport::{LiveCredentials, PeerIdentity, Problem, ServerTrust};
+
+/// Serves one connection with this answer, then echoes.
+async fn proxy(credentials: LiveCredentials, outcome: Option<Outcome>) -> HostPort {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let addr = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let server =
+            Server::new(ServerCertificates::Own(credentials), ClientCertificates::Required, &[alpn::SSH]);
+        let (stream, peer) = listener.accept().await.expect("accepts");
+        let Ok(accepted) = server.accept(stream, Some(peer.ip())).await else { return };
+        assert!(matches!(accepted.identity, PeerIdentity::Verified(_)));
+        let mut stream = accepted.stream;
+        let request: DialRequest = frame::read(&mut stream).await.expect("a request");
+        assert_eq!((request.host.as_str(), request.login.as_str()), ("web-1", "root"));
+        frame::write(&mut stream, &DialResponse { outcome }).await.expect("written");
+        let (mut read, mut write) = tokio::io::split(stream);
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+        let _ = write.shutdown().await;
+    });
+    HostPort::parse(&addr.to_string(), 0).expect("an address")
+}
+
+async fn dial(
+    cluster: &Cluster,
+    user: &LiveCredentials,
+    names: &[&str],
+    outcome: Option<Outcome>,
+) -> Result<transport::dial::Dialled, DialError> {
+    let addr = proxy(cluster.host(SystemRole::Proxy, names), outcome).await;
+    let trust = ServerTrust::pins(vec![cluster.pin()]);
+    let request = DialRequest { host: "web-1".into(), login: "root".into(), ..DialRequest::default() };
+    dial_ssh(&addr, trust, user, &request).await
+}
+
+#[tokio::test]
+async fn a_dial_is_one_question_and_then_the_nodes_bytes() {
+    let cluster = Cluster::new();
+    let yes = Some(Outcome::Connected(Connected { host_id: "an id".into() }));
+    let dialled = dial(&cluster, &cluster.user("alice"), &["127.0.0.1"], yes).await.expect("connected");
+    assert_eq!(dialled.host_id, "an id");
+    let mut stream = dialled.stream;
+    assert_eq!(stream.protocol(), Some(alpn::SSH));
+    assert!(stream.is_post_quantum());
+    stream.write_all(b"SSH-2.0-x\r\n").await.expect("written");
+    stream.shutdown().await.expect("half closed");
+    let mut echoed = String::new();
+    stream.read_to_string(&mut echoed).await.expect("read to the end");
+    assert_eq!(echoed, "SSH-2.0-x\r\n");
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart() {
+    let cluster = Cluster::new();
+    let alice = cluster.user("alice");
+    let no = Denied { code: "host_unknown".into(), reason: "no".into(), hint: "ask".into() };
+    let denied = dial(&cluster, &alice, &["127.0.0.1"], Some(Outcome::Denied(no))).await.expect_err("denied");
+    assert_eq!(denied.to_string(), "no (host_unknown); ask");
+    let silent = dial(&cluster, &alice, &["127.0.0.1"], None).await.expect_err("no outcome");
+    assert!(matches!(silent, DialError::NoOutcome { .. }), "{silent}");
+    let elsewhere = dial(&cluster, &alice, &["proxy.example.com"], None).await.expect_err("another name");
+    assert!(elsewhere.to_string().contains("wrong_host"), "{elsewhere}");
+    let foreign = Cluster::new().user("alice");
+    let refused = dial(&cluster, &foreign, &["127.0.0.1"], None).await.expect_err("a foreign user");
+    let DialError::Connect(error) = &refused else { panic!("{refused}") };
+    assert!(matches!(error.problem, Problem::RefusedUs(_)), "{error}");
+    let nobody = dial(&cluster, &LiveCredentials::empty(), &["127.0.0.1"], None).await.expect_err("nobody");
+    assert!(nobody.to_string().contains("join the cluster first"), "{nobody}");
+}
