@@ -10,7 +10,6 @@ use crate::policy::Policies;
 use crate::presence::Presence;
 use crate::tokens::Tokens;
 use access::ClusterName;
-use api::status::Problem;
 use identity::{Identity, Subject};
 use jiff::Timestamp;
 use join::ChallengeKey;
@@ -86,12 +85,11 @@ impl Core {
         }
     }
 
-    /// Waits until the view shows a revision, so that who was answered sees the change in what comes next.
-    pub async fn settled(&self, revision: store::Revision) -> Result<(), Problem> {
+    /// Waits until the view shows a revision, so that who was answered sees the change in what comes next. Late is no
+    /// failure: the change is durable and on its way.
+    pub async fn settled(&self, revision: store::Revision) {
         let mut changes = self.catalog.changes();
         let seen = changes.wait_for(|seen| *seen >= revision);
-        // Late is no failure: the change is durable and on its way.
         let _ = tokio::time::timeout(std::time::Duration::from_millis(500), seen).await;
-        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Auth's own certificate as a host: made in memory at the start, renewed daily.
 
 use crate::bootstrap::{Cluster, StartError};
+use crate::caller::{Caller, Who};
 use crate::core::Core;
 use access::{HostPort, SystemRole};
 use aws_lc_rs::rand::SystemRandom;
@@ -29,13 +30,16 @@ impl OwnHost {
     }
 
     /// A fresh key and certificates over it.
-    pub fn credentials(&self, core: &Core) -> Result<Credentials, StartError> {
+    pub async fn credentials(&self, core: &Core) -> Result<Credentials, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError::OwnCertificate(error.to_string());
         let key = SubjectKey::generate(&SystemRandom::new()).map_err(|error| failed(&error))?;
         let issued = core
             .issuer
             .issue(&self.0, key.public(), HOST_LIFETIME, &[], core.now())
             .map_err(|problem| failed(&problem))?;
+        let auth = Caller { who: Who::LocalAdmin { uid: 0 }, addr: None };
+        let record = core.issued(&auth, &self.0, &issued);
+        core.catalog.engine.append(vec![record]).await?;
         let (issued, trust) = (issued.issued().clone(), core.issuer.trust());
         Credentials::new(key, issued.ssh, issued.tls_chain, (*trust).clone()).map_err(|error| failed(&error))
     }
@@ -49,7 +53,7 @@ impl OwnHost {
                 () = tokio::time::sleep(DAILY) => {}
                 changed = trust.changed() => if changed.is_err() { return },
             }
-            let renewed = self.credentials(&core).and_then(|fresh| Ok(live.replace(fresh)?));
+            let renewed = self.credentials(&core).await.and_then(|fresh| Ok(live.replace(fresh)?));
             if let Err(error) = renewed {
                 tracing::error!(%error, "the auth service's own certificate was not renewed; the old one stays");
             }

@@ -74,7 +74,7 @@ pub async fn start(
     let own_host = OwnHost::new(&opened.cluster, &config.public);
     let core = Arc::new(core(&config, engine, audit, opened, &local_tokens, Metrics::new(registry)).await?);
     core.presence.metrics.register(registry);
-    let live = LiveCredentials::new(own_host.credentials(&core)?)?;
+    let live = LiveCredentials::new(own_host.credentials(&core).await?)?;
     let listener = Listener::bind(config.listen, Caps::default()).await?;
     let addr = listener.local_addr();
     let admin_socket = config.data_dir.join(ADMIN_SOCKET);
@@ -103,6 +103,11 @@ impl Running {
     /// process.
     pub fn local_token(&self, role: SystemRole) -> Option<Zeroizing<String>> {
         self.local_tokens.iter().find(|(of, _)| *of == role).map(|(_, token)| token.clone())
+    }
+
+    /// The service from within its process: no table stands in front of it.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     /// Whom members of the cluster trust.

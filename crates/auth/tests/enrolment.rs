@@ -1,0 +1,439 @@
+//! Joining, renewing and outputs over real TLS, and the abuse of all three.
+
+mod harness;
+
+use access::resource::Kind;
+use api::status::{Class, Problem};
+use api::v1;
+use api::v1::certificate_service_client::CertificateServiceClient;
+use api::v1::join_service_client::JoinServiceClient;
+use harness::{Auth, Joiner, confirm, generation, instance, key, output, renew};
+use identity::verify::ssh::{HostContext, UserContext, host, user};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use std::collections::BTreeSet;
+use store::Clock as _;
+
+async fn sign_output(channel: tonic::transport::Channel, roles: &[&str]) -> Result<(), Problem> {
+    output(channel, roles, 0).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_bot_joins_once_and_gets_outputs() {
+    let auth = Auth::start().await;
+    let own = auth.joined_bot("ci").await;
+    assert_eq!(generation(&own), Some(1));
+    let life = own.expires().duration_since(Timestamp::now());
+    assert!(life <= SignedDuration::from_hours(1) && life > SignedDuration::from_mins(59), "{life}");
+    let output = output(auth.member(&own), &[], 0).await.expect("gets an output");
+    let identity = output.identity().user().expect("a user");
+    assert_eq!(identity.name.as_str(), "bot-ci");
+    assert_eq!(identity.impersonator.as_ref().map(|name| name.as_str()), Some("bot-ci"));
+    assert_eq!(identity.roles, [harness::role_name("ops")]);
+    assert!(identity.disallow_reissue && !identity.renewable);
+    assert_eq!((generation(&output), instance(&output)), (None, instance(&own)));
+    let login = access::Login::new("root").expect("a login");
+    let context =
+        UserContext { trust: &output.trust, now: Timestamp::now(), peer: None, login: Some(&login) };
+    user(output.ssh_certificate.blob(), &context).expect("a node accepts it");
+    assert_eq!(auth.events("bot.join").await.len(), 1);
+    assert_eq!(
+        auth.events("cert.create").await.len(),
+        3,
+        "the bot's own, its output's, and none more than auth's"
+    );
+}
+
+#[tokio::test]
+async fn a_node_joins_and_is_called_by_its_names() {
+    let auth = Auth::start().await;
+    let joiner = Joiner::node("web-1");
+    let node = auth.join(&joiner).await.expect("joins");
+    let names = ["web-1.example.com", "web-1"];
+    let context = HostContext { trust: &node.trust, now: Timestamp::now(), names: &names };
+    host(node.ssh_certificate.blob(), &context).expect("clients accept it");
+    assert_eq!(auth.events("instance.join").await[0]["node_name"], "web-1");
+    // The same attempt again is a retry; the token is good for others still.
+    auth.join(&joiner).await.expect("is a retry");
+    auth.join(&Joiner::node("web-2")).await.expect("joins");
+    assert_eq!(auth.events("instance.join").await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_host_renews_as_itself_only() {
+    let auth = Auth::start().await;
+    let joiner = Joiner::node("web-1");
+    let node = auth.join(&joiner).await.expect("joins");
+    let details = joiner.host.clone().expect("a host");
+    let ask = |credentials: &identity::Credentials, host: v1::HostDetails| {
+        let channel = auth.member(credentials);
+        async move {
+            let key = key();
+            let request = v1::RenewHostRequest { public_key: key.spki_der(), host: Some(host) };
+            let answer = CertificateServiceClient::new(channel).renew_host(request).await;
+            let message = answer.map_err(|status| Problem::of(&status))?.into_inner().credentials;
+            Ok::<_, Problem>(api::convert::credentials(key, message.expect("some")).expect("they fit"))
+        }
+    };
+    let second = ask(&node, details.clone()).await.expect("renews");
+    // The answer was lost: the first certificate is good for another try.
+    let third = ask(&node, details.clone()).await.expect("renews again");
+    ask(&third, details.clone()).await.expect("renews");
+    let stale = ask(&second, details.clone()).await.expect_err("is neither the newest nor the one before");
+    assert_eq!(stale.code, "certificate_stale");
+    let other = v1::HostDetails { host_id: uuid::Uuid::new_v4().to_string(), ..details.clone() };
+    assert_eq!(ask(&third, other).await.expect_err("another host").code, "other_host");
+    auth.join(&Joiner::node("db-1")).await.expect("joins");
+    let renamed = v1::HostDetails { hostname: "db-1".to_owned(), ..details };
+    assert_eq!(ask(&third, renamed).await.expect_err("another's name").code, "host_name_taken");
+}
+
+#[tokio::test]
+async fn renewals_are_prepared_and_confirmed() {
+    let auth = Auth::start().await;
+    let first = auth.joined_bot("ci").await;
+    let next = key();
+    let second = renew(auth.member(&first), &next).await.expect("renews");
+    assert_eq!(generation(&second), Some(2));
+    let again = renew(auth.member(&first), &next).await.expect("a lost answer is no theft");
+    assert_eq!(generation(&again), Some(2));
+    // Until it is confirmed, both are good.
+    output(auth.member(&first), &[], 0).await.expect("the previous one is good");
+    output(auth.member(&again), &[], 0).await.expect("the next one is good");
+    confirm(auth.member(&again)).await.expect("confirms");
+    confirm(auth.member(&again)).await.expect("confirms twice");
+    let stale = output(auth.member(&first), &[], 0).await.expect_err("the previous one is over");
+    assert_eq!(stale.code, "generation_stale");
+    let third = renew(auth.member(&again), &key()).await.expect("renews");
+    assert_eq!(generation(&third), Some(3));
+    let instances = auth.instances("ci").await;
+    let status = &instances[0].resource.status;
+    let generations: Vec<u64> = status.latest_authentications.iter().map(|seen| seen.generation).collect();
+    assert_eq!((instances.len(), generations), (1, vec![1, 2, 3]));
+}
+
+#[tokio::test]
+async fn the_life_of_certificates_has_limits() {
+    let auth = Auth::start().await;
+    auth.bot("ci").await;
+    let token = auth.bot_token("ci").await;
+    let long = Joiner { ttl_seconds: 100 * 3600, ..Joiner::bot(&token) };
+    let own = auth.join(&long).await.expect("joins");
+    let hours = |credentials: &identity::Credentials| {
+        let life = credentials.expires().duration_since(auth.clock.now());
+        (life.as_secs() + 1800) / 3600
+    };
+    assert_eq!(hours(&own), 12);
+    let out = output(auth.member(&own), &[], 100 * 3600).await.expect("gets an output");
+    assert_eq!(hours(&out), 24);
+    let mut node = Joiner::node("web-1");
+    node.ttl_seconds = 60;
+    assert_eq!(auth.join(&node).await.expect_err("hosts do not choose").class, Class::Invalid);
+}
+
+#[tokio::test]
+async fn a_role_taken_away_is_gone_at_once() {
+    let auth = Auth::start().await;
+    let own = auth.joined_bot("ci").await;
+    output(auth.member(&own), &["ops"], 0).await.expect("gets it");
+    // Row L5: past the view, as another auth would do it.
+    auth.put(json!({"kind": "bot", "version": "v1", "metadata": {"name": "ci"}, "spec": {"roles": []}}))
+        .await;
+    let refused = output(auth.member(&own), &["ops"], 0).await.expect_err("has it no longer");
+    assert_eq!(refused.code, "impersonation_not_allowed");
+    assert_eq!(auth.events("cert.denied").await.len(), 1);
+}
+
+mod abuse {
+    use super::*;
+
+    /// Many with one token: one wins, and its token is gone; nobody else does, and nothing is left of them.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn j1_one_token_makes_one_instance() {
+        let auth = Auth::start().await;
+        auth.bot("ci").await;
+        for _ in 0..4 {
+            let token = auth.bot_token("ci").await;
+            let racers = (0..12).map(|_| {
+                let (channel, joiner) = (auth.stranger(), Joiner::bot(&token));
+                tokio::spawn(async move { joiner.join(channel).await.map_err(|problem| problem.code) })
+            });
+            let results = futures_util::future::join_all(racers.collect::<Vec<_>>()).await;
+            let results: Vec<_> = results.into_iter().map(|result| result.expect("ends")).collect();
+            assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+            let codes: BTreeSet<_> = results.into_iter().filter_map(Result::err).collect();
+            assert_eq!(codes, ["token_invalid".to_owned()].into());
+        }
+        assert_eq!(auth.instances("ci").await.len(), 4);
+    }
+
+    /// The same attempt at once and again: one instance.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn j1_retries_of_one_attempt_are_one_use() {
+        let auth = Auth::start().await;
+        auth.bot("ci").await;
+        let joiner = Joiner::bot(&auth.bot_token("ci").await);
+        let racers = (0..8).map(|_| {
+            let (channel, joiner) = (auth.stranger(), joiner.clone());
+            tokio::spawn(async move { joiner.join(channel).await })
+        });
+        let results = futures_util::future::join_all(racers.collect::<Vec<_>>()).await;
+        let ids: BTreeSet<_> =
+            results.into_iter().map(|result| instance(&result.expect("ends").expect("joins"))).collect();
+        assert_eq!(ids.len(), 1);
+        assert_eq!(auth.instances("ci").await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn j2_nothing_moves_without_possession() {
+        let auth = Auth::start().await;
+        auth.bot("ci").await;
+        let token = auth.bot_token("ci").await;
+        let joiner = Joiner::bot(&token);
+        let good = joiner.request(&auth.stranger()).await.expect("a request");
+        let other = key();
+        let bad = [
+            v1::JoinRequest { signature: vec![], ..good.clone() },
+            v1::JoinRequest { public_key: other.spki_der(), ..good.clone() },
+            v1::JoinRequest { attempt: vec![0; 32], ..good.clone() },
+            v1::JoinRequest { challenge: vec![0; 57], ..good.clone() },
+            v1::JoinRequest { role: "Node".to_owned(), host: Joiner::node("x").host, ..good.clone() },
+        ];
+        for request in bad {
+            let refused = JoinServiceClient::new(auth.stranger()).join(request).await.expect_err("refused");
+            assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+        }
+        assert!(auth.core().catalog.view().locks.is_empty(), "nothing is locked");
+        assert!(auth.instances("ci").await.is_empty());
+        JoinServiceClient::new(auth.stranger()).join(good).await.expect("the token is not spent");
+    }
+
+    #[tokio::test]
+    async fn j2_a_challenge_ends_after_a_minute() {
+        let auth = Auth::start().await;
+        auth.bot("ci").await;
+        let joiner = Joiner::bot(&auth.bot_token("ci").await);
+        let request = joiner.request(&auth.stranger()).await.expect("a request");
+        auth.clock.advance(SignedDuration::from_secs(61));
+        let refused = JoinServiceClient::new(auth.stranger()).join(request).await.expect_err("too late");
+        assert_eq!(Problem::of(&refused).code, "challenge_expired");
+        auth.join(&joiner).await.expect("with a fresh one it goes");
+    }
+
+    /// Row J4: two copies of one identity. It is seen at the next renewal of either; only that instance is locked.
+    #[tokio::test]
+    async fn j4_a_copied_identity_locks_its_instance_alone() {
+        let auth = Auth::start().await;
+        let original = auth.joined_bot("ci").await;
+        let other = auth.join(&Joiner::bot(&auth.bot_token("ci").await)).await.expect("joins");
+        let copy = original.clone();
+        let renewed = renew(auth.member(&original), &key()).await.expect("the first to renew is served");
+        confirm(auth.member(&renewed)).await.expect("confirms");
+        let theft = renew(auth.member(&copy), &key()).await.expect_err("the second is told");
+        assert_eq!(theft.code, "generation_mismatch");
+        assert_eq!(theft.reason, "renewable cert generation mismatch: stored=2, presented=1");
+        for credentials in [&renewed, &copy] {
+            let refused = output(auth.member(credentials), &[], 0).await.expect_err("both are locked");
+            assert_eq!(refused.code, "locked");
+        }
+        let refused = renew(auth.member(&renewed), &key()).await.expect_err("both are locked");
+        assert_eq!(refused.code, "locked");
+        output(auth.member(&other), &[], 0).await.expect("the other instance is not");
+        auth.join(&Joiner::bot(&auth.bot_token("ci").await)).await.expect("the bot is not");
+        let events = auth.events("cert.generation_mismatch").await;
+        assert!(events[0]["addr.remote"].as_str().is_some_and(|addr| addr.starts_with("127.0.0.1:")));
+        assert!(events[0]["other_addr"].as_str().is_some_and(|addr| addr.starts_with("127.0.0.1:")));
+        assert_eq!(auth.events("lock.created").await.len(), 1);
+        // Asking again makes no second lock.
+        renew(auth.member(&copy), &key()).await.expect_err("still locked");
+        assert_eq!(auth.core().catalog.view().locks.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn j4_two_keys_for_one_generation_are_two_holders() {
+        let auth = Auth::start().await;
+        let original = auth.joined_bot("ci").await;
+        renew(auth.member(&original), &key()).await.expect("the first is served");
+        let theft = renew(auth.member(&original), &key()).await.expect_err("the second is told");
+        assert_eq!(theft.code, "generation_mismatch");
+    }
+
+    /// Row J5: whatever is wrong with a token, the joiner hears the same.
+    #[tokio::test]
+    async fn j5_tokens_are_no_oracle() {
+        let auth = Auth::start().await;
+        auth.bot("ci").await;
+        let (expired, orphan, used) =
+            (auth.bot_token("ci").await, auth.bot_token("gone").await, auth.bot_token("ci").await);
+        auth.join(&Joiner::bot(&used)).await.expect("joins");
+        auth.clock.advance(SignedDuration::from_hours(1));
+        let wrong_role = auth.bot_token("ci").await;
+        let joiners = [
+            Joiner::bot("no-such-token-no-such-token-xxxx"),
+            Joiner::bot(""),
+            Joiner::bot(&expired),
+            Joiner::bot(&orphan),
+            Joiner::bot(&used),
+            Joiner::bot(harness::STATIC_TOKEN),
+            Joiner::host(&wrong_role, "Node", "web-1"),
+        ];
+        for joiner in joiners {
+            let refused = auth.join(&joiner).await.expect_err("refused");
+            let expected = Problem::new(Class::Denied, "token_invalid", "the token is not valid");
+            let expected = expected.hint("ask for a new one: tctl tokens add, or tctl bots instances add");
+            assert_eq!(refused, expected, "{}", joiner.role);
+        }
+        let failures = auth.events("bot.join").await;
+        assert_eq!(failures.iter().filter(|event| event["code"] == "TJ001E").count(), 6);
+        let text = serde_json::to_string(&failures).expect("JSON");
+        assert!(!text.contains(&expired) && !text.contains(&orphan), "events hold no token");
+    }
+
+    #[tokio::test]
+    async fn j7_keys_belong_to_one() {
+        let auth = Auth::start().await;
+        let joiner = Joiner::node("web-1");
+        auth.join(&joiner).await.expect("joins");
+        let other = Joiner { key: joiner.key.clone(), ..Joiner::node("web-2") };
+        assert_eq!(auth.join(&other).await.expect_err("another host's key").code, "key_taken");
+        auth.bot("ci").await;
+        let bot = Joiner { key: joiner.key.clone(), ..Joiner::bot(&auth.bot_token("ci").await) };
+        assert_eq!(auth.join(&bot).await.expect_err("a host's key").code, "key_taken");
+        let request = joiner.request(&auth.stranger()).await.expect("a request");
+        for public_key in [vec![], vec![0x30; 91], vec![4; 65]] {
+            let request = v1::JoinRequest { public_key, ..request.clone() };
+            let refused = JoinServiceClient::new(auth.stranger()).join(request).await.expect_err("refused");
+            assert_eq!(Problem::of(&refused).code, "key_refused");
+        }
+    }
+
+    #[tokio::test]
+    async fn j8_names_and_ids_of_others_are_refused() {
+        let auth = Auth::start().await;
+        let first = Joiner::node("web-1");
+        auth.join(&first).await.expect("joins");
+        let id = first.host.as_ref().expect("a host").host_id.clone();
+        for name in ["auth.postern.internal", "example.com", &id, &format!("{id}.example.com")] {
+            let refused = auth.join(&Joiner::node(name)).await.expect_err(name);
+            assert_eq!(refused.code, "host_name_reserved", "{name}");
+        }
+        let mut thief = Joiner::node("web-2");
+        thief.host.as_mut().expect("a host").host_id = id;
+        assert_eq!(auth.join(&thief).await.expect_err("another's id").code, "host_id_taken");
+        for name in ["", "a b", "*", "-oProxyCommand=x", "a\nb"] {
+            assert_eq!(
+                auth.join(&Joiner::node(name)).await.expect_err(name).code,
+                "host_name_invalid",
+                "{name:?}"
+            );
+        }
+    }
+
+    /// Row J10: the instance in the certificate is the one that renews, whatever the request says; the identity of
+    /// another bot, an output, or a host renews nothing of it.
+    #[tokio::test]
+    async fn j10_only_the_own_certificate_renews() {
+        let auth = Auth::start().await;
+        let own = auth.joined_bot("ci").await;
+        let output = output(auth.member(&own), &[], 0).await.expect("gets an output");
+        let node = auth.join(&Joiner::node("web-1")).await.expect("joins");
+        for credentials in [&output, &node] {
+            assert_eq!(
+                renew(auth.member(credentials), &key()).await.expect_err("refused").code,
+                "wrong_role"
+            );
+            assert_eq!(confirm(auth.member(credentials)).await.expect_err("refused").code, "wrong_role");
+        }
+        assert_eq!(renew(auth.stranger(), &key()).await.expect_err("refused").code, "no_certificate");
+        assert_eq!(generation(&renew(auth.member(&own), &key()).await.expect("renews")), Some(2));
+    }
+
+    #[tokio::test]
+    async fn l3_the_locked_get_nothing() {
+        let auth = Auth::start().await;
+        let own = auth.joined_bot("ci").await;
+        let token = auth.bot_token("ci").await;
+        let node = auth.join(&Joiner::node("web-1")).await.expect("joins");
+        let host_id = node.identity().host().expect("a host").id.to_string();
+        let targets = [
+            json!({"user": "bot-ci"}),
+            json!({"role": "bot-ci"}),
+            json!({"bot_instance_id": instance(&own)}),
+            json!({"role": "ops"}),
+        ];
+        for target in targets {
+            auth.lock("l", target.clone()).await;
+            let refused = sign_output(auth.member(&own), &[]).await.expect_err("locked");
+            assert_eq!(refused.code, "locked", "{target}");
+            if target.get("user").is_some() {
+                let refused = auth.join(&Joiner::bot(&token)).await.expect_err("locked");
+                assert_eq!(refused.code, "locked", "{target}");
+            }
+            if target != json!({"role": "ops"}) {
+                assert_eq!(
+                    renew(auth.member(&own), &key()).await.expect_err("locked").code,
+                    "locked",
+                    "{target}"
+                );
+            }
+            auth.delete(Kind::Lock, "l").await;
+        }
+        auth.lock("l", json!({"server_id": host_id})).await;
+        let request = v1::RenewHostRequest { public_key: key().spki_der(), host: Joiner::node("web-1").host };
+        let refused = CertificateServiceClient::new(auth.member(&node)).renew_host(request).await;
+        assert_eq!(Problem::of(&refused.expect_err("locked")).code, "locked");
+        auth.delete(Kind::Lock, "l").await;
+        sign_output(auth.member(&own), &[]).await.expect("free again");
+        auth.join(&Joiner::bot(&token)).await.expect("the token was not spent");
+    }
+
+    /// Row C8: no role beyond the bot's, none that does not exist, and no chain from an output.
+    #[tokio::test]
+    async fn c8_no_role_beyond_the_bots() {
+        let auth = Auth::start().await;
+        let own = auth.joined_bot("ci").await;
+        auth.role("more", "root").await;
+        auth.put(json!({"kind": "role", "version": "v7", "metadata": {"name": "only-denies"},
+            "spec": {"deny": {"logins": ["root"]}}}))
+            .await;
+        for (roles, code) in [
+            (&["more"][..], "impersonation_not_allowed"),
+            (&["ops", "more"], "impersonation_not_allowed"),
+            (&["only-denies"], "impersonation_not_allowed"),
+            (&["bot-ci"], "impersonation_not_allowed"),
+            (&["editor"], "impersonation_not_allowed"),
+            (&["no-such-role"], "role_not_found"),
+            (&["default-implicit-role"], "role_not_found"),
+        ] {
+            assert_eq!(
+                sign_output(auth.member(&own), roles).await.expect_err("refused").code,
+                code,
+                "{roles:?}"
+            );
+        }
+        let output = output(auth.member(&own), &["ops"], 0).await.expect("gets an output");
+        assert_eq!(
+            sign_output(auth.member(&output), &["ops"]).await.expect_err("refused").code,
+            "wrong_role"
+        );
+    }
+
+    /// Row C9: what is issued ends before any limit, whatever is asked for.
+    #[tokio::test]
+    async fn c9_nothing_gets_wider_by_being_exchanged() {
+        let auth = Auth::start().await;
+        let own = auth.joined_bot("ci").await;
+        auth.put(json!({"kind": "role", "version": "v7", "metadata": {"name": "ops"},
+            "spec": {"options": {"max_session_ttl": "30m"},
+                "allow": {"logins": ["root", "ubuntu"], "node_labels": {"*": "*"}}}}))
+            .await;
+        let out = output(auth.member(&own), &["ops"], u64::MAX).await.expect("gets an output");
+        assert!(out.expires() <= Timestamp::now() + SignedDuration::from_mins(30));
+        auth.put(json!({"kind": "role", "version": "v7", "metadata": {"name": "ops"},
+            "spec": {"options": {"pin_source_ip": true}, "allow": {"logins": ["root"], "node_labels": {"*": "*"}}}}))
+            .await;
+        let out = output(auth.member(&own), &["ops"], 0).await.expect("gets an output");
+        let pinned = out.identity().user().and_then(|user| user.pinned_ip);
+        assert_eq!(pinned, "127.0.0.1".parse().ok());
+    }
+}
