@@ -3,11 +3,12 @@
 mod identity_file;
 mod local_config;
 
-pub use identity_file::read_identity;
+pub use identity_file::{in_force, read_identity};
 pub use local_config::{LocalConfigError, data_dir};
 
 use crate::Failure;
 use access::HostPort;
+use jiff::Timestamp;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tonic::transport::Channel;
@@ -45,6 +46,7 @@ pub fn connect(target: &Target) -> Result<Channel, Failure> {
         Target::Local { data_dir } => local(data_dir),
         Target::Remote { identity, address } => {
             let credentials = read_identity(identity)?;
+            in_force(identity, &credentials, Timestamp::now())?;
             let live = LiveCredentials::new(credentials).map_err(|error| Failure::new(error.to_string()))?;
             Ok(transport::rpc::connect_auth(address, &live))
         }

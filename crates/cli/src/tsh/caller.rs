@@ -3,17 +3,14 @@
 use super::Global;
 use super::target::{self, Target};
 use crate::Failure;
+use crate::connection::{in_force, read_identity};
 use access::{ClusterName, Login};
 use identity::Credentials;
 use identity::meaning::Subject;
 use jiff::Timestamp;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use transport::{LiveCredentials, ServerTrust};
-
-/// More than any identity file of ours.
-const LONGEST: u64 = 1 << 20;
 
 /// An identity that can be used now.
 pub struct Caller {
@@ -95,51 +92,8 @@ pub fn read(global: &Global) -> Result<(PathBuf, Credentials), Failure> {
             "give -i FILE, for example the file `identity` in tbot's output, or set TELEPORT_IDENTITY_FILE",
         )
     })?;
-    let text = contents(&file)?;
-    let credentials = identity::file::decode(&text).map_err(|error| {
-        Failure::new(format!("{}: {error}", file.display()))
-            .hint("give the file `identity` that tbot or tctl auth sign wrote")
-    })?;
+    let credentials = read_identity(&file)?;
     Ok((file, credentials))
-}
-
-fn contents(file: &Path) -> Result<String, Failure> {
-    let unreadable =
-        |reason: String| Failure::new(format!("cannot read the identity {}: {reason}", file.display()));
-    if file.is_dir() {
-        let inside = file.join("identity");
-        return Err(unreadable("it is a directory".to_owned()).hint(format!("give -i {}", inside.display())));
-    }
-    let mut text = String::new();
-    let opened = std::fs::File::open(file).map_err(|error| {
-        unreadable(error.to_string()).hint("is tbot running, and may this user read its output?")
-    })?;
-    let read = opened.take(LONGEST + 1).read_to_string(&mut text);
-    read.map_err(|error| unreadable(error.to_string()))?;
-    match text.len() as u64 > LONGEST {
-        true => Err(unreadable("it is too long".to_owned())),
-        false => Ok(text),
-    }
-}
-
-/// Refuses an identity that is not valid at `now`.
-pub fn in_force(file: &Path, credentials: &Credentials, now: Timestamp) -> Result<(), Failure> {
-    if credentials.expires() <= now {
-        return Err(Failure::new(format!(
-            "the identity {} expired at {}",
-            file.display(),
-            credentials.expires()
-        ))
-        .hint(
-            "start tbot, which renews it, or look at its log; or have a new one made with tctl auth sign",
-        ));
-    }
-    if now < credentials.valid_after() {
-        let from = credentials.valid_after();
-        return Err(Failure::new(format!("the identity {} is not valid before {from}", file.display()))
-            .hint(format!("this machine's clock says {now}; set it")));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub fn run(global: &Global, arguments: StatusArguments) -> Result<ExitCode, Fail
     let now = Timestamp::now();
     let status = Status::of(&credentials, now);
     Console::of_process().show(arguments.format, &status, |status, console| console.say(status.text(now)))?;
-    caller::in_force(&file, &credentials, now)?;
+    crate::connection::in_force(&file, &credentials, now)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -186,7 +186,7 @@ fn what_cannot_be_reached_is_named() {
         assert!(said.exit == 2 && said.errors.contains(reason), "{said:?}");
     }
     let refusal = run(["tctl", "-i", "/nonexistent", "--auth-server=127.0.0.1:1", "status"], "").refused();
-    assert!(refusal.contains("cannot use the identity file /nonexistent"), "{refusal}");
+    assert!(refusal.contains("cannot read the identity /nonexistent"), "{refusal}");
 }
 
 #[test]
