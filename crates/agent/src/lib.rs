@@ -12,6 +12,7 @@ mod policy;
 mod renewal;
 mod state;
 
+pub use api::v1::{NodeReport, ProxyReport};
 pub use audit::{AuditEvent, Auditor};
 pub use config::{Config, JoinSource, Report, StartError};
 pub use host::HostAgent;

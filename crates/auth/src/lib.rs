@@ -28,3 +28,6 @@ pub mod tokens;
 pub use bootstrap::StartError;
 pub use config::{Config, StaticToken};
 pub use start::{ADMIN_SOCKET, Running, start};
+
+/// How the store is run.
+pub use store::SqliteOptions as StoreOptions;

@@ -80,4 +80,3 @@ fn service(name: &'static str, work: impl Future<Output = ()> + Send + 'static) 
         }),
     }
 }
-

@@ -93,8 +93,13 @@ async fn serve(config: Config, path: &Path, logs: Logs) -> Result<(), ServiceErr
         endpoints.tell("diag", diag.address()?);
         tokio::spawn(diag.serve(ended));
     }
-    let surroundings =
-        Surroundings { config: &config, health: &health, metrics: &metrics, endpoints: &endpoints, drain: &drain };
+    let surroundings = Surroundings {
+        config: &config,
+        health: &health,
+        metrics: &metrics,
+        endpoints: &endpoints,
+        drain: &drain,
+    };
     let (services, reloads) = services::assemble(&surroundings).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), services = ?config.services.names(), "started");
     let stop = config.stop;

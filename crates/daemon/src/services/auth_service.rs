@@ -1,7 +1,7 @@
 //! The auth service.
 
-use auth::{Config, Running, StaticToken};
-use store::SqliteOptions;
+use auth::{Config, Running, StaticToken, StoreOptions};
+
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -27,7 +27,7 @@ pub(super) async fn start(
     let told = Config {
         data_dir: surroundings.config.data_dir.clone(),
         storage: config.storage.clone(),
-        store: SqliteOptions::default(),
+        store: StoreOptions::default(),
         cluster_name: config.cluster_name.clone(),
         listen: config.listen,
         public: config.public.clone(),

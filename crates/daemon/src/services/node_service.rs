@@ -3,8 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use access::SystemRole;
-use agent::{HostAgent, Report};
-use api::v1::NodeReport;
+use agent::{HostAgent, NodeReport, Report};
 use node::{CommandLabel, Config, Host, Limits};
 use tokio_util::sync::CancellationToken;
 
@@ -56,7 +55,11 @@ fn settings(surroundings: &Surroundings<'_>, config: &NodeConfig) -> Result<Conf
     told.commands = config
         .commands
         .iter()
-        .map(|label| CommandLabel { name: label.name.clone(), argv: label.argv.clone(), period: label.period })
+        .map(|label| CommandLabel {
+            name: label.name.clone(),
+            argv: label.argv.clone(),
+            period: label.period,
+        })
         .collect();
     told.port_forwarding = config.port_forwarding;
     told.file_copy = config.file_copy;

@@ -53,6 +53,7 @@ pub(super) fn service(running: Running) -> Service {
 }
 
 fn keypairs(configured: &[Keypair]) -> Vec<WebKeypair> {
-    let pair = |pair: &Keypair| WebKeypair { key_file: pair.key_file.clone(), cert_file: pair.cert_file.clone() };
+    let pair =
+        |pair: &Keypair| WebKeypair { key_file: pair.key_file.clone(), cert_file: pair.cert_file.clone() };
     configured.iter().map(pair).collect()
 }

@@ -52,7 +52,9 @@ impl Way {
                 Ok(Self { auth: local.address.clone(), join: token.map(|token| JoinSource { token, trust }) })
             }
             (Upstream::Remote(remote), _) => Self::remote(remote),
-            (Upstream::ThisProcess, None) => Err("auth is not a service of this process, and no other is named".into()),
+            (Upstream::ThisProcess, None) => {
+                Err("auth is not a service of this process, and no other is named".into())
+            }
         }
     }
 
@@ -82,9 +84,12 @@ fn pins(configured: &[config::Pin]) -> Result<Vec<Pin>, ServiceError> {
             config::Pin::Digest(digest) => pins.push(digest.parse()?),
             config::Pin::File(path) => {
                 let read = std::fs::read_to_string(path);
-                let text = read.map_err(|error| format!("cannot read the CA pin {}: {error}", path.display()))?;
+                let text =
+                    read.map_err(|error| format!("cannot read the CA pin {}: {error}", path.display()))?;
                 for line in text.split_whitespace() {
-                    pins.push(line.parse().map_err(|error| format!("the CA pin in {}: {error}", path.display()))?);
+                    pins.push(
+                        line.parse().map_err(|error| format!("the CA pin in {}: {error}", path.display()))?,
+                    );
                 }
             }
         }
