@@ -1,0 +1,7 @@
+//! Inventory, cluster and audit over a real store, with streams in the same process.
+
+mod audit;
+mod bench;
+mod cluster;
+mod inventory;
+mod policy;
