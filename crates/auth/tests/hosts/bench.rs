@@ -58,7 +58,7 @@ impl Bench {
         let core = Arc::new(Core {
             cluster,
             issuer: Issuer::new(authorities, 1),
-            tokens: Tokens::new(&Envelope::open_or_make(directory.path()).expect("a key"), vec![]),
+            tokens: Arc::new(Tokens::new(&Envelope::open_or_make(directory.path()).expect("a key"), vec![])),
             challenges: ChallengeKey::new(&[7; 32]),
             pacing: Pacing::new(SystemClock.now()),
             presence: Arc::new(Presence::default()),
