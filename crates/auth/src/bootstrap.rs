@@ -165,34 +165,34 @@ pub async fn apply_settings(
     audit: &AuditLog,
 ) -> Result<(), StartError> {
     let preference = config.preference.clone().map(|spec| {
-        let metadata = from_file(Kind::ClusterAuthPreference);
-        (Resource::AuthPreference(AuthPreference { metadata, spec }), kind::AUTH_PREFERENCE_UPDATE)
+        Resource::AuthPreference(AuthPreference { metadata: from_file(Kind::ClusterAuthPreference), spec })
     });
     let networking = config.networking.clone().map(|spec| {
-        let metadata = from_file(Kind::ClusterNetworkingConfig);
-        (Resource::NetworkingConfig(NetworkingConfig { metadata, spec }), kind::NETWORKING_CONFIG_UPDATE)
+        Resource::NetworkingConfig(NetworkingConfig {
+            metadata: from_file(Kind::ClusterNetworkingConfig),
+            spec,
+        })
     });
-    for (kind, wanted) in
-        [(Kind::ClusterAuthPreference, preference), (Kind::ClusterNetworkingConfig, networking)]
-    {
+    let settings = [
+        (Kind::ClusterAuthPreference, preference, kind::AUTH_PREFERENCE_UPDATE),
+        (Kind::ClusterNetworkingConfig, networking, kind::NETWORKING_CONFIG_UPDATE),
+    ];
+    for (kind, in_file, event) in settings {
         let key = layout::kind(kind);
-        let Some(entry) = engine.read(&key).await? else { continue };
-        let stored = record::decode(&entry).map_err(|damaged| StartError::Damaged(damaged.to_string()))?;
-        let was_from_file = stored.metadata().labels.get(ORIGIN).is_some_and(|origin| origin == FROM_FILE);
-        let wanted = match wanted {
-            Some((wanted, event)) => (wanted, event),
-            None if was_from_file => match default_setting(kind) {
-                Some(default) => (default, crate::audit::kind::AUTH_PREFERENCE_UPDATE),
-                None => continue,
-            },
-            None => continue,
+        let entry = engine.read(&key).await?;
+        let stored = entry.as_ref().map(record::decode).transpose();
+        let stored = stored.map_err(|damaged| StartError::Damaged(damaged.to_string()))?;
+        let origin = stored.as_ref().and_then(|stored| stored.metadata().labels.get(ORIGIN));
+        let was_in_file = origin.is_some_and(|origin| origin == FROM_FILE);
+        let Some(wanted) = in_file.or_else(|| default_setting(kind).filter(|_| was_in_file)) else {
+            continue;
         };
-        let (wanted, event) = wanted;
-        if record::encode(&wanted).as_bytes() == &*entry.value {
+        if entry.as_ref().is_some_and(|entry| *entry.value == *record::encode(&wanted).as_bytes()) {
             continue;
         }
+        let expect = entry.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
         let event = Event::new(event).name(wanted.name()).with("origin", FROM_FILE);
-        let txn = Txn::new().expect(key.clone(), Expect::Revision(entry.revision)).event(audit.record(event));
+        let txn = Txn::new().expect(key.clone(), expect).event(audit.record(event));
         // A conflict means that another auth of this cluster has just done the same.
         let _ = engine.commit(record::put(txn, key, &wanted)).await?;
     }

@@ -38,7 +38,8 @@ pub fn routes(core: &Arc<Core>, shutdown: &CancellationToken) -> Routes {
     let inventory = inventory::Inventory::new(core.clone(), inventory::Pace::default(), shutdown.clone());
     let audit = audit::Audit::new(core.catalog.clone(), shutdown.clone());
     let (catalog, tokens) = (core.catalog.clone(), core.tokens.clone());
-    let resources = resources::Resources::new(catalog.clone(), tokens.clone(), core.clone());
+    let resources =
+        resources::Resources::new(catalog.clone(), tokens.clone(), core.clone(), core.presence.clone());
     let bots = bots::Bots::new(catalog, tokens);
     Routes::new(join.max_decoding_message_size(LARGEST_FROM_STRANGERS))
         .add_service(CertificateServiceServer::new(certificates::Certificates::new(core.clone())))

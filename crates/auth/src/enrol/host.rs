@@ -58,9 +58,14 @@ impl Host {
         txn.put_until(Self::key_of(self.id, self.role), text, self.expires)
     }
 
+    /// Whether a certificate over this key is good: the newest one, or the one before.
+    pub fn accepts(&self, key: &str) -> bool {
+        key == self.key || Some(key) == self.previous.as_deref()
+    }
+
     /// The record after a renewal to `key` by the bearer of a certificate over `presented`.
     pub fn renewed(&self, presented: &str, key: &str) -> Result<Self, HostMismatch> {
-        if presented != self.key && Some(presented) != self.previous.as_deref() {
+        if !self.accepts(presented) {
             return Err(HostMismatch::NotTheNewest);
         }
         if key == presented {

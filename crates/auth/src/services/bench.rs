@@ -98,7 +98,12 @@ impl Bench {
         let envelope = Envelope::open_or_make(directory.path()).expect("a key");
         let tokens = Arc::new(Tokens::new(&envelope, vec![]));
         let bench = Self {
-            resources: Resources::new(catalog.clone(), tokens.clone(), Arc::new(NoAuthorities)),
+            resources: Resources::new(
+                catalog.clone(),
+                tokens.clone(),
+                Arc::new(NoAuthorities),
+                Arc::default(),
+            ),
             bots: Bots::new(catalog.clone(), tokens),
             catalog,
             _directory: directory,

@@ -19,6 +19,7 @@ use super::change::{answer, make};
 use super::shelf::Shelf;
 use crate::caller::Caller;
 use crate::catalog::Catalog;
+use crate::presence::Presence;
 use crate::refusal;
 use crate::tokens::Tokens;
 use access::resource::{Kind, Resource};
@@ -36,12 +37,18 @@ pub struct Resources {
     catalog: Arc<Catalog>,
     tokens: Arc<Tokens>,
     authorities: Arc<dyn Authorities>,
+    presence: Arc<Presence>,
 }
 
 impl Resources {
     /// Over the cluster's state.
-    pub fn new(catalog: Arc<Catalog>, tokens: Arc<Tokens>, authorities: Arc<dyn Authorities>) -> Self {
-        Self { catalog, tokens, authorities }
+    pub fn new(
+        catalog: Arc<Catalog>,
+        tokens: Arc<Tokens>,
+        authorities: Arc<dyn Authorities>,
+        presence: Arc<Presence>,
+    ) -> Self {
+        Self { catalog, tokens, authorities, presence }
     }
 
     fn shelf(&self) -> Shelf<'_> {
@@ -64,7 +71,11 @@ impl Resources {
             return super::bots::remove(self.shelf(), caller, name).await;
         }
         let change = remove::Remove { shelf: self.shelf(), kind, name };
-        make(&self.catalog, caller, &change).await.map(drop)
+        make(&self.catalog, caller, &change).await?;
+        if let (Kind::Node, Ok(id)) = (kind, name.parse()) {
+            self.presence.cut(id);
+        }
+        Ok(())
     }
 }
 

@@ -63,6 +63,7 @@ impl Change for Put<'_> {
         let current = shelf.read_for(reads, wanted.kind(), wanted.name()).await?;
         let action = self.action(current.as_ref(), rights)?;
         let is_new = action == Action::Create;
+        current.iter().chain([wanted]).try_for_each(rules::not_from_file)?;
         rules::check(shelf, reads, wanted, is_new).await?;
         let mut txn = shelf.put(Txn::new(), wanted)?;
         if let (Resource::Bot(bot), true) = (wanted, is_new) {

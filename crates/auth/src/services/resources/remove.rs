@@ -2,17 +2,22 @@
 
 use super::rules;
 use super::{Action, event};
+use crate::audit::{Event, kind as events};
 use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
+use crate::enrol::host::Host;
+use crate::enrol::host_names::{Owner, owned};
 use crate::refusal;
 use crate::services::change::Change;
 use crate::services::rights::Rights;
 use crate::services::shelf::{Shelf, place, spoken};
+use access::HostId;
 use access::rbac::Verb;
 use access::resource::{Kind, Resource};
 use api::status::{Class, Problem};
 use async_trait::async_trait;
-use store::Txn;
+use std::collections::BTreeSet;
+use store::{Expect, Txn};
 
 /// A resource to be removed; a setting goes back to its defaults. Bots are removed by their own service.
 pub(super) struct Remove<'a> {
@@ -36,6 +41,9 @@ impl Change for Remove<'_> {
             let reason = "certificate authorities cannot be deleted";
             return Err(Problem::new(Class::Invalid, "not_supported", reason));
         }
+        if kind == Kind::Node {
+            return self.host(reads, rights, caller).await.map(|txn| (txn, ()));
+        }
         let Some(current) = self.current(reads).await? else {
             rights.check(Verb::Delete, kind.as_str())?;
             if matches!(kind, Kind::Role | Kind::User) {
@@ -44,6 +52,7 @@ impl Change for Remove<'_> {
             return Err(refusal::not_found(kind, &spoken(kind, name)));
         };
         rights.may(Verb::Delete, kind.as_str(), Some(current.metadata()))?;
+        rules::not_from_file(&current)?;
         if let Resource::Role(role) = &current {
             rules::removable(shelf, reads, &role.name).await?;
         }
@@ -57,6 +66,41 @@ impl Change for Remove<'_> {
 }
 
 impl Remove<'_> {
+    /// A node with all that it is known by: its enrolment, so that it cannot renew its certificate, and its names, so
+    /// that others may have them. A proxy is removed in the same way, by its id.
+    async fn host(&self, reads: &mut Reads<'_>, rights: &Rights, caller: &Caller) -> Result<Txn, Problem> {
+        let Self { shelf, kind, name } = *self;
+        let node = self.current(reads).await?;
+        rights.may(Verb::Delete, kind.as_str(), node.as_ref().map(Resource::metadata))?;
+        let id: Option<HostId> = name.parse().ok();
+        let enrolled = match id {
+            Some(id) => shelf.catalog.all(layout::host_roles(id)).await?,
+            None => vec![],
+        };
+        if node.is_none() && enrolled.is_empty() {
+            return Err(refusal::not_found(kind, name));
+        }
+        let mut gone = BTreeSet::new();
+        if node.is_some() {
+            gone.insert(place(kind, name)?);
+        }
+        for entry in enrolled {
+            reads.expect(entry.key.clone(), Expect::Revision(entry.revision));
+            for host_name in owned(&Host::read(&entry)?.names) {
+                let Ok(key) = layout::host_name(host_name) else { continue };
+                let Some(found) = shelf.catalog.read(&key).await? else { continue };
+                if Some(Owner::read(&found)?.id) == id {
+                    reads.expect(key.clone(), Expect::Revision(found.revision));
+                    gone.insert(key);
+                }
+            }
+            gone.insert(entry.key);
+        }
+        let event = Event::new(events::NODE_DELETE).name(name);
+        let txn = gone.into_iter().fold(Txn::new(), Txn::delete);
+        Ok(txn.event(shelf.catalog.audit.record(caller.describe(event))))
+    }
+
     async fn current(&self, reads: &mut Reads<'_>) -> Result<Option<Resource>, Problem> {
         let stored = self.shelf.read_for(reads, self.kind, self.name).await?;
         Ok(stored.or_else(|| super::look::default(self.kind)))

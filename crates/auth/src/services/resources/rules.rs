@@ -1,5 +1,6 @@
 //! What must hold between resources, so that none refers to nothing and none passes for another.
 
+use crate::bootstrap::{FROM_FILE, ORIGIN};
 use crate::catalog::{Reads, layout};
 use crate::refusal;
 use crate::services::shelf::Shelf;
@@ -36,6 +37,16 @@ pub(super) async fn check(
         Resource::Lock(lock) => in_future("spec.expires", lock.spec.expires, now),
         _ => Ok(()),
     }
+}
+
+/// Settings that stand in the configuration file are changed there, and nobody can make others look so.
+pub(super) fn not_from_file(resource: &Resource) -> Result<(), Problem> {
+    if resource.metadata().labels.get(ORIGIN).is_none_or(|origin| origin != FROM_FILE) {
+        return Ok(());
+    }
+    let reason = format!("the {} is set in the configuration file of the auth service", resource.kind());
+    let problem = Problem::new(Class::Precondition, "set_in_file", reason);
+    Err(problem.hint("change it there and restart the service, or remove it there to change it here"))
 }
 
 /// What has expired already would vanish without a word.
