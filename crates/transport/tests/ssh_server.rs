@@ -73,24 +73,42 @@ async fn feed(mut command: std::process::Command, size: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_channel_that_is_not_read_does_not_stop_another() {
+async fn who_says_much_before_reading_gets_through() {
     let pki = Pki::new();
     let server = Server::start(&pki).await;
+    const SIZE: usize = 50 << 20;
+    let mut ssh = pki.ssh(server.address, "user");
+    ssh.args(["localhost", &format!("late {SIZE}")]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    assert_eq!(feed(ssh, SIZE).await.len(), 2 * SIZE);
+}
+
+/// More than a window and a half of what waits, and the dribbles of a slow test.
+const AT_REST: u64 = 6 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_is_not_read_comes_to_rest_and_does_not_stop_another() {
+    let pki = Pki::new();
+    let mut server = Server::start(&pki).await;
     let socket = pki.path("control");
     let mut master = pki.ssh(server.address, "user");
     master.args(["-o", "ControlMaster=yes", "-o"]).arg(format!("ControlPath={}", socket.display()));
     master.args(["localhost", "deaf"]).stdin(Stdio::piped());
     let mut master = master.spawn().expect("runs");
     let mut input = master.stdin.take().expect("a pipe");
-    let writer = std::thread::spawn(move || input.write_all(&vec![0; 16 << 20]));
-    while !socket.exists() {
+    let writer = std::thread::spawn(move || while input.write_all(&[0; 64 << 10]).is_ok() {});
+    let handle = server.connection().await;
+    while !socket.exists() || handle.traffic().received < 2 << 20 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     for _ in 0..3 {
         let mut second = pki.ssh(server.address, "user");
-        second.args(["-o"]).arg(format!("ControlPath={}", socket.display())).args(["localhost", "both"]);
-        assert_eq!(text(&run(second).await.stdout), "out");
+        second
+            .args(["-o"])
+            .arg(format!("ControlPath={}", socket.display()))
+            .args(["localhost", "zeros 10485760"]);
+        assert_eq!(run(second).await.stdout.len(), 10 << 20);
     }
+    assert!(handle.traffic().received < AT_REST, "{:?}", handle.traffic());
     master.kill().expect("killed");
     master.wait().expect("ends");
     let _ = writer.join();

@@ -4,14 +4,14 @@
 //! of the window size from being seen.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use russh::{ChannelWriteHalf, Sig, client, server};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::flow::Flow;
+use super::flow::{DRIBBLE, Flow, HIGH};
 use super::ports::Release;
 
 /// The channel or its whole connection is closed.
@@ -76,23 +76,51 @@ impl Inbound {
 #[derive(Debug, Clone)]
 pub(super) struct Inlet {
     queue: mpsc::UnboundedSender<Inbound>,
+    waiting: Waiting,
+}
+
+/// The bytes of one channel that wait for its reader.
+#[derive(Debug, Clone)]
+struct Waiting {
     flow: Arc<Flow>,
+    bytes: Arc<AtomicUsize>,
 }
 
 impl Inlet {
     pub(super) fn new(flow: Arc<Flow>) -> (Self, Reader) {
         let (queue, arrived) = mpsc::unbounded_channel();
-        (Self { queue, flow: Arc::clone(&flow) }, Reader { arrived, flow })
+        let waiting = Waiting { flow, bytes: Arc::default() };
+        (Self { queue, waiting: waiting.clone() }, Reader { arrived, waiting })
     }
 
     /// Never waits: the flow, not this queue, is what bounds it. Nobody reading means that it is dropped.
     pub(super) fn put(&self, inbound: Inbound) {
         let cost = inbound.cost();
-        self.flow.touch();
-        self.flow.queue(cost);
-        if self.queue.send(inbound).is_err() {
-            self.flow.take(cost);
+        self.waiting.flow.touch();
+        if self.is_high() && (1..=DRIBBLE as usize).contains(&cost) {
+            self.waiting.flow.pace();
         }
+        self.waiting.add(cost);
+        if self.queue.send(inbound).is_err() {
+            self.waiting.remove(cost);
+        }
+    }
+
+    /// Whether the reader has enough to go on with.
+    pub(super) fn is_high(&self) -> bool {
+        self.waiting.bytes.load(Ordering::Acquire) >= HIGH
+    }
+}
+
+impl Waiting {
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.flow.queue(bytes);
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.flow.take(bytes);
     }
 }
 
@@ -100,14 +128,14 @@ impl Inlet {
 #[derive(Debug)]
 pub struct Reader {
     arrived: mpsc::UnboundedReceiver<Inbound>,
-    flow: Arc<Flow>,
+    waiting: Waiting,
 }
 
 impl Reader {
     /// What arrives next; nothing once the channel is closed. Cancel-safe.
     pub async fn next(&mut self) -> Option<Inbound> {
         let inbound = self.arrived.recv().await?;
-        self.flow.take(inbound.cost());
+        self.waiting.remove(inbound.cost());
         Some(inbound)
     }
 
@@ -127,7 +155,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.arrived.close();
         while let Ok(inbound) = self.arrived.try_recv() {
-            self.flow.take(inbound.cost());
+            self.waiting.remove(inbound.cost());
         }
     }
 }

@@ -1,7 +1,12 @@
 //! What one connection has taken in and not yet handed on, when it was last heard of, and the switch that cuts it.
 //!
-//! The engine grants window when data arrives, not when it is taken, so the only brake that does not stop the whole
-//! connection is not to read from the socket. [`Flow`] counts what waits in our queues; [`super::gate`] applies the brake.
+//! The engine grants window when data arrives, not when it is taken, and has no way to grant it later. Three brakes make
+//! up for that, each for when the one before is not enough:
+//!
+//! 1. A server whose channel has [`HIGH`] bytes waiting grants only [`DRIBBLE`] bytes at a time. The peer comes to rest,
+//!    but for dribbles, whose arrival is the occasion to grant more once there is room.
+//! 2. While only dribbles come, the socket is read at a walking pace ([`super::gate`]): they have no other purpose.
+//! 3. With [`PER_CONNECTION`] bytes waiting the socket is not read at all.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,11 +15,14 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use tokio_util::sync::CancellationToken;
 
-/// The most that waits for one connection's readers. Generous, because a program that writes much before it reads
-/// needs its input to be kept somewhere, and only a proven peer gets that far.
+/// A channel with so many bytes waiting gets no more window than it takes to stay in touch.
+pub(super) const HIGH: usize = 1 << 20;
+/// What it gets. The engine grants when less than half of the target is left, so this must not be less than two.
+pub(super) const DRIBBLE: u32 = 128;
+/// The most that waits for one connection's readers.
 const PER_CONNECTION: usize = 64 << 20;
-/// What a connection may always keep, however full the process is.
-const FAIR_SHARE: usize = 1 << 20;
+/// What a connection may always keep, however full the process is: what a channel has in flight when it comes to rest.
+const FAIR_SHARE: usize = 4 << 20;
 
 /// What all connections of a process may keep together.
 #[derive(Debug)]
@@ -24,7 +32,7 @@ pub struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// So many bytes for all connections that share it; past that, each may keep 1 MiB.
+    /// So many bytes for all connections that share it; past that, each may keep 4 MiB.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { queued: AtomicUsize::new(0), limit })
@@ -64,6 +72,7 @@ pub(super) struct Flow {
     /// Set when the gate holds back; woken when there is room again.
     pub(super) room: AtomicWaker,
     holding: AtomicBool,
+    pacing: AtomicBool,
     started: Instant,
     received: AtomicU64,
     sent: AtomicU64,
@@ -85,6 +94,7 @@ impl Flow {
             queued: AtomicUsize::new(0),
             room: AtomicWaker::new(),
             holding: AtomicBool::new(false),
+            pacing: AtomicBool::new(false),
             started: Instant::now(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -107,7 +117,24 @@ impl Flow {
     pub(super) fn take(&self, bytes: usize) {
         self.queued.fetch_sub(bytes, Ordering::AcqRel);
         self.budget.queued.fetch_sub(bytes, Ordering::AcqRel);
-        self.room.wake();
+        if bytes > 0 {
+            self.room.wake();
+        }
+    }
+
+    /// A dribble came for a channel that has enough.
+    pub(super) fn pace(&self) {
+        self.pacing.store(true, Ordering::Release);
+    }
+
+    /// Whether the socket should be read at a walking pace for now.
+    pub(super) fn is_paced(&self) -> bool {
+        let paced = self.pacing.load(Ordering::Acquire);
+        if paced && self.queued.load(Ordering::Acquire) < HIGH {
+            self.pacing.store(false, Ordering::Release);
+            return false;
+        }
+        paced
     }
 
     /// Whether nothing more should be read from the socket for now.

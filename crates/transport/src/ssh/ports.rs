@@ -98,6 +98,11 @@ impl<C> Ports<C> {
         }
     }
 
+    /// Whether a channel's reader has enough to go on with.
+    pub(super) fn is_high(&self, id: u32) -> bool {
+        self.lock().open.get(&id).is_some_and(|port| port.inlet.is_high())
+    }
+
     /// The channel is closed.
     pub(super) fn remove(&self, id: u32) {
         if let Some(port) = self.lock().open.remove(&id) {

@@ -300,6 +300,15 @@ async fn session(mut channel: Channel) {
                 writer.data(vec![0; 64 << 10].into()).await.expect("open");
             }
         }
+        // Says so much before it reads what is said to it.
+        "late" => {
+            for _ in 0..number / (64 << 10) {
+                writer.data(vec![0; 64 << 10].into()).await.expect("open");
+            }
+            while let Some(data) = channel.reader.data().await {
+                writer.data(data).await.expect("open");
+            }
+        }
         // Never reads its input.
         "deaf" => drop(signal.recv().await),
         "killed" => {

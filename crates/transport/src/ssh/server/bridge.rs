@@ -16,8 +16,9 @@ use russh::server::{
 use russh::{Channel as EngineChannel, ChannelId, ChannelOpenFailure, Disconnect, Pty as PtyMode, Sig};
 use tokio::sync::{mpsc, oneshot};
 
+use super::super::WINDOW;
 use super::super::channel::{Half, Inbound, WindowSize, Writer, signal_name};
-use super::super::flow::{Ended, Flow};
+use super::super::flow::{DRIBBLE, Ended, Flow};
 use super::super::ports::{Ports, Release};
 use super::authenticate::{Attempts, Authenticator, Offer, ProvenCertificate, Rejection};
 use super::event::{Channel, Event, ForwardReply, OpenRequest, Origin};
@@ -255,6 +256,15 @@ impl<A: Authenticator> Handler for Bridge<A> {
     async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut Session) -> Handled {
         self.ports.deliver(channel.number(), Inbound::Data(data.to_vec().into()));
         Ok(())
+    }
+
+    /// The engine's next target for a window, asked when it has just granted some on `channel`. There is one target for
+    /// all channels; the next data is most likely from the same one.
+    fn adjust_window(&mut self, channel: ChannelId, _: u32) -> u32 {
+        match self.ports.is_high(channel.number()) {
+            true => DRIBBLE,
+            false => WINDOW,
+        }
     }
 
     async fn pty_request(
