@@ -1,0 +1,139 @@
+//! Everything else on the one port: jump hosts, the web pages, joiners, the blind relay, PROXY headers.
+
+mod cluster;
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Stdio;
+
+use api::v1::PingRequest;
+use api::v1::cluster_service_client::ClusterServiceClient;
+use cluster::{Cluster, PATIENCE};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::timeout;
+use transport::ServerTrust;
+use transport::rpc::connect_auth;
+use transport::tls::{Expected, alpn, connect};
+
+/// OpenSSH with alice's certificate and the cluster's host authority, and nothing of this machine's configuration.
+async fn ssh(cluster: &Cluster, arguments: &[&str]) -> (bool, String, String) {
+    let credentials = cluster.credentials("alice").await;
+    let file = |name: &str, text: &str| {
+        let path = cluster.directory.path().join(name);
+        let mut options = std::fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&path).expect("opens");
+        std::io::Write::write_all(&mut file, text.as_bytes()).expect("written");
+        path.display().to_string()
+    };
+    let key = file("key", &credentials.key.to_pem().expect("pem"));
+    file("key-cert.pub", &credentials.ssh_certificate.line());
+    let authority = &credentials.trust.host.ssh_lines()[0];
+    let known = file("known_hosts", &format!("@cert-authority * {authority}\n"));
+    let child = Command::new("ssh")
+        .args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
+        .args(["-o", &format!("UserKnownHostsFile={known}"), "-o", "IdentitiesOnly=yes", "-i", &key])
+        .args(["-p", &cluster.proxy.port().to_string(), "alice@127.0.0.1"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output();
+    let output = timeout(PATIENCE, child).await.expect("in time").expect("ssh is installed");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openssh_jumps_to_nodes_and_does_nothing_else() {
+    let (cluster, _) = Cluster::with_nodes().await;
+    let (_, output, errors) = ssh(&cluster, &["-W", "web-1:22"]).await;
+    assert_eq!(output.as_bytes(), cluster::BANNER, "{errors}");
+    let (_, output, errors) = ssh(&cluster, &["-W", "db-1:22"]).await;
+    assert!(output.is_empty() && errors.contains("host_unknown"), "{errors}");
+    let (_, _, unknown) = ssh(&cluster, &["-W", "xx-1:22"]).await;
+    assert_eq!(errors.replace("db-1", "NAME"), unknown.replace("xx-1", "NAME"));
+    for refused in
+        [&["true"][..], &["-N", "-R", "0:127.0.0.1:1", "-o", "ExitOnForwardFailure=yes"], &["-s", "sftp"]]
+    {
+        let (success, output, errors) = ssh(&cluster, refused).await;
+        assert!(!success && output.is_empty(), "{refused:?}: {errors}");
+    }
+}
+
+async fn page(cluster: &Cluster, trust: ServerTrust, path: &str) -> (String, Value) {
+    let mut stream = connect(&cluster.proxy, Expected::Proxy, trust, &[alpn::HTTP]).await.expect("connects");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: auth.postern.internal\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("read");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.lines().next().unwrap_or_default().to_owned(), serde_json::from_str(body).expect("JSON"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pages_tell_what_clients_need_before_they_have_credentials() {
+    let cluster = Cluster::start().await;
+    let pin = || ServerTrust::pins(vec![cluster.pin]);
+    for path in ["/webapi/ping", "/v1/webapi/ping", "/webapi/find"] {
+        let (status, body) = page(&cluster, pin(), path).await;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert_eq!(body["cluster_name"], "example.com");
+        assert_eq!(body["proxy"]["ssh"]["public_addr"], cluster.proxy.to_string());
+        assert_eq!(body["proxy"]["tls_routing_enabled"], true);
+        assert_eq!(body["auth"].is_null(), path.ends_with("find"));
+    }
+    for path in ["/", "/webapi", "/webapi/ping/x", "/metrics", "/v1/", "/postern.v1.AuditService/Search"] {
+        let (status, body) = page(&cluster, pin(), path).await;
+        assert_eq!(status, "HTTP/1.1 404 Not Found", "{path}");
+        assert!(body["error"]["message"].is_string(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_join_through_the_proxy_and_members_reach_auth_through_it() {
+    let mut cluster = Cluster::start().await;
+    let (proxy, pin) = (cluster.proxy.clone(), ServerTrust::pins(vec![cluster.pin]));
+    cluster.node("far-1", "web", proxy.clone(), pin).await;
+    let joined = &cluster.hosts[0].agent;
+    let answer =
+        ClusterServiceClient::new(connect_auth(&proxy, joined.credentials())).ping(PingRequest {}).await;
+    let answer = answer.expect("answers").into_inner();
+    assert_eq!(answer.cluster, "example.com");
+    assert!(answer.identity.contains(&joined.host_id().to_string()), "{}", answer.identity);
+}
+
+async fn says(cluster: &Cluster, bytes: &[u8]) -> Vec<u8> {
+    let mut stream =
+        TcpStream::connect((cluster.proxy.host(), cluster.proxy.port())).await.expect("connects");
+    stream.write_all(bytes).await.expect("written");
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the proxy holds on to it");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_understood_is_closed_and_plain_http_is_told_why() {
+    let cluster = Cluster::start().await;
+    for bytes in
+        [&b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nSSH-2.0-x\r\n"[..], b"\0\0\0\0", b"\x16\x03\x01\0\x05hello"]
+    {
+        assert!(says(&cluster, bytes).await.is_empty(), "{bytes:?}");
+    }
+    let answer = says(&cluster, b"GET / HTTP/1.1\r\n\r\n").await;
+    assert!(answer.starts_with(b"HTTP/1.1 400 "));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_header_is_wanted_where_it_is_configured_and_only_one() {
+    let cluster = Cluster::start_with(|config| config.proxy_protocol = true).await;
+    const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+    assert!(says(&cluster, b"SSH-2.0-x\r\n").await.is_empty());
+    assert!(says(&cluster, &[HEADER, HEADER, b"SSH-2.0-x\r\n"].concat()).await.is_empty());
+    let mut stream =
+        TcpStream::connect((cluster.proxy.host(), cluster.proxy.port())).await.expect("connects");
+    stream.write_all(&[HEADER, b"SSH-2.0-x\r\n"].concat()).await.expect("written");
+    let mut start = [0; 4];
+    timeout(PATIENCE, stream.read_exact(&mut start)).await.expect("in time").expect("read");
+    assert_eq!(&start, b"SSH-");
+}
