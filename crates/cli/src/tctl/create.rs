@@ -5,6 +5,7 @@ use super::session::Session;
 use super::show::called;
 use crate::Failure;
 use crate::documents::{self, Document, MAX_BYTES};
+use access::bot::bot_of;
 use access::resource::{Kind, Resource};
 use api::status::Class;
 use clap::Args;
@@ -37,7 +38,7 @@ impl Create {
         let text = self.text(session)?;
         let documents = documents::read(&text)
             .map_err(|mistakes| Failure::new(mistakes.to_string()).hint("nothing was changed"))?;
-        refuse_unsupported(&documents)?;
+        let documents = without_made_by_cluster(documents, session)?;
         let mut resources = session.resources()?;
         let (count, mut applied) = (documents.len(), Vec::new());
         let mut outcome = Ok(());
@@ -109,22 +110,53 @@ fn sentence(kind: Kind, called: &str, action: &str) -> String {
     }
 }
 
-/// What only the cluster itself makes.
-fn refuse_unsupported(documents: &[Document]) -> Result<(), Failure> {
-    let refused = documents.iter().filter(|document| {
-        matches!(document.resource.kind(), Kind::BotInstance | Kind::Node | Kind::CertAuthority)
-    });
-    let lines: Vec<String> = refused
-        .map(|document| {
-            let (kind, number) = (document.resource.kind(), document.number);
-            format!("document {number}: creating resources of type {:?} is not supported", kind.as_str())
-        })
-        .collect();
-    match lines.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::new(lines.join("\n"))
-            .hint("nothing was changed; hosts, instances and authorities are made by the cluster itself")),
+/// Why the cluster itself makes this one, if it does.
+fn made_by_cluster(resource: &Resource) -> Option<String> {
+    let kind = resource.kind().as_str();
+    match resource.kind() {
+        Kind::BotInstance | Kind::Node | Kind::CertAuthority => {
+            Some(format!("creating resources of type {kind:?} is not supported"))
+        }
+        Kind::Role | Kind::User => {
+            let bot = bot_of(resource.metadata())?;
+            Some(format!(
+                "{} follows from the bot {:?}",
+                called(resource.kind(), resource.name()),
+                bot.as_str()
+            ))
+        }
+        _ => None,
     }
+}
+
+/// What only the cluster itself makes is refused; where it came out of `tctl get`, which its revision shows, it is
+/// left out, so that a file with everything can be given back.
+fn without_made_by_cluster(
+    documents: Vec<Document>,
+    session: &mut Session<'_>,
+) -> Result<Vec<Document>, Failure> {
+    let (mut kept, mut left_out, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for document in documents {
+        let line =
+            made_by_cluster(&document.resource).map(|why| format!("document {}: {why}", document.number));
+        match (line, &document.resource.metadata().revision) {
+            (None, _) => kept.push(document),
+            (Some(line), Some(_)) => left_out.push(line),
+            (Some(line), None) => refused.push(line),
+        }
+    }
+    if kept.is_empty() {
+        refused.append(&mut left_out);
+    }
+    if !refused.is_empty() {
+        let hint = "nothing was changed; hosts, instances, authorities and what follows from bots are made by the \
+                    cluster itself";
+        return Err(Failure::new(refused.join("\n")).hint(hint));
+    }
+    for line in left_out {
+        session.console.remark(format!("left out: {line}"));
+    }
+    Ok(kept)
 }
 
 fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {

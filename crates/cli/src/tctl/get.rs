@@ -16,7 +16,7 @@ pub struct Get {
     /// KIND, KIND/NAME, several with commas, or all
     #[arg(value_name = "KIND[/NAME]", required = true)]
     pub resources: Vec<String>,
-    /// Show what is secret, such as the names of tokens
+    /// Show what is secret, such as the names of tokens; all does
     #[arg(long)]
     pub with_secrets: bool,
 }
@@ -24,10 +24,12 @@ pub struct Get {
 impl Get {
     pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let selectors = Selector::read(&self.resources).map_err(|error| Failure::usage(error.to_string()))?;
+        // Everything is asked for to be given back to create, which needs what is secret.
+        let with_secrets = self.with_secrets || self.resources.iter().any(|word| word == "all");
         let mut resources = session.resources()?;
         let mut found = Vec::new();
         for selector in selectors {
-            found.extend(self.select(selector, &mut resources).await?);
+            found.extend(select(selector, with_secrets, &mut resources).await?);
         }
         match session.options.output().unwrap_or(Format::Yaml) {
             Format::Text => session.console.say(table(&found)),
@@ -38,14 +40,18 @@ impl Get {
             Format::Yaml => documents(&found, session.console),
         }
     }
+}
 
-    async fn select(&self, selector: Selector, resources: &mut Resources) -> Result<Vec<Value>, Failure> {
-        let Selector { kind, name } = selector;
-        let name = name.or_else(|| kind.single_name().map(str::to_owned));
-        match name {
-            Some(name) => Ok(vec![resources.one(kind, &name, self.with_secrets).await?]),
-            None => resources.all(kind, self.with_secrets).await,
-        }
+async fn select(
+    selector: Selector,
+    with_secrets: bool,
+    resources: &mut Resources,
+) -> Result<Vec<Value>, Failure> {
+    let Selector { kind, name } = selector;
+    let name = name.or_else(|| kind.single_name().map(str::to_owned));
+    match name {
+        Some(name) => Ok(vec![resources.one(kind, &name, with_secrets).await?]),
+        None => resources.all(kind, with_secrets).await,
     }
 }
 

@@ -86,6 +86,31 @@ fn what_get_prints_create_reads() {
     );
 }
 
+/// Also where the cluster added to it what only it can make.
+#[test]
+fn everything_can_be_given_back() {
+    let cluster = Cluster::start();
+    cluster.tctl_with(&["create"], ROLES).ok();
+    cluster.tctl(&["tokens", "add", "--type=node", "--value=s3cr3ts3cr3ts3cr3t", "--format=text"]).ok();
+    for single in ["cluster_auth_preference", "cluster_networking_config", "session_recording_config"] {
+        cluster
+            .tctl_with(&["create"], &format!("kind: {single}\nversion: v2\nmetadata: {{}}\nspec: {{}}\n"))
+            .ok();
+    }
+    let all = cluster.tctl(&["get", "all"]).ok();
+    assert!(all.contains("s3cr3ts3cr3ts3cr3t"), "{all}");
+    let follows = "kind: role\nversion: v7\nmetadata:\n  name: bot-x\n  labels: {teleport.dev/bot: x}\n";
+    let got = format!("{all}---\n{follows}  revision: '9'\n");
+    let said = cluster.tctl_with(&["create", "-f"], &got);
+    assert_eq!(said.errors, "left out: document 7: role \"bot-x\" follows from the bot \"x\"\n");
+    assert_eq!(said.ok().lines().filter(|line| line.ends_with("has been updated")).count(), 6);
+    // Without a revision somebody wrote it, and must hear that it cannot be.
+    let refusal = cluster.tctl_with(&["create", "-f"], &format!("{all}---\n{follows}")).refused();
+    assert!(
+        refusal.contains("document 7: role \"bot-x\" follows") && refusal.contains("nothing was changed")
+    );
+}
+
 #[test]
 fn json_says_what_was_done() {
     let cluster = Cluster::start();

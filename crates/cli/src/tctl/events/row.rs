@@ -3,6 +3,7 @@
 use crate::Failure;
 use crate::tctl::show;
 use api::v1::Event;
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// What has a column of its own or says nothing to people.
@@ -39,12 +40,19 @@ pub(super) fn cells(body: &Value) -> [String; 5] {
     let details = body.as_object().into_iter().flatten();
     let details = details.filter(|(name, _)| *name != "sequence" && !NOT_DETAILS.contains(&name.as_str()));
     let details: Vec<String> = details.filter_map(|(name, value)| detail(name, value)).collect();
-    [show::text(body, "/time").to_owned(), text("code"), text("event"), text("user"), details.join(" ")]
+    [time(show::text(body, "/time")), text("code"), text("event"), text("user"), details.join(" ")]
+}
+
+/// To the second; the whole is in the other forms.
+fn time(text: &str) -> String {
+    let time = text.parse::<Timestamp>().map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    time.unwrap_or_else(|_| text.to_owned())
 }
 
 fn detail(name: &str, value: &Value) -> Option<String> {
     match value {
-        Value::Null => None,
+        // For programs: people would not find their way through it.
+        Value::Null | Value::Object(_) => None,
         Value::String(text) if text.is_empty() => None,
         Value::String(text) if text.contains(char::is_whitespace) => Some(format!("{name}={text:?}")),
         Value::String(text) => Some(format!("{name}={text}")),
@@ -58,7 +66,7 @@ mod tests {
 
     #[test]
     fn an_event_is_one_row() {
-        let json = r#"{"time":"2026-03-01T10:00:00Z","code":"T3002I","event":"exec","user":"bot-x","login":"root",
+        let json = r#"{"time":"2026-03-01T10:00:00.123456789Z","identity":{"user":"x"},"code":"T3002I","event":"exec","user":"bot-x","login":"root",
             "command":"ls -l","exitCode":"0","uid":"u","success":true,"error":""}"#;
         let event = Event { sequence: 7, json: json.to_owned(), hash: Vec::new() };
         let body = parsed(&event).expect("JSON");
