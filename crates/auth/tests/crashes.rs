@@ -1,0 +1,200 @@
+//! Row J3: auth is killed at any point of its first start, of joins and of renewals. Whoever retries gets what it asked
+//! for: no token is burned, none is used twice, nobody is locked out.
+
+mod harness;
+
+use access::HostPort;
+use api::status::Problem;
+use harness::{Auth, Joiner, MovedClock, config, confirm, generation, instance, key, renew};
+use identity::{Credentials, Pin};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use transport::health::ServiceHealth;
+use transport::rpc::{Channel, connect_auth, connect_join};
+use transport::{LiveCredentials, ServerTrust};
+
+const DIRECTORY: &str = "POSTERN_TEST_CRASHING_AUTH";
+
+/// Not a test: what the others kill. Says where it serves in a file, and serves until then.
+#[tokio::test]
+#[ignore = "the tests beside it start it as a process of its own"]
+async fn crashing_auth() {
+    let Some(directory) = std::env::var_os(DIRECTORY) else { return };
+    let directory = PathBuf::from(directory);
+    let mut registry = prometheus_client::registry::Registry::default();
+    let clock = Arc::<MovedClock>::default();
+    let stop = CancellationToken::new();
+    let running =
+        auth::start(config(&directory, &clock), ServiceHealth::new("auth"), &mut registry, stop.clone());
+    let running = running.await.expect("starts");
+    let draft = directory.join("addr.new");
+    std::fs::write(&draft, running.addr.port().to_string()).expect("writes");
+    std::fs::rename(draft, directory.join("addr")).expect("renames");
+    running.finished(stop).await;
+}
+
+/// An auth in a process of its own.
+struct Victim(Child);
+
+impl Victim {
+    fn start(directory: &Path) -> Self {
+        let _ = std::fs::remove_file(directory.join("addr"));
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "crashing_auth", "--ignored", "--nocapture"])
+            .env(DIRECTORY, directory)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.expect("starts"))
+    }
+
+    /// Waits until it serves.
+    async fn serves(&mut self, directory: &Path) {
+        while address(directory).is_none() {
+            assert!(self.0.try_wait().expect("is a child").is_none(), "auth ended by itself");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn kill(mut self) {
+        self.0.kill().expect("is killed");
+        self.0.wait().expect("is gone");
+    }
+}
+
+fn address(directory: &Path) -> Option<HostPort> {
+    let port = std::fs::read_to_string(directory.join("addr")).ok()?.parse().ok()?;
+    HostPort::new("127.0.0.1", port).ok()
+}
+
+/// Numbers that look random and are the same in each run.
+struct Numbers(AtomicU64);
+
+impl Numbers {
+    fn below(&self, end: u64) -> u64 {
+        let mixed = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)) % end
+    }
+}
+
+#[tokio::test]
+async fn a_first_start_can_be_killed_anywhere() {
+    let directory = Arc::new(tempfile::tempdir().expect("a directory"));
+    let path = directory.path();
+    for micros in (0..90_000).step_by(6_000) {
+        let victim = Victim::start(path);
+        tokio::time::sleep(Duration::from_micros(micros)).await;
+        victim.kill();
+    }
+    let auth = Auth::start_in(directory, Arc::default(), |_| {}).await.expect("starts in the end");
+    auth.joined_bot("ci").await;
+    assert_eq!(auth.events("cluster.create").await.len(), 1);
+    assert_eq!(auth.core().catalog.view().roles.len(), 4, "three presets and the bot's");
+}
+
+/// An agent that keeps what it must: its key before it asks, the answer before it goes on.
+struct Agent {
+    directory: PathBuf,
+    pins: Vec<Pin>,
+    joiner: Joiner,
+}
+
+impl Agent {
+    /// Joins and renews so many times, whatever happens to auth.
+    async fn live(self, renewals: u64) -> Credentials {
+        let mut own = self.insist(|| self.join()).await;
+        for _ in 0..renewals {
+            let next = key();
+            own = self.insist(|| async { renew(self.member(&own)?, &next).await }).await;
+            self.insist(|| async { confirm(self.member(&own)?).await }).await;
+        }
+        own
+    }
+
+    /// Again and again, until there is an answer; a refusal that is not passing is a failure of the test.
+    async fn insist<T, F: Future<Output = Result<T, Problem>>>(&self, ask: impl Fn() -> F) -> T {
+        loop {
+            match tokio::time::timeout(Duration::from_secs(5), ask()).await {
+                Ok(Ok(answer)) => return answer,
+                // A challenge of the process before means nothing to this one.
+                Ok(Err(problem)) if problem.class.is_transient() || problem.code == "challenge_foreign" => {}
+                Ok(Err(problem)) => panic!("refused: {} {problem}", problem.code),
+                Err(_) => {}
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn join(&self) -> Result<Credentials, Problem> {
+        let addr = self.addr()?;
+        self.joiner.join(connect_join(&addr, ServerTrust::pins(self.pins.clone()))).await
+    }
+
+    fn member(&self, credentials: &Credentials) -> Result<Channel, Problem> {
+        let live = LiveCredentials::new(credentials.clone()).expect("credentials fit");
+        Ok(connect_auth(&self.addr()?, &live))
+    }
+
+    fn addr(&self) -> Result<HostPort, Problem> {
+        let away = Problem::new(api::status::Class::Unavailable, "away", "auth is away");
+        address(&self.directory).ok_or(away)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joins_and_renewals_survive_kills() {
+    const BOTS: usize = 6;
+    const RENEWALS: u64 = 20;
+    const KILLS: u64 = 40;
+    let auth = Auth::start().await;
+    auth.bot("ci").await;
+    let pins = auth.pins.clone();
+    let mut joiners = vec![];
+    for n in 0..BOTS {
+        joiners.push(Joiner::bot(&auth.bot_token("ci").await));
+        joiners.push(Joiner::node(&format!("web-{n}")));
+    }
+    let (directory, clock) = auth.stop().await;
+    let path = directory.path().to_owned();
+    let agents = joiners.into_iter().map(|joiner| {
+        let renewals = if joiner.role == "Bot" { RENEWALS } else { 0 };
+        let agent = Agent { directory: path.clone(), pins: pins.clone(), joiner };
+        tokio::spawn(agent.live(renewals))
+    });
+    let agents: Vec<_> = agents.collect();
+    let numbers = Numbers(AtomicU64::new(7));
+    let mut kills = 0;
+    while kills < KILLS && !agents.iter().all(tokio::task::JoinHandle::is_finished) {
+        let mut victim = Victim::start(&path);
+        victim.serves(&path).await;
+        tokio::time::sleep(Duration::from_micros(numbers.below(40_000))).await;
+        victim.kill();
+        kills += 1;
+    }
+    assert!(kills >= 5, "they were through before it began");
+    let mut last = Victim::start(&path);
+    last.serves(&path).await;
+    let mut instances = BTreeSet::new();
+    for agent in agents {
+        let own = agent.await.expect("the agent lives through it");
+        if own.identity().user().is_some() {
+            assert_eq!(generation(&own), Some(RENEWALS + 1));
+            instances.insert(instance(&own));
+        }
+    }
+    last.kill();
+    assert_eq!(instances.len(), BOTS);
+    let auth = Auth::start_in(directory, clock, |_| {}).await.expect("starts");
+    assert_eq!(auth.instances("ci").await.len(), BOTS, "nobody joined twice");
+    assert!(auth.core().catalog.view().locks.is_empty(), "nobody was taken for a thief");
+    let tokens = auth.core().catalog.all(auth::catalog::layout::kind(access::resource::Kind::Token)).await;
+    assert!(tokens.expect("reads").is_empty(), "every token was spent");
+    let verified = auth.core().audit().verify().await.expect("verifies");
+    assert!(matches!(verified, store::Verification::Intact(_)), "{verified:?}");
+}
