@@ -129,29 +129,23 @@ fn made_by_cluster(resource: &Resource) -> Option<String> {
     }
 }
 
-/// What only the cluster itself makes is refused; where it came out of `tctl get`, which its revision shows, it is
-/// left out, so that a file with everything can be given back.
+/// Leaves out, with a remark, what only the cluster itself makes, so that a file with everything that `tctl get`
+/// prints can be given back. A file with nothing else is refused.
 fn without_made_by_cluster(
     documents: Vec<Document>,
     session: &mut Session<'_>,
 ) -> Result<Vec<Document>, Failure> {
-    let (mut kept, mut left_out, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut kept, mut left_out) = (Vec::new(), Vec::new());
     for document in documents {
-        let line =
-            made_by_cluster(&document.resource).map(|why| format!("document {}: {why}", document.number));
-        match (line, &document.resource.metadata().revision) {
-            (None, _) => kept.push(document),
-            (Some(line), Some(_)) => left_out.push(line),
-            (Some(line), None) => refused.push(line),
+        match made_by_cluster(&document.resource) {
+            None => kept.push(document),
+            Some(why) => left_out.push(format!("document {}: {why}", document.number)),
         }
     }
     if kept.is_empty() {
-        refused.append(&mut left_out);
-    }
-    if !refused.is_empty() {
         let hint = "nothing was changed; hosts, instances, authorities and what follows from bots are made by the \
                     cluster itself";
-        return Err(Failure::new(refused.join("\n")).hint(hint));
+        return Err(Failure::new(left_out.join("\n")).hint(hint));
     }
     for line in left_out {
         session.console.remark(format!("left out: {line}"));
