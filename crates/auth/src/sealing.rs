@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 /// The name of the key's file in the data directory.
 pub const FILE: &str = "envelope.key";
 const LENGTH: usize = 32;
+/// How the names of unfinished files begin.
+const DRAFT: &str = ".envelope.key.";
 
 /// The key from which every sealing key is derived.
 pub struct Envelope(Zeroizing<[u8; LENGTH]>);
@@ -59,6 +61,8 @@ impl Envelope {
         match File::open(&path) {
             Ok(file) => Self::read(&path, file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // What a start that was killed left beside it never came into use.
+                remove_drafts(directory).map_err(|error| EnvelopeError::Io { path: path.clone(), error })?;
                 Self::make(directory, &path).map_err(|error| EnvelopeError::Io { path, error })
             }
             Err(error) => Err(EnvelopeError::Io { path, error }),
@@ -82,7 +86,7 @@ impl Envelope {
     fn make(directory: &Path, path: &Path) -> io::Result<Self> {
         let mut key = Zeroizing::new([0; LENGTH]);
         aws_lc_rs::rand::fill(key.as_mut()).map_err(|_| io::Error::other("no random numbers"))?;
-        let beside = directory.join(format!(".{FILE}.{}", std::process::id()));
+        let beside = directory.join(format!("{DRAFT}{}", std::process::id()));
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(key.as_ref())?;
@@ -104,6 +108,16 @@ impl Envelope {
             .expect("32 bytes are within what HKDF-SHA256 gives");
         key
     }
+}
+
+fn remove_drafts(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(DRAFT)) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for Envelope {
@@ -159,6 +173,7 @@ mod tests {
     #[test]
     fn the_key_is_made_once_and_for_its_owner_alone() {
         let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join(".envelope.key.1"), [1; 32]).expect("writes");
         let first = Envelope::open_or_make(directory.path()).expect("is made");
         let again = Envelope::open_or_make(directory.path()).expect("is read");
         assert_eq!(first.derive("x"), again.derive("x"));

@@ -8,6 +8,7 @@ use api::v1;
 use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::join_service_client::JoinServiceClient;
 use harness::{Auth, Joiner, confirm, generation, instance, key, output, renew};
+use identity::Credentials;
 use identity::verify::ssh::{HostContext, UserContext, host, user};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -65,7 +66,7 @@ async fn a_host_renews_as_itself_only() {
     let joiner = Joiner::node("web-1");
     let node = auth.join(&joiner).await.expect("joins");
     let details = joiner.host.clone().expect("a host");
-    let ask = |credentials: &identity::Credentials, host: v1::HostDetails| {
+    let ask = |credentials: &Credentials, host: v1::HostDetails| {
         let channel = auth.member(credentials);
         async move {
             let key = key();
@@ -119,7 +120,7 @@ async fn the_life_of_certificates_has_limits() {
     let token = auth.bot_token("ci").await;
     let long = Joiner { ttl_seconds: 100 * 3600, ..Joiner::bot(&token) };
     let own = auth.join(&long).await.expect("joins");
-    let hours = |credentials: &identity::Credentials| {
+    let hours = |credentials: &Credentials| {
         let life = credentials.expires().duration_since(auth.clock.now());
         (life.as_secs() + 1800) / 3600
     };
@@ -142,6 +143,52 @@ async fn a_role_taken_away_is_gone_at_once() {
     let refused = output(auth.member(&own), &["ops"], 0).await.expect_err("has it no longer");
     assert_eq!(refused.code, "impersonation_not_allowed");
     assert_eq!(auth.events("cert.denied").await.len(), 1);
+}
+
+async fn sign(
+    channel: tonic::transport::Channel,
+    user: &str,
+    ttl_seconds: u64,
+) -> Result<Credentials, Problem> {
+    let key = key();
+    let request = v1::SignUserRequest { user: user.to_owned(), public_key: key.spki_der(), ttl_seconds };
+    let answer = CertificateServiceClient::new(channel).sign_user(request).await;
+    let message = answer.map_err(|status| Problem::of(&status))?.into_inner().credentials;
+    Ok(api::convert::credentials(key, message.expect("some")).expect("they fit"))
+}
+
+#[tokio::test]
+async fn an_administrator_signs_for_users() {
+    let auth = Auth::start().await;
+    let own = auth.joined_bot("ci").await;
+    for (name, roles) in [("alice", json!(["ops"])), ("nobody", json!([])), ("lost", json!(["no-such-role"]))]
+    {
+        auth.put(
+            json!({"kind": "user", "version": "v2", "metadata": {"name": name}, "spec": {"roles": roles}}),
+        )
+        .await;
+    }
+    let alice = sign(auth.admin(), "alice", 0).await.expect("is signed");
+    let identity = alice.identity().user().expect("a user");
+    assert_eq!((identity.name.as_str(), identity.logins.len()), ("alice", 1));
+    assert!(!identity.renewable && identity.bot.is_none());
+    assert!(
+        alice.expires() > Timestamp::now() + SignedDuration::from_hours(11),
+        "the cluster's default is 12 h"
+    );
+    for (user, code) in
+        [("bot-ci", "user_is_bot"), ("nobody", "no_roles"), ("lost", "role_not_found"), ("eve", "not_found")]
+    {
+        assert_eq!(sign(auth.admin(), user, 0).await.expect_err("refused").code, code, "{user}");
+    }
+    // Who may not sign does not learn who exists.
+    for user in ["alice", "eve"] {
+        for channel in [auth.member(&alice), auth.member(&own)] {
+            assert_eq!(sign(channel, user, 0).await.expect_err("refused").code, "impersonation_not_allowed");
+        }
+    }
+    auth.lock("l", json!({"user": "alice"})).await;
+    assert_eq!(sign(auth.admin(), "alice", 0).await.expect_err("locked").code, "locked");
 }
 
 mod abuse {
@@ -287,6 +334,27 @@ mod abuse {
         assert_eq!(failures.iter().filter(|event| event["code"] == "TJ001E").count(), 6);
         let text = serde_json::to_string(&failures).expect("JSON");
         assert!(!text.contains(&expired) && !text.contains(&orphan), "events hold no token");
+    }
+
+    /// Row J6: guesses are paced, and cost the store nothing more once they are.
+    #[tokio::test]
+    async fn j6_guesses_are_paced() {
+        let auth = Auth::start().await;
+        let mut guesses = 0;
+        loop {
+            let refused = auth.join(&Joiner::node("web-1").with_token("guess")).await.expect_err("refused");
+            match refused.code.as_str() {
+                "token_invalid" => guesses += 1,
+                code => break assert_eq!(code, "too_many_failures"),
+            }
+            assert!(guesses < 100, "nobody stops it");
+        }
+        let events = auth.events("instance.join").await.len();
+        assert_eq!(events, guesses);
+        auth.join(&Joiner::node("web-1")).await.expect_err("it waits with the others of its address");
+        assert_eq!(auth.events("instance.join").await.len(), events);
+        auth.clock.advance(SignedDuration::from_mins(1));
+        auth.join(&Joiner::node("web-1")).await.expect("joins");
     }
 
     #[tokio::test]

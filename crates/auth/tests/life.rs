@@ -39,9 +39,19 @@ async fn upsert(channel: Channel, json: &serde_json::Value) -> Result<(), Proble
 
 /// A node's stream that has reported; gives what auth says first, or why it does not listen.
 async fn stream(channel: Channel, hostname: &str) -> Result<tonic::Streaming<v1::AuthMessage>, Problem> {
+    stream_with(channel, hostname, &[]).await
+}
+
+async fn stream_with(
+    channel: Channel,
+    hostname: &str,
+    labels: &[&str],
+) -> Result<tonic::Streaming<v1::AuthMessage>, Problem> {
+    let labels = labels.iter().map(|label| ((*label).to_owned(), "x".to_owned())).collect();
     let report = v1::NodeReport {
         hostname: hostname.to_owned(),
         addr: "127.0.0.1:22".to_owned(),
+        labels,
         ..Default::default()
     };
     let first = v1::AgentMessage { message: Some(Message::Node(report)) };
@@ -259,6 +269,10 @@ mod abuse {
         auth.join(&Joiner::node("web-2")).await.expect("joins");
         let claimed = stream(auth.member(&node), "web-2").await.expect_err("another's name");
         assert_eq!(claimed.code, "host_name_not_own");
-        stream(auth.member(&node), "web-1").await.expect("its own name");
+        for label in ["teleport.internal/x", "teleport.dev/bot"] {
+            let reserved = stream_with(auth.member(&node), "web-1", &[label]).await.expect_err("reserved");
+            assert_eq!(reserved.code, "label_reserved", "{label}");
+        }
+        stream_with(auth.member(&node), "web-1", &["env"]).await.expect("its own name and labels");
     }
 }

@@ -254,6 +254,10 @@ impl Joiner {
         Self { role, host: Some(host), ..Self::bot(token) }
     }
 
+    pub fn with_token(self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self }
+    }
+
     pub fn node(hostname: &str) -> Self {
         Self::host(STATIC_TOKEN, "Node", hostname)
     }

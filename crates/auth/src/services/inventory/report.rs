@@ -17,6 +17,9 @@ const TRIES: usize = 4;
 /// The most public addresses of a proxy.
 const MOST_ADDRS: usize = 32;
 
+/// Labels that the cluster gives, so that roles may rely on them.
+const RESERVED: [&str; 3] = ["teleport.internal/", "teleport.dev/", "postern.internal/"];
+
 /// What a host says of itself, as it may be said by this host.
 #[derive(Debug)]
 pub(super) enum Report {
@@ -50,6 +53,12 @@ fn node(connected: &Connected, report: &NodeReport) -> Result<Node, Problem> {
         let reason = format!("the host name {shown:?} is not in the certificate of node {}", host.id);
         return Err(Problem::new(Class::Denied, "host_name_not_own", reason)
             .hint("restart the node, so that it asks for a certificate with its name"));
+    }
+    let reserved = |label: &&String| RESERVED.iter().any(|prefix| label.starts_with(prefix));
+    if let Some(label) = labels.keys().chain(command_labels.keys()).find(reserved) {
+        let shown: String = label.chars().take(80).collect();
+        let reason = format!("the label {shown:?} is reserved; node {} cannot give it to itself", host.id);
+        return Err(Problem::new(Class::Denied, "label_reserved", reason).hint("choose another label"));
     }
     let json = json!({
         "kind": "node", "version": Kind::Node.version(),
