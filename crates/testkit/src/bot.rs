@@ -36,6 +36,11 @@ impl Bot {
         std::fs::write(self.config(), config).expect("written");
     }
 
+    /// What belongs to this bot.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// `tbot.yaml`.
     pub fn config(&self) -> PathBuf {
         self.directory.join("tbot.yaml")

@@ -136,6 +136,14 @@ impl Cluster {
         found.unwrap_or_else(|| panic!("nothing listens as {service}"))
     }
 
+    /// Makes a process take the port that its proxy has now whenever it starts again: agents know it by that.
+    pub fn keep_proxy_port(&self, name: &str) {
+        let text = std::fs::read_to_string(self.config(name)).expect("written before");
+        let fixed = format!("web_listen_addr: {}", self.endpoint("proxy"));
+        std::fs::write(self.config(name), text.replace("web_listen_addr: 127.0.0.1:0", &fixed))
+            .expect("written");
+    }
+
     /// The scratch directory.
     pub fn path(&self) -> &Path {
         self.directory.path()

@@ -23,13 +23,17 @@ fn playbooks_reach_every_node_the_roles_allow_and_no_other() {
         format!("[allowed]\n{}\n[forbidden]\n{}\n", hosts.join("\n"), Bot::host("vault")),
     )
     .expect("written");
+    // The interpreter itself: what a login shell finds may be a shim that depends on who runs it.
+    let python =
+        run(command("/usr/bin/env").args(["python3", "-c", "import sys; print(sys.executable)"])).ok();
+    let interpreter = format!("ansible_python_interpreter={}", python.trim());
     let play = |group: &str, arguments: &[&str]| {
         run(command(&ansible)
             .env("HOME", cluster.path())
             .env("ANSIBLE_SSH_ARGS", format!("-F {}", bot.file("ssh_config").display()))
             .env("ANSIBLE_HOST_KEY_CHECKING", "True")
             .env("ANSIBLE_NOCOLOR", "1")
-            .args(["-i", inventory.to_str().expect("UTF-8"), "-u", &login, group])
+            .args(["-i", inventory.to_str().expect("UTF-8"), "-u", &login, "-e", &interpreter, group])
             .args(arguments))
     };
     let pong = play("allowed", &["-m", "ping"]).ok();

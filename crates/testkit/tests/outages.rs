@@ -1,0 +1,153 @@
+//! What happens when things die: nothing durable is lost, nobody is locked out by our own crash, and whoever may come in
+//! still comes in.
+
+use std::time::Duration;
+use testkit::{Bot, Cluster, Layout, until};
+
+fn login() -> String {
+    testkit::run(testkit::programs::command("/usr/bin/id").arg("-un")).ok().trim().to_owned()
+}
+
+fn with_bot(layout: Layout) -> (Cluster, Bot, String) {
+    let cluster = Cluster::start(layout);
+    let login = login();
+    cluster.role("tester", &format!("[{login}]"), "{env: test}");
+    let bot = cluster.bot("tester", &["tester"]);
+    let target = format!("{login}@{}", Bot::host("my-host"));
+    (cluster, bot, target)
+}
+
+#[test]
+fn a_valid_certificate_works_while_auth_is_away() {
+    let (mut cluster, bot, target) = with_bot(Layout::Processes);
+    bot.oneshot().ok();
+    cluster.process("auth").kill();
+    assert_eq!(bot.ssh(&[&target, "echo still here"]).ok().trim(), "still here");
+    let refusal = bot.oneshot().refused();
+    assert!(refusal.contains("refused") || refusal.contains("auth"), "it says what is away: {refusal}");
+}
+
+#[test]
+fn every_process_may_be_killed_and_comes_back_as_it_was() {
+    let (mut cluster, bot, target) = with_bot(Layout::OneProcess);
+    bot.oneshot().ok();
+    for _ in 0..3 {
+        cluster.process("all").kill();
+        cluster.restart("all");
+        let roles = cluster.tctl(&["get", "role/tester", "--format=json"]).ok();
+        assert!(roles.contains("tester"));
+        cluster.tctl(&["events", "verify"]).ok();
+    }
+    assert!(!target.is_empty());
+}
+
+#[test]
+fn an_agent_that_is_killed_at_any_moment_is_never_locked_out() {
+    let (cluster, bot, target) = with_bot(Layout::OneProcess);
+    // From before the join to after the writing: a start takes a few tens of milliseconds.
+    for delay in (0..120).step_by(3) {
+        let mut child = bot
+            .oneshot_command()
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("starts");
+        std::thread::sleep(Duration::from_millis(delay));
+        child.kill().expect("our own child");
+        child.wait().expect("our own child");
+    }
+    bot.oneshot().ok();
+    assert_eq!(bot.ssh(&[&target, "echo in"]).ok().trim(), "in");
+    let instances = cluster.tctl(&["get", "bot_instances", "--format=json"]).ok();
+    assert_eq!(instances.matches("\"instance_id\"").count(), 1, "one token, one instance: {instances}");
+    let locks = cluster.tctl(&["get", "locks", "--format=json"]).ok();
+    assert!(!locks.contains("bot_instance_id"), "no lock: {locks}");
+}
+
+#[test]
+fn the_auth_service_may_be_killed_while_bots_join_and_renew() {
+    let (mut cluster, bot, target) = with_bot(Layout::OneProcess);
+    // Restarted on the same port, as an operator's service manager would.
+    cluster.keep_proxy_port("all");
+    for round in 0..6 {
+        let mut joining = bot
+            .oneshot_command()
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("starts");
+        std::thread::sleep(Duration::from_millis(round * 12));
+        cluster.process("all").kill();
+        joining.wait().expect("our own child");
+        cluster.restart("all");
+    }
+    bot.oneshot().ok();
+    until("the node to be known to the proxy again", || {
+        bot.ssh(&[&target, "true"]).status.success().then_some(())
+    });
+    let locks = cluster.tctl(&["get", "locks", "--format=json"]).ok();
+    assert!(!locks.contains("bot_instance_id"), "no lock: {locks}");
+    cluster.tctl(&["events", "verify"]).ok();
+}
+
+#[test]
+fn a_copied_storage_is_noticed_and_locks_that_instance_only() {
+    let (cluster, bot, _) = with_bot(Layout::OneProcess);
+    bot.oneshot().ok();
+    let thief = cluster.bot("other", &["tester"]);
+    std::fs::create_dir_all(thief.storage()).expect("created");
+    let mut copy = testkit::programs::command("/bin/cp");
+    testkit::run(copy.arg("-a").arg(format!("{}/.", bot.storage().display())).arg(thief.storage())).ok();
+    // The copy carries on under the configuration of the original.
+    let config = std::fs::read_to_string(bot.config()).expect("written before");
+    let config = config.replace(&bot.storage().display().to_string(), &thief.storage().display().to_string());
+    let config = config.replace(&bot.output().display().to_string(), &thief.output().display().to_string());
+    std::fs::write(thief.config(), config).expect("written");
+    thief.oneshot().ok();
+    let refusal = bot.oneshot().refused();
+    assert!(refusal.contains("generation mismatch") || refusal.contains("lock"), "{refusal}");
+    let locks = cluster.tctl(&["get", "locks", "--format=json"]).ok();
+    assert!(locks.contains("bot_instance_id") && !locks.contains("\"user\": \"bot-tester\""), "{locks}");
+    thief.oneshot().refused();
+}
+
+#[test]
+fn a_hot_reader_never_pairs_an_old_key_with_a_new_certificate() {
+    let (_cluster, bot, _) = with_bot(Layout::OneProcess);
+    bot.oneshot().ok();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (bot, done) = (&bot, &done);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let mut pairs = 0;
+            while !done.load(std::sync::atomic::Ordering::Acquire) || pairs < 5 {
+                // As OpenSSH does: the configuration first, then the files that it names.
+                let config = std::fs::read_to_string(bot.file("ssh_config")).expect("always there");
+                let named = |keyword: &str| {
+                    let line =
+                        config.lines().find_map(|line| line.trim().strip_prefix(keyword)).expect("named");
+                    line.trim().trim_matches('"').to_owned()
+                };
+                let certificate = std::fs::read_to_string(named("CertificateFile")).expect("whole");
+                let seen = bot.directory().join(format!("seen-{pairs}-cert.pub"));
+                std::fs::write(&seen, certificate).expect("written");
+                let key = bot.directory().join(format!("seen-{pairs}.pub"));
+                std::fs::write(&key, keygen(&["-y", "-f", &named("IdentityFile")])).expect("written");
+                let told = keygen(&["-l", "-f", key.to_str().expect("UTF-8")]);
+                let fingerprint = told.split_whitespace().nth(1).expect("a fingerprint");
+                let shown = keygen(&["-L", "-f", seen.to_str().expect("UTF-8")]);
+                assert!(shown.contains(fingerprint), "{fingerprint} is not the key of\n{shown}");
+                pairs += 1;
+            }
+        });
+        for _ in 0..8 {
+            bot.oneshot().ok();
+        }
+        done.store(true, std::sync::atomic::Ordering::Release);
+        reader.join().expect("no mix");
+    });
+}
+
+fn keygen(arguments: &[&str]) -> String {
+    testkit::run(testkit::programs::command("/usr/bin/ssh-keygen").args(arguments)).ok()
+}
