@@ -140,3 +140,40 @@ impl Joiner<'_> {
         Ok((key, attempt))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FILE, Joiner};
+    use crate::config::JoinSource;
+    use crate::state::StateDir;
+    use access::{HostPort, SystemRole};
+    use api::v1::HostDetails;
+    use std::os::unix::fs::PermissionsExt;
+    use transport::ServerTrust;
+
+    #[test]
+    fn an_attempt_is_kept_before_it_is_used_and_belongs_to_its_token() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state = StateDir::open(directory.path(), SystemRole::Node).expect("opens");
+        let auth = HostPort::new("127.0.0.1", 1).expect("an address");
+        let pending = |token: &str| {
+            let source = JoinSource {
+                token: zeroize::Zeroizing::new(token.to_owned()),
+                trust: ServerTrust::default(),
+            };
+            let host = HostDetails::default();
+            let joiner = Joiner { state: &state, role: SystemRole::Node, auth: &auth, source: &source, host };
+            let (key, attempt) = joiner.pending().expect("an attempt");
+            (key.public().fingerprint(), attempt)
+        };
+        let first = pending("one");
+        assert_eq!(pending("one"), first, "a retry, also of another process");
+        let mode = std::fs::metadata(state.path(FILE)).expect("kept").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let kept = String::from_utf8(state.read(FILE).expect("read").expect("kept")).expect("text");
+        assert!(!kept.contains("\"one\""), "the token itself is not kept");
+        assert_ne!(pending("two"), first, "another token is another attempt");
+        state.write(FILE, b"torn").expect("written");
+        assert_ne!(pending("one"), first);
+    }
+}

@@ -19,3 +19,6 @@ pub use host::HostAgent;
 pub use inventory::{Link, NodeEvent};
 pub use policy::PolicyView;
 pub use state::{StateError, host_id};
+
+#[cfg(test)]
+mod tests;

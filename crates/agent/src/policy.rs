@@ -126,3 +126,81 @@ impl Keeper {
 fn is_newer(policy: &Policy, old: &Policy) -> bool {
     policy.revision > old.revision || policy.issued_at > old.issued_at
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FILE, Keeper, Verdict};
+    use crate::state::StateDir;
+    use access::resource::cluster::{AuthPreferenceSpec, NetworkingSpec, RecordingSpec};
+    use access::{ClusterName, SystemRole};
+    use aws_lc_rs::rand::SystemRandom;
+    use ca::{Authorities, Order};
+    use identity::key::SubjectKey;
+    use identity::policy::Policy;
+    use identity::{Credentials, HostIdentity, Identity, Subject};
+    use jiff::Timestamp;
+    use transport::LiveCredentials;
+
+    fn authorities() -> Authorities {
+        let name = ClusterName::new("example.com").expect("a name");
+        Authorities::generate(&name, Timestamp::now()).expect("authorities")
+    }
+
+    fn credentials(authorities: &Authorities) -> LiveCredentials {
+        let rng = SystemRandom::new();
+        let key = SubjectKey::generate(&rng).expect("a key");
+        let id = "11111111-2222-4333-8444-555555555555".parse().expect("an id");
+        let host = HostIdentity { id, role: SystemRole::Node, names: vec!["web-1".into()] };
+        let identity = Identity { cluster: authorities.cluster().clone(), subject: Subject::Host(host) };
+        let lifetime = std::time::Duration::from_secs(3600);
+        let order = Order { identity: &identity, public_key: key.public(), lifetime, extra: &[] };
+        let issued = authorities.issue(&order, Timestamp::now(), &rng).expect("issued");
+        let trust = authorities.trust_bundle(1);
+        let made = Credentials::new(key, issued.ssh, issued.tls_chain, trust).expect("credentials");
+        LiveCredentials::new(made).expect("usable")
+    }
+
+    fn signed(by: &Authorities, revision: i64, age: i64) -> (Vec<u8>, Vec<u8>) {
+        let policy = Policy {
+            cluster: by.cluster().clone(),
+            revision,
+            issued_at: Timestamp::from_second(1_790_000_000 - age).expect("a time"),
+            trust: by.trust_bundle(revision),
+            roles: Vec::new(),
+            locks: Vec::new(),
+            networking: NetworkingSpec::default(),
+            recording: RecordingSpec::default(),
+            auth_preference: AuthPreferenceSpec::default(),
+        };
+        let payload = policy.to_json();
+        let signature = by.sign_policy(&payload).expect("signed");
+        (payload, signature)
+    }
+
+    #[test]
+    fn only_newer_policies_of_this_cluster_come_into_force_and_they_survive_a_restart() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state = StateDir::open(directory.path(), SystemRole::Node).expect("opens");
+        let (ours, other) = (authorities(), authorities());
+        let live = credentials(&ours);
+        let keeper = Keeper::open(state.clone(), live.clone()).expect("opens");
+        assert!(keeper.subscribe().borrow().is_none());
+        let take = |(payload, signature): (Vec<u8>, Vec<u8>)| keeper.take(&payload, &signature);
+        assert_eq!(take(signed(&ours, 5, 100)), Verdict::Applied(5));
+        assert_eq!(take(signed(&ours, 5, 100)), Verdict::Kept(5), "again");
+        assert_eq!(take(signed(&ours, 4, 200)), Verdict::Kept(5), "a replay");
+        assert_eq!(take(signed(&other, 9, 0)), Verdict::Refused, "another cluster");
+        let (mut payload, signature) = signed(&ours, 9, 0);
+        payload.push(b' ');
+        assert_eq!(take((payload, signature)), Verdict::Refused, "tampered");
+        assert_eq!(take(signed(&ours, 6, 50)), Verdict::Applied(6));
+        assert_eq!(take(signed(&ours, 2, 10)), Verdict::Applied(2), "a store restored from a backup");
+        assert_eq!(live.current().expect("there").trust().revision, 6, "trust never goes back");
+
+        let again = Keeper::open(state.clone(), live.clone()).expect("opens");
+        assert_eq!(again.view().current().revision, 2);
+        state.write(FILE, b"{\"payload\":\"AA==\",\"signature\":\"AA==\"}").expect("written");
+        let tampered = Keeper::open(state, live).expect("opens");
+        assert!(tampered.subscribe().borrow().is_none());
+    }
+}

@@ -47,7 +47,7 @@ impl Renewer {
         }
     }
 
-    async fn renew(&self, old: &Credentials) -> Result<(), String> {
+    pub(crate) async fn renew(&self, old: &Credentials) -> Result<(), String> {
         let key = SubjectKey::generate(&SystemRandom::new()).map_err(|error| error.to_string())?;
         let request = RenewHostRequest { public_key: key.spki_der(), host: Some(self.host.clone()) };
         let mut client = CertificateServiceClient::new(self.channel.clone());

@@ -15,7 +15,7 @@ use transport::health::ServiceHealth;
 use transport::listen::{Caps, Listener};
 use transport::ssh::server::ServerConfig;
 use transport::tls::{
-    ClientCertificates, Server, ServerCertificates, WebCertificateError, WebCertificates, WebKeypair, alpn,
+    ClientCertificates, Server, ServerCertificates, WebCertificateError, WebCertificates, alpn,
 };
 
 use crate::config::{Config, StartError};
@@ -73,8 +73,7 @@ pub async fn start(
     }
     tokio::spawn(leave.clone().run_until_cancelled_owned(report_health(agent.link(), health)));
     if let Some(every) = config.keypairs_reload {
-        let keypairs = config.keypairs.clone();
-        tokio::spawn(leave.clone().run_until_cancelled_owned(reload(web.clone(), keypairs, every)));
+        tokio::spawn(leave.clone().run_until_cancelled_owned(reload(web.clone(), every)));
     }
     let own = || ServerCertificates::Own(agent.credentials().clone());
     let web_certificates = ServerCertificates::Web(web.clone(), agent.credentials().clone());
@@ -192,12 +191,12 @@ async fn report_health(mut link: watch::Receiver<Link>, health: ServiceHealth) {
 }
 
 /// Reads the web certificates again and again; files with mistakes change nothing.
-async fn reload(web: WebCertificates, keypairs: Vec<WebKeypair>, every: Duration) {
+async fn reload(web: WebCertificates, every: Duration) {
     let mut failed = false;
     loop {
         tokio::time::sleep(every).await;
-        let (web, keypairs) = (web.clone(), keypairs.clone());
-        let loaded = tokio::task::spawn_blocking(move || web.load(&keypairs)).await;
+        let web = web.clone();
+        let loaded = tokio::task::spawn_blocking(move || web.reload()).await;
         match loaded {
             Ok(Err(error)) if !failed => {
                 warn(&error);

@@ -60,7 +60,7 @@ async fn the_certificate_fits_the_name_and_mistakes_keep_the_old_one() {
     assert!(error.contains("127.0.0.1.key") && error.contains("localhost.crt"), "{error}");
     shows("localhost", one_pin).await.expect("still the first");
     std::fs::write(&one.cert_file, "nonsense").expect("written");
-    let error = web.load(&[one]).expect_err("no certificate").to_string();
+    let error = web.reload().expect_err("no certificate").to_string();
     assert!(error.contains("localhost.crt"), "{error}");
     shows("localhost", one_pin).await.expect("still the first");
     let addr = HostPort::new("localhost", port).expect("an address");

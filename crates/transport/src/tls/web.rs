@@ -33,15 +33,28 @@ pub struct WebCertificateError {
 /// The web certificates in force. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct WebCertificates {
-    loaded: Arc<RwLock<Vec<Arc<CertifiedKey>>>>,
+    loaded: Arc<RwLock<Loaded>>,
+}
+
+#[derive(Debug, Default)]
+struct Loaded {
+    from: Vec<WebKeypair>,
+    keys: Vec<Arc<CertifiedKey>>,
 }
 
 impl WebCertificates {
-    /// Reads every keypair anew. When any cannot be used, all of the old ones stay in force.
+    /// Reads these keypairs, which replace all others. When any cannot be used, all of the old ones stay in force.
     pub fn load(&self, keypairs: &[WebKeypair]) -> Result<(), WebCertificateError> {
-        let fresh: Vec<_> = keypairs.iter().map(read).collect::<Result<_, _>>()?;
+        let keys = keypairs.iter().map(read).collect::<Result<_, _>>()?;
+        let fresh = Loaded { from: keypairs.to_vec(), keys };
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
+    }
+
+    /// Reads the files of the keypairs in force anew.
+    pub fn reload(&self) -> Result<(), WebCertificateError> {
+        let from = self.loaded.read().unwrap_or_else(PoisonError::into_inner).from.clone();
+        self.load(&from)
     }
 
     /// The first certificate for `name`, or simply the first one; none when there are none.
@@ -49,7 +62,7 @@ impl WebCertificates {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
         let name = name.and_then(|name| ServerName::try_from(name).ok());
         let fits = |key: &&Arc<CertifiedKey>| name.as_ref().is_some_and(|name| is_for(key, name));
-        loaded.iter().find(fits).or_else(|| loaded.first()).cloned()
+        loaded.keys.iter().find(fits).or_else(|| loaded.keys.first()).cloned()
     }
 }
 

@@ -1,0 +1,203 @@
+//! The agent against a real auth: members, strangers, restarts, and an auth that is away.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::{ClusterName, HostPort, SystemRole};
+use api::v1::audit_service_client::AuditServiceClient;
+use api::v1::{HostDetails, NodeReport, SearchRequest};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use transport::health::ServiceHealth;
+use transport::rpc::connect_admin;
+use transport::{Problem, ServerTrust};
+use zeroize::Zeroizing;
+
+use crate::renewal::Renewer;
+use crate::state::StateDir;
+use crate::{AuditEvent, Config, HostAgent, JoinSource, Report, StartError};
+
+/// Long enough for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Auth {
+    addr: SocketAddr,
+    trust: ServerTrust,
+    pin: identity::Pin,
+    token: Zeroizing<String>,
+    admin: transport::rpc::Channel,
+    stop: CancellationToken,
+    ended: JoinHandle<()>,
+}
+
+impl Auth {
+    async fn start(directory: &Path, listen: SocketAddr) -> Self {
+        let config = auth::Config {
+            data_dir: directory.join("auth"),
+            storage: directory.join("auth/store.sqlite"),
+            store: store::SqliteOptions::default(),
+            cluster_name: ClusterName::new("example.com").expect("a name"),
+            listen,
+            public: Vec::new(),
+            static_tokens: Vec::new(),
+            preference: None,
+            networking: None,
+        };
+        let (health, stop) = (ServiceHealth::new("auth"), CancellationToken::new());
+        let started = auth::start(config, health, &mut Registry::default(), stop.clone()).await;
+        let running = started.expect("auth starts");
+        let bundle = running.trust();
+        Self {
+            addr: running.addr,
+            pin: bundle.pins()[0],
+            trust: ServerTrust::cluster(Arc::clone(&bundle)),
+            token: running.local_token(SystemRole::Node).expect("a token"),
+            admin: connect_admin(&running.admin_socket),
+            ended: tokio::spawn(running.finished(stop.clone())),
+            stop,
+        }
+    }
+
+    async fn stop(self) -> SocketAddr {
+        self.stop.cancel();
+        self.ended.await.expect("ends");
+        self.addr
+    }
+
+    fn source(&self) -> JoinSource {
+        JoinSource { token: self.token.clone(), trust: self.trust.clone() }
+    }
+
+    async fn events(&self, event: &str) -> Vec<String> {
+        let request = SearchRequest { events: vec![event.into()], limit: 100, ..SearchRequest::default() };
+        let found = AuditServiceClient::new(self.admin.clone()).search(request).await.expect("found");
+        found.into_inner().events.into_iter().map(|event| event.json).collect()
+    }
+}
+
+fn anywhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+async fn start(
+    directory: &Path,
+    auth: SocketAddr,
+    join: Option<JoinSource>,
+    stop: &CancellationToken,
+) -> Result<HostAgent, StartError> {
+    let config = Config {
+        role: SystemRole::Node,
+        data_dir: directory.join("node"),
+        auth: HostPort::parse(&auth.to_string(), 0).expect("an address"),
+        join,
+        hostname: "web-1".into(),
+        principals: Vec::new(),
+        report: Report::Node(NodeReport { hostname: "web-1".into(), ..NodeReport::default() }),
+    };
+    let health = ServiceHealth::new("node");
+    let starting = HostAgent::start(config, &health, stop.clone());
+    tokio::time::timeout(PATIENCE, starting).await.expect("in time")
+}
+
+async fn leave(agent: HostAgent, stop: CancellationToken) {
+    stop.cancel();
+    tokio::time::timeout(PATIENCE, agent.stopped()).await.expect("in time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_told_why_they_do_not_get_in() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = Auth::start(directory.path(), anywhere()).await;
+    let stop = CancellationToken::new();
+    let none = start(directory.path(), auth.addr, None, &stop).await.expect_err("no token");
+    assert!(matches!(none, StartError::NoToken { .. }), "{none}");
+    assert!(none.to_string().contains("tctl tokens add --type=node"), "{none}");
+    let wrong = JoinSource { token: Zeroizing::new("0".repeat(32)), ..auth.source() };
+    let refused = start(directory.path(), auth.addr, Some(wrong), &stop).await.expect_err("a wrong token");
+    assert!(matches!(refused, StartError::Refused { .. }), "{refused}");
+    assert!(!refused.to_string().contains(&"0".repeat(32)), "{refused}");
+    let pin = format!("sha256:{}", "00".repeat(32)).parse().expect("a pin");
+    let pinned = JoinSource { trust: ServerTrust::pins(vec![pin]), ..auth.source() };
+    let error = start(directory.path(), auth.addr, Some(pinned), &stop).await.expect_err("a wrong pin");
+    let StartError::Connect(error) = error else { panic!("{error}") };
+    assert!(matches!(error.problem, Problem::WrongPin { .. }), "{error}");
+    // And with the right ones, after all of that.
+    let right = JoinSource { trust: ServerTrust::pins(vec![auth.pin]), ..auth.source() };
+    let agent = start(directory.path(), auth.addr, Some(right), &stop).await.expect("joins");
+    assert_eq!(agent.cluster().as_str(), "example.com");
+    assert!(!directory.path().join("node/host/node/join.json").exists(), "the attempt is over");
+    leave(agent, stop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_starts_without_auth_and_its_events_arrive_later() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = Auth::start(directory.path(), anywhere()).await;
+    let stop = CancellationToken::new();
+    let agent = start(directory.path(), auth.addr, Some(auth.source()), &stop).await.expect("joins");
+    let (id, revision) = (agent.host_id(), agent.policy().current().revision);
+    leave(agent, stop).await;
+    let addr = auth.stop().await;
+
+    let stop = CancellationToken::new();
+    let agent = start(directory.path(), addr, None, &stop).await.expect("starts by what it remembers");
+    assert_eq!((agent.host_id(), agent.policy().current().revision), (id, revision));
+    agent.audit().emit(AuditEvent::new("service.start", "PA001I").with("service", "first"));
+    // The second one waits on disk, for the next process.
+    leave(agent, stop).await;
+    let stop = CancellationToken::new();
+    let agent = start(directory.path(), addr, None, &stop).await.expect("starts again");
+    agent.audit().emit(AuditEvent::new("role.created", "T9000I").with("name", "a host may not say this"));
+    agent.audit().emit(AuditEvent::new("service.start", "PA001I").with("service", "second"));
+    let auth = Auth::start(directory.path(), addr).await;
+    let arrived = async {
+        loop {
+            let events = auth.events("service.start").await;
+            if ["first", "second"].iter().all(|name| events.iter().any(|event| event.contains(name))) {
+                return events;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let events = tokio::time::timeout(PATIENCE, arrived).await.expect("they arrive");
+    assert!(events.iter().filter(|event| event.contains("\"first\"")).count() == 1, "{events:?}");
+    assert_eq!(agent.audit().dropped(), 1, "one bad event does not hold up the others");
+    leave(agent, stop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn renewed_credentials_are_kept_and_used() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = Auth::start(directory.path(), anywhere()).await;
+    let stop = CancellationToken::new();
+    let agent = start(directory.path(), auth.addr, Some(auth.source()), &stop).await.expect("joins");
+    let old = agent.credentials().current().expect("there");
+    let (mut ssh, before) = (agent.ssh_host(), old.credentials().serial());
+    let state = StateDir::open(&directory.path().join("node"), SystemRole::Node).expect("opens");
+    let host = HostDetails {
+        host_id: agent.host_id().to_string(),
+        hostname: "web-1".into(),
+        principals: Vec::new(),
+    };
+    let credentials = agent.credentials().clone();
+    let renewer = Renewer { state: state.clone(), credentials, channel: agent.channel(), host };
+    renewer.renew(old.credentials()).await.expect("renewed");
+    let fresh = agent.credentials().current().expect("there");
+    assert_ne!(fresh.credentials().serial(), before);
+    tokio::time::timeout(PATIENCE, ssh.changed()).await.expect("in time").expect("follows");
+    let text = state.read(crate::host::CREDENTIALS).expect("read").expect("kept");
+    let kept = identity::file::decode(std::str::from_utf8(&text).expect("text")).expect("whole");
+    assert_eq!(kept.serial(), fresh.credentials().serial());
+    leave(agent, stop).await;
+
+    // Credentials of another host are not taken for one's own.
+    let stop = CancellationToken::new();
+    let id = directory.path().join("node/host_uuid");
+    std::fs::write(&id, "11111111-2222-4333-8444-555555555555").expect("written");
+    let error = start(directory.path(), auth.addr, None, &stop).await.expect_err("another host's");
+    assert!(matches!(error, StartError::State(_)), "{error}");
+    assert!(error.to_string().contains("host/node/identity"), "{error}");
+}
