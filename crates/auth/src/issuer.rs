@@ -21,20 +21,24 @@ use tokio::sync::watch;
 pub struct Issuer {
     authorities: ArcSwap<Authorities>,
     trust: watch::Sender<Arc<TrustBundle>>,
+    /// The same as it is answered: made once, not with each certificate.
+    message: Arc<v1::TrustBundle>,
     rng: SystemRandom,
 }
 
 /// A pair of certificates and whom to trust, ready to be answered.
 pub struct Certificates {
     issued: Issued,
-    trust: Arc<TrustBundle>,
+    trust: Arc<v1::TrustBundle>,
 }
 
 impl Issuer {
     /// With these authorities, as of a revision of the store.
     pub fn new(authorities: Authorities, revision: i64) -> Self {
-        let trust = watch::Sender::new(Arc::new(authorities.trust_bundle(revision)));
-        Self { authorities: ArcSwap::from_pointee(authorities), trust, rng: SystemRandom::new() }
+        let trust = authorities.trust_bundle(revision);
+        let message = Arc::new(convert::trust_message(&trust));
+        let (authorities, trust) = (ArcSwap::from_pointee(authorities), watch::Sender::new(Arc::new(trust)));
+        Self { authorities, trust, message, rng: SystemRandom::new() }
     }
 
     /// The cluster.
@@ -69,7 +73,7 @@ impl Issuer {
     ) -> Result<Certificates, Problem> {
         let order = Order { identity, public_key, lifetime, extra };
         let issued = self.authorities.load().issue(&order, now, &self.rng).map_err(problem)?;
-        Ok(Certificates { issued, trust: self.trust() })
+        Ok(Certificates { issued, trust: self.message.clone() })
     }
 
     /// The signature over a policy that nodes and proxies check.
@@ -96,7 +100,11 @@ impl Certificates {
 
     /// The answer.
     pub fn message(&self) -> v1::Credentials {
-        convert::credentials_message(&self.issued.ssh.line(), &self.issued.tls_chain, &self.trust)
+        v1::Credentials {
+            ssh_certificate: self.issued.ssh.line(),
+            tls_certificates: self.issued.tls_chain.iter().map(|der| der.to_vec()).collect(),
+            trust: Some(v1::TrustBundle::clone(&self.trust)),
+        }
     }
 }
 

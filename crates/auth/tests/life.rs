@@ -7,6 +7,7 @@ use access::resource::cluster::NetworkingSpec;
 use api::status::Problem;
 use api::v1;
 use api::v1::agent_message::Message;
+use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::cluster_service_client::ClusterServiceClient;
 use api::v1::inventory_service_client::InventoryServiceClient;
 use api::v1::resource_service_client::ResourceServiceClient;
@@ -259,6 +260,37 @@ mod abuse {
         assert_eq!(strange.code, "no_certificate");
         let proxy_as_node = stream(auth.member(&proxy), "edge").await.expect_err("a proxy is no node");
         assert_eq!(proxy_as_node.code, "wrong_role");
+    }
+
+    /// A proxy sits between people and nodes: it never gets a node's name or id, not by joining and not by renewing.
+    #[tokio::test]
+    async fn j8_a_proxy_passes_for_no_node() {
+        let auth = Auth::start().await;
+        let node = Joiner::node("web-1");
+        auth.join(&node).await.expect("joins");
+        let mut proxy = Joiner::host(STATIC_TOKEN, "Proxy", "edge");
+        proxy.host.as_mut().expect("a host").principals = vec!["edge.example.net".to_owned()];
+        let own = auth.join(&proxy).await.expect("joins");
+        let mut details = proxy.host.clone().expect("a host");
+        details.principals = vec!["web-1".to_owned()];
+        let request = v1::RenewHostRequest { public_key: harness::key().spki_der(), host: Some(details) };
+        let mut client = CertificateServiceClient::new(auth.member(&own));
+        let refused = client.renew_host(request).await.expect_err("a node's name");
+        assert_eq!(Problem::of(&refused).code, "host_name_taken");
+        let token = "another-token-than-that-of-the-node";
+        auth.put(serde_json::json!({"kind": "token", "version": "v2", "metadata": {"name": token},
+            "spec": {"roles": ["Proxy"]}}))
+            .await;
+        let mut thief = Joiner::host(token, "Proxy", "edge-2");
+        thief.host.as_mut().expect("a host").host_id = node.host.as_ref().expect("a host").host_id.clone();
+        assert_eq!(auth.join(&thief).await.expect_err("a node's id").code, "host_id_taken");
+        let mut thief = Joiner::host(token, "Proxy", "edge-2");
+        thief.host.as_mut().expect("a host").principals = vec!["web-1.example.com".to_owned()];
+        assert_eq!(auth.join(&thief).await.expect_err("a node's name").code, "host_name_taken");
+        // With one token, the services of one process share their id.
+        let mut beside = Joiner::host(STATIC_TOKEN, "Proxy", "edge-3");
+        beside.host.as_mut().expect("a host").host_id = node.host.as_ref().expect("a host").host_id.clone();
+        auth.join(&beside).await.expect("joins");
     }
 
     /// Row P8: a node is what its certificate says, and an old copy of its files is nothing.

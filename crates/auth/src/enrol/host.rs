@@ -27,6 +27,8 @@ pub struct Host {
     /// From where it was enrolled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<IpAddr>,
+    /// Hash of the token that it joined with.
+    pub token: String,
 }
 
 /// Why a host's certificate is not renewed.
@@ -91,6 +93,7 @@ mod tests {
             names: vec![],
             expires: Timestamp::UNIX_EPOCH,
             from: None,
+            token: String::new(),
         }
     }
 

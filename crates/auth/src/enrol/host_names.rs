@@ -1,8 +1,9 @@
 //! Which names a host's certificate carries, and whose a name is.
 //!
-//! A name belongs to one host while that host is online or until its certificate ends, so that a token for a new
-//! node, or a stolen node, is not a way to stand in for another one. Proxies share names among each other. Services
-//! of one machine may share a name: they come from one address.
+//! A name belongs to one node while that node is online or until its certificate ends, so that a token for a new node,
+//! or a stolen node, is no way to stand in for another one. Proxies share names among each other. A proxy never gets a
+//! node's name: it sits between people and nodes, and must not be able to pass for one. The services of one machine
+//! that share their id share their names as well.
 
 use crate::catalog::record::Damaged;
 use access::{ClusterName, HostId, SystemRole};
@@ -126,7 +127,7 @@ fn is_reserved(name: &str, role: SystemRole, cluster: &ClusterName) -> bool {
         || (role == SystemRole::Node && name == cluster.as_str())
 }
 
-/// Who has a name.
+/// Who has a name, among the hosts of one role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The host.
@@ -138,6 +139,17 @@ pub struct Owner {
     pub from: Option<IpAddr>,
 }
 
+/// On what grounds a host asks for a name that somebody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grounds {
+    /// It has the name in its present certificate.
+    pub has_it: bool,
+    /// A token vouches for it.
+    pub joins: bool,
+    /// The one who has the name is connected now.
+    pub owner_online: bool,
+}
+
 impl Owner {
     /// From the store.
     pub fn read(entry: &Entry) -> Result<Self, Damaged> {
@@ -146,21 +158,24 @@ impl Owner {
     }
 
     /// Whether `other` may have the name as well, or instead.
-    ///
-    /// `had` says whether the other one has it in its present certificate (always true for a join, which a token
-    /// vouches for); `online` whether this owner is connected now.
-    pub fn gives_way_to(&self, other: &Owner, had: bool, online: bool) -> bool {
-        let same_machine = self.from.is_some() && self.from == other.from && self.role != other.role;
+    pub fn gives_way_to(&self, other: &Owner, grounds: Grounds) -> bool {
+        use SystemRole::{Node, Proxy};
+        let Grounds { has_it, joins, owner_online } = grounds;
         self.id == other.id
-            || (self.role == SystemRole::Proxy && other.role == SystemRole::Proxy)
-            || same_machine
-            || (had && !online)
+            || match (self.role, other.role) {
+                (Proxy, Proxy) => true,
+                (Node, Node) => !owner_online && (has_it || joins),
+                // A proxy and a node of one machine that were enrolled apart: they come from one address.
+                (Proxy, Node) => has_it || (self.from.is_some() && self.from == other.from),
+                (Node, Proxy) => has_it,
+                _ => false,
+            }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{NameRefusal, Owner, Wish, names, owned};
+    use super::{Grounds, NameRefusal, Owner, Wish, names, owned};
     use access::{ClusterName, HostId, SystemRole};
 
     const ID: &str = "b5a2e6b4-55f3-4d1f-9a4f-3c6f4f1e2d3c";
@@ -219,24 +234,31 @@ mod tests {
     #[test]
     fn a_name_changes_hands_only_when_its_owner_is_gone() {
         let owner = |who: &str, role, from: &str| Owner { id: id(who), role, from: from.parse().ok() };
+        let grounds = |has_it, joins, owner_online| Grounds { has_it, joins, owner_online };
         use SystemRole::{Node, Proxy};
+        let node = owner(ID, Node, "10.0.0.1");
+        let (other, here) = (owner(OTHER, Node, "10.0.0.2"), owner(OTHER, Node, "10.0.0.1"));
         let table = [
-            (owner(ID, Node, "10.0.0.1"), owner(ID, Node, "10.0.0.2"), false, true, true),
-            (owner(ID, Node, "10.0.0.1"), owner(OTHER, Node, "10.0.0.2"), true, true, false),
-            (owner(ID, Node, "10.0.0.1"), owner(OTHER, Node, "10.0.0.2"), true, false, true),
-            (owner(ID, Node, "10.0.0.1"), owner(OTHER, Node, "10.0.0.2"), false, false, false),
-            (owner(ID, Node, "10.0.0.1"), owner(OTHER, Node, "10.0.0.1"), true, true, false),
-            (owner(ID, Proxy, "10.0.0.1"), owner(OTHER, Proxy, "10.0.0.2"), false, true, true),
-            (owner(ID, Proxy, "10.0.0.1"), owner(OTHER, Node, "10.0.0.2"), true, true, false),
-            (owner(ID, Proxy, "10.0.0.1"), owner(OTHER, Node, "10.0.0.1"), true, true, true),
-            (owner(ID, Proxy, ""), owner(OTHER, Node, ""), true, true, false),
+            (&node, owner(ID, Node, "10.0.0.2"), grounds(false, false, true), true),
+            (&node, other.clone(), grounds(true, true, true), false),
+            (&node, other.clone(), grounds(false, true, false), true),
+            (&node, other.clone(), grounds(true, false, false), true),
+            (&node, other.clone(), grounds(false, false, false), false),
+            (&node, here.clone(), grounds(false, true, true), false),
         ];
-        for (present, other, had, online, expected) in table {
-            assert_eq!(
-                present.gives_way_to(&other, had, online),
-                expected,
-                "{present:?} {other:?} {had} {online}"
-            );
+        for (present, other, grounds, expected) in table {
+            assert_eq!(present.gives_way_to(&other, grounds), expected, "{other:?} {grounds:?}");
         }
+        let (proxy, far, near) =
+            (owner(ID, Proxy, "10.0.0.1"), owner(OTHER, Proxy, "10.0.0.2"), owner(OTHER, Proxy, "10.0.0.1"));
+        assert!(proxy.gives_way_to(&far, grounds(false, false, true)), "proxies share");
+        assert!(proxy.gives_way_to(&here, grounds(false, true, true)), "one machine");
+        assert!(!proxy.gives_way_to(&other, grounds(false, true, false)), "not another one");
+        for grounds in [grounds(false, true, false), grounds(false, false, false), grounds(false, true, true)]
+        {
+            assert!(!node.gives_way_to(&near, grounds), "a proxy never gets a node's name");
+        }
+        assert!(node.gives_way_to(&near, grounds(true, false, true)), "it keeps what it had");
+        assert!(node.gives_way_to(&owner(ID, Proxy, ""), grounds(false, true, true)), "it is the same host");
     }
 }

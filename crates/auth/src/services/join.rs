@@ -9,7 +9,7 @@ mod bot;
 mod host;
 
 pub use bot::own_identity;
-pub use host::{identity_of, name_problem, owner, refuse_bound_key, take_names};
+pub use host::{Taking, identity_of, name_problem, owner, refuse_bound_key};
 
 use crate::audit::{Event, kind, masked};
 use crate::caller::Caller;

@@ -9,7 +9,7 @@ use crate::enrol::host_names::{self, Owner, Wish};
 use crate::issuer::{self, Certificates};
 use crate::metrics::Issued;
 use crate::refusal;
-use crate::services::join::{identity_of, name_problem, owner, refuse_bound_key, take_names};
+use crate::services::join::{Taking, identity_of, name_problem, owner, refuse_bound_key};
 use access::rbac::lock::LockSubject;
 use api::status::{Class, Problem};
 use api::v1;
@@ -77,9 +77,11 @@ impl Renewing<'_> {
         let identity = identity_of(core, bearer.id, bearer.role, names.clone());
         let certificates = core.issuer.issue(&identity, key, HOST_LIFETIME, &[], core.now())?;
         (host.expires, host.from, host.names) = (certificates.expires(), caller.ip(), names);
-        let taking = Owner { id: bearer.id, role: bearer.role, from: host.from };
+        let owner = Owner { id: bearer.id, role: bearer.role, from: host.from };
+        let (names, had) = (&host.names, &known.names);
+        let taking = Taking { me: &owner, names, had, joins: false, until: host.expires };
         let txn = Txn::new().expect(entry.key, Expect::Revision(entry.revision));
-        let txn = take_names(core, txn, &taking, &host.names, &known.names, host.expires).await?;
+        let txn = taking.add_to(core, txn).await?;
         let txn = host.put(txn).put_until(layout::subject_key(&fingerprint), me, host.expires);
         Ok((txn.event(core.issued(caller, &identity, &certificates)), certificates))
     }

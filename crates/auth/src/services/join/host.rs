@@ -7,7 +7,7 @@ use crate::catalog::{Reads, layout};
 use crate::core::Core;
 use crate::enrol::claim::Claim;
 use crate::enrol::host::Host;
-use crate::enrol::host_names::{self, NameRefusal, Owner, Wish};
+use crate::enrol::host_names::{self, Grounds, NameRefusal, Owner, Wish};
 use crate::issuer::Certificates;
 use crate::metrics::Issued;
 use crate::refusal;
@@ -69,7 +69,7 @@ impl Joining<'_> {
         let until = Claim::until(grant.expires(), core.now());
         let claim = Claim::Host { id: wish.id, role: wish.role, until };
         let txn = admission.spend(&grant, &claim, false).expect(Host::key_of(wish.id, wish.role), expect);
-        self.enrolled(txn, &names, &names).await
+        self.enrolled(txn, &names, &[]).await
     }
 
     /// The same attempt again: its answer was lost.
@@ -103,16 +103,15 @@ impl Joining<'_> {
         Ok(reads.refuse_locked(&subject).await?)
     }
 
-    /// An id belongs to whoever enrolled it. The services of one machine share it: they come from one address, or
-    /// from within this process.
+    /// An id belongs to whoever enrolled it. The services of one process share it: they join with one token.
     async fn refuse_taken_id(&self, grant: &Grant) -> Result<Expect, Refused> {
         let Self { core, admission, wish } = self;
         let mut expect = Expect::Absent;
         for entry in core.catalog.all(layout::host_roles(wish.id)).await? {
             let known = Host::read(&entry).map_err(Problem::from)?;
             let same_key = known.key == admission.fingerprint;
-            let same_machine = known.role != wish.role && known.from == admission.caller.ip();
-            if !(same_key || same_machine || grant.is_local()) {
+            let same_process = known.role != wish.role && known.token == admission.proven.token().to_string();
+            if !(same_key || same_process || grant.is_local()) {
                 let reason = format!("the host id {} is enrolled already, as a {}", wish.id, known.role);
                 let problem = Problem::new(Class::Denied, "host_id_taken", reason);
                 let way = format!("tctl rm node/{}", wish.id);
@@ -125,7 +124,7 @@ impl Joining<'_> {
         Ok(expect)
     }
 
-    /// Signs, and completes the transaction. `had` are the names that the host may keep or take over.
+    /// Signs, and completes the transaction. `had` are the names in the host's present certificate.
     async fn enrolled(&self, txn: Txn, names: &[String], had: &[String]) -> Planned {
         let Self { core, admission, wish } = *self;
         let identity = identity_of(core, wish.id, wish.role, names.to_vec());
@@ -138,9 +137,11 @@ impl Joining<'_> {
             names: names.to_vec(),
             expires: certificates.expires(),
             from: admission.caller.ip(),
+            token: admission.proven.token().to_string(),
         };
         let me = Owner { id: wish.id, role: wish.role, from: host.from };
-        let txn = take_names(core, txn, &me, names, had, host.expires).await?;
+        let taking = Taking { me: &me, names, had, joins: true, until: host.expires };
+        let txn = taking.add_to(core, txn).await?;
         let bound = layout::subject_key(&admission.fingerprint);
         let txn = host.put(txn).put_until(bound, owner(wish.id, wish.role), host.expires);
         let txn = txn.event(core.audit().record(self.event()));
@@ -181,37 +182,62 @@ pub async fn refuse_bound_key(core: &Core, fingerprint: &str, owner: Option<&str
     }
 }
 
-/// Adds the taking of names to a transaction. `had` are those in the host's present certificate; for a join, where a
-/// token vouches for them, all.
-pub async fn take_names(
-    core: &Core,
-    mut txn: Txn,
-    me: &Owner,
-    names: &[String],
-    had: &[String],
-    until: jiff::Timestamp,
-) -> Result<Txn, Problem> {
-    let owned: Vec<&String> = host_names::owned(names).collect();
-    let keys: Result<Vec<_>, _> = owned.iter().map(|name| layout::host_name(name)).collect();
-    let keys = keys.map_err(|error| refusal::invalid(error.to_string()))?;
-    let present = try_join_all(keys.iter().map(|key| core.catalog.read(key))).await?;
-    for ((name, key), entry) in owned.into_iter().zip(keys).zip(present) {
-        let expect = match entry {
-            None => Expect::Absent,
-            Some(entry) => {
-                let owner = Owner::read(&entry)?;
-                let online = core.presence.is_online(owner.id);
-                if !owner.gives_way_to(me, had.contains(name), online) {
-                    let (owner, role) = (owner.id, owner.role);
-                    return Err(name_problem(&NameRefusal::Taken { name: name.clone(), owner, role }));
-                }
-                Expect::Revision(entry.revision)
-            }
+/// A host takes names.
+pub struct Taking<'a> {
+    /// The host.
+    pub me: &'a Owner,
+    /// The names it wants.
+    pub names: &'a [String],
+    /// The names in its present certificate.
+    pub had: &'a [String],
+    /// A token vouches for it.
+    pub joins: bool,
+    /// When they are free again.
+    pub until: jiff::Timestamp,
+}
+
+impl Taking<'_> {
+    /// Adds it to a transaction, which fails if somebody else takes one of the names meanwhile.
+    pub async fn add_to(&self, core: &Core, mut txn: Txn) -> Result<Txn, Problem> {
+        let owned: Vec<&String> = host_names::owned(self.names).collect();
+        let place = |role, name: &str| {
+            layout::host_name(role, name).map_err(|error| refusal::invalid(error.to_string()))
         };
-        let value = serde_json::to_string(me).expect("an owner is a name and an address");
-        txn = txn.expect(key.clone(), expect).put_until(key, value, until);
+        let mut keys = vec![];
+        for name in &owned {
+            for role in [SystemRole::Node, SystemRole::Proxy] {
+                keys.push((*name, role, place(role, name)?));
+            }
+        }
+        let present = try_join_all(keys.iter().map(|(_, _, key)| core.catalog.read(key))).await?;
+        let value = serde_json::to_string(self.me).expect("an owner is a name and an address");
+        for ((name, role, key), entry) in keys.into_iter().zip(present) {
+            let expect = entry.as_ref().map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
+            if let Some(entry) = entry {
+                self.refuse_taken(core, name, &Owner::read(&entry)?)?;
+            }
+            txn = txn.expect(key.clone(), expect);
+            if role == self.me.role {
+                txn = txn.put_until(key, value.clone(), self.until);
+            }
+        }
+        Ok(txn)
     }
-    Ok(txn)
+
+    fn refuse_taken(&self, core: &Core, name: &String, owner: &Owner) -> Result<(), Problem> {
+        let grounds = Grounds {
+            has_it: self.had.contains(name),
+            joins: self.joins,
+            owner_online: core.presence.is_online(owner.id),
+        };
+        match owner.gives_way_to(self.me, grounds) {
+            true => Ok(()),
+            false => {
+                let (owner, role) = (owner.id, owner.role);
+                Err(name_problem(&NameRefusal::Taken { name: name.clone(), owner, role }))
+            }
+        }
+    }
 }
 
 /// The answer to a host that does not get its names.

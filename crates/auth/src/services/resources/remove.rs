@@ -86,8 +86,9 @@ impl Remove<'_> {
         }
         for entry in enrolled {
             reads.expect(entry.key.clone(), Expect::Revision(entry.revision));
-            for host_name in owned(&Host::read(&entry)?.names) {
-                let Ok(key) = layout::host_name(host_name) else { continue };
+            let host = Host::read(&entry)?;
+            for host_name in owned(&host.names) {
+                let Ok(key) = layout::host_name(host.role, host_name) else { continue };
                 let Some(found) = shelf.catalog.read(&key).await? else { continue };
                 if Some(Owner::read(&found)?.id) == id {
                     reads.expect(key.clone(), Expect::Revision(found.revision));
