@@ -161,6 +161,38 @@ async fn a_lock_cuts_live_sessions_and_keeps_new_ones_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_cuts_shells_transfers_and_forwards_alike() {
+    let node = Fixture::start().await;
+    let mut clients = Vec::new();
+    for (program, args) in [
+        ("ssh", vec!["-tt", NODENAME]),
+        ("sftp", vec!["-b", "-", NODENAME]),
+        ("ssh", vec!["-N", "-R", "0:127.0.0.1:1", NODENAME]),
+    ] {
+        let mut client = node.client(program, "alice");
+        client.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        clients.push(client.spawn().expect("runs"));
+    }
+    node.event("session.start", |event| event["interactive"] == true).await;
+    node.event("session.start", |event| event["initial_command"] == json!(["sftp"])).await;
+    node.event("port", |event| event["success"] == true).await;
+    node.set_policy([ops(json!({})), lock(json!({"login": login()}))]);
+    for client in clients {
+        // Their input stays open: nothing but the lock ends them.
+        let ended = tokio::task::spawn_blocking(move || {
+            let mut client = client;
+            let input = client.stdin.take();
+            let output = client.wait_with_output().expect("ends");
+            drop(input);
+            output
+        });
+        let output = ended.await.expect("joins");
+        assert_eq!(output.status.code(), Some(255));
+        assert!(text(&output.stderr).contains("is in force: stolen"), "{}", text(&output.stderr));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_that_is_taken_away_cuts_live_sessions() {
     let node = Fixture::start().await;
     assert_cut(&node, || node.set_policy([]), "role_not_found", "role \"ops\" not found").await;

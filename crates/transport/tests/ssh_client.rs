@@ -154,6 +154,31 @@ async fn forwards_on_our_own_server() {
     assert!(matches!(refused, Err(OpenError::Rejected(_))), "{refused:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_are_so_many_channels_and_a_dropped_one_makes_room() {
+    let pki = Pki::new();
+    let server = Server::start_with(&pki, |config| config.max_channels = 3).await;
+    let (client, _) = connect_to(&pki, server.address, |_, _| {}).await.expect("connects");
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(client.session().await.expect("opens"));
+    }
+    for _ in 0..100 {
+        let refused = client.session().await.err();
+        assert_eq!(refused, Some(OpenError::Rejected("Resource shortage".to_owned())));
+    }
+    open.pop();
+    let mut session = loop {
+        match client.session().await {
+            Ok(session) => break session,
+            Err(OpenError::Rejected(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    session.exec(b"both").await.expect("runs");
+    assert_eq!(all_of(session).await.0, "out");
+}
+
 /// A stock sshd that shows our host certificate and trusts our user CA.
 struct Sshd {
     child: Child,

@@ -10,7 +10,7 @@ use openssh::{Pki, Server, run, text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use transport::ssh::server::AcceptError;
-use transport::ssh::{Ended, Rekey};
+use transport::ssh::{Ended, Keepalive, Rekey};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_run_and_their_outputs_and_statuses_come_back() {
@@ -281,4 +281,26 @@ async fn a_disconnect_reaches_the_user_and_ends_even_a_client_that_does_not_read
     assert_eq!(handle.ended().await, Ended::Local("enough".to_owned()));
     client.kill().expect("killed");
     client.wait().expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_answers_nothing_is_given_up() {
+    let pki = Pki::new();
+    let keepalive = Keepalive { interval: Duration::from_millis(100), count: 2 };
+    let mut server = Server::start_with(&pki, |config| config.keepalive = keepalive).await;
+    let mut ssh = pki.ssh(server.address, "user");
+    ssh.args(["localhost", "deaf"]).stderr(Stdio::null());
+    let mut ssh = ssh.spawn().expect("runs");
+    let handle = server.connection().await;
+    // It answers keep-alives, so it may be as quiet as it likes.
+    let quiet = handle.traffic().received;
+    while handle.traffic().received < quiet + 500 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!handle.is_ended());
+    let stop = std::process::Command::new("kill").args(["-STOP", &ssh.id().to_string()]).status();
+    assert!(stop.expect("runs").success());
+    assert_eq!(handle.ended().await, Ended::Silent);
+    ssh.kill().expect("killed");
+    ssh.wait().expect("ends");
 }

@@ -167,7 +167,7 @@ pub struct Writer(Arc<Outlet>);
 
 #[derive(Debug)]
 struct Outlet {
-    half: Half,
+    half: Arc<Half>,
     flow: Arc<Flow>,
     closed: CancellationToken,
     release: Release,
@@ -184,7 +184,7 @@ pub(super) enum Half {
 /// Runs the same call on whichever half it is.
 macro_rules! on_half {
     ($writer:expr, $half:ident => $call:expr) => {
-        match &$writer.0.half {
+        match &*$writer.0.half {
             Half::Server($half, _) => $writer.unless_closed($call).await,
             Half::Client($half) => $writer.unless_closed($call).await,
         }
@@ -193,7 +193,7 @@ macro_rules! on_half {
 
 impl Writer {
     pub(super) fn new(half: Half, flow: Arc<Flow>, closed: CancellationToken, release: Release) -> Self {
-        Self(Arc::new(Outlet { half, flow, closed, release, open: AtomicBool::new(false) }))
+        Self(Arc::new(Outlet { half: Arc::new(half), flow, closed, release, open: AtomicBool::new(false) }))
     }
 
     pub(super) fn half(&self) -> &Half {
@@ -228,7 +228,7 @@ impl Writer {
 
     /// Says which signal ended the command. A client's channel has no command, so there it does nothing.
     pub async fn exit_signal(&self, signal: ExitSignal) -> Result<(), ChannelClosed> {
-        let Half::Server(half, handle) = &self.0.half else {
+        let Half::Server(half, handle) = &*self.0.half else {
             return Ok(());
         };
         let ExitSignal { name, core_dumped, message } = signal;
@@ -277,16 +277,13 @@ impl Drop for Outlet {
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         // The engine has no way to close without waiting for its queue.
-        match &self.half {
-            Half::Server(half, handle) => {
-                let (handle, id) = (handle.clone(), half.id());
-                runtime.spawn(async move { handle.close(id).await });
+        let half = Arc::clone(&self.half);
+        runtime.spawn(async move {
+            match &*half {
+                Half::Server(half, _) => half.close().await,
+                Half::Client(half) => half.close().await,
             }
-            Half::Client(half) => {
-                let mut last = half.make_writer();
-                runtime.spawn(async move { tokio::io::AsyncWriteExt::shutdown(&mut last).await });
-            }
-        }
+        });
     }
 }
 
