@@ -248,3 +248,27 @@ async fn a_login_without_an_account_is_told_so() {
     let exec = node.event("exec", |_| true).await;
     assert_eq!((&exec["code"], &exec["denial"]), (&json!("T3002E"), &json!("unknown_account")));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_says_what_it_is() {
+    let node = Fixture::start_with(json!({}), |config| {
+        let command = |name: &str, argv: &[&str]| node::CommandLabel {
+            name: name.to_owned(),
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            period: std::time::Duration::from_secs(3600),
+        };
+        config.commands = vec![command("kernel", &["echo", "linux"])];
+        config.public_addrs = vec!["web.example.com:3022".to_owned()];
+    })
+    .await;
+    until("the report", || node.report.lock().expect("a lock").is_some()).await;
+    let report = node.report.lock().expect("a lock").clone().expect("said");
+    assert_eq!((report.hostname.as_str(), report.addr), (NODENAME, node.address.to_string()));
+    assert_eq!(report.public_addrs, ["web.example.com:3022"]);
+    assert_eq!((report.labels["env"].as_str(), report.command_labels["kernel"].as_str()), ("prod", "linux"));
+    assert!(!report.labels.contains_key("kernel") && !report.version.is_empty());
+    // Decided by as well.
+    node.run("true").await;
+    let start = node.event("session.start", |_| true).await;
+    assert_eq!(start["server_labels"], json!({"env": "prod", "kernel": "linux"}));
+}
