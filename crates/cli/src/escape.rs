@@ -1,8 +1,8 @@
 //! Text from elsewhere (servers, hosts, users), made harmless for a terminal.
 //!
 //! A label or a message may hold sequences that move the cursor, set the clipboard or the title, ask the terminal to
-//! answer, or turn the reading direction. What is shown as text goes through [`neutral`] or [`line`]; JSON goes
-//! through [`json`], which keeps the meaning.
+//! answer, or turn the reading direction. What is shown as text goes through [`neutral`] or [`line()`]; JSON goes
+//! through [`json()`], which keeps the meaning.
 
 use std::borrow::Cow;
 

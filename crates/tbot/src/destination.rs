@@ -37,6 +37,15 @@ pub enum DestinationError {
         /// The path as configured.
         path: PathBuf,
     },
+    /// A file that the agent did not write has one of its names.
+    #[error(
+        "{path} exists and was not written by tbot; move it away, or choose an empty directory",
+        path = path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// Something else stands where the directory should be.
     #[error("{path} exists and is not a directory; remove it or choose another path", path = path.display())]
     NotADirectory {

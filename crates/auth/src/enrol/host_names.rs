@@ -98,9 +98,9 @@ pub fn names(wish: &Wish<'_>, cluster: &ClusterName) -> Result<Vec<String>, Name
     Ok(names)
 }
 
-/// The names that belong to one host at a time. Addresses do not: machines behind different networks share them.
+/// The names and addresses that belong to one host at a time; those of every machine belong to nobody.
 pub fn owned(names: &[String]) -> impl Iterator<Item = &String> {
-    names.iter().filter(|name| name.parse::<IpAddr>().is_err() && !LOOPBACK.contains(&name.as_str()))
+    names.iter().filter(|name| !LOOPBACK.contains(&name.as_str()))
 }
 
 fn canonical(name: &str) -> Result<String, NameRefusal> {
@@ -165,9 +165,8 @@ impl Owner {
             || match (self.role, other.role) {
                 (Proxy, Proxy) => true,
                 (Node, Node) => !owner_online && (has_it || joins),
-                // A proxy and a node of one machine that were enrolled apart: they come from one address.
-                (Proxy, Node) => has_it || (self.from.is_some() && self.from == other.from),
-                (Node, Proxy) => has_it,
+                // An address is no proof of being one machine: many come from one.
+                (Proxy, Node) | (Node, Proxy) => has_it,
                 _ => false,
             }
     }

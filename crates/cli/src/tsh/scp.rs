@@ -39,7 +39,7 @@ pub struct ScpArguments {
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,
-    /// What to copy, and last where to: files here, or [login@]host:path
+    /// What to copy, and last where to: files here, or `[login@]host:path`
     #[arg(value_name = "SOURCE... DESTINATION", required = true, num_args = 2..)]
     pub paths: Vec<String>,
 }

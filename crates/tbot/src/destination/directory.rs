@@ -82,6 +82,7 @@ impl Directory {
         let number = generations.iter().map(|generation| generation.number).max().unwrap_or(0) + 1;
         let name = format!("{GENERATION}{number}-{}", keep_until.as_second());
         let files = render(&self.path.join(&name));
+        self.refuse_foreign(&root, &files)?;
         self.write_generation(&root, number, &name, &files)?;
         self.put_in_force(&root, &name)?;
         self.link_names(&root, &files)?;
@@ -188,6 +189,20 @@ impl Directory {
             path,
             source,
         })
+    }
+
+    /// Files that were not written here may be somebody's only copy: known_hosts in ~/.ssh, a key. They are left alone.
+    fn refuse_foreign(&self, root: &OwnedFd, files: &FileSet) -> Result<(), DestinationError> {
+        for name in files.keys() {
+            match fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Symlink => {
+                    return Err(DestinationError::Foreign { path: self.path.join(name) });
+                }
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(system("look at", &self.path.join(name))(error)),
+            }
+        }
+        Ok(())
     }
 
     /// The one step that readers see.
@@ -364,12 +379,14 @@ mod tests {
     }
 
     #[test]
-    fn plain_files_of_an_earlier_agent_are_replaced() {
+    fn files_that_were_not_written_here_are_left_alone() {
         let (_scratch, out) = scratch();
         std::fs::create_dir(out.path()).expect("created");
-        std::fs::write(out.path().join("key"), "old").expect("written");
-        out.publish(second(0), second(50), |_| set("new")).expect("written");
-        assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"new");
+        std::fs::write(out.path().join("key"), "precious").expect("written");
+        let refused = out.publish(second(0), second(50), |_| set("new"));
+        assert!(matches!(refused, Err(DestinationError::Foreign { .. })), "{refused:?}");
+        assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"precious");
+        assert!(!out.path().join("key-cert.pub").exists());
     }
 
     #[test]

@@ -100,8 +100,15 @@ async fn one(accepted: Accepted, tls: Server, serving: Serving) {
             return;
         }
     };
-    if let PeerIdentity::Verified(_) = &accepted.identity {
-        place.known();
+    match &accepted.identity {
+        PeerIdentity::Verified(_) => place.known(),
+        // A proxy relays this protocol for anybody, blindly: a stranger on it would have the proxy's address. Strangers
+        // join by a protocol of their own, which proxies forward with the address that they saw.
+        PeerIdentity::Stranger if accepted.stream.protocol() == Some(alpn::AUTH) => {
+            tracing::debug!(%addr, "a connection without a certificate was refused");
+            return;
+        }
+        PeerIdentity::Stranger | PeerIdentity::LocalAdmin { .. } => {}
     }
     let peer = Peer { identity: accepted.identity, addr: Some(addr) };
     serving.connection(accepted.stream, peer).await;

@@ -76,7 +76,8 @@ impl Renewing<'_> {
         let names = host_names::names(&wish, &core.cluster).map_err(|refused| name_problem(&refused))?;
         let identity = identity_of(core, bearer.id, bearer.role, names.clone());
         let certificates = core.issuer.issue(&identity, key, HOST_LIFETIME, &[], core.now())?;
-        (host.expires, host.from, host.names) = (certificates.expires(), caller.ip(), names);
+        // Where it was enrolled from stays: a renewal may come through a proxy and has that one's address.
+        (host.expires, host.names) = (certificates.expires(), names);
         let owner = Owner { id: bearer.id, role: bearer.role, from: host.from };
         let (names, had) = (&host.names, &known.names);
         let taking = Taking { me: &owner, names, had, joins: false, until: host.expires };

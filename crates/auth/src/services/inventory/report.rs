@@ -10,6 +10,7 @@ use api::status::{Class, Problem};
 use api::v1::agent_message::Message;
 use api::v1::{NodeReport, ProxyReport};
 use serde_json::json;
+use std::net::{IpAddr, SocketAddr};
 use store::{Expect, Revision, Txn};
 
 /// How often a record is written again after somebody else wrote it at the same moment.
@@ -60,6 +61,11 @@ fn node(connected: &Connected, report: &NodeReport) -> Result<Node, Problem> {
         let reason = format!("the label {shown:?} is reserved; node {} cannot give it to itself", host.id);
         return Err(Problem::new(Class::Denied, "label_reserved", reason).hint("choose another label"));
     }
+    let addr = dialled(connected, addr)?;
+    for public in public_addrs {
+        let host_of = HostPort::parse(public, 0).map_err(|wrong| refusal::invalid(wrong.to_string()))?;
+        own_address(connected, host_of.host(), public)?;
+    }
     let json = json!({
         "kind": "node", "version": Kind::Node.version(),
         "metadata": {"name": host.id.to_string(), "labels": labels},
@@ -73,6 +79,35 @@ fn node(connected: &Connected, report: &NodeReport) -> Result<Node, Problem> {
         Ok(other) => Err(refusal::internal("a report became something else", other.kind())),
         Err(wrong) => Err(refusal::invalid(format!("the report of node {}: {wrong}", host.id))),
     }
+}
+
+/// Where proxies dial the node: an address of its own. One that listens everywhere is found where it comes from.
+fn dialled(connected: &Connected, addr: &str) -> Result<String, Problem> {
+    if addr.is_empty() {
+        return Ok(String::new());
+    }
+    let told = HostPort::parse(addr, 0).map_err(|wrong| refusal::invalid(wrong.to_string()))?;
+    let everywhere = told.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+    match (everywhere, connected.from) {
+        (false, _) => own_address(connected, told.host(), addr).map(|()| told.to_string()),
+        (true, Some(from)) => Ok(SocketAddr::new(from, told.port()).to_string()),
+        (true, None) => Err(refusal::invalid("the node listens on every address, and which one it is reached at is not known")
+            .hint("set ssh_service.public_addr")),
+    }
+}
+
+/// A node is reached at the names and addresses of its certificate, or where it comes from, and nowhere else: it could
+/// stand in for another host otherwise, or lead proxies to one.
+fn own_address(connected: &Connected, host: &str, told: &str) -> Result<(), Problem> {
+    let named = connected.host.names.iter().any(|name| name.eq_ignore_ascii_case(host));
+    let from = host.parse::<IpAddr>().ok().is_some_and(|ip| connected.from == Some(ip));
+    if named || from {
+        return Ok(());
+    }
+    let shown: String = told.chars().take(80).collect();
+    let reason = format!("the address {shown:?} is not in the certificate of node {}", connected.host.id);
+    Err(Problem::new(Class::Denied, "host_addr_not_own", reason)
+        .hint("restart the node, so that it asks for a certificate with its public_addr"))
 }
 
 fn proxy(report: &ProxyReport) -> Result<Vec<String>, Problem> {
