@@ -91,8 +91,10 @@ fn dialled(connected: &Connected, addr: &str) -> Result<String, Problem> {
     match (everywhere, connected.from) {
         (false, _) => own_address(connected, told.host(), addr).map(|()| told.to_string()),
         (true, Some(from)) => Ok(SocketAddr::new(from, told.port()).to_string()),
-        (true, None) => Err(refusal::invalid("the node listens on every address, and which one it is reached at is not known")
-            .hint("set ssh_service.public_addr")),
+        (true, None) => Err(refusal::invalid(
+            "the node listens on every address, and which one it is reached at is not known",
+        )
+        .hint("set ssh_service.public_addr")),
     }
 }
 
