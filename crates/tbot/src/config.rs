@@ -1,4 +1,4 @@
-//! `tbot.yaml`, version v2: the file as written ([`file`]), the flags beside it ([`flags`]), and the checked
+//! `tbot.yaml`, version v2: the file as written ([`mod@file`]), the flags beside it ([`flags`]), and the checked
 //! [`Config`] in which only legal combinations exist.
 
 pub mod check;
