@@ -210,8 +210,12 @@ mod tests {
 
     #[test]
     fn the_process_table_is_read_right() {
-        let own = rustix::process::getpid();
-        assert_eq!(session_of(own), rustix::process::getsid(None).ok());
+        let (session, mut output) = shell("echo up; sleep 1000");
+        assert_eq!(first_line(&mut output), "up\n");
+        assert_eq!(session_of(session.pid), Some(session.pid));
+        session.kill();
+        session.wait().expect("wait");
+        assert_eq!(session_of(session.pid), None, "dead, though not reaped yet");
         assert_eq!(Pid::from_raw(i32::MAX).and_then(session_of), None);
     }
 }

@@ -122,7 +122,6 @@ async fn a_certificate_can_be_without_forwarding() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "hangs at times when the whole suite runs beside it; to be found and mended"]
 async fn roles_can_allow_one_direction_alone() {
     let one_way = json!({"ssh_port_forwarding": {"local": {"enabled": true}, "remote": {"enabled": false}}});
     let node = Fixture::start_with(one_way, |_| {}).await;

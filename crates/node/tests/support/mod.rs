@@ -285,11 +285,13 @@ impl Fixture {
         let mut events = self.events.subscribe();
         let wanted = |event: &&Map<String, Value>| event["event"] == name && fits(event);
         let found = events.wait_for(|events| events.iter().any(|event| wanted(&event)));
-        let found = tokio::time::timeout(Duration::from_secs(20), found).await;
+        // Whether only: what a watch lends must not be held while it is borrowed again, or a writer between the two stops
+        // both.
+        let found = tokio::time::timeout(Duration::from_secs(20), found).await.is_ok_and(|seen| seen.is_ok());
         let seen = self.events.borrow().clone();
         match found {
-            Ok(_) => seen.iter().find(wanted).cloned().expect("found just now"),
-            Err(_) => panic!("no event {name}; there are {seen:#?}"),
+            true => seen.iter().find(wanted).cloned().expect("found just now"),
+            false => panic!("no event {name}; there are {seen:#?}"),
         }
     }
 }
