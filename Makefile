@@ -30,7 +30,7 @@ test: tools ## Install what tests need, then run all of them
 
 bench: tools ## Measure the budgets of the design, side by side with OpenSSH
 	$(MAKE) build PROFILE=release
-	@scripts/bench --programs target/release
+	@scripts/without-dotfiles scripts/bench --programs target/release
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -164,12 +164,11 @@ async fn a_lock_cuts_live_sessions_and_keeps_new_ones_out() {
 async fn a_lock_cuts_shells_transfers_and_forwards_alike() {
     let node = Fixture::start().await;
     let mut clients = Vec::new();
-    for (program, args) in [
-        ("ssh", vec!["-tt", NODENAME]),
-        ("sftp", vec!["-b", "-", NODENAME]),
-        ("ssh", vec!["-N", "-R", "0:127.0.0.1:1", NODENAME]),
-    ] {
-        let mut client = node.client(program, "alice");
+    // The subsystem without sftp(1) in front, which sees the end of its ssh only when it next has something to say.
+    for args in
+        [vec!["-tt", NODENAME], vec!["-s", NODENAME, "sftp"], vec!["-N", "-R", "0:127.0.0.1:1", NODENAME]]
+    {
+        let mut client = node.ssh("alice");
         client.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         clients.push(client.spawn().expect("runs"));
     }
