@@ -1,8 +1,9 @@
 //! The policy that nodes and proxies decide by: made from the view, signed once for all of them, and made anew when
 //! anything in it changes.
 //!
-//! A lock goes out at once. Other changes wait a moment for each other, because an administrator who applies a file
-//! changes many things. Without any change it is issued again every few minutes, so that a host can tell a quiet
+//! A lock goes out at once, and so does a change after a quiet moment: who creates a role and uses it in the next line
+//! of a script must find it in force. Changes that follow at its heels wait for each other, because an administrator who
+//! applies a file changes many things. Without any change it is issued again every few minutes, so that a host can tell a quiet
 //! cluster from a lost one.
 
 mod content;
@@ -33,7 +34,7 @@ pub struct Issued {
 /// How long things wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// How long a change waits for others.
+    /// The least time between two policies that differ by no lock.
     pub gather: Duration,
     /// After this time it is issued again without a change.
     pub reissue: Duration,
@@ -100,7 +101,9 @@ impl Maker<'_> {
     /// How long to wait before a change of the view is looked at.
     fn wait_for(&self, view: &View) -> Duration {
         match &self.last {
-            Some((_, last, _)) if Arc::ptr_eq(&last.locks, &view.locks) => self.pace.gather,
+            Some((_, last, at)) if Arc::ptr_eq(&last.locks, &view.locks) => {
+                self.pace.gather.saturating_sub(at.elapsed())
+            }
             _ => Duration::ZERO,
         }
     }

@@ -21,6 +21,7 @@ fn with_bot(layout: Layout) -> (Cluster, Bot, String) {
 fn a_valid_certificate_works_while_auth_is_away() {
     let (mut cluster, bot, target) = with_bot(Layout::Processes);
     bot.oneshot().ok();
+    bot.ssh(&[&target, "true"]).ok();
     cluster.process("auth").kill();
     assert_eq!(bot.ssh(&[&target, "echo still here"]).ok().trim(), "still here");
     let refusal = bot.oneshot().refused();
