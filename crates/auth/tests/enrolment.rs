@@ -2,18 +2,22 @@
 
 mod harness;
 
+use access::SystemRole;
 use access::resource::Kind;
 use api::status::{Class, Problem};
 use api::v1;
 use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::join_service_client::JoinServiceClient;
+use auth::catalog::layout;
+use auth::enrol::host::Host;
+use auth::enrol::host_names::Owner;
 use harness::{Auth, Joiner, confirm, generation, instance, key, output, renew};
 use identity::Credentials;
 use identity::verify::ssh::{HostContext, UserContext, host, user};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::collections::BTreeSet;
-use store::Clock as _;
+use store::{Clock as _, Txn};
 
 async fn sign_output(channel: tonic::transport::Channel, roles: &[&str]) -> Result<(), Problem> {
     output(channel, roles, 0).await.map(drop)
@@ -60,6 +64,18 @@ async fn a_node_joins_and_is_called_by_its_names() {
     assert_eq!(auth.events("instance.join").await.len(), 3);
 }
 
+async fn renew_host(
+    auth: &Auth,
+    credentials: &Credentials,
+    host: v1::HostDetails,
+) -> Result<Credentials, Problem> {
+    let key = key();
+    let request = v1::RenewHostRequest { public_key: key.spki_der(), host: Some(host) };
+    let answer = CertificateServiceClient::new(auth.member(credentials)).renew_host(request).await;
+    let message = answer.map_err(|status| Problem::of(&status))?.into_inner().credentials;
+    Ok(api::convert::credentials(key, message.expect("some")).expect("they fit"))
+}
+
 #[tokio::test]
 async fn a_host_renews_as_itself_only() {
     let auth = Auth::start().await;
@@ -67,14 +83,9 @@ async fn a_host_renews_as_itself_only() {
     let node = auth.join(&joiner).await.expect("joins");
     let details = joiner.host.clone().expect("a host");
     let ask = |credentials: &Credentials, host: v1::HostDetails| {
-        let channel = auth.member(credentials);
-        async move {
-            let key = key();
-            let request = v1::RenewHostRequest { public_key: key.spki_der(), host: Some(host) };
-            let answer = CertificateServiceClient::new(channel).renew_host(request).await;
-            let message = answer.map_err(|status| Problem::of(&status))?.into_inner().credentials;
-            Ok::<_, Problem>(api::convert::credentials(key, message.expect("some")).expect("they fit"))
-        }
+        let credentials = credentials.clone();
+        let auth = &auth;
+        async move { renew_host(auth, &credentials, host).await }
     };
     let second = ask(&node, details.clone()).await.expect("renews");
     // The answer was lost: the first certificate is good for another try.
@@ -87,6 +98,26 @@ async fn a_host_renews_as_itself_only() {
     auth.join(&Joiner::node("db-1")).await.expect("joins");
     let renamed = v1::HostDetails { hostname: "db-1".to_owned(), ..details };
     assert_eq!(ask(&third, renamed).await.expect_err("another's name").code, "host_name_taken");
+}
+
+/// A renewal may come through a proxy, whose address is no address of the host.
+#[tokio::test]
+async fn a_renewal_does_not_move_where_a_host_was_enrolled_from() {
+    let auth = Auth::start().await;
+    let joiner = Joiner::node("web-1");
+    let node = auth.join(&joiner).await.expect("joins");
+    let (details, id) = (joiner.host.expect("a host"), node.identity().host().expect("a host").id);
+    let key_of_host = Host::key_of(id, SystemRole::Node);
+    let key_of_name = layout::host_name(SystemRole::Node, "web-1").expect("a key");
+    let catalog = &auth.core().catalog;
+    let read = async |key: &store::Key| catalog.read(key).await.expect("reads").expect("is there");
+    let mut host = Host::read(&read(&key_of_host).await).expect("a host");
+    let joined_from = std::mem::replace(&mut host.from, "10.0.0.1".parse().ok());
+    assert_eq!(joined_from, "127.0.0.1".parse().ok());
+    catalog.commit(host.put(Txn::new())).await.expect("commits").expect("no conflict");
+    renew_host(&auth, &node, details).await.expect("renews");
+    assert_eq!(Host::read(&read(&key_of_host).await).expect("a host").from, host.from);
+    assert_eq!(Owner::read(&read(&key_of_name).await).expect("an owner").from, host.from);
 }
 
 #[tokio::test]
@@ -395,6 +426,49 @@ mod abuse {
                 "{name:?}"
             );
         }
+    }
+
+    /// Row J8: an address is owned as a name is, by whoever has it first.
+    #[tokio::test]
+    async fn j8_addresses_of_others_are_refused() {
+        let auth = Auth::start().await;
+        let with = |mut joiner: Joiner, principals: &[&str]| {
+            let host = joiner.host.as_mut().expect("a host");
+            host.principals = principals.iter().map(|name| (*name).to_owned()).collect();
+            joiner
+        };
+        let owner = with(Joiner::node("web-1"), &["10.0.0.1", "2001:db8::1", "127.0.0.1"]);
+        let first = auth.join(&owner).await.expect("joins");
+        let other = Joiner::node("web-2");
+        let second = auth.join(&other).await.expect("joins");
+        for address in ["10.0.0.1", "2001:DB8:0::1"] {
+            let details = with(other.clone(), &[address]).host.expect("a host");
+            let refused = renew_host(&auth, &second, details).await.expect_err(address);
+            assert_eq!(refused.code, "host_name_taken", "{address}");
+            let proxy = with(Joiner::host(harness::STATIC_TOKEN, "Proxy", "edge"), &[address]);
+            assert_eq!(auth.join(&proxy).await.expect_err(address).code, "host_name_taken", "{address}");
+        }
+        let details = with(other, &["10.0.0.2", "127.0.0.1"]).host.expect("a host");
+        renew_host(&auth, &second, details).await.expect("its own, and that of every machine");
+        renew_host(&auth, &first, owner.host.expect("a host")).await.expect("the owner keeps them");
+    }
+
+    /// Row J8: whoever comes from the address of a proxy is not that proxy's machine. Nobody gets its names, and it
+    /// gets no node's, however it was enrolled.
+    #[tokio::test]
+    async fn j8_an_address_proves_no_machine() {
+        let auth = Auth::start().await;
+        let mut proxy = Joiner::host(harness::STATIC_TOKEN, "Proxy", "edge");
+        proxy.host.as_mut().expect("a host").principals = vec!["edge.example.net".to_owned()];
+        auth.join(&proxy).await.expect("joins");
+        let mut node = Joiner::node("web-1");
+        node.host.as_mut().expect("a host").principals = vec!["edge.example.net".to_owned()];
+        let refused = auth.join(&node).await.expect_err("comes from the same address");
+        assert_eq!(refused.code, "host_name_taken");
+        auth.join(&Joiner::node("web-1")).await.expect("with its own name it joins");
+        let mut second = Joiner::host(harness::STATIC_TOKEN, "Proxy", "edge-2");
+        second.host.as_mut().expect("a host").principals = vec!["web-1".to_owned()];
+        assert_eq!(auth.join(&second).await.expect_err("a node's name").code, "host_name_taken");
     }
 
     /// Row J10: the instance in the certificate is the one that renews, whatever the request says; the identity of

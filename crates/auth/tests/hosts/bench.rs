@@ -22,6 +22,7 @@ use identity::{Permits, UserIdentity};
 use jiff::Timestamp;
 use join::ChallengeKey;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Clock, Engine, Revision, SqliteOptions, SqliteStore, SystemClock, Txn};
@@ -114,9 +115,13 @@ impl Bench {
     }
 
     pub fn connect_at(&self, host: Host, pace: Pace) -> Stream {
+        self.connect_from(host, pace, "127.0.0.1".parse().ok())
+    }
+
+    pub fn connect_from(&self, host: Host, pace: Pace, from: Option<IpAddr>) -> Stream {
         let inventory = Inventory::new(self.core.clone(), pace, self.shutdown.clone());
         let (say, incoming) = mpsc::channel(16);
-        let connected = Connected { host, from: "127.0.0.1".parse().ok(), expires: Timestamp::MAX };
+        let connected = Connected { host, from, expires: Timestamp::MAX };
         Stream { hear: inventory.open(connected, ReceiverStream::new(incoming)), say }
     }
 

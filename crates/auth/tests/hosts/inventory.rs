@@ -2,6 +2,7 @@
 
 use super::bench::{Bench, host, id, node_report, proxy_report};
 use access::SystemRole::{self, Auth, Node, Proxy};
+use api::v1::NodeReport;
 use api::v1::agent_message::Message as Said;
 use api::v1::auth_message::Message;
 use api::v1::node_change::Change;
@@ -85,6 +86,74 @@ async fn a_report_cannot_claim_what_the_certificate_does_not_say() {
     assert!(
         bench.core.catalog.all(layout::kind(access::resource::Kind::Node)).await.expect("reads").is_empty()
     );
+}
+
+/// A node's report with these addresses.
+fn reached_at(addr: &str, public_addrs: &[&str]) -> Said {
+    Said::Node(NodeReport {
+        hostname: "web".to_owned(),
+        addr: addr.to_owned(),
+        public_addrs: public_addrs.iter().map(|addr| (*addr).to_owned()).collect(),
+        ..NodeReport::default()
+    })
+}
+
+/// Row P8: proxies are led to the node that reports, by a name of its certificate or where it comes from, and to
+/// nobody else.
+#[tokio::test]
+async fn a_node_is_reached_at_addresses_of_its_own_only() {
+    let bench = Bench::new().await;
+    let table: [(&str, &[&str], &str); 10] = [
+        ("db:3022", &[], "host_addr_not_own"),
+        ("10.0.0.9:3022", &[], "host_addr_not_own"),
+        ("[2001:db8::9]:3022", &[], "host_addr_not_own"),
+        ("web.example.com.evil.net:3022", &[], "host_addr_not_own"),
+        ("web:3022", &["db:22"], "host_addr_not_own"),
+        ("127.0.0.1:3022", &["web:22", "10.0.0.9:22"], "host_addr_not_own"),
+        ("", &["10.0.0.9"], "host_addr_not_own"),
+        ("web:3022", &["0.0.0.0:22"], "host_addr_not_own"),
+        ("no address", &[], "invalid"),
+        ("web:3022", &["no address"], "invalid"),
+    ];
+    for (addr, public_addrs, code) in table {
+        let mut stream = bench.connect(host(1, Node, "web"));
+        stream.say(reached_at(addr, public_addrs)).await;
+        assert_eq!(stream.refusal().await.code, code, "{addr} {public_addrs:?}");
+        assert!(!bench.core.presence.is_online(id(1)));
+    }
+    for (addr, public_addrs) in [
+        ("127.0.0.1:3022", &["web.example.com:3022"][..]),
+        ("WEB:3022", &["127.0.0.1:22"]),
+        ("", &["web:22"]),
+    ] {
+        let mut stream = bench.connect(host(1, Node, "web"));
+        stream.say(reached_at(addr, public_addrs)).await;
+        // The policy comes after the report was dealt with.
+        stream.find(|message| matches!(message, Message::Policy(_)).then_some(())).await;
+        let (record, _) = record_of(&bench, 1).await;
+        assert_eq!(record["spec"]["addr"].as_str().unwrap_or_default(), addr, "{public_addrs:?}");
+    }
+}
+
+/// A node that listens on every address knows its port alone; auth sees the rest.
+#[tokio::test]
+async fn a_node_that_listens_everywhere_is_reached_where_it_comes_from() {
+    let bench = Bench::new().await;
+    for (addr, from, expected) in [
+        ("0.0.0.0:3022", "10.1.2.3", "10.1.2.3:3022"),
+        ("[::]:2022", "10.1.2.3", "10.1.2.3:2022"),
+        ("0.0.0.0:3022", "2001:db8::3", "[2001:db8::3]:3022"),
+    ] {
+        let mut stream = bench.connect_from(host(1, Node, "web"), Pace::default(), from.parse().ok());
+        stream.say(reached_at(addr, &[])).await;
+        stream.find(|message| matches!(message, Message::Policy(_)).then_some(())).await;
+        assert_eq!(record_of(&bench, 1).await.0["spec"]["addr"], expected, "{addr}");
+    }
+    let mut unseen = bench.connect_from(host(1, Node, "web"), Pace::default(), None);
+    unseen.say(reached_at("0.0.0.0:3022", &[])).await;
+    let refused = unseen.refusal().await;
+    assert_eq!(refused.code, "invalid");
+    assert!(refused.hint.contains("public_addr"), "{refused:?}");
 }
 
 /// Row P8: what comes from a stream that was replaced does not count.
