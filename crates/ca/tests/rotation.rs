@@ -2,12 +2,12 @@
 //! whenever, unless somebody forces them.
 
 use access::resource::cert_authority::{CaKind, RotationPhase};
-use access::{ClusterName, HostId, SystemRole, Traits};
+use access::{ClusterName, HostId, SystemRole};
 use aws_lc_rs::rand::SystemRandom;
 use ca::{Authorities, EnvelopeKey, HOST_LIFETIME, Issued, Order, Retire, RotateError};
 use identity::key::SubjectKey;
 use identity::verify::{MAX_LIFETIME, ssh, x509};
-use identity::{HostIdentity, Identity, Permits, Refusal, Subject, TrustBundle, UserIdentity};
+use identity::{HostIdentity, Identity, Refusal, Subject, TrustBundle, UserIdentity};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -38,17 +38,8 @@ fn identity(kind: CaKind) -> Identity {
             names: vec!["web".to_owned()],
         }),
         _ => Subject::User(Box::new(UserIdentity {
-            name: "alice".parse().expect("a name"),
-            bot: None,
-            roles: vec!["access".parse().expect("a name")],
-            traits: Traits::default(),
             logins: vec!["root".parse().expect("a login")],
-            permits: Permits::default(),
-            impersonator: None,
-            renewable: false,
-            disallow_reissue: false,
-            login_ip: None,
-            pinned_ip: None,
+            ..UserIdentity::person("alice".parse().expect("a name"), vec!["access".parse().expect("a name")])
         })),
     };
     Identity { cluster: cluster(), subject }

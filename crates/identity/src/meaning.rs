@@ -60,6 +60,24 @@ impl Identity {
 }
 
 impl UserIdentity {
+    /// A person with these roles who may log in nowhere and do nothing yet.
+    #[must_use]
+    pub fn person(name: UserName, roles: Vec<RoleName>) -> Self {
+        Self {
+            name,
+            bot: None,
+            roles,
+            traits: Traits::default(),
+            logins: Vec::new(),
+            permits: Permits::default(),
+            impersonator: None,
+            renewable: false,
+            disallow_reissue: false,
+            login_ip: None,
+            pinned_ip: None,
+        }
+    }
+
     fn check(&self) -> Result<(), BadIdentity> {
         if self.roles.is_empty() {
             return Err(BadIdentity::NoRoles(self.name.clone()));

@@ -13,7 +13,7 @@ use api::status::Problem;
 use api::v1::resource_service_server::ResourceService;
 use api::v1::{CreateRequest, DeleteRequest, GetRequest, ListRequest, UpsertRequest};
 use identity::key::{PublicKey, SubjectKey};
-use identity::{BotIdentity, Permits, UserIdentity};
+use identity::{BotIdentity, UserIdentity};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use store::{Engine, EventFilter, SqliteOptions, SqliteStore, SystemClock};
@@ -54,19 +54,9 @@ pub(super) fn key() -> PublicKey {
 }
 
 fn user(name: &str, roles: &[&str], bot: Option<BotIdentity>, key: PublicKey) -> User {
-    let identity = UserIdentity {
-        name: UserName::new(name).expect("a name"),
-        renewable: bot.is_some(),
-        bot,
-        roles: roles.iter().map(|role| RoleName::new(*role).expect("a name")).collect(),
-        traits: access::Traits::default(),
-        logins: vec![],
-        permits: Permits::default(),
-        impersonator: None,
-        disallow_reissue: false,
-        login_ip: None,
-        pinned_ip: None,
-    };
+    let roles = roles.iter().map(|role| RoleName::new(*role).expect("a name")).collect();
+    let person = UserIdentity::person(UserName::new(name).expect("a name"), roles);
+    let identity = UserIdentity { renewable: bot.is_some(), bot, ..person };
     User { identity, key, expires: jiff::Timestamp::MAX }
 }
 

@@ -1,7 +1,7 @@
 //! A running auth without its listeners, and callers of every sort.
 
 use access::resource::{Kind, Resource};
-use access::{ClusterName, HostId, RoleName, SystemRole, Traits, UserName};
+use access::{ClusterName, HostId, RoleName, SystemRole, UserName};
 use api::v1::agent_message::Message as Said;
 use api::v1::auth_message::Message;
 use api::v1::{AgentMessage, AuthMessage, NodeReport, ProxyReport};
@@ -17,8 +17,8 @@ use auth::presence::Presence;
 use auth::sealing::Envelope;
 use auth::services::inventory::{Connected, Inventory, Messages, Pace};
 use auth::tokens::Tokens;
+use identity::UserIdentity;
 use identity::key::{PublicKey, SubjectKey};
-use identity::{Permits, UserIdentity};
 use jiff::Timestamp;
 use join::ChallengeKey;
 use serde_json::{Value, json};
@@ -205,19 +205,10 @@ pub fn of_host(number: u128) -> Caller {
 }
 
 pub fn person(name: &str, roles: &[&str]) -> Caller {
-    let identity = UserIdentity {
-        name: UserName::new(name).expect("a name"),
-        bot: None,
-        roles: roles.iter().map(|role| RoleName::new(*role).expect("a name")).collect(),
-        traits: Traits::default(),
-        logins: vec![],
-        permits: Permits::default(),
-        impersonator: None,
-        renewable: false,
-        disallow_reissue: false,
-        login_ip: None,
-        pinned_ip: None,
-    };
+    let identity = UserIdentity::person(
+        UserName::new(name).expect("a name"),
+        roles.iter().map(|role| RoleName::new(*role).expect("a name")).collect(),
+    );
     let user = User { identity, key: key(), expires: Timestamp::MAX };
     Caller { who: Who::User(Box::new(user)), addr: None }
 }

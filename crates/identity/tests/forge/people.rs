@@ -44,17 +44,8 @@ pub fn renewable_bot() -> Identity {
 /// A person with one login and nothing else.
 pub fn person() -> Identity {
     let user = UserIdentity {
-        name: "alice".parse().expect("a name"),
-        bot: None,
-        roles: vec!["access".parse().expect("a name")],
-        traits: Traits::default(),
         logins: vec!["root".parse().expect("a login")],
-        permits: Permits::default(),
-        impersonator: None,
-        renewable: false,
-        disallow_reissue: false,
-        login_ip: None,
-        pinned_ip: None,
+        ..UserIdentity::person("alice".parse().expect("a name"), vec!["access".parse().expect("a name")])
     };
     Identity { cluster: cluster(), subject: Subject::User(Box::new(user)) }
 }

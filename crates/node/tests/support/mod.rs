@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use access::resource::Resource;
 use access::resource::cluster::{AuthPreferenceSpec, NetworkingSpec, RecordingSpec};
-use access::{ClusterName, HostId, Login, NodeName, RoleName, Traits, UserName};
+use access::{ClusterName, HostId, Login, NodeName, RoleName, UserName};
 use identity::policy::Policy;
 use identity::ssh::Claims;
 use identity::trust::Authority;
@@ -130,17 +130,12 @@ pub fn login() -> String {
 /// Somebody with the role `ops` who may be whoever the tests run as.
 pub fn user(name: &str) -> UserIdentity {
     UserIdentity {
-        name: UserName::new(name).expect("a name"),
-        bot: None,
-        roles: vec![RoleName::new("ops").expect("a name")],
-        traits: Traits::default(),
         logins: vec![Login::new(login()).expect("a login"), Login::new("stranger").expect("a login")],
         permits: Permits { pty: true, port_forwarding: true, agent_forwarding: false, x11_forwarding: false },
-        impersonator: None,
-        renewable: false,
-        disallow_reissue: false,
-        login_ip: None,
-        pinned_ip: None,
+        ..UserIdentity::person(
+            UserName::new(name).expect("a name"),
+            vec![RoleName::new("ops").expect("a name")],
+        )
     }
 }
 

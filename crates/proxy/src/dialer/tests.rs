@@ -4,10 +4,10 @@ use crate::denied::Denied;
 use crate::nodes::Nodes;
 use access::resource::cluster::{AuthPreferenceSpec, LockingMode, NetworkingSpec, RecordingSpec};
 use access::resource::{Lock, Resource, Role};
-use access::{ClusterName, HostId, Traits};
+use access::{ClusterName, HostId};
 use agent::NodeEvent;
 use identity::policy::Policy;
-use identity::{Permits, TrustBundle, UserIdentity};
+use identity::{TrustBundle, UserIdentity};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -78,17 +78,11 @@ fn nodes() -> Nodes {
 
 fn caller(roles: &[&str]) -> Caller {
     let user = UserIdentity {
-        name: "alice".parse().expect("a name"),
-        bot: None,
-        roles: roles.iter().map(|role| role.parse().expect("a name")).collect(),
-        traits: Traits::default(),
         logins: vec!["root".parse().expect("a login")],
-        permits: Permits::default(),
-        impersonator: None,
-        renewable: false,
-        disallow_reissue: false,
-        login_ip: None,
-        pinned_ip: None,
+        ..UserIdentity::person(
+            "alice".parse().expect("a name"),
+            roles.iter().map(|role| role.parse().expect("a name")).collect(),
+        )
     };
     Caller::unverified(user, now() + SignedDuration::from_hours(1), SocketAddr::from(([192, 0, 2, 1], 1)))
 }

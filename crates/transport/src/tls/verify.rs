@@ -180,7 +180,7 @@ impl ServerCertVerifier for ServerVerifier {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.2 is not spoken".to_owned()))
+        tls12_signature()
     }
 
     fn verify_tls13_signature(
@@ -240,7 +240,7 @@ impl ClientCertVerifier for ClientVerifier {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.2 is not spoken".to_owned()))
+        tls12_signature()
     }
 
     fn verify_tls13_signature(
@@ -278,6 +278,10 @@ fn other(judgement: Judgement) -> Error {
 
 fn whole<'a>(leaf: &CertificateDer<'a>, rest: &[CertificateDer<'a>]) -> Vec<CertificateDer<'a>> {
     std::iter::once(leaf).chain(rest).cloned().collect()
+}
+
+fn tls12_signature() -> Result<HandshakeSignatureValid, Error> {
+    Err(Error::General("TLS 1.2 is not spoken".to_owned()))
 }
 
 fn tls13_signature(

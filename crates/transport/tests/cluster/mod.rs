@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use access::{ClusterName, SystemRole, Traits};
+use access::{ClusterName, SystemRole};
 use aws_lc_rs::rand::SystemRandom;
 use ca::{Authorities, Order};
 use identity::key::SubjectKey;
-use identity::{Credentials, HostIdentity, Identity, Permits, Subject, UserIdentity};
+use identity::{Credentials, HostIdentity, Identity, Subject, UserIdentity};
 use jiff::{SignedDuration, Timestamp};
 use transport::LiveCredentials;
 
@@ -46,17 +46,8 @@ impl Cluster {
 
     pub fn user_at(&self, name: &str, at: Timestamp) -> Credentials {
         let user = UserIdentity {
-            name: name.parse().expect("a name"),
-            bot: None,
-            roles: vec!["access".parse().expect("a name")],
-            traits: Traits::default(),
             logins: vec!["root".parse().expect("a login")],
-            permits: Permits::default(),
-            impersonator: None,
-            renewable: false,
-            disallow_reissue: false,
-            login_ip: None,
-            pinned_ip: None,
+            ..UserIdentity::person(name.parse().expect("a name"), vec!["access".parse().expect("a name")])
         };
         self.issue(Subject::User(Box::new(user)), at)
     }
