@@ -19,6 +19,7 @@ use crate::audit::{self, Auditor};
 use crate::config::{Config, Report, StartError};
 use crate::inventory::{Heard, Inventory, Link, NodeEvent};
 use crate::joining::Joiner;
+use crate::node_memory::NodeMemory;
 use crate::policy::{Keeper, PolicyView};
 use crate::renewal::Renewer;
 use crate::state::{self, StateDir, StateError};
@@ -40,6 +41,7 @@ pub struct HostAgent {
     policy: Arc<Keeper>,
     report: watch::Sender<Report>,
     nodes: Mutex<Option<mpsc::Receiver<NodeEvent>>>,
+    node_memory: NodeMemory,
     link: watch::Receiver<Link>,
     heard: Arc<Heard>,
     auditor: Auditor,
@@ -112,6 +114,7 @@ impl HostAgent {
         let link_now = link.clone();
         first_policy(&policy, link_now, health).await;
         let nodes = Mutex::new(Some(nodes));
+        let node_memory = NodeMemory::new(state, cluster.clone());
         Ok(Self {
             host_id,
             cluster,
@@ -121,6 +124,7 @@ impl HostAgent {
             policy,
             report,
             nodes,
+            node_memory,
             link,
             heard,
             auditor,
@@ -173,6 +177,12 @@ impl HostAgent {
     #[must_use]
     pub fn take_nodes(&self) -> Option<mpsc::Receiver<NodeEvent>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What a proxy remembers of nodes across restarts.
+    #[must_use]
+    pub fn node_memory(&self) -> &NodeMemory {
+        &self.node_memory
     }
 
     /// Whether auth is there; for the health of the service.

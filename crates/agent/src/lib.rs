@@ -8,6 +8,7 @@ mod config;
 mod host;
 mod inventory;
 mod joining;
+mod node_memory;
 mod policy;
 mod renewal;
 mod state;
@@ -17,6 +18,7 @@ pub use audit::{AuditEvent, Auditor};
 pub use config::{Config, JoinSource, Report, StartError};
 pub use host::HostAgent;
 pub use inventory::{Link, NodeEvent};
+pub use node_memory::NodeMemory;
 pub use policy::PolicyView;
 pub use state::{StateError, host_id};
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use access::{HostId, SystemRole};
 
 /// No file of ours is larger, except the audit spool.
-const LARGEST: u64 = 64 * 1024 * 1024;
+pub(crate) const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// Why a file of the agent cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -12,9 +12,10 @@ pub(crate) struct Denied {
 }
 
 /// Every code there is; metrics have these labels and no others.
-pub(crate) const CODES: [&str; 12] = [
+pub(crate) const CODES: [&str; 13] = [
     "host_unknown",
     "host_ambiguous",
+    "nodes_unknown",
     "node_unreachable",
     "node_not_ssh",
     "certificate_expired",
@@ -41,6 +42,16 @@ impl Denied {
     pub(crate) fn host_ambiguous(host: &str) -> Self {
         let reason = format!("ambiguous host: several nodes that you may reach are called {:?}", shown(host));
         Self::new("host_ambiguous", reason, "use the host's id, which tsh ls prints")
+    }
+
+    /// For the time before the first list of nodes, when nothing can be said of any name.
+    pub(crate) fn nodes_unknown() -> Self {
+        let reason = "the proxy has not heard from auth yet; until it has, it knows no host";
+        Self::new(
+            "nodes_unknown",
+            reason,
+            "try again later; its administrator should check that it reaches auth",
+        )
     }
 
     /// On one line, for protocols that have no fields.

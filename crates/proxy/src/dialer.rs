@@ -134,7 +134,7 @@ pub(crate) fn route(
     let target = Target { host: &wanted.host, port: wanted.port, cluster: &wanted.cluster };
     let found = nodes
         .read(|directory| directory.resolve(&target, &rules, |entry| ssh::visible(&roles, entry.labels())));
-    let node = found.map_err(|no_route| match no_route {
+    let node = found.ok_or_else(Denied::nodes_unknown)?.map_err(|no_route| match no_route {
         NoRoute::Unknown => Denied::host_unknown(&wanted.host),
         NoRoute::Ambiguous => Denied::host_ambiguous(&wanted.host),
     })?;

@@ -107,7 +107,7 @@ async fn channel(dialer: Dialer, caller: Arc<Caller>, wanted: Wanted, open: Open
         Err(denied) => {
             dialer.agent.audit().emit(denial(&caller, &wanted, &denied));
             let refusal = match denied.code {
-                "node_unreachable" | "node_not_ssh" => OpenRefusal::ConnectFailed,
+                "node_unreachable" | "node_not_ssh" | "nodes_unknown" => OpenRefusal::ConnectFailed,
                 _ => OpenRefusal::Prohibited,
             };
             return open.reject(refusal, &denied.line()).await;

@@ -66,9 +66,11 @@ pub async fn start(
     };
     let cut = CancellationToken::new();
     let connections = TaskTracker::new();
-    let nodes = Nodes::default();
+    let nodes = Nodes::remembered(agent.node_memory());
     let dialer = Dialer { agent: Arc::clone(&agent), nodes: nodes.clone(), metrics: metrics.clone() };
     if let Some(events) = agent.take_nodes() {
+        let remember = nodes.clone().remember(agent.node_memory().clone());
+        tokio::spawn(leave.clone().run_until_cancelled_owned(remember));
         tokio::spawn(leave.clone().run_until_cancelled_owned(nodes.follow(events, metrics.clone())));
     }
     tokio::spawn(leave.clone().run_until_cancelled_owned(report_health(agent.link(), health)));

@@ -111,15 +111,31 @@ impl Cluster {
     pub fn restart(&mut self, name: &str) {
         let endpoints = self.endpoints_file(name);
         std::fs::remove_file(&endpoints).ok();
-        let mut start = command(ours("postern"));
-        start.args(["start", "-c"]).arg(self.config(name));
-        let mut process = Process::start(name, self.path(), &mut start);
+        let mut process = self.spawn(name);
         until(&format!("{name} to be ready"), || {
             process.assert_running();
             let diag = read_endpoints(&endpoints)?.get("diag")?.parse().ok()?;
             (http_status(diag, "/readyz")? == 200).then_some(())
         });
         self.processes.insert(name.to_owned(), process);
+    }
+
+    /// As [`Self::restart`], for a process that cannot be ready now: waits until it listens as `service`.
+    pub fn restart_unready(&mut self, name: &str, service: &str) {
+        let endpoints = self.endpoints_file(name);
+        std::fs::remove_file(&endpoints).ok();
+        let mut process = self.spawn(name);
+        until(&format!("{name} to listen"), || {
+            process.assert_running();
+            read_endpoints(&endpoints)?.get(service).map(drop)
+        });
+        self.processes.insert(name.to_owned(), process);
+    }
+
+    fn spawn(&self, name: &str) -> Process {
+        let mut start = command(ours("postern"));
+        start.args(["start", "-c"]).arg(self.config(name));
+        Process::start(name, self.path(), &mut start)
     }
 
     /// The running process of this name.

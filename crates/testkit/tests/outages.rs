@@ -29,6 +29,33 @@ fn a_valid_certificate_works_while_auth_is_away() {
 }
 
 #[test]
+fn a_proxy_that_is_restarted_while_auth_is_away_finds_the_nodes() {
+    let (mut cluster, bot, target) = with_bot(Layout::Processes);
+    cluster.keep_proxy_port("proxy");
+    bot.oneshot().ok();
+    bot.ssh(&[&target, "true"]).ok();
+    let list = cluster.path().join("proxy/host/proxy/nodes.json");
+    until("the node to be remembered", || {
+        std::fs::read_to_string(&list).ok()?.contains("my-host").then_some(())
+    });
+    cluster.process("auth").kill();
+    for _ in 0..2 {
+        cluster.process("proxy").kill();
+        cluster.restart_unready("proxy", "proxy");
+        assert_eq!(bot.ssh(&[&target, "echo still here"]).ok().trim(), "still here");
+        let unknown = bot.ssh(&[&target.replace("my-host", "no-host"), "true"]).refused();
+        assert!(unknown.contains("host_unknown"), "{unknown}");
+    }
+    // Without the list it says what it lacks, not that the host does not exist; a damaged one is no more than none.
+    std::fs::write(&list, b"{torn").expect("ours");
+    cluster.process("proxy").kill();
+    cluster.restart_unready("proxy", "proxy");
+    let refusal = bot.ssh(&[&target, "true"]).refused();
+    assert!(refusal.contains("the proxy has not heard from auth yet"), "{refusal}");
+    assert!(cluster.process("proxy").log().contains("nodes.json"), "and the log names the file");
+}
+
+#[test]
 fn every_process_may_be_killed_and_comes_back_as_it_was() {
     let (mut cluster, bot, target) = with_bot(Layout::OneProcess);
     bot.oneshot().ok();

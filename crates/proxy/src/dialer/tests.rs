@@ -123,6 +123,20 @@ fn roles_decide_what_is_there() {
 }
 
 #[test]
+fn before_the_first_list_no_name_is_called_unknown() {
+    let cluster = cluster();
+    let view = View { policy: &policy(), silence: Duration::ZERO, cluster: &cluster };
+    let wanted = Wanted { host: "web-1".into(), port: 0, cluster: String::new(), login: None };
+    let nodes = Nodes::default();
+    let ask = || route(&view, &nodes, &caller(&["web"]), &wanted, now()).expect_err("there are no nodes");
+    let denied = ask();
+    assert_eq!(denied.code, "nodes_unknown");
+    assert!(denied.line().contains("the proxy has not heard from auth yet"), "{}", denied.line());
+    nodes.apply(NodeEvent::All(Vec::new()));
+    assert_eq!(ask().code, "host_unknown", "auth said that there are none");
+}
+
+#[test]
 fn hidden_and_unknown_are_the_same_words() {
     let answer = |host: &str| ask(&policy(), &caller(&["web"]), host, Duration::ZERO).expect_err("refused");
     let (hidden, unknown) = (answer("db-1"), answer("xx-1"));

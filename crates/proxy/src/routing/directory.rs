@@ -133,6 +133,11 @@ impl Directory {
         }
     }
 
+    /// Every node, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.by_id.values()
+    }
+
     /// The node with this id.
     #[must_use]
     pub fn by_id(&self, id: HostId) -> Option<&Arc<Entry>> {
