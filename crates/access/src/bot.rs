@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 /// The label that makes a user or a role a bot's; its value is the bot's name.
 pub const LABEL: &str = "teleport.dev/bot";
 
+/// What the names of a bot's user and role begin with, and no others do.
+pub const PREFIX: &str = "bot-";
+
 /// The role `bot-<name>`: may impersonate the bot's roles, each of them and all together.
 pub fn role_of(bot: &Bot) -> Role {
     let allow = Conditions {

@@ -173,7 +173,7 @@ name!(
 impl BotName {
     /// The name of the user and of the role that stand for this bot (fact sheet, section 5).
     pub fn resource_name(&self) -> String {
-        format!("bot-{}", self.0)
+        format!("{}{}", crate::bot::PREFIX, self.0)
     }
 }
 

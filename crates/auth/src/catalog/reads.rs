@@ -229,5 +229,5 @@ fn denial(lock: &Lock) -> Problem {
 }
 
 fn bot_name(name: &str) -> Option<BotName> {
-    BotName::new(name.strip_prefix("bot-")?).ok()
+    BotName::new(name.strip_prefix(access::bot::PREFIX)?).ok()
 }

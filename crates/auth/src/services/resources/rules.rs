@@ -87,6 +87,18 @@ pub(in crate::services) async fn known_roles(
 /// Refuses to touch the user and the role that follow from a bot, and to make anything that looks like one.
 async fn not_of_a_bot(reads: &mut Reads<'_>, resource: &Resource) -> Result<(), Problem> {
     belongs_to_bot(reads, resource.kind(), resource.name()).await?;
+    if let Some(rest) = resource.name().strip_prefix(bot::PREFIX) {
+        let reason = format!(
+            "{} {:?} cannot be made: names that begin with {} are reserved for bots",
+            resource.kind(),
+            resource.name(),
+            bot::PREFIX
+        );
+        return Err(Problem::new(Class::Invalid, "name_reserved", reason).hint(format!(
+            "choose another name, or make a bot: tctl bots add {}",
+            if rest.is_empty() { "NAME" } else { rest }
+        )));
+    }
     match resource.metadata().labels.contains_key(bot::LABEL) {
         true => Err(refusal::invalid(format!(
             "metadata.labels: {} marks what belongs to a bot and cannot be set",
@@ -112,7 +124,7 @@ pub(super) async fn belongs_to_bot(reads: &mut Reads<'_>, kind: Kind, name: &str
 
 /// The bot that a user or role of this name would stand for.
 pub(super) fn bot_behind(name: &str) -> Option<BotName> {
-    BotName::new(name.strip_prefix("bot-")?).ok()
+    BotName::new(name.strip_prefix(bot::PREFIX)?).ok()
 }
 
 /// The role of a bot, as a role.

@@ -172,9 +172,42 @@ async fn what_follows_from_a_bot_is_shown_and_cannot_be_touched() {
     fake["metadata"]["labels"] = json!({"teleport.dev/bot": "x"});
     assert_eq!(bench.create(&root(), fake).await.expect_err("looks like a bot's").class, Class::Invalid);
     bench.delete(&root(), "bot", "ci").await.expect("goes");
-    bench.create(&root(), role("bot-ci", json!([]))).await.expect("the name is free now");
+    // From before such names were reserved.
+    let old = access::resource::Resource::from_json(role("bot-ci", json!([]))).expect("a role");
+    let key = crate::catalog::layout::resource(access::resource::Kind::Role, "bot-ci").expect("a key");
+    let txn = crate::catalog::record::put(store::Txn::new(), key, &old);
+    bench.catalog.commit(txn).await.expect("commits").expect("no conflict");
     let taken = bench.create(&root(), ci).await.expect_err("the role is there");
     assert_eq!(taken.reason, r#"role "bot-ci" already exists"#);
+}
+
+/// Whoever held such a name when the bot is made later would be mixed up with it.
+#[tokio::test]
+async fn names_of_bots_are_reserved_for_them() {
+    let bench = Bench::new().await;
+    for (resource, kind, name, way) in [
+        (role("bot-later", json!([])), "role", "bot-later", "tctl bots add later"),
+        (user_with("bot-later", &["access"]), "user", "bot-later", "tctl bots add later"),
+        (role("bot-", json!([])), "role", "bot-", "tctl bots add NAME"),
+        (user_with("bot--x", &["access"]), "user", "bot--x", "tctl bots add"),
+    ] {
+        for refused in [
+            bench.create(&root(), resource.clone()).await.map(drop).expect_err("reserved"),
+            bench.upsert(&root(), resource.clone()).await.map(drop).expect_err("reserved"),
+        ] {
+            assert_eq!((refused.class, refused.code.as_str()), (Class::Invalid, "name_reserved"), "{name}");
+            let words = format!(
+                r#"{kind} "{name}" cannot be made: names that begin with bot- are reserved for bots"#
+            );
+            assert_eq!(refused.reason, words);
+            assert!(refused.hint.contains(way), "{refused:?}");
+        }
+    }
+    bench.create(&root(), role("bots", json!([]))).await.expect("is another name");
+    bench.create(&root(), user_with("robot-x", &["bots"])).await.expect("is another name");
+    let later =
+        json!({"kind": "bot", "version": "v1", "metadata": {"name": "later"}, "spec": {"roles": ["bots"]}});
+    bench.create(&root(), later).await.expect("its names are free");
 }
 
 #[tokio::test]
