@@ -7,9 +7,11 @@ pub mod layout;
 mod reads;
 pub mod record;
 mod view;
+mod writes;
 
 pub use reads::{Reads, RolesOf};
 pub use view::{Found, View};
+pub use writes::Writes;
 
 use crate::audit::AuditLog;
 use api::status::{Class, Problem};
@@ -27,6 +29,8 @@ pub struct Catalog {
     pub engine: Arc<dyn Engine>,
     /// The audit log in the same store.
     pub audit: AuditLog,
+    /// Whether the store takes writes.
+    pub writes: Writes,
     clock: Arc<dyn Clock>,
     view: ArcSwap<View>,
     changed: watch::Sender<Revision>,
@@ -41,7 +45,14 @@ impl Catalog {
     ) -> Result<Self, StoreError> {
         let view = load(&*engine).await?;
         let changed = watch::Sender::new(view.revision);
-        Ok(Self { engine, audit, clock, view: ArcSwap::from_pointee(view), changed })
+        Ok(Self {
+            engine,
+            audit,
+            writes: Writes::default(),
+            clock,
+            view: ArcSwap::from_pointee(view),
+            changed,
+        })
     }
 
     /// The time by which everything is judged.
@@ -76,7 +87,14 @@ impl Catalog {
 
     /// See [`store::Store::commit`].
     pub async fn commit(&self, txn: Txn) -> Result<Result<Revision, Conflict>, Problem> {
-        self.engine.commit(txn).await.map_err(|error| problem(&error))
+        let outcome = self.engine.commit(txn).await;
+        match &outcome {
+            Ok(Ok(_)) => self.writes.succeeded(),
+            // Nothing was written.
+            Ok(Err(_)) => {}
+            Err(error) => self.writes.failed(error),
+        }
+        outcome.map_err(|error| problem(&error))
     }
 
     /// Keeps the view current until told to stop.

@@ -81,6 +81,7 @@ impl Core {
     /// Keeps an event that stands alone; a refusal stays a refusal when it cannot be kept.
     pub async fn note(&self, event: Event) {
         if let Err(error) = self.audit().emit(event).await {
+            self.catalog.writes.failed(&error);
             tracing::error!(%error, "an event could not be recorded");
         }
     }

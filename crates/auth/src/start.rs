@@ -172,18 +172,24 @@ async fn core(
     })
 }
 
-/// Auth can do its job while its store takes writes and what is in it can be read.
+/// Auth can do its job while its store takes writes and what is in it can be read. A write that fails is seen at once;
+/// where nobody writes, a probe finds out.
 async fn watch_health(core: Arc<Core>, health: ServiceHealth, stop: CancellationToken) {
+    let mut changes = core.catalog.writes.changes();
+    let mut probe = tokio::time::interval(PROBE);
     loop {
-        let written = core.catalog.commit(Txn::new().put(layout::probe(), "")).await;
-        match (written, core.catalog.view().intact()) {
-            (Ok(_), Ok(())) => health.ready(),
-            (Err(problem), _) => health.degraded(problem.to_string()),
-            (_, Err(damaged)) => health.degraded(damaged.to_string()),
-        }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(PROBE) => {}
+            _ = probe.tick() => {
+                // What came of it is in `writes`.
+                let _ = core.catalog.commit(Txn::new().put(layout::probe(), "")).await;
+            }
+            _ = changes.changed() => {}
+        }
+        match (core.catalog.writes.trouble(), core.catalog.view().intact()) {
+            (None, Ok(())) => health.ready(),
+            (Some(trouble), _) => health.degraded(&*trouble),
+            (_, Err(damaged)) => health.degraded(damaged.to_string()),
         }
     }
 }

@@ -18,6 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use tonic::transport::Channel;
+use transport::health::Status;
 
 async fn resource(channel: Channel, kind: &str, name: &str) -> Result<serde_json::Value, Problem> {
     let request = v1::GetRequest { kind: kind.to_owned(), name: name.to_owned(), with_secrets: false };
@@ -192,6 +193,25 @@ async fn settings_of_the_file_are_in_force_until_they_leave_it() {
     let auth = Auth::start_in(directory, clock, |_| {}).await.expect("starts");
     let found = resource(auth.admin(), "netconfig", "").await.expect("is there");
     assert_eq!(found["spec"]["keep_alive_count_max"], 5, "a start without settings leaves them alone");
+}
+
+/// The full disk of the store's own tests: a file that may not grow.
+#[tokio::test]
+async fn a_full_store_is_no_ready_service() {
+    let directory = Arc::new(tempfile::tempdir().expect("a directory"));
+    let auth = Auth::start_in(directory, Arc::default(), |config| config.store.max_size = Some(1_000_000));
+    let auth = auth.await.expect("starts");
+    auth.health.until_ready().await;
+    let mut health = auth.health.subscribe();
+    for number in 0.. {
+        let key = auth::catalog::layout::probe().child(&format!("{number}")).expect("a key");
+        if auth.core().catalog.commit(store::Txn::new().put(key, vec![7; 40_000])).await.is_err() {
+            break;
+        }
+    }
+    let degraded =
+        |status: &Status| matches!(status, Status::Degraded(reason) if reason.contains("cannot grow"));
+    health.wait_for(degraded).await.expect("is told");
 }
 
 #[tokio::test]

@@ -48,9 +48,12 @@ impl Bench {
     }
 
     pub async fn with(pace: PolicyPace) -> Self {
+        Self::over(SqliteOptions::default(), pace).await
+    }
+
+    pub async fn over(options: SqliteOptions, pace: PolicyPace) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let store =
-            SqliteStore::open(directory.path().join("store"), SqliteOptions::default()).expect("opens");
+        let store = SqliteStore::open(directory.path().join("store"), options).expect("opens");
         let engine: Arc<dyn Engine> = Arc::new(store);
         let audit = AuditLog::new(engine.clone(), Arc::new(SystemClock), "example.com");
         let catalog = Arc::new(Catalog::open(engine, audit, Arc::new(SystemClock)).await.expect("opens"));

@@ -9,8 +9,11 @@ use api::v1::{
     ExplainSshRequest, ExplainSshResponse, ListNodesRequest, PingRequest, StatusRequest, TrustRequest,
 };
 use auth::caller::Caller;
+use auth::catalog::layout;
+use auth::policy::Pace;
 use auth::services::cluster::Cluster;
 use serde_json::{Value, json};
+use store::{SqliteOptions, Txn};
 use tokio_stream::StreamExt;
 
 fn service(bench: &Bench) -> Cluster {
@@ -164,4 +167,37 @@ async fn the_cluster_says_how_it_is_and_whom_to_trust() {
     bench.shutdown.cancel();
     let end = watch.next().await.expect("a reason").expect_err("it ends");
     assert_eq!(Problem::of(&end).code, "stopping");
+}
+
+/// A write of this size under a key of its own, which nobody reads.
+async fn write(bench: &Bench, number: usize, size: usize) -> Result<(), Problem> {
+    let key = layout::probe().child(&number.to_string()).expect("a key");
+    let outcome = bench.core.catalog.commit(Txn::new().put(key, vec![7; size])).await;
+    outcome.map(|outcome| {
+        outcome.expect("no conflict");
+    })
+}
+
+#[tokio::test]
+async fn a_full_store_is_told_until_a_write_succeeds() {
+    let options = SqliteOptions { max_size: Some(1_000_000), ..SqliteOptions::default() };
+    let bench = Bench::over(options, Pace::default()).await;
+    let mut policies = bench.core.policies.watch();
+    policies.wait_for(Option::is_some).await.expect("the first");
+    let health = async || {
+        let answer = service(&bench).status(from(&root(), StatusRequest {})).await;
+        answer.expect("answers").into_inner().health
+    };
+    assert_eq!(health().await, "ok");
+    let mut written = 0;
+    let refused = loop {
+        match write(&bench, written, 40_000).await {
+            Ok(()) => written += 1,
+            Err(problem) => break problem,
+        }
+    };
+    assert_eq!(refused.code, "store_failed");
+    assert!(health().await.starts_with("degraded: store /") && health().await.contains("free some space"));
+    write(&bench, written, 1).await.expect("a small write still fits");
+    assert_eq!(health().await, "ok");
 }

@@ -36,6 +36,9 @@ fn health(core: &Core) -> String {
         return "degraded: no policy has been issued; the reason is in the log of the auth service"
             .to_owned();
     };
+    if let Some(trouble) = core.catalog.writes.trouble() {
+        return format!("degraded: {trouble}");
+    }
     if let Err(damaged) = core.catalog.view().intact() {
         return format!("degraded: {damaged}");
     }
