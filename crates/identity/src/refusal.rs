@@ -61,7 +61,10 @@ pub enum Refusal {
     #[error("the principal {0:?} is not a plain name")]
     BadPrincipal(String),
     /// Not for this account.
-    #[error("the certificate is not for the login {0}")]
+    #[error(
+        "the certificate is not for the login {0}; take one that it names (ssh-keygen -L -f shows them), or have it \
+         added to allow.logins of a role and get a new certificate"
+    )]
     LoginNotInCertificate(Login),
     /// Not for this host.
     #[error("the host certificate is for {got}, not for {expected}")]

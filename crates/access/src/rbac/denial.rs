@@ -131,7 +131,9 @@ impl DenialCode {
                 "ask an administrator to set the traits that the roles refer to, such as logins"
             }
             Self::TtlNotAllowed => "ask for a shorter time",
-            Self::Locked => "ask an administrator to remove the lock",
+            Self::Locked => {
+                "an administrator sees it with tctl get locks and removes it with tctl rm lock/NAME"
+            }
             Self::LocksStale => "try again when the auth service can be reached",
             Self::ActionDenied | Self::ActionNotAllowed => {
                 "ask an administrator for a role with a rule that allows it"

@@ -71,7 +71,7 @@ impl Lock {
 
 impl From<&Lock> for Denial {
     fn from(lock: &Lock) -> Self {
-        Denial::new(DenialCode::Locked, lock.denial_text())
+        Denial::new(DenialCode::Locked, format!("{} (lock/{})", lock.denial_text(), lock.metadata.name))
     }
 }
 
@@ -177,7 +177,8 @@ mod tests {
     fn the_refusal_has_the_wording_that_people_search_for() {
         let denial = Denial::from(&lock(json!({"user": "foo"})));
         assert_eq!(denial.code, DenialCode::Locked);
-        assert_eq!(denial.reason, "lock targeting User:\"foo\" is in force: stolen");
+        assert_eq!(denial.reason, "lock targeting User:\"foo\" is in force: stolen (lock/l)");
+        assert!(denial.hint().contains("tctl get locks") && denial.hint().contains("tctl rm lock/NAME"));
         let mut silent = lock(json!({"login": "root", "role": "a"}));
         silent.spec.message.clear();
         assert_eq!(silent.denial_text(), "lock targeting Role:\"a\" Login:\"root\" is in force");

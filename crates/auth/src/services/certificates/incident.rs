@@ -23,9 +23,10 @@ pub async fn lock(
     mismatch: Mismatch,
 ) -> Problem {
     match try_lock(core, caller, bearer, instance, revision, mismatch).await {
-        Ok(()) => Problem::new(Class::Denied, "generation_mismatch", mismatch.to_string()).hint(
-            "this identity is in use in two places; find out why, remove the lock, and join again with a new token",
-        ),
+        Ok(()) => {
+            let hint = format!("this identity is in use in two places: {}", way_out(bearer));
+            Problem::new(Class::Denied, "generation_mismatch", mismatch.to_string()).hint(hint)
+        }
         Err(problem) => problem,
     }
 }
@@ -38,7 +39,7 @@ async fn try_lock(
     revision: Revision,
     mismatch: Mismatch,
 ) -> Result<(), Problem> {
-    let name = format!("bot-instance-{}", bearer.bot.instance);
+    let name = lock_name(bearer);
     let key = layout::resource(Kind::Lock, &name)
         .map_err(|error| refusal::internal("a lock has no place", error))?;
     let event = event(caller, bearer, instance, mismatch);
@@ -73,11 +74,28 @@ async fn try_lock(
     }
 }
 
+fn lock_name(bearer: &Bearer<'_>) -> String {
+    format!("bot-instance-{}", bearer.bot.instance)
+}
+
+/// What a person has to do, in this order: with both copies running, the next renewal would lock the instance again.
+fn way_out(bearer: &Bearer<'_>) -> String {
+    format!(
+        "stop the other copy first; then see tctl get locks, remove this one with tctl rm lock/{}, and join the copy \
+         that stays with a new token from tctl bots instances add {}",
+        lock_name(bearer),
+        bearer.bot.name
+    )
+}
+
 fn lock_of(name: &str, bearer: &Bearer<'_>, mismatch: Mismatch) -> Resource {
     let target =
         LockTarget { bot_instance_id: Some(bearer.bot.instance.to_string()), ..LockTarget::default() };
-    let message =
-        format!("{mismatch}: the identity of this instance is in use in two places, it may be stolen");
+    let message = format!(
+        "{mismatch}: an identity of bot {} is in use in two places, it may be stolen; {}",
+        bearer.bot.name,
+        way_out(bearer)
+    );
     let metadata = Metadata {
         name: name.to_owned(),
         description: format!("set by auth: bot {} was seen twice", bearer.bot.name),
