@@ -310,9 +310,23 @@ mod abuse {
         let theft = renew(auth.member(&copy), &key()).await.expect_err("the second is told");
         assert_eq!(theft.code, "generation_mismatch");
         assert_eq!(theft.reason, "renewable cert generation mismatch: stored=2, presented=1");
+        let lock = format!("lock/bot-instance-{}", instance(&original));
+        let steps = [
+            "stop the other copy first",
+            "tctl get locks",
+            &format!("tctl rm {lock}"),
+            "tctl bots instances add ci",
+        ];
+        assert!(steps.iter().all(|step| theft.hint.contains(step)), "{}", theft.hint);
         for credentials in [&renewed, &copy] {
             let refused = output(auth.member(credentials), &[], 0).await.expect_err("both are locked");
             assert_eq!(refused.code, "locked");
+            let told = format!("{}; {}", refused.reason, refused.hint);
+            assert!(told.contains(&format!("({lock})")) && told.contains("tctl rm lock/NAME"), "{told}");
+            assert!(
+                told.contains("stop the other copy first") && told.contains("tctl bots instances add ci"),
+                "{told}"
+            );
         }
         let refused = renew(auth.member(&renewed), &key()).await.expect_err("both are locked");
         assert_eq!(refused.code, "locked");
@@ -365,6 +379,30 @@ mod abuse {
         assert_eq!(failures.iter().filter(|event| event["code"] == "TJ001E").count(), 6);
         let text = serde_json::to_string(&failures).expect("JSON");
         assert!(!text.contains(&expired) && !text.contains(&orphan), "events hold no token");
+    }
+
+    /// Row J5: a token of a bot that was removed is no token, neither a fresh one nor one that was used already; and a
+    /// bot made anew under the name has nothing to do with it.
+    #[tokio::test]
+    async fn j5_no_token_outlives_its_bot() {
+        let auth = Auth::start().await;
+        auth.bot("ci").await;
+        let (fresh, used) = (auth.bot_token("ci").await, Joiner::bot(&auth.bot_token("ci").await));
+        auth.join(&used).await.expect("joins");
+        auth.delete(Kind::Bot, "ci").await;
+        for joiner in [Joiner::bot(&fresh), used] {
+            let refused = auth.join(&joiner).await.expect_err("the bot is gone");
+            assert_eq!(
+                (refused.code.as_str(), refused.reason.as_str()),
+                ("token_invalid", "the token is not valid")
+            );
+        }
+        let why: Vec<_> =
+            auth.events("bot.join").await.into_iter().filter(|event| event["code"] == "TJ001E").collect();
+        assert_eq!(why.len(), 2);
+        for event in why {
+            assert_eq!(event["error"], "the bot \"ci\" of the token does not exist", "the audit log knows");
+        }
     }
 
     /// Row J6: guesses are paced, and cost the store nothing more once they are.
@@ -560,6 +598,38 @@ mod abuse {
         );
     }
 
+    /// Row C3: a login that no certificate may name is left out, and costs nobody the others.
+    #[tokio::test]
+    async fn c3_odd_logins_are_left_out() {
+        let auth = Auth::start().await;
+        let own = auth.joined_bot("ci").await;
+        let ops = |logins: serde_json::Value| {
+            json!({"kind": "role", "version": "v7", "metadata": {"name": "ops"},
+                "spec": {"allow": {"logins": logins, "node_labels": {"*": "*"}}}})
+        };
+        auth.put(json!({"kind": "user", "version": "v2", "metadata": {"name": "alice"},
+            "spec": {"roles": ["ops"], "traits": {"logins": ["Bob", "a b", "*", "-l", "carol"]}}}))
+            .await;
+        auth.put(ops(json!(["root", "Administrator", "{{internal.logins}}", &"x".repeat(40)]))).await;
+        let logins = |credentials: &Credentials| {
+            let logins = &credentials.identity().user().expect("a user").logins;
+            logins.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(logins(&output(auth.member(&own), &["ops"], 0).await.expect("gets one")), ["root"]);
+        assert_eq!(logins(&sign(auth.admin(), "alice", 0).await.expect("is signed")), ["carol", "root"]);
+        auth.put(ops(json!(["Administrator"]))).await;
+        for refused in [
+            sign_output(auth.member(&own), &["ops"]).await.expect_err("would be for nobody"),
+            sign(auth.admin(), "alice", 0).await.map(drop).expect_err("would be for nobody"),
+        ] {
+            assert_eq!((refused.class, refused.code.as_str()), (Class::Denied, "no_logins"));
+            assert!(
+                refused.reason.contains("\"Administrator\"") && refused.hint.contains("lower case"),
+                "{refused:?}"
+            );
+        }
+    }
+
     /// Row C9: what is issued ends before any limit, whatever is asked for.
     #[tokio::test]
     async fn c9_nothing_gets_wider_by_being_exchanged() {
@@ -571,6 +641,12 @@ mod abuse {
             .await;
         let out = output(auth.member(&own), &["ops"], u64::MAX).await.expect("gets an output");
         assert!(out.expires() <= Timestamp::now() + SignedDuration::from_mins(30));
+        auth.put(json!({"kind": "user", "version": "v2", "metadata": {"name": "alice"}, "spec": {"roles": ["ops"]}}))
+            .await;
+        for ttl_seconds in [0, u64::MAX] {
+            let signed = sign(auth.admin(), "alice", ttl_seconds).await.expect("is signed");
+            assert!(signed.expires() <= Timestamp::now() + SignedDuration::from_mins(30));
+        }
         auth.put(json!({"kind": "role", "version": "v7", "metadata": {"name": "ops"},
             "spec": {"options": {"pin_source_ip": true}, "allow": {"logins": ["root"], "node_labels": {"*": "*"}}}}))
             .await;

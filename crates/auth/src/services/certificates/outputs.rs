@@ -9,6 +9,7 @@ use crate::issuer::{self, Certificates};
 use crate::lifetime;
 use crate::metrics::Issued;
 use crate::refusal;
+use access::rbac::DenialCode;
 use access::rbac::certificate::{self, CertificateOptions};
 use access::rbac::impersonate::{self, Requester};
 use access::rbac::lock::LockSubject;
@@ -180,15 +181,27 @@ pub fn pinned(
     }
 }
 
-/// The principals. Logins that no certificate may name are left out.
+/// The principals. Logins that no certificate may name are left out, like those that are no account names: one odd entry
+/// of a role must not cost its bearers the others. Where none is left, the certificate would be for nobody.
 pub fn logins(roles: &RolesOf, lifetime: Duration) -> Result<Vec<Login>, Problem> {
     let logins = certificate::logins(&roles.set, lifetime).map_err(|denial| refusal::denied(&denial))?;
     let (plain, odd): (Vec<Login>, Vec<Login>) =
         logins.into_iter().partition(|login| !login.as_str().contains(|c: char| c.is_ascii_uppercase()));
-    if !odd.is_empty() {
-        tracing::warn!(user = %roles.set.user(), logins = ?odd, "logins with upper-case letters are left out");
+    let user = roles.set.user();
+    match (plain.is_empty(), odd.first()) {
+        (_, None) => Ok(plain),
+        (false, Some(_)) => {
+            tracing::warn!(%user, logins = ?odd, "logins with upper-case letters are left out");
+            Ok(plain)
+        }
+        (true, Some(first)) => {
+            let reason = format!(
+                "the roles of user \"{user}\" allow no login that a certificate may name: \"{first}\" has upper-case letters"
+            );
+            Err(Problem::new(Class::Denied, DenialCode::NoLogins.as_str(), reason)
+                .hint("an administrator writes the login in lower case in allow.logins, or in the traits that fill it"))
+        }
     }
-    Ok(plain)
 }
 
 /// What OpenSSH servers may allow.
