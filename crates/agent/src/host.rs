@@ -18,9 +18,9 @@ use transport::ssh::HostCredentials;
 use crate::audit::{self, Auditor};
 use crate::config::{Config, Report, StartError};
 use crate::inventory::{Heard, Inventory, Link, NodeEvent};
-use crate::joining::Joiner;
 use crate::node_memory::NodeMemory;
 use crate::policy::{Keeper, PolicyView};
+use crate::rejoining::Rejoin;
 use crate::renewal::Renewer;
 use crate::state::{self, StateDir, StateError};
 
@@ -76,9 +76,10 @@ impl HostAgent {
             hostname: config.hostname.clone(),
             principals: config.principals.clone(),
         };
+        let rejoin = Rejoin { role: config.role, auth: config.auth.clone(), source: config.join };
         let first = match stored(&state, host_id, config.role)? {
             Some(credentials) if credentials.expires() > Timestamp::now() => credentials,
-            old => join(&config, &state, &host, host_id, old, health).await?,
+            old => join(&rejoin, &state, &host, host_id, old, health).await?,
         };
         let cluster = first.identity().cluster.clone();
         let (ssh_sender, ssh_host) = watch::channel(ssh_credentials(&first)?);
@@ -89,7 +90,7 @@ impl HostAgent {
         let (report, reports) = watch::channel(config.report);
         let (node_events, nodes) = mpsc::channel(NODE_EVENTS);
         let (link_sender, link) = watch::channel(Link::Connecting);
-        let heard = Arc::new(Heard::now());
+        let heard = Arc::new(Heard::through(policy.age(Timestamp::now())));
         let tasks = TaskTracker::new();
         let inventory = Inventory {
             channel: channel.clone(),
@@ -104,6 +105,7 @@ impl HostAgent {
             credentials: credentials.clone(),
             channel: channel.clone(),
             host,
+            rejoin,
         };
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(inventory.run()));
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(renewer.run()));
@@ -191,7 +193,8 @@ impl HostAgent {
         self.link.clone()
     }
 
-    /// How long ago auth was last heard: the age of the local view of locks. Since the start, when never.
+    /// How long ago auth was last heard: the age of the local view of locks. Counted from the
+    /// remembered policy's date as long as it was not heard since the start.
     #[must_use]
     pub fn silence(&self) -> Duration {
         self.heard.ago()
@@ -210,28 +213,22 @@ impl HostAgent {
 }
 
 async fn join(
-    config: &Config,
+    rejoin: &Rejoin,
     state: &StateDir,
     host: &HostDetails,
     host_id: HostId,
     old: Option<Credentials>,
     health: &ServiceHealth,
 ) -> Result<Credentials, StartError> {
-    let role = config.role;
-    let Some(source) = &config.join else {
+    let role = rejoin.role;
+    let Some(source) = &rejoin.source else {
         return Err(match old {
             Some(old) => StartError::Expired { role, at: old.expires() },
             None => StartError::NoToken { role },
         });
     };
-    let joiner = Joiner { state, role, auth: &config.auth, source, host: host.clone() };
-    let credentials = joiner.join(|reason| health.degraded(format!("has not joined yet: {reason}"))).await?;
-    check(&credentials, host_id, role).map_err(StartError::BadCredentials)?;
-    let text = identity::file::encode(&credentials)?;
-    state.write(CREDENTIALS, text.as_bytes())?;
-    joiner.done()?;
-    tracing::info!(%role, %host_id, cluster = %credentials.identity().cluster, "joined the cluster");
-    Ok(credentials)
+    let waiting = |reason: &str| health.degraded(format!("has not joined yet: {reason}"));
+    rejoin.join(state, host, host_id, source, waiting).await
 }
 
 /// What an earlier run left.

@@ -11,9 +11,9 @@ use api::v1::{agent_message, auth_message, node_change};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use transport::Backoff;
 use transport::backoff::between_zero_and;
 use transport::rpc::{Channel, LARGEST_MESSAGE};
+use transport::{Backoff, ConnectError};
 
 use crate::config::Report;
 use crate::policy::{Keeper, Verdict};
@@ -21,6 +21,12 @@ use crate::renewal::reason;
 
 /// Auth pings far more often; a stream that is silent this long leads nowhere.
 const SILENCE: Duration = Duration::from_secs(90);
+/// Auth's word for a stream that another one of this host has replaced, once and again and again.
+const REPLACED: [&str; 2] = ["superseded", "host_cloned"];
+/// How far two that replace each other keep out of each other's way.
+const LONGEST_FIGHT: Duration = Duration::from_secs(120);
+/// A stream that lasted so long has nobody to fight with.
+const PEACE: Duration = Duration::from_secs(600);
 /// Messages on their way to auth.
 const QUEUE: usize = 16;
 
@@ -46,21 +52,23 @@ pub enum NodeEvent {
     Remove(HostId),
 }
 
-/// When auth was last heard.
+/// When auth was last heard, and how long before that moment.
 #[derive(Debug)]
-pub(crate) struct Heard(Mutex<Instant>);
+pub(crate) struct Heard(Mutex<(Instant, Duration)>);
 
 impl Heard {
-    pub(crate) fn now() -> Self {
-        Self(Mutex::new(Instant::now()))
+    /// A policy of this age is all that was heard: a restart makes no old view of locks a new one.
+    pub(crate) fn through(policy_age: Duration) -> Self {
+        Self(Mutex::new((Instant::now(), policy_age)))
     }
 
     fn again(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), Duration::ZERO);
     }
 
     pub(crate) fn ago(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        let (since, before) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.elapsed().saturating_add(before)
     }
 }
 
@@ -78,12 +86,15 @@ enum End {
     /// Auth asked us to come back after a while.
     GoAway(Duration),
     Lost(String),
+    /// Another process is this host too.
+    Replaced(String),
 }
 
 impl Inventory {
     /// Keeps a stream open for ever.
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        let mut fight = Backoff::new(Duration::from_secs(1), LONGEST_FIGHT);
         loop {
             let started = Instant::now();
             let wait = match self.stream().await {
@@ -92,12 +103,26 @@ impl Inventory {
                     between_zero_and(within)
                 }
                 End::Lost(reason) => {
-                    tracing::warn!(reason, "no stream to auth; going on with the policy in force");
+                    match self.policy.is_there() {
+                        true => {
+                            tracing::warn!(reason, "no stream to auth; going on with the policy in force")
+                        }
+                        false => tracing::warn!(reason, "no stream to auth, and no policy: nobody is let in"),
+                    }
                     self.link.send_replace(Link::Down(reason));
                     if started.elapsed() > SILENCE {
                         backoff.reset();
                     }
                     backoff.next_wait()
+                }
+                End::Replaced(reason) => {
+                    if started.elapsed() > PEACE {
+                        fight.reset();
+                    }
+                    let wait = fight.next_wait();
+                    tracing::warn!(reason, ?wait, "auth ended the stream; trying again after a while");
+                    self.link.send_replace(Link::Down(reason));
+                    wait
                 }
             };
             tokio::time::sleep(wait).await;
@@ -112,13 +137,13 @@ impl Inventory {
             InventoryServiceClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
         let mut incoming = match client.connect(ReceiverStream::new(outgoing)).await {
             Ok(answer) => answer.into_inner(),
-            Err(status) => return End::Lost(reason(&status)),
+            Err(status) => return lost(&status),
         };
         loop {
             let step = tokio::select! {
                 heard = next(&mut incoming) => match heard {
                     Ok(heard) => self.take(heard).await,
-                    Err(reason) => return End::Lost(reason),
+                    Err(end) => return end,
                 },
                 changed = self.report.changed() => match changed {
                     Ok(()) => Ok(Some(self.report.borrow_and_update().clone().into())),
@@ -180,12 +205,21 @@ impl Inventory {
     }
 }
 
-async fn next(incoming: &mut Streaming<AuthMessage>) -> Result<AuthMessage, String> {
+async fn next(incoming: &mut Streaming<AuthMessage>) -> Result<AuthMessage, End> {
     match tokio::time::timeout(SILENCE, incoming.message()).await {
         Ok(Ok(Some(message))) => Ok(message),
-        Ok(Ok(None)) => Err("auth ended the stream".to_owned()),
-        Ok(Err(status)) => Err(reason(&status)),
-        Err(_) => Err(format!("auth was silent for {SILENCE:?}")),
+        Ok(Ok(None)) => Err(End::Lost("auth ended the stream".to_owned())),
+        Ok(Err(status)) => Err(lost(&status)),
+        Err(_) => Err(End::Lost(format!("auth was silent for {SILENCE:?}"))),
+    }
+}
+
+fn lost(status: &tonic::Status) -> End {
+    let replaced = ConnectError::behind(status).is_none()
+        && REPLACED.contains(&api::status::Problem::of(status).code.as_str());
+    match replaced {
+        true => End::Replaced(reason(status)),
+        false => End::Lost(reason(status)),
     }
 }
 

@@ -10,6 +10,7 @@ mod inventory;
 mod joining;
 mod node_memory;
 mod policy;
+mod rejoining;
 mod renewal;
 mod state;
 

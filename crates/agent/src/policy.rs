@@ -1,11 +1,13 @@
 //! The policy in force at this host: signed, remembered across restarts, replaced only by a newer one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use identity::policy::{self, Policy};
 use identity::trust::TrustBundle;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use transport::LiveCredentials;
@@ -64,17 +66,40 @@ impl Keeper {
     /// Starts with what was remembered, as far as it can still be verified.
     pub(crate) fn open(state: StateDir, credentials: LiveCredentials) -> Result<Self, StateError> {
         let keeper = Self { state, credentials, policy: watch::Sender::new(None) };
-        let Some(bytes) = keeper.state.read(FILE)? else { return Ok(keeper) };
-        let remembered = serde_json::from_slice::<Remembered>(&bytes).ok().and_then(|remembered| {
-            let decode = |text: &str| STANDARD.decode(text).ok();
-            Some((decode(&remembered.payload)?, decode(&remembered.signature)?))
-        });
-        let opened = remembered.and_then(|(payload, signature)| keeper.open_signed(&payload, &signature));
-        match opened {
-            Some(policy) => keeper.put(policy),
-            None => tracing::warn!("the remembered policy cannot be verified; waiting for one from auth"),
+        match keeper.remembered() {
+            Ok(None) => {}
+            Ok(Some(policy)) => keeper.put(policy),
+            Err(error) => tracing::warn!(
+                %error,
+                "the remembered policy cannot be used; nobody is let in until auth has sent one, which replaces the \
+                 file; nothing to do but to see that auth is reached"
+            ),
         }
         Ok(keeper)
+    }
+
+    fn remembered(&self) -> Result<Option<Policy>, StateError> {
+        let wrong = |reason: String| StateError::new(&self.state.path(FILE), reason);
+        let Some(bytes) = self.state.read(FILE)? else { return Ok(None) };
+        let damaged = |error: &dyn std::fmt::Display| wrong(format!("it is damaged ({error})"));
+        let kept: Remembered = serde_json::from_slice(&bytes).map_err(|error| damaged(&error))?;
+        let decode = |text: &str| STANDARD.decode(text).map_err(|error| damaged(&error));
+        let (payload, signature) = (decode(&kept.payload)?, decode(&kept.signature)?);
+        let current =
+            self.credentials.current().ok_or_else(|| wrong("there are no credentials".to_owned()))?;
+        let opened = policy::open(&payload, &signature, current.trust());
+        opened.map(Some).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// How long ago auth issued the policy in force; nothing without one. A policy from the future is new.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        let policy = self.policy.borrow();
+        let age = policy.as_ref().map(|policy| now.duration_since(policy.issued_at));
+        age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default()
+    }
+
+    pub(crate) fn is_there(&self) -> bool {
+        self.policy.borrow().is_some()
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Arc<Policy>>> {
@@ -189,6 +214,11 @@ mod tests {
         assert_eq!(take(signed(&ours, 5, 100)), Verdict::Applied(5));
         assert_eq!(take(signed(&ours, 5, 100)), Verdict::Kept(5), "again");
         assert_eq!(take(signed(&ours, 4, 200)), Verdict::Kept(5), "a replay");
+        assert_eq!(take(signed(&ours, 5, 90)), Verdict::Applied(5), "the same again, issued later");
+        let now = Timestamp::from_second(1_790_000_000).expect("a time");
+        assert_eq!(keeper.age(now).as_secs(), 90, "by which the view of locks is fresh");
+        let reopened = Keeper::open(state.clone(), live.clone()).expect("opens");
+        assert_eq!(reopened.age(now).as_secs(), 90, "also after a restart");
         assert_eq!(take(signed(&other, 9, 0)), Verdict::Refused, "another cluster");
         let (mut payload, signature) = signed(&ours, 9, 0);
         payload.push(b' ');
@@ -200,7 +230,14 @@ mod tests {
         let again = Keeper::open(state.clone(), live.clone()).expect("opens");
         assert_eq!(again.view().current().revision, 2);
         state.write(FILE, b"{\"payload\":\"AA==\",\"signature\":\"AA==\"}").expect("written");
-        let tampered = Keeper::open(state, live).expect("opens");
+        let tampered = Keeper::open(state.clone(), live.clone()).expect("opens");
         assert!(tampered.subscribe().borrow().is_none());
+        assert_eq!(tampered.age(Timestamp::now()).as_secs(), 0);
+        for damaged in [&b"{torn"[..], b"", b"{\"payload\":\"!\",\"signature\":\"\"}"] {
+            state.write(FILE, damaged).expect("written");
+            let keeper = Keeper::open(state.clone(), live.clone()).expect("opens");
+            let error = keeper.remembered().expect_err("damaged").to_string();
+            assert!(error.contains(FILE) && error.contains("damaged"), "{error}");
+        }
     }
 }

@@ -1,19 +1,23 @@
-//! Keeps the host's certificate young: renewed about daily, long before it ends.
+//! Keeps the host's certificate young: renewed about daily, long before it ends, and at a start with other names.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use access::SystemRole;
 use api::convert;
 use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::{HostDetails, RenewHostRequest};
 use aws_lc_rs::rand::SystemRandom;
-use identity::Credentials;
 use identity::key::SubjectKey;
+use identity::{Credentials, HostIdentity};
 use jiff::Timestamp;
 use transport::backoff::between_zero_and;
 use transport::rpc::{Channel, within};
 use transport::{Backoff, ConnectError, LiveCredentials};
 
 use crate::host::{CREDENTIALS, check};
+use crate::rejoining::Rejoin;
 use crate::state::StateDir;
 
 /// How old a certificate gets at most, when nothing fails.
@@ -21,23 +25,39 @@ const DAILY: Duration = Duration::from_secs(24 * 3600);
 /// Waits are cut into these, because timers do not notice a machine that slept or a clock that was set.
 const STEP: Duration = Duration::from_secs(300);
 const CALL: Duration = Duration::from_secs(30);
+/// Names that auth gives to hosts that did not ask for them.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 pub(crate) struct Renewer {
     pub(crate) state: StateDir,
     pub(crate) credentials: LiveCredentials,
     pub(crate) channel: Channel,
     pub(crate) host: HostDetails,
+    pub(crate) rejoin: Rejoin,
 }
 
 impl Renewer {
     /// Renews for ever.
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(600));
+        // Looked at once for each start: whether auth writes a name differently is not for a loop to find out.
+        let mut renamed =
+            self.credentials.current().is_some_and(|current| self.renamed(current.credentials()));
         loop {
             let Some(current) = self.credentials.current() else { return };
-            until(due(current.credentials())).await;
+            if !renamed {
+                until(due(current.credentials())).await;
+            }
+            if current.credentials().expires() <= Timestamp::now() {
+                self.rejoin.run(&self.state, &self.host, &self.credentials).await;
+                renamed = false;
+                continue;
+            }
             match self.renew(current.credentials()).await {
-                Ok(()) => backoff.reset(),
+                Ok(()) => {
+                    renamed = false;
+                    backoff.reset();
+                }
                 Err(reason) => {
                     let expires = current.credentials().expires();
                     tracing::warn!(reason, %expires, "cannot renew the host certificate; trying again");
@@ -45,6 +65,22 @@ impl Renewer {
                 }
             }
         }
+    }
+
+    /// Whether the certificate has other names than the configuration.
+    fn renamed(&self, held: &Credentials) -> bool {
+        let identity = held.identity();
+        let Some(host) = identity.host() else { return false };
+        let (wanted, has) = (wanted(&self.host, host, identity.cluster.as_str()), names(host, &host.names));
+        let differ = wanted != has;
+        if differ {
+            tracing::info!(
+                ?wanted,
+                ?has,
+                "the configuration has other names than the host certificate: renewing it"
+            );
+        }
+        differ
     }
 
     pub(crate) async fn renew(&self, old: &Credentials) -> Result<(), String> {
@@ -73,6 +109,25 @@ pub(crate) fn reason(status: &tonic::Status) -> String {
     }
 }
 
+/// The names that a certificate for `details` has.
+fn wanted(details: &HostDetails, host: &HostIdentity, cluster: &str) -> BTreeSet<String> {
+    let mut wanted = details.principals.clone();
+    if host.role == SystemRole::Node || wanted.is_empty() {
+        wanted.extend([details.hostname.clone(), format!("{}.{cluster}", details.hostname)]);
+    }
+    names(host, &wanted)
+}
+
+/// Names as they are compared: without those that every certificate of the host has.
+fn names(host: &HostIdentity, names: &[String]) -> BTreeSet<String> {
+    let id = host.id.to_string();
+    let names = names.iter().map(|name| match name.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => name.to_ascii_lowercase(),
+    });
+    names.filter(|name| !LOOPBACK.contains(&name.as_str()) && !name.starts_with(&id)).collect()
+}
+
 /// After a day or a third of the certificate's life, whichever is shorter, less up to a tenth of that.
 fn due(credentials: &Credentials) -> Timestamp {
     let life = credentials.expires().duration_since(credentials.valid_after());
@@ -87,5 +142,39 @@ async fn until(due: Timestamp) {
             return;
         }
         tokio::time::sleep(left.min(STEP)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{names, wanted};
+    use access::SystemRole;
+    use api::v1::HostDetails;
+    use identity::HostIdentity;
+
+    #[test]
+    fn names_are_compared_as_auth_writes_them() {
+        let id = "11111111-2222-4333-8444-555555555555";
+        let same = |role, principals: &[&str], held: &[&str]| {
+            let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            let host = HostIdentity { id: id.parse().expect("an id"), role, names: list(held) };
+            let details =
+                HostDetails { host_id: id.into(), hostname: "Web-1".into(), principals: list(principals) };
+            wanted(&details, &host, "example.com") == names(&host, &host.names)
+        };
+        let (node, proxy) = (SystemRole::Node, SystemRole::Proxy);
+        for (role, principals, held, expected) in [
+            (node, &[][..], &["web-1", "web-1.example.com"][..], true),
+            (node, &[], &["web-2", "web-2.example.com"], false),
+            (node, &["10.0.0.1", "0:0::1"], &["10.0.0.1", "web-1", "web-1.example.com"], true),
+            (node, &["10.0.0.1"], &["web-1.example.com", "web-1"], false),
+            (node, &[], &["10.0.0.1", "web-1.example.com", "web-1"], false),
+            (node, &[id], &["web-1.example.com", "web-1", id], true),
+            (proxy, &["Edge.example.org"], &["edge.example.org", "localhost", "127.0.0.1", "::1"], true),
+            (proxy, &["edge.example.org"], &["old.example.org", "localhost"], false),
+            (proxy, &[], &["web-1", "web-1.example.com", "localhost"], true),
+        ] {
+            assert_eq!(same(role, principals, held), expected, "{role} {principals:?} {held:?}");
+        }
     }
 }

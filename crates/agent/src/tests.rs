@@ -16,6 +16,7 @@ use transport::rpc::connect_admin;
 use transport::{Problem, ServerTrust};
 use zeroize::Zeroizing;
 
+use crate::rejoining::Rejoin;
 use crate::renewal::Renewer;
 use crate::state::StateDir;
 use crate::{AuditEvent, Config, HostAgent, JoinSource, Report, StartError};
@@ -78,6 +79,10 @@ impl Auth {
     }
 }
 
+fn address(addr: SocketAddr) -> HostPort {
+    HostPort::parse(&addr.to_string(), 0).expect("an address")
+}
+
 fn anywhere() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
@@ -88,14 +93,25 @@ async fn start(
     join: Option<JoinSource>,
     stop: &CancellationToken,
 ) -> Result<HostAgent, StartError> {
+    start_as("web-1", &[], directory, auth, join, stop).await
+}
+
+async fn start_as(
+    hostname: &str,
+    principals: &[&str],
+    directory: &Path,
+    auth: SocketAddr,
+    join: Option<JoinSource>,
+    stop: &CancellationToken,
+) -> Result<HostAgent, StartError> {
     let config = Config {
         role: SystemRole::Node,
         data_dir: directory.join("node"),
-        auth: HostPort::parse(&auth.to_string(), 0).expect("an address"),
+        auth: address(auth),
         join,
-        hostname: "web-1".into(),
-        principals: Vec::new(),
-        report: Report::Node(NodeReport { hostname: "web-1".into(), ..NodeReport::default() }),
+        hostname: hostname.into(),
+        principals: principals.iter().map(|name| (*name).to_owned()).collect(),
+        report: Report::Node(NodeReport { hostname: hostname.into(), ..NodeReport::default() }),
     };
     let health = ServiceHealth::new("node");
     let starting = HostAgent::start(config, &health, stop.clone());
@@ -183,7 +199,8 @@ async fn renewed_credentials_are_kept_and_used() {
         principals: Vec::new(),
     };
     let credentials = agent.credentials().clone();
-    let renewer = Renewer { state: state.clone(), credentials, channel: agent.channel(), host };
+    let rejoin = Rejoin { role: SystemRole::Node, auth: address(auth.addr), source: Some(auth.source()) };
+    let renewer = Renewer { state: state.clone(), credentials, channel: agent.channel(), host, rejoin };
     renewer.renew(old.credentials()).await.expect("renewed");
     let fresh = agent.credentials().current().expect("there");
     assert_ne!(fresh.credentials().serial(), before);
@@ -200,4 +217,53 @@ async fn renewed_credentials_are_kept_and_used() {
     let error = start(directory.path(), auth.addr, None, &stop).await.expect_err("another host's");
     assert!(matches!(error, StartError::State(_)), "{error}");
     assert!(error.to_string().contains("host/node/identity"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_names_are_in_the_certificate_soon_after_the_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = Auth::start(directory.path(), anywhere()).await;
+    let stop = CancellationToken::new();
+    let agent = start(directory.path(), auth.addr, Some(auth.source()), &stop).await.expect("joins");
+    leave(agent, stop).await;
+    let mut serials = Vec::new();
+    for _ in 0..2 {
+        let stop = CancellationToken::new();
+        let renamed = start_as("web-2", &["10.9.8.7"], directory.path(), auth.addr, None, &stop);
+        let agent = renamed.await.expect("starts");
+        let mut live = agent.credentials().subscribe();
+        let named = live.wait_for(|current| {
+            let identity = current.as_ref().expect("there").credentials().identity();
+            let names = &identity.host().expect("a host").names;
+            ["web-2", "web-2.example.com", "10.9.8.7"].iter().all(|name| names.iter().any(|has| has == name))
+        });
+        let current = tokio::time::timeout(PATIENCE, named).await.expect("in time").expect("lives").clone();
+        serials.push(current.expect("there").credentials().serial());
+        leave(agent, stop).await;
+    }
+    assert_eq!(serials[0], serials[1], "once is enough");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_whose_certificate_expired_joins_again_if_it_can() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = Auth::start(directory.path(), anywhere()).await;
+    let stop = CancellationToken::new();
+    let agent = start(directory.path(), auth.addr, Some(auth.source()), &stop).await.expect("joins");
+    let state = StateDir::open(&directory.path().join("node"), SystemRole::Node).expect("opens");
+    let live = agent.credentials().clone();
+    let before = live.current().expect("there").credentials().serial();
+    let (host_id, hostname) = (agent.host_id().to_string(), "web-1".into());
+    let host = HostDetails { host_id, hostname, principals: Vec::new() };
+    let way = |source| Rejoin { role: SystemRole::Node, auth: address(auth.addr), source };
+    let error = way(None).once(&state, &host, &live).await.expect_err("nothing to join with");
+    assert!(error.to_string().contains("tctl tokens add --type=node"), "{error}");
+    assert_eq!(live.current().expect("there").credentials().serial(), before);
+    way(Some(auth.source())).once(&state, &host, &live).await.expect("joins again");
+    let fresh = live.current().expect("there").credentials().serial();
+    assert_ne!(fresh, before);
+    let text = state.read(crate::host::CREDENTIALS).expect("read").expect("kept");
+    let kept = identity::file::decode(std::str::from_utf8(&text).expect("text")).expect("whole");
+    assert_eq!(kept.serial(), fresh);
+    leave(agent, stop).await;
 }

@@ -67,7 +67,10 @@ pub enum Refusal {
     )]
     LoginNotInCertificate(Login),
     /// Not for this host.
-    #[error("the host certificate is for {got}, not for {expected}")]
+    #[error(
+        "the host certificate is for {got}, not for {expected}; either another host answers there, or this one was \
+         renamed (nodename, public_addr) and not restarted since"
+    )]
     WrongHost {
         /// The names wanted.
         expected: String,
