@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,32 +150,13 @@ fn what_it_is(shared: &Shared, address: SocketAddr, Labels(all): Labels) -> Node
         all.into_iter().partition(|(name, _)| from_command(name));
     NodeReport {
         hostname: config.nodename.to_string(),
-        addr: config.advertise.clone().unwrap_or_else(|| reachable(address).to_string()),
+        // One that listens everywhere says so: auth sees where it comes from, and believes it no other address.
+        addr: config.advertise.clone().unwrap_or_else(|| address.to_string()),
         public_addrs: config.public_addrs.clone(),
         labels: labels.into_iter().collect(),
         command_labels: command_labels.into_iter().collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
-}
-
-/// Where others reach what listens here. "Every address" is none that a proxy could dial (it would reach itself), so in
-/// its place stands the one that this host uses towards others.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    if !address.ip().is_unspecified() {
-        return address;
-    }
-    // Reserved for documentation: nothing is sent, the system only says which way it would go.
-    let far: [(IpAddr, IpAddr); 2] = [
-        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
-        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
-    ];
-    let towards = |(own, far): (IpAddr, IpAddr)| {
-        let socket = UdpSocket::bind((own, 0)).ok()?;
-        socket.connect((far, 9)).ok()?;
-        socket.local_addr().ok().map(|local| local.ip())
-    };
-    let own = far.into_iter().find_map(towards).unwrap_or(Ipv4Addr::LOCALHOST.into());
-    SocketAddr::new(own, address.port())
 }
 
 /// Says whether the node can do its job. Without auth it can, for a while: locks and roles that are new do not arrive.
@@ -206,19 +187,4 @@ fn trouble(shared: &Shared) -> Option<String> {
         ));
     }
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{SocketAddr, reachable};
-
-    #[test]
-    fn every_address_is_never_what_a_proxy_is_told() {
-        let one = SocketAddr::from(([192, 0, 2, 7], 3022));
-        assert_eq!(reachable(one), one);
-        for all in ["0.0.0.0:3022", "[::]:3022"] {
-            let told = reachable(all.parse().expect("an address"));
-            assert!(!told.ip().is_unspecified() && told.port() == 3022, "{told}");
-        }
-    }
 }

@@ -1,15 +1,19 @@
 //! The SSH service.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    path::PathBuf,
+    sync::Arc,
+};
 
-use access::SystemRole;
+use access::{HostPort, SystemRole};
 use agent::{HostAgent, NodeReport, Report};
 use node::{CommandLabel, Config, Host, Limits};
 use tokio_util::sync::CancellationToken;
 
 use super::{Surroundings, upstream::Way};
 use crate::{
-    config::NodeConfig,
+    config::{NodeConfig, Remote, Server, Upstream},
     run::{
         metrics::Metrics,
         supervise::{Service, ServiceError},
@@ -48,8 +52,10 @@ pub(super) async fn start(
 
 fn settings(surroundings: &Surroundings<'_>, config: &NodeConfig) -> Result<Config, ServiceError> {
     let public = config.public.iter().map(ToString::to_string);
+    let found = unseen(surroundings.config, config)
+        .and_then(|own| HostPort::new(&own.to_string(), config.listen.port()).ok());
     let mut told = Config::new(config.listen, surroundings.config.node_name.clone(), helper()?);
-    told.advertise = public.clone().next();
+    told.advertise = public.clone().next().or(found.map(|found| found.to_string()));
     told.public_addrs = public.collect();
     told.labels = config.labels.0.clone();
     told.commands = config
@@ -73,6 +79,7 @@ fn membership(surroundings: &Surroundings<'_>, config: &NodeConfig, way: Way) ->
     if !config.listen.ip().is_unspecified() {
         principals.push(config.listen.ip().to_string());
     }
+    principals.extend(unseen(surroundings.config, config).map(|own| own.to_string()));
     principals.dedup();
     agent::Config {
         role: SystemRole::Node,
@@ -86,7 +93,61 @@ fn membership(surroundings: &Surroundings<'_>, config: &NodeConfig, way: Way) ->
     }
 }
 
+/// The address of a node that listens on every one, where auth cannot see it: through a proxy it sees the proxy's, from
+/// its own process none that a proxy elsewhere could dial. Auth has to believe it, so it goes into the certificate.
+fn unseen(config: &crate::config::Config, node: &NodeConfig) -> Option<IpAddr> {
+    let straight =
+        matches!(&config.services.upstream, Upstream::Remote(Remote { server: Server::Auth(_), .. }));
+    let is_open = node.listen.ip().is_unspecified() && node.listen.port() != 0 && node.public.is_empty();
+    (is_open && !straight).then(own_address)
+}
+
+/// The address that this host uses towards others.
+fn own_address() -> IpAddr {
+    // Reserved for documentation: nothing is sent, the system only says which way it would go.
+    let far: [(IpAddr, IpAddr); 2] = [
+        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    ];
+    let towards = |(own, far): (IpAddr, IpAddr)| {
+        let socket = UdpSocket::bind((own, 0)).ok()?;
+        socket.connect((far, 9)).ok()?;
+        socket.local_addr().ok().map(|local| local.ip())
+    };
+    far.into_iter().find_map(towards).unwrap_or(Ipv4Addr::LOCALHOST.into())
+}
+
 fn helper() -> Result<PathBuf, ServiceError> {
     let own = std::env::current_exe().map_err(|error| format!("cannot find {HELPER}: {error}"))?;
     Ok(own.with_file_name(HELPER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unseen;
+    use crate::config::parse;
+
+    /// Whether the node has to say its address itself.
+    fn says_it(upstream: &str, ssh: &str) -> bool {
+        let join = "  auth_token: a-token-of-the-cluster\n  ca_pin: \"sha256:0000000000000000000000000000000000000000000000000000000000000000\"\n";
+        let (global, auth) = match upstream {
+            "" => (String::new(), "enabled: true\n  cluster_name: example.com"),
+            key => (format!("postern:\n  {key}: there.example.com:443\n{join}"), "enabled: false"),
+        };
+        let text = format!(
+            "version: v3\n{global}auth_service:\n  {auth}\nproxy_service:\n  enabled: false\nssh_service:\n  enabled: true\n{ssh}"
+        );
+        let config = parse("test", &text, "host").expect("a configuration");
+        let node = config.services.node.as_ref().expect("a node");
+        unseen(&config, node).is_some()
+    }
+
+    #[test]
+    fn a_node_says_its_address_where_auth_cannot_see_it() {
+        assert!(!says_it("auth_server", ""), "auth sees it");
+        assert!(says_it("proxy_server", "") && says_it("", ""), "auth sees another one");
+        for ssh in ["  listen_addr: 192.0.2.7:3022\n", "  public_addr: web.example.com:3022\n"] {
+            assert!(!says_it("proxy_server", ssh) && !says_it("", ssh), "{ssh}: is known");
+        }
+    }
 }
