@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use join::ChallengeKey;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use store::NewRecord;
 
 /// One running auth service.
@@ -78,6 +79,19 @@ impl Core {
             .record(described.with("serial", certificates.serial()).with("requested_by", caller.name()))
     }
 
+    /// Says in the log that a certificate ends sooner than was asked for. Who asked sees it in the certificate.
+    pub fn note_shorter(&self, caller: &Caller, requested_seconds: u64, lifetime: Duration) {
+        if requested_seconds > lifetime.as_secs() {
+            let (caller, given) = (caller.name(), lifetime.as_secs());
+            tracing::info!(
+                caller,
+                requested_seconds,
+                given,
+                "a certificate is shorter than was asked for; see max_session_ttl of the bot and of the roles"
+            );
+        }
+    }
+
     /// Keeps an event that stands alone; a refusal stays a refusal when it cannot be kept.
     pub async fn note(&self, event: Event) {
         if let Err(error) = self.audit().emit(event).await {
@@ -91,6 +105,6 @@ impl Core {
     pub async fn settled(&self, revision: store::Revision) {
         let mut changes = self.catalog.changes();
         let seen = changes.wait_for(|seen| *seen >= revision);
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(500), seen).await;
+        let _ = tokio::time::timeout(Duration::from_millis(500), seen).await;
     }
 }

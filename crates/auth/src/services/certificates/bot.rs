@@ -121,6 +121,7 @@ impl Renewing<'_> {
         }
         let bot = self.bot(reads).await?;
         let lifetime = lifetime::of_bot(ttl_seconds, bot.max_session_ttl);
+        core.note_shorter(self.caller, ttl_seconds, lifetime);
         let end = core.now() + lifetime;
         let renewal = instance.lineage.renew(bearer.presented(), &fingerprint, end);
         let (is_new, lineage) = match renewal {

@@ -96,6 +96,7 @@ impl Issuing<'_> {
         let subject = LockSubject { roles: &names, ..LockSubject::default() };
         reads.refuse_locked(&subject).await?;
         let lifetime = lifetime::of_output(request.ttl_seconds, &roles.set);
+        core.note_shorter(self.caller, request.ttl_seconds, lifetime);
         let options = certificate::options(&roles.set);
         let logins = logins(&roles, lifetime)?;
         let identity = self.identity(bot, names, logins, &options)?;

@@ -83,6 +83,7 @@ impl Signing<'_> {
         reads.refuse_locked(&subject).await?;
         let default = reads.auth_preference().default_session_ttl;
         let lifetime = lifetime::of_user(self.ttl_seconds, default, &roles.set);
+        core.note_shorter(self.caller, self.ttl_seconds, lifetime);
         let options = certificate::options(&roles.set);
         let logins = logins(&roles, lifetime)?;
         let identity = Identity {

@@ -124,6 +124,7 @@ impl Joining<'_> {
         let Self { core, admission, ttl_seconds } = self;
         let identity = own_identity(core, bot, id, 1, &admission.caller);
         let lifetime = lifetime::of_bot(*ttl_seconds, bot.max_session_ttl);
+        core.note_shorter(&admission.caller, *ttl_seconds, lifetime);
         Ok(core.issuer.issue(&identity, &admission.key, lifetime, &[], core.now())?)
     }
 
