@@ -63,23 +63,38 @@ pub struct WindowSize {
     pub height_pixels: u32,
 }
 
+/// What a queued item takes besides its bytes, about: its place in the queue and the head of its allocation. Without it
+/// a peer that sends single bytes would cost many times what is counted.
+const ITEM: usize = 128;
+
 impl Inbound {
     fn cost(&self) -> usize {
-        match self {
+        ITEM + match self {
             Self::Data(data) | Self::Extended { data, .. } => data.len(),
-            Self::Eof | Self::ExitStatus(_) | Self::ExitSignal(_) => 0,
+            Self::ExitSignal(signal) => signal.name.len() + signal.message.len(),
+            Self::Eof | Self::ExitStatus(_) => 0,
+        }
+    }
+
+    /// The bytes of a packet that carries some.
+    fn payload(&self) -> Option<usize> {
+        match self {
+            Self::Data(data) | Self::Extended { data, .. } => Some(data.len()),
+            Self::Eof | Self::ExitStatus(_) | Self::ExitSignal(_) => None,
         }
     }
 }
 
 /// Puts what arrives into the queue of a [`Reader`].
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Inlet {
     queue: mpsc::UnboundedSender<Inbound>,
     waiting: Waiting,
+    /// No more data is taken.
+    ended: bool,
 }
 
-/// The bytes of one channel that wait for its reader.
+/// What waits for the reader of one channel, in bytes of memory.
 #[derive(Debug, Clone)]
 struct Waiting {
     flow: Arc<Flow>,
@@ -90,14 +105,21 @@ impl Inlet {
     pub(super) fn new(flow: Arc<Flow>) -> (Self, Reader) {
         let (queue, arrived) = mpsc::unbounded_channel();
         let waiting = Waiting { flow, bytes: Arc::default() };
-        (Self { queue, waiting: waiting.clone() }, Reader { arrived, waiting })
+        (Self { queue, waiting: waiting.clone(), ended: false }, Reader { arrived, waiting })
     }
 
-    /// Never waits: the flow, not this queue, is what bounds it. Nobody reading means that it is dropped.
-    pub(super) fn put(&self, inbound: Inbound) {
+    /// Never waits: the flow, not this queue, is what bounds it. Nobody reading means that it is dropped, and so is what
+    /// says nothing: empty data, and data or a further end after the end.
+    pub(super) fn put(&mut self, inbound: Inbound) {
+        let payload = inbound.payload();
+        let is_eof = inbound == Inbound::Eof;
+        if payload == Some(0) || (self.ended && (is_eof || payload.is_some())) {
+            return;
+        }
+        self.ended |= is_eof;
         let cost = inbound.cost();
         self.waiting.flow.touch();
-        if self.is_high() && (1..=DRIBBLE as usize).contains(&cost) {
+        if self.is_high() && payload.is_some_and(|bytes| bytes <= DRIBBLE as usize) {
             self.waiting.flow.pace();
         }
         self.waiting.add(cost);
@@ -324,4 +346,47 @@ pub(super) fn signal_name(signal: Sig) -> String {
         Sig::Custom(name) => return name,
     }
     .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Inbound, Inlet};
+    use crate::ssh::flow::{Flow, MemoryBudget};
+    use bytes::Bytes;
+
+    #[tokio::test]
+    async fn what_says_nothing_is_not_kept() {
+        let (mut inlet, mut reader) = Inlet::new(Flow::new(MemoryBudget::new(1 << 30)));
+        for _ in 0..1000 {
+            inlet.put(Inbound::Data(Bytes::new()));
+            inlet.put(Inbound::Extended { code: 1, data: Bytes::new() });
+        }
+        inlet.put(Inbound::Data(Bytes::from_static(b"x")));
+        for _ in 0..1000 {
+            inlet.put(Inbound::Eof);
+            inlet.put(Inbound::Data(Bytes::from_static(b"late")));
+        }
+        inlet.put(Inbound::ExitStatus(3));
+        drop(inlet);
+        assert_eq!(reader.next().await, Some(Inbound::Data(Bytes::from_static(b"x"))));
+        assert_eq!(reader.next().await, Some(Inbound::Eof));
+        assert_eq!(reader.next().await, Some(Inbound::ExitStatus(3)), "how it ended is said after the end");
+        assert_eq!(reader.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn many_small_pieces_fill_a_connection_long_before_memory() {
+        let flow = Flow::new(MemoryBudget::new(1 << 30));
+        let (mut inlet, mut reader) = Inlet::new(flow.clone());
+        let mut pieces = 0;
+        while !flow.is_full() {
+            inlet.put(Inbound::Data(Bytes::from_static(b"x")));
+            pieces += 1;
+            assert!(pieces < 1 << 20, "a million single bytes are more than a connection may keep");
+        }
+        for _ in 0..pieces {
+            reader.next().await.expect("waits");
+        }
+        assert_eq!(flow.queued(), 0, "what was added is taken away again");
+    }
 }

@@ -201,9 +201,9 @@ fn ended(flow: &Flow, error: &russh::Error) -> Ended {
 impl Client {
     /// Opens a session channel.
     pub async fn session(&self) -> Result<Session, OpenError> {
-        let opening = self.engine.channel_open_session();
-        let half = self.opened(opening).await?;
-        let ends = self.ports.take(half.id().number());
+        let entry = self.ports.opening();
+        let half = self.opened(self.engine.channel_open_session()).await?;
+        let ends = entry.take(half.id().number());
         let writer = self.writer(half, ends.closed);
         Ok(Session::new(ends.reader, writer, ends.control))
     }
@@ -216,10 +216,11 @@ impl Client {
         origin: (&str, u16),
     ) -> Result<(Reader, Writer), OpenError> {
         let (address, origin_port) = origin;
+        let entry = self.ports.opening();
         let opening =
             self.engine.channel_open_direct_tcpip(host, u32::from(port), address, u32::from(origin_port));
         let half = self.opened(opening).await?;
-        let ends = self.ports.take(half.id().number());
+        let ends = entry.take(half.id().number());
         Ok((ends.reader, self.writer(half, ends.closed)))
     }
 

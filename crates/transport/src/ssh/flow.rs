@@ -107,19 +107,24 @@ impl Flow {
         })
     }
 
-    /// Bytes now wait in a queue.
+    /// So many bytes of memory are now taken by a queue.
     pub(super) fn queue(&self, bytes: usize) {
         self.queued.fetch_add(bytes, Ordering::AcqRel);
         self.budget.queued.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// Bytes left a queue.
+    /// They are no longer.
     pub(super) fn take(&self, bytes: usize) {
         self.queued.fetch_sub(bytes, Ordering::AcqRel);
         self.budget.queued.fetch_sub(bytes, Ordering::AcqRel);
         if bytes > 0 {
             self.room.wake();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Acquire)
     }
 
     /// A dribble came for a channel that has enough.

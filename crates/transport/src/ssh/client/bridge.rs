@@ -53,18 +53,12 @@ impl Bridge {
         }
     }
 
-    fn arrived(
-        &self,
-        channel: Channel<Msg>,
-        address: &str,
-        port: u32,
-        origin: (String, u32),
-    ) -> Option<Forwarded> {
+    fn arrived(&self, channel: Channel<Msg>, address: &str, port: u32, origin: (String, u32)) -> Forwarded {
         let (_, half) = channel.split();
-        let ends = self.ports.take(half.id().number());
+        let ends = self.ports.accept(half.id().number());
         let release = Release::new(&self.ports, half.id().number());
         let writer = Writer::new(Half::Client(half), Arc::clone(&self.flow), ends.closed, release);
-        Some(Forwarded { address: address.to_owned(), port, origin, reader: ends.reader, writer })
+        Forwarded { address: address.to_owned(), port, origin, reader: ends.reader, writer }
     }
 }
 
@@ -112,6 +106,19 @@ impl Handler for Bridge {
 
     async fn channel_failure(&mut self, channel: ChannelId, _: &mut Session) -> Handled {
         let _ = self.ports.control(channel.number(), false);
+        Ok(())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        channel: ChannelId,
+        _: u32,
+        _: u32,
+        session: &mut Session,
+    ) -> Handled {
+        if !self.ports.confirm(channel.number()) {
+            session.close(channel)?;
+        }
         Ok(())
     }
 
@@ -174,11 +181,10 @@ impl Handler for Bridge {
             reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         };
-        if let Some(forwarded) = self.arrived(channel, address, port, (plain(origin), origin_port)) {
-            forwarded.writer.opened();
-            reply.accept().await;
-            slot.send(forwarded);
-        }
+        let forwarded = self.arrived(channel, address, port, (plain(origin), origin_port));
+        forwarded.writer.opened();
+        reply.accept().await;
+        slot.send(forwarded);
         Ok(())
     }
 

@@ -28,6 +28,8 @@ use super::request::{Pty, Reply, Request, Requests};
 const ANSWER: Duration = Duration::from_secs(10);
 /// No account has a longer name, so nobody is asked about one.
 const MAX_LOGIN: usize = 256;
+/// The longest name of a signal that is passed on.
+const MAX_SIGNAL: usize = 64;
 
 /// Where a verdict on the connection goes.
 pub(super) type Verdict<G> = oneshot::Sender<Result<G, Rejection>>;
@@ -108,7 +110,7 @@ impl<A: Authenticator> Bridge<A> {
         // The engine's own queue is dropped here, and with it the engine's reason to wait for a slow reader.
         let (_, half) = channel.split();
         let id = half.id().number();
-        let ends = self.ports.take(id);
+        let ends = self.ports.accept(id);
         let release = Release::new(&self.ports, id);
         let half = Half::Server(half, handle);
         let writer = Writer::new(half, Arc::clone(&self.flow), ends.closed, release);
@@ -243,6 +245,19 @@ impl<A: Authenticator> Handler for Bridge<A> {
         Ok(())
     }
 
+    async fn channel_open_confirmation(
+        &mut self,
+        channel: ChannelId,
+        _: u32,
+        _: u32,
+        session: &mut Session,
+    ) -> Handled {
+        if !self.ports.confirm(channel.number()) {
+            session.close(channel)?;
+        }
+        Ok(())
+    }
+
     async fn channel_close(&mut self, channel: ChannelId, _: &mut Session) -> Handled {
         self.ports.remove(channel.number());
         Ok(())
@@ -323,7 +338,11 @@ impl<A: Authenticator> Handler for Bridge<A> {
     }
 
     async fn signal(&mut self, channel: ChannelId, signal: Sig, _: &mut Session) -> Handled {
-        let _ = self.ports.control(channel.number(), Request::Signal(signal_name(signal)));
+        let name = signal_name(signal);
+        // These wait without an answer, so what waits must be small; no signal has such a name.
+        if name.len() <= MAX_SIGNAL {
+            let _ = self.ports.control(channel.number(), Request::Signal(name));
+        }
         Ok(())
     }
 

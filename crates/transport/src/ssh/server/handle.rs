@@ -59,6 +59,7 @@ impl Handle {
         origin: Origin,
     ) -> Result<(Reader, Writer), ChannelClosed> {
         let (address, port) = listener;
+        let entry = self.ports.opening();
         let opening =
             self.engine.channel_open_forwarded_tcpip(address, u32::from(port), origin.address, origin.port);
         let channel = tokio::select! {
@@ -67,7 +68,7 @@ impl Handle {
         };
         let (_, half) = channel.split();
         let id = half.id().number();
-        let ends = self.ports.take(id);
+        let ends = entry.take(id);
         let half = Half::Server(half, self.engine.clone());
         let release = Release::new(&self.ports, id);
         let writer = Writer::new(half, Arc::clone(&self.flow), ends.closed, release);
