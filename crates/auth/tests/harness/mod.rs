@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use join::Claim;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use store::{Clock, Engine, EventFilter, SqliteOptions, SqliteStore, Txn};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -32,19 +32,28 @@ use zeroize::Zeroizing;
 
 pub const STATIC_TOKEN: &str = "static-token-for-nodes-and-proxies";
 
-/// The time of the machine, moved.
+/// The time of the machine, moved or halted.
 #[derive(Default)]
-pub struct MovedClock(Mutex<SignedDuration>);
+pub struct MovedClock {
+    by: Mutex<SignedDuration>,
+    halted: OnceLock<Timestamp>,
+}
 
 impl MovedClock {
     pub fn advance(&self, by: SignedDuration) {
-        *self.0.lock().expect("not poisoned") += by;
+        *self.by.lock().expect("not poisoned") += by;
+    }
+
+    /// From now on time passes by [`Self::advance`] alone: for what a slow machine must not change.
+    pub fn halt(&self) {
+        self.halted.get_or_init(Timestamp::now);
     }
 }
 
 impl Clock for MovedClock {
     fn now(&self) -> Timestamp {
-        Timestamp::now() + *self.0.lock().expect("not poisoned")
+        let machine = self.halted.get().copied().unwrap_or_else(Timestamp::now);
+        machine + *self.by.lock().expect("not poisoned")
     }
 }
 
