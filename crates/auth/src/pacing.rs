@@ -1,8 +1,10 @@
-//! How often strangers may be wrong: a budget of failures for each address and one for all together.
+//! How often strangers may be wrong: a budget of failures for each address, for each proxy that passes them on, and one
+//! for all together. And how many of the failures that prove nothing are written down.
 //!
 //! Only failures are charged, so that a thousand hosts may join through one address at once. Memory is bounded;
 //! when too many addresses fail at once the ones that do not fit share the common budget alone.
 
+use access::HostId;
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,10 +14,23 @@ use std::sync::Mutex;
 const PER_ADDRESS: Budget = Budget { most: 60.0, per_second: 1.0 };
 /// The same for all addresses together.
 const ALL: Budget = Budget { most: 2_000.0, per_second: 100.0 };
+/// The same for all whose calls one proxy passes on.
+const PER_PROXY: Budget = Budget { most: 600.0, per_second: 20.0 };
+/// Events about failures of those who proved nothing; the others are only counted.
+const EVENTS: Budget = Budget { most: 20.0, per_second: 0.2 };
 /// Addresses remembered at once.
 const ADDRESSES: usize = 10_000;
 
-/// Failures of strangers, by address.
+/// Whom a failure is charged to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Source {
+    /// The stranger's address; none when it is shared, as a proxy's is.
+    pub address: Option<IpAddr>,
+    /// The proxy that passed the call on.
+    pub proxy: Option<HostId>,
+}
+
+/// Failures of strangers, by where they come from.
 #[derive(Debug)]
 pub struct Pacing(Mutex<Buckets>);
 
@@ -23,28 +38,58 @@ pub struct Pacing(Mutex<Buckets>);
 struct Buckets {
     all: Bucket,
     by_address: HashMap<IpAddr, Bucket>,
+    /// Not more than there are enrolled proxies.
+    by_proxy: HashMap<HostId, Bucket>,
+    events: Bucket,
+    untold: u64,
     swept: Timestamp,
 }
 
 impl Pacing {
     /// Nobody has failed yet.
     pub fn new(now: Timestamp) -> Self {
-        Self(Mutex::new(Buckets { all: Bucket::full(ALL, now), by_address: HashMap::new(), swept: now }))
+        Self(Mutex::new(Buckets {
+            all: Bucket::full(ALL, now),
+            by_address: HashMap::new(),
+            by_proxy: HashMap::new(),
+            events: Bucket::full(EVENTS, now),
+            untold: 0,
+            swept: now,
+        }))
     }
 
-    /// Whether a caller from `address` may try. Costs nothing.
-    pub fn allows(&self, address: Option<IpAddr>, now: Timestamp) -> bool {
+    /// Whether a caller from there may try. Costs nothing.
+    pub fn allows(&self, source: Source, now: Timestamp) -> bool {
         let mut buckets = self.buckets();
-        let own = address.and_then(|address| buckets.by_address.get_mut(&address));
+        let proxy = source.proxy.and_then(|proxy| buckets.by_proxy.get_mut(&proxy));
+        if proxy.is_some_and(|bucket| bucket.level(PER_PROXY, now) < 1.0) {
+            return false;
+        }
+        let own = source.address.and_then(|address| buckets.by_address.get_mut(&address));
         let own = own.is_none_or(|bucket| bucket.level(PER_ADDRESS, now) >= 1.0);
         own && buckets.all.level(ALL, now) >= 1.0
     }
 
-    /// Charges a failure. A missing address (a shared one, such as a proxy's) charges the common budget only.
-    pub fn failed(&self, address: Option<IpAddr>, now: Timestamp) {
+    /// Whether a failure that proves nothing is written down now; with how many since the last one that were not.
+    pub fn tells(&self, now: Timestamp) -> Option<u64> {
+        let mut buckets = self.buckets();
+        if buckets.events.level(EVENTS, now) < 1.0 {
+            buckets.untold += 1;
+            return None;
+        }
+        buckets.events.charge(EVENTS, now);
+        Some(std::mem::take(&mut buckets.untold))
+    }
+
+    /// Charges a failure to everything that it came through, and to the common budget.
+    pub fn failed(&self, source: Source, now: Timestamp) {
         let mut buckets = self.buckets();
         buckets.all.charge(ALL, now);
-        let Some(address) = address else { return };
+        if let Some(proxy) = source.proxy {
+            let bucket = buckets.by_proxy.entry(proxy).or_insert_with(|| Bucket::full(PER_PROXY, now));
+            bucket.charge(PER_PROXY, now);
+        }
+        let Some(address) = source.address else { return };
         if !buckets.by_address.contains_key(&address) && buckets.by_address.len() >= ADDRESSES {
             buckets.sweep(now);
             if buckets.by_address.len() >= ADDRESSES {
@@ -105,7 +150,7 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use super::{ADDRESSES, PER_ADDRESS, Pacing};
+    use super::{ADDRESSES, EVENTS, PER_ADDRESS, PER_PROXY, Pacing, Source};
     use jiff::{SignedDuration, Timestamp};
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -113,8 +158,38 @@ mod tests {
         Timestamp::from_second(1_700_000_000).expect("a valid time")
     }
 
-    fn address(n: u32) -> Option<IpAddr> {
-        Some(IpAddr::V4(Ipv4Addr::from_bits(n)))
+    fn address(n: u32) -> Source {
+        Source { address: Some(IpAddr::V4(Ipv4Addr::from_bits(n))), proxy: None }
+    }
+
+    #[test]
+    fn a_proxy_cannot_spend_everybodys_budget() {
+        let pacing = Pacing::new(start());
+        let through = |proxy: u128, n: u32| Source {
+            proxy: Some(access::HostId(uuid::Uuid::from_u128(proxy))),
+            ..address(n)
+        };
+        for n in 0..PER_PROXY.most as u32 {
+            assert!(pacing.allows(through(1, n), start()));
+            pacing.failed(through(1, n), start());
+        }
+        assert!(!pacing.allows(through(1, 4711), start()), "however many addresses it names");
+        assert!(pacing.allows(through(2, 4711), start()));
+        assert!(pacing.allows(address(4711), start()));
+        assert!(
+            pacing.allows(through(1, 4711), start() + SignedDuration::from_secs(1)),
+            "it earns tries back"
+        );
+    }
+
+    #[test]
+    fn not_every_failure_is_told_and_none_is_forgotten() {
+        let pacing = Pacing::new(start());
+        let told = (0..1000).filter(|_| pacing.tells(start()).is_some()).count();
+        assert_eq!(told, EVENTS.most as usize);
+        let later = start() + SignedDuration::from_mins(1);
+        assert_eq!(pacing.tells(later), Some(1000 - told as u64));
+        assert_eq!(pacing.tells(later), Some(0));
     }
 
     #[test]
@@ -126,7 +201,7 @@ mod tests {
         }
         assert!(!pacing.allows(address(1), start()));
         assert!(pacing.allows(address(2), start()));
-        assert!(pacing.allows(None, start()));
+        assert!(pacing.allows(Source::default(), start()));
         assert!(pacing.allows(address(1), start() + SignedDuration::from_secs(1)), "it earns tries back");
     }
 

@@ -15,7 +15,7 @@ use axum::response::Response;
 use std::sync::Arc;
 use tonic::Status;
 use tonic::service::Routes;
-use transport::Peer;
+use transport::{PassedOnBy, Peer};
 
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +111,17 @@ async fn guard(State(catalog): State<Arc<Catalog>>, mut request: Request, next: 
         return Status::from(problem).into_http();
     };
     let caller = Caller::of(peer);
-    let path = request.uri().path();
+    let proxy = request.extensions().get::<PassedOnBy>().map(|PassedOnBy(proxy)| Caller::of(proxy));
+    let path = request.uri().path().to_owned();
+    if let Some(proxy) = proxy {
+        if let Err(problem) = passes_on(&catalog, &path, &proxy).await {
+            // No event: whoever asks the proxy makes these, and may be anybody.
+            tracing::info!(path, proxy = proxy.name(), code = problem.code, "a proxy may not pass calls on");
+            return Status::from(problem).into_http();
+        }
+        request.extensions_mut().insert(Via(proxy));
+    }
+    let path = path.as_str();
     match check(path, &caller).and_then(|()| refuse_locked(&catalog, path, &caller)) {
         Ok(()) => {
             request.extensions_mut().insert(caller);
@@ -121,6 +131,19 @@ async fn guard(State(catalog): State<Arc<Catalog>>, mut request: Request, next: 
             record(&catalog, path, &caller, &problem).await;
             Status::from(problem).into_http()
         }
+    }
+}
+
+/// The proxy that passed a call on.
+#[derive(Debug, Clone)]
+pub struct Via(pub Caller);
+
+/// Whether a proxy may pass on calls of strangers: not when it is locked, and not when it was removed.
+async fn passes_on(catalog: &Catalog, path: &str, proxy: &Caller) -> Result<(), Problem> {
+    refuse_locked(catalog, path, proxy)?;
+    match &proxy.who {
+        Who::Host(host) => crate::enrol::host::refuse_removed(catalog, host).await,
+        _ => Err(wrong("only a proxy passes on the calls of others")),
     }
 }
 

@@ -420,11 +420,57 @@ mod abuse {
             assert!(guesses < 100, "nobody stops it");
         }
         let events = auth.events("instance.join").await.len();
-        assert_eq!(events, guesses);
+        assert!(
+            events > 0 && events < guesses,
+            "{events} of {guesses}: who proves nothing does not fill the log"
+        );
         auth.join(&Joiner::node("web-1")).await.expect_err("it waits with the others of its address");
         assert_eq!(auth.events("instance.join").await.len(), events);
         auth.clock.advance(SignedDuration::from_mins(1));
+        auth.join(&Joiner::node("web-1").with_token("guess")).await.expect_err("refused");
+        let told = auth.events("instance.join").await;
+        let untold = told.iter().filter_map(|event| event["untold_failures"].as_u64()).collect::<Vec<_>>();
+        assert_eq!(untold, [(guesses - events) as u64], "but they are counted");
         auth.join(&Joiner::node("web-1")).await.expect("joins");
+    }
+
+    /// A proxy passes strangers on for as long as it is one of the cluster's and not locked.
+    #[tokio::test]
+    async fn j6_a_locked_or_removed_proxy_passes_nobody_on() {
+        let auth = Auth::start().await;
+        let proxies = [
+            auth.join(&Joiner::host(harness::STATIC_TOKEN, "Proxy", "edge-1")).await.expect("joins"),
+            auth.join(&Joiner::host(harness::STATIC_TOKEN, "Proxy", "edge-2")).await.expect("joins"),
+        ];
+        let through = async |proxy: &Credentials| {
+            let joiner = Joiner::node("web-1");
+            let request = joiner.request(&auth.stranger()).await.expect("a request");
+            let mut request = tonic::Request::new(request);
+            let from = "192.0.2.7:4711".parse().expect("a value");
+            request.metadata_mut().insert(transport::rpc::FORWARDED_FOR, from);
+            let joined = JoinServiceClient::new(auth.member(proxy)).join(request).await;
+            joined.map(drop).map_err(|status| Problem::of(&status).code)
+        };
+        let id = |proxy: &Credentials| proxy.identity().host().expect("a host").id;
+        through(&proxies[0]).await.expect("passed on");
+        auth.core()
+            .catalog
+            .commit(Txn::new().delete(layout::host_name(SystemRole::Node, "web-1").expect("a key")))
+            .await
+            .expect("commits")
+            .expect("no conflict");
+        auth.lock("stolen", json!({"server_id": id(&proxies[0]).to_string()})).await;
+        assert_eq!(through(&proxies[0]).await.expect_err("locked"), "locked");
+        through(&proxies[1]).await.expect("the other one still does");
+        let enrolment = Host::key_of(id(&proxies[1]), SystemRole::Proxy);
+        auth.core()
+            .catalog
+            .commit(Txn::new().delete(enrolment))
+            .await
+            .expect("commits")
+            .expect("no conflict");
+        assert_eq!(through(&proxies[1]).await.expect_err("removed"), "host_unknown");
+        assert!(auth.events("access.denied").await.is_empty(), "strangers caused these");
     }
 
     #[tokio::test]

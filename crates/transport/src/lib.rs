@@ -17,5 +17,5 @@ pub mod tls;
 
 pub use backoff::Backoff;
 pub use error::{ConnectError, Problem};
-pub use peer::{Peer, PeerIdentity};
+pub use peer::{PassedOnBy, Peer, PeerIdentity};
 pub use tls::{LiveCredentials, ServerTrust};

@@ -14,6 +14,11 @@ pub struct Peer {
     pub addr: Option<SocketAddr>,
 }
 
+/// The proxy that passed a stranger's call on: a verified host. Handlers find it in the request's extensions beside
+/// the stranger's [`Peer`]. It lends the call none of its rights, and the call ends where the proxy's own would.
+#[derive(Debug, Clone)]
+pub struct PassedOnBy(pub Peer);
+
 /// What a peer proved.
 #[derive(Debug, Clone)]
 pub enum PeerIdentity {

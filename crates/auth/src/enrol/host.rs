@@ -1,8 +1,10 @@
 //! Enrolled hosts: which keys they hold and which names are theirs.
 
-use crate::catalog::layout;
+use crate::caller;
 use crate::catalog::record::Damaged;
+use crate::catalog::{Catalog, layout};
 use access::{HostId, SystemRole};
+use api::status::{Class, Problem};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -40,6 +42,24 @@ pub enum HostMismatch {
     /// Each certificate has a key of its own.
     #[error("a renewal needs a fresh key, and this one is in use already")]
     KeyReused,
+}
+
+/// A host that was removed does not come back with the certificate that it still has, and neither does a copy of one
+/// that has renewed since.
+pub async fn refuse_removed(catalog: &Catalog, host: &caller::Host) -> Result<(), Problem> {
+    let Some(entry) = catalog.read(&Host::key_of(host.id, host.role)).await? else {
+        let reason = format!("host {} is no longer enrolled as a {}", host.id, host.role);
+        return Err(Problem::new(Class::Denied, "host_unknown", reason)
+            .hint("join again with a new token: tctl tokens add"));
+    };
+    match Host::read(&entry)?.accepts(&host.key.fingerprint()) {
+        true => Ok(()),
+        false => {
+            let reason = format!("the certificate shown is not the newest one of host {}", host.id);
+            Err(Problem::new(Class::Denied, "certificate_stale", reason)
+                .hint("another process may use a copy of this host's data directory"))
+        }
+    }
 }
 
 impl Host {

@@ -9,7 +9,7 @@ mod report;
 
 use crate::caller::{Caller, Host, Who};
 use crate::core::Core;
-use crate::enrol::host::Host as Enrolment;
+use crate::enrol::host::refuse_removed;
 use crate::refusal;
 use api::status::{Class, Problem};
 use api::v1;
@@ -107,27 +107,8 @@ impl InventoryService for Inventory {
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Messages>, Status> {
         let connected = connected(&request)?;
-        enrolled(&self.core, &connected.host).await?;
+        refuse_removed(&self.core.catalog, &connected.host).await?;
         Ok(Response::new(self.open(connected, request.into_inner())))
-    }
-}
-
-/// A host that was removed does not come back with the certificate that it still has, and neither does a copy of one
-/// that has renewed since.
-async fn enrolled(core: &Core, host: &Host) -> Result<(), Problem> {
-    let entry = core.catalog.read(&Enrolment::key_of(host.id, host.role)).await?;
-    let Some(entry) = entry else {
-        let reason = format!("host {} is no longer enrolled as a {}", host.id, host.role);
-        return Err(Problem::new(Class::Denied, "host_unknown", reason)
-            .hint("join again with a new token: tctl tokens add"));
-    };
-    match Enrolment::read(&entry)?.accepts(&host.key.fingerprint()) {
-        true => Ok(()),
-        false => {
-            let reason = format!("the certificate shown is not the newest one of host {}", host.id);
-            Err(Problem::new(Class::Denied, "certificate_stale", reason)
-                .hint("another process may use a copy of this host's data directory"))
-        }
     }
 }
 

@@ -12,17 +12,18 @@ pub use bot::own_identity;
 pub use host::{Taking, identity_of, name_problem, owner, refuse_bound_key};
 
 use crate::audit::{Event, kind, masked};
-use crate::caller::Caller;
+use crate::caller::{Caller, Who};
 use crate::core::Core;
 use crate::issuer::{self, Certificates};
+use crate::pacing::Source;
 use crate::refusal;
+use crate::rpc_policy::Via;
 use access::SystemRole;
 use admission::Admission;
 use api::status::{Class, Problem};
 use api::v1;
 use api::v1::join_service_server::JoinService;
 use join::Claim;
-use std::net::IpAddr;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -35,11 +36,14 @@ pub struct Join {
 struct Refused {
     problem: Problem,
     why: String,
+    /// Whether the joiner had shown a token that there is. Without one it is anybody, and anybody must not fill the
+    /// audit log.
+    proved: bool,
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self { why: problem.reason.clone(), problem }
+        Self { why: problem.reason.clone(), problem, proved: true }
     }
 }
 
@@ -48,7 +52,12 @@ impl Refused {
     fn token(why: impl Into<String>) -> Self {
         let problem = Problem::new(Class::Denied, "token_invalid", "the token is not valid")
             .hint("ask for a new one: tctl tokens add, or tctl bots instances add");
-        Self { problem, why: why.into() }
+        Self { problem, why: why.into(), proved: true }
+    }
+
+    /// The same of somebody who had not shown a token.
+    fn unproven(refused: impl Into<Self>) -> Self {
+        Self { proved: false, ..refused.into() }
     }
 }
 
@@ -58,9 +67,14 @@ impl Join {
         Self { core }
     }
 
-    async fn admit(&self, caller: &Caller, request: &v1::JoinRequest) -> Result<Certificates, Refused> {
+    async fn admit(
+        &self,
+        caller: &Caller,
+        source: Source,
+        request: &v1::JoinRequest,
+    ) -> Result<Certificates, Refused> {
         let core = &*self.core;
-        if !core.pacing.allows(self.paced(caller), core.now()) {
+        if !core.pacing.allows(source, core.now()) {
             let problem = Problem::new(
                 Class::Exhausted,
                 "too_many_failures",
@@ -68,24 +82,25 @@ impl Join {
             );
             return Err(problem.hint("try again in a minute").into());
         }
-        let role = role(&request.role)?;
-        let admission = self.proven(caller, role, request)?;
+        let role = role(&request.role).map_err(Refused::unproven)?;
+        let admission = self.proven(caller, role, request).map_err(Refused::unproven)?;
+        let invalid = |reason: &str| Refused::unproven(refusal::invalid(reason));
         match role {
             SystemRole::Bot => {
                 if request.host.is_some() {
-                    return Err(refusal::invalid("host details are for hosts, not for bots").into());
+                    return Err(invalid("host details are for hosts, not for bots"));
                 }
                 bot::admit(core, &admission, request.ttl_seconds).await
             }
             SystemRole::Node | SystemRole::Proxy => {
                 if request.ttl_seconds != 0 {
-                    return Err(refusal::invalid("the life of a host's certificate cannot be chosen").into());
+                    return Err(invalid("the life of a host's certificate cannot be chosen"));
                 }
                 let details = request.host.as_ref();
-                let details = details.ok_or_else(|| refusal::invalid("the host details are missing"))?;
+                let details = details.ok_or_else(|| invalid("the host details are missing"))?;
                 host::admit(core, &admission, details).await
             }
-            SystemRole::Auth => Err(refusal::invalid("an auth service does not join with a token").into()),
+            SystemRole::Auth => Err(invalid("an auth service does not join with a token")),
         }
     }
 
@@ -115,18 +130,30 @@ impl Join {
         })
     }
 
-    /// The address that failures are charged to; behind a proxy it is everybody's, so nobody's.
-    fn paced(&self, caller: &Caller) -> Option<IpAddr> {
-        caller.ip().filter(|ip| !self.core.presence.is_proxy(*ip))
+    /// Whom failures are charged to; an address behind a proxy is everybody's, so nobody's.
+    fn source<T>(&self, caller: &Caller, request: &Request<T>) -> Source {
+        let proxy = request.extensions().get::<Via>().and_then(|Via(proxy)| match &proxy.who {
+            Who::Host(host) => Some(host.id),
+            _ => None,
+        });
+        Source { address: caller.ip().filter(|ip| !self.core.presence.is_proxy(*ip)), proxy }
     }
 
-    async fn refused(&self, caller: &Caller, request: &v1::JoinRequest, refused: &Refused) {
+    async fn refused(&self, caller: &Caller, source: Source, request: &v1::JoinRequest, refused: &Refused) {
         let core = &*self.core;
         // What may pass by itself is no failure of the joiner.
         if refused.problem.class.is_transient() {
             return;
         }
-        core.pacing.failed(self.paced(caller), core.now());
+        core.pacing.failed(source, core.now());
+        let (role, code, why) = (&request.role, &refused.problem.code, &refused.why);
+        let untold = match refused.proved {
+            true => 0,
+            false => match core.pacing.tells(core.now()) {
+                Some(untold) => untold,
+                None => return tracing::debug!(role, code, why, "join refused"),
+            },
+        };
         let kind = if request.role == "Bot" { kind::BOT_JOIN_FAILED } else { kind::INSTANCE_JOIN_FAILED };
         let event = Event::new(kind)
             .with("method", "token")
@@ -134,6 +161,7 @@ impl Join {
             .with("role", request.role.chars().take(32).collect::<String>())
             .with("reason", refused.problem.code.as_str())
             .failed(&refused.why);
+        let event = if untold > 0 { event.with("untold_failures", untold) } else { event };
         let event = match &request.host {
             Some(host) => {
                 event.with("host_id", host.host_id.as_str()).with("node_name", host.hostname.as_str())
@@ -141,7 +169,7 @@ impl Join {
             None => event,
         };
         let event = caller.locate(event);
-        tracing::info!(role = request.role, code = refused.problem.code, why = refused.why, "join refused");
+        tracing::info!(role, code, why, untold, "join refused");
         core.note(event).await;
     }
 }
@@ -166,15 +194,16 @@ impl JoinService for Join {
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
         let caller = Caller::of_request(&request)?;
+        let source = self.source(&caller, &request);
         let request = request.into_inner();
-        let admitted = self.admit(&caller, &request).await;
+        let admitted = self.admit(&caller, source, &request).await;
         self.core.metrics.join(role(&request.role).ok(), admitted.is_ok());
         match admitted {
             Ok(certificates) => {
                 Ok(Response::new(v1::JoinResponse { credentials: Some(certificates.message()) }))
             }
             Err(refused) => {
-                self.refused(&caller, &request, &refused).await;
+                self.refused(&caller, source, &request, &refused).await;
                 Err(refused.problem.into())
             }
         }

@@ -17,7 +17,7 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 
 use crate::listen::{Accepted, Listener};
-use crate::peer::{Peer, PeerIdentity};
+use crate::peer::{PassedOnBy, Peer, PeerIdentity};
 use crate::tls::{ClientCertificates, LiveCredentials, Server, ServerCertificates, alpn};
 
 /// Set by proxies on the calls of strangers that they pass on: where the stranger connects from, as `ip:port`.
@@ -160,7 +160,14 @@ impl Serving {
 async fn answer(routes: Routes, peer: Peer, request: http::Request<Incoming>) -> http::Response<Body> {
     let mut request = request.map(Body::new);
     let named = request.headers_mut().remove(FORWARDED_FOR);
-    request.extensions_mut().insert(forwarded(peer, named));
+    let caller = match named {
+        Some(named) if is_proxy(&peer) => {
+            request.extensions_mut().insert(PassedOnBy(peer));
+            stranger(&named)
+        }
+        _ => peer,
+    };
+    request.extensions_mut().insert(caller);
     match routes.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
@@ -169,16 +176,14 @@ async fn answer(routes: Routes, peer: Peer, request: http::Request<Incoming>) ->
 
 /// A call that a proxy passes on is the call of the stranger it names, with nothing of the proxy's own rights. From
 /// anybody else the header means nothing.
-fn forwarded(peer: Peer, named: Option<http::HeaderValue>) -> Peer {
-    let PeerIdentity::Verified(identity) = &peer.identity else { return peer };
-    let is_proxy = identity.identity().host().is_some_and(|host| host.role == SystemRole::Proxy);
-    match named {
-        Some(named) if is_proxy => {
-            let addr = named.to_str().ok().and_then(|text| text.parse().ok());
-            Peer { identity: PeerIdentity::Stranger, addr }
-        }
-        _ => peer,
-    }
+fn stranger(named: &http::HeaderValue) -> Peer {
+    let addr = named.to_str().ok().and_then(|text| text.parse().ok());
+    Peer { identity: PeerIdentity::Stranger, addr }
+}
+
+fn is_proxy(peer: &Peer) -> bool {
+    let PeerIdentity::Verified(identity) = &peer.identity else { return false };
+    identity.identity().host().is_some_and(|host| host.role == SystemRole::Proxy)
 }
 
 /// Resolves when the peer's certificate is over.

@@ -40,9 +40,27 @@ pub enum Grant {
 /// What is known of token and attempt.
 pub struct Standing {
     /// The token, if it may be used for this role now; otherwise what is wrong with it.
-    pub grant: Result<Grant, &'static str>,
+    pub grant: Result<Grant, NoGrant>,
     /// An earlier use by the same attempt.
     pub claim: Option<(Claim, Revision)>,
+}
+
+/// Why a token grants nothing.
+#[derive(Debug, Clone, Copy)]
+pub enum NoGrant {
+    /// There is none of that name.
+    Unknown,
+    /// There is, and it is not good for this.
+    Unfit(&'static str),
+}
+
+impl From<NoGrant> for Refused {
+    fn from(none: NoGrant) -> Self {
+        match none {
+            NoGrant::Unknown => Self::unproven(Self::token("there is no such token")),
+            NoGrant::Unfit(why) => Self::token(why),
+        }
+    }
 }
 
 impl Admission {
@@ -66,18 +84,18 @@ impl Admission {
                 let token = core.tokens.open(&entry).map_err(Problem::from)?;
                 Ok(Grant::Stored(Box::new(token), entry.revision))
             }
-            (None, None) => Err("there is no such token"),
+            (None, None) => Err(NoGrant::Unknown),
         };
         Ok(Standing { grant: grant.and_then(|grant| self.fits(grant, core.now())), claim })
     }
 
-    fn fits(&self, grant: Grant, now: Timestamp) -> Result<Grant, &'static str> {
+    fn fits(&self, grant: Grant, now: Timestamp) -> Result<Grant, NoGrant> {
         if grant.expires().is_some_and(|expires| expires <= now) {
-            return Err("the token has expired");
+            return Err(NoGrant::Unfit("the token has expired"));
         }
         match grant.allows(self.proven.role()) {
             true => Ok(grant),
-            false => Err("the token is not for this role"),
+            false => Err(NoGrant::Unfit("the token is not for this role")),
         }
     }
 

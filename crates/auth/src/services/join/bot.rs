@@ -1,7 +1,7 @@
 //! A bot joins: its token is spent on a new instance of it.
 
 use super::Refused;
-use super::admission::{Admission, Grant, Standing};
+use super::admission::{Admission, Grant, NoGrant, Standing};
 use super::host::refuse_bound_key;
 use crate::audit::{Event, UserKind, kind};
 use crate::caller::Caller;
@@ -54,9 +54,9 @@ struct Joining<'a> {
 type Planned = Result<(Txn, Certificates), Refused>;
 
 impl Joining<'_> {
-    async fn first(&self, reads: &mut Reads<'_>, grant: Result<Grant, &'static str>) -> Planned {
+    async fn first(&self, reads: &mut Reads<'_>, grant: Result<Grant, NoGrant>) -> Planned {
         let Self { core, admission, .. } = self;
-        let grant = grant.map_err(Refused::token)?;
+        let grant = grant?;
         let Grant::Stored(token, _) = &grant else { return Err(Refused::token("it is no bot's token")) };
         let Some(name) = &token.spec.bot_name else { return Err(Refused::token("the token names no bot")) };
         let id = InstanceId(uuid::Uuid::new_v4());

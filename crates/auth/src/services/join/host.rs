@@ -1,7 +1,7 @@
 //! A node or a proxy joins.
 
 use super::Refused;
-use super::admission::{Admission, Grant, Standing};
+use super::admission::{Admission, Grant, NoGrant, Standing};
 use crate::audit::{Event, kind};
 use crate::catalog::{Reads, layout};
 use crate::core::Core;
@@ -26,7 +26,10 @@ pub async fn admit(
     admission: &Admission,
     details: &HostDetails,
 ) -> Result<Certificates, Refused> {
-    let id: HostId = details.host_id.parse().map_err(|_| refusal::invalid("the host id is not a UUID"))?;
+    let id: HostId = details
+        .host_id
+        .parse()
+        .map_err(|_| Refused::unproven(refusal::invalid("the host id is not a UUID")))?;
     let role = admission.proven.role();
     let wish = Wish { id, role, hostname: &details.hostname, principals: &details.principals };
     let mut reads = Reads::new(&core.catalog);
@@ -59,9 +62,9 @@ struct Joining<'a> {
 type Planned = Result<(Txn, Certificates), Refused>;
 
 impl Joining<'_> {
-    async fn first(&self, reads: &mut Reads<'_>, grant: Result<Grant, &'static str>) -> Planned {
+    async fn first(&self, reads: &mut Reads<'_>, grant: Result<Grant, NoGrant>) -> Planned {
         let Self { core, admission, wish } = *self;
-        let grant = grant.map_err(Refused::token)?;
+        let grant = grant?;
         let names = self.names()?;
         self.refuse_locked(reads).await?;
         let expect = self.refuse_taken_id(&grant).await?;
