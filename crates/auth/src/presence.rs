@@ -15,7 +15,7 @@ use access::{HostId, SystemRole};
 use routes::Table;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use store::Revision;
 use tokio::sync::watch;
@@ -62,10 +62,33 @@ struct Inner {
     routes: Table,
 }
 
+/// Streams of one host that replace each other faster than this are not of one host.
+const HASTE: Duration = Duration::from_secs(300);
+
+/// The stream that took a host over from another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rival {
+    /// Where it comes from.
+    pub from: Option<IpAddr>,
+    /// How often the host was taken over in haste: once is a host that was restarted or lost its way, more often are
+    /// two hosts with one id.
+    pub times: u32,
+}
+
+/// How a stream is ended from outside.
+#[derive(Clone, Default)]
+struct Cut {
+    token: CancellationToken,
+    by: Arc<OnceLock<Rival>>,
+}
+
 /// A host with a stream.
 struct Online {
     epoch: u64,
-    cut: CancellationToken,
+    cut: Cut,
+    since: Instant,
+    /// See [`Rival::times`].
+    taken: u32,
     from: Option<IpAddr>,
     applied: i64,
     public_addrs: Vec<String>,
@@ -92,13 +115,19 @@ impl Presence {
 
     /// A stream of a host has begun. It replaces the one that there was.
     pub fn begin(self: &Arc<Self>, id: HostId, role: SystemRole, from: Option<IpAddr>) -> Ticket {
-        let cut = CancellationToken::new();
+        let (cut, since) = (Cut::default(), Instant::now());
         let epoch = self.change(|inner| {
             inner.epoch += 1;
             let epoch = inner.epoch;
-            let online = Online { epoch, cut: cut.clone(), from, applied: 0, public_addrs: Vec::new() };
-            if let Some(before) = inner.hosts.insert((id, role), online) {
-                before.cut.cancel();
+            let before = inner.hosts.remove(&(id, role));
+            let hasty = before.as_ref().filter(|before| since.duration_since(before.since) < HASTE);
+            let taken = hasty.map_or(0, |before| before.taken + 1);
+            let (cut, public_addrs) = (cut.clone(), Vec::new());
+            let online = Online { epoch, cut, since, taken, from, applied: 0, public_addrs };
+            inner.hosts.insert((id, role), online);
+            if let Some(before) = before {
+                let _ = before.cut.by.set(Rival { from, times: taken });
+                before.cut.token.cancel();
             }
             epoch
         });
@@ -131,7 +160,7 @@ impl Presence {
     /// Ends the streams of a host, in every role.
     pub fn cut(&self, id: HostId) {
         let inner = self.lock();
-        inner.hosts.iter().filter(|((host, _), _)| *host == id).for_each(|(_, host)| host.cut.cancel());
+        inner.hosts.iter().filter(|((host, _), _)| *host == id).for_each(|(_, host)| host.cut.token.cancel());
     }
 
     /// All nodes that have a stream.
@@ -190,7 +219,7 @@ pub struct Ticket {
     id: HostId,
     role: SystemRole,
     epoch: u64,
-    cut: CancellationToken,
+    cut: Cut,
 }
 
 /// A newer stream of the same host is there.
@@ -199,9 +228,15 @@ pub struct Ticket {
 pub struct Superseded;
 
 impl Ticket {
-    /// Waits until a newer stream of the same host is there, or somebody ends it.
-    pub async fn cut(&self) {
-        self.cut.cancelled().await;
+    /// Waits until a newer stream of the same host is there, which it returns, or somebody ends it.
+    pub async fn cut(&self) -> Option<Rival> {
+        self.cut.token.cancelled().await;
+        self.rival()
+    }
+
+    /// The newer stream of the same host, if there is one.
+    pub fn rival(&self) -> Option<Rival> {
+        self.cut.by.get().copied()
     }
 
     /// The node says what it is; `revision` is that of its record.

@@ -169,6 +169,26 @@ async fn the_newest_stream_replaces_the_one_before() {
     bench.until(|presence| presence.count(Node) == 1).await;
 }
 
+/// A machine that was cloned with its data directory: both are told of each other, and what to do.
+#[tokio::test]
+async fn two_hosts_with_one_id_are_told_of_each_other() {
+    let bench = Bench::new().await;
+    let mut streams = Vec::new();
+    for from in ["10.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.2"] {
+        let mut stream = bench.connect_from(host(1, Node, "web"), Pace::default(), from.parse().ok());
+        stream.say(reached_at("0.0.0.0:22", &[])).await;
+        stream.find(|message| matches!(message, Message::Policy(_)).then_some(())).await;
+        streams.push(stream);
+    }
+    assert_eq!(streams[0].refusal().await.code, "superseded", "it may have been a restart");
+    for stream in &mut streams[1..3] {
+        let refused = stream.refusal().await;
+        assert_eq!(refused.code, "host_cloned");
+        assert!(refused.reason.contains("10.0.0.1") && refused.reason.contains("10.0.0.2"), "{refused:?}");
+        assert!(refused.hint.contains("host_uuid") && refused.hint.contains("--type=node"), "{refused:?}");
+    }
+}
+
 #[tokio::test]
 async fn proxies_hear_of_nodes() {
     let bench = Bench::new().await;

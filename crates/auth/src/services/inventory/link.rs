@@ -4,7 +4,7 @@ use super::report::{self, Report};
 use super::{Connected, Pace};
 use crate::core::Core;
 use crate::policy::Issued;
-use crate::presence::{RouteChange, Routes, Ticket};
+use crate::presence::{Rival, RouteChange, Routes, Ticket};
 use crate::refusal;
 use access::SystemRole;
 use access::rbac::lock::{LockSubject, in_force};
@@ -12,6 +12,7 @@ use api::status::{Class, Problem};
 use api::v1::agent_message::Message as Said;
 use api::v1::auth_message::Message;
 use api::v1::{AgentMessage, AuthMessage, NodeChange, NodeList, node_change};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Revision;
@@ -36,6 +37,8 @@ enum End {
     Gone,
     /// It is told why.
     Refused(Problem),
+    /// Another stream of the host is there, or an administrator ended this one.
+    Replaced(Option<Rival>),
     /// It does not read, or does not answer.
     Slow(&'static str),
     /// Auth stops.
@@ -85,6 +88,19 @@ impl Link {
             End::Slow(reason) => {
                 self.core.metrics.slow_stream();
                 tracing::warn!(id = %host.id, role = %host.role, reason, "the host's stream was cut");
+            }
+            End::Replaced(rival) => {
+                let problem = self.replaced(rival);
+                // Two that fight say it seldom, not each time.
+                match rival.is_none_or(|rival| rival.times.is_power_of_two()) {
+                    true => {
+                        tracing::warn!(id = %host.id, role = %host.role, %problem, "the host's stream was ended")
+                    }
+                    false => {
+                        tracing::debug!(id = %host.id, role = %host.role, "the host's stream was replaced")
+                    }
+                }
+                let _ = timeout(self.pace.send, self.out.send(Err(problem.into()))).await;
             }
             End::Refused(problem) => {
                 tracing::warn!(id = %host.id, role = %host.role, %problem, "the host's stream was ended");
@@ -144,7 +160,7 @@ impl Link {
             tokio::select! {
                 () = shutdown.cancelled() => return Err(End::Shutdown),
                 () = self.out.closed() => return Err(End::Gone),
-                () = ticket.cut() => return Err(End::Refused(superseded())),
+                rival = ticket.cut() => return Err(End::Replaced(rival)),
                 () = &mut expired => {
                     let problem = Problem::new(
                         Class::Unauthenticated,
@@ -187,7 +203,7 @@ impl Link {
             }
             // A host cannot have applied what it was never sent.
             Said::PolicyApplied(revision) => {
-                ticket.applied(revision.min(state.sent)).map_err(|_| End::Refused(superseded()))
+                ticket.applied(revision.min(state.sent)).map_err(|_| End::Replaced(ticket.rival()))
             }
             said => {
                 state.read_from = Instant::now() + self.pace.report;
@@ -207,7 +223,28 @@ impl Link {
             }
             Report::Proxy(addrs) => ticket.proxy(addrs),
         };
-        taken.map_err(|_| End::Refused(superseded()))
+        taken.map_err(|_| End::Replaced(ticket.rival()))
+    }
+
+    /// What is told to a stream that another one replaced.
+    fn replaced(&self, rival: Option<Rival>) -> Problem {
+        let Some(rival) = rival.filter(|rival| rival.times > 1) else {
+            let reason =
+                "this stream was replaced by a newer one of the same host, or ended by an administrator";
+            return Problem::new(Class::Unavailable, "superseded", reason);
+        };
+        let (id, role) = (self.connected.host.id, self.connected.host.role.as_str().to_ascii_lowercase());
+        let place =
+            |from: Option<IpAddr>| from.map_or("an unknown address".to_owned(), |from| from.to_string());
+        let (here, there) = (place(self.connected.from), place(rival.from));
+        let reason = format!(
+            "two hosts use the id {id} and take each other's place: one connects from {here}, one from {there}; a data \
+             directory was copied"
+        );
+        Problem::new(Class::Unavailable, "host_cloned", reason).hint(format!(
+            "on the copy: stop the service, remove host_uuid and host/ from its data directory, and join it with a \
+             token of its own: tctl tokens add --type={role}"
+        ))
     }
 
     async fn ping(&self, state: &mut State) -> Result<(), End> {
@@ -256,11 +293,6 @@ impl Link {
 
 /// There is no such value: a stream is served until something ends it.
 enum Never {}
-
-fn superseded() -> Problem {
-    let reason = "this stream was replaced by a newer one of the same host, or ended by an administrator";
-    Problem::new(Class::Unavailable, "superseded", reason)
-}
 
 fn message(message: Message) -> AuthMessage {
     AuthMessage { message: Some(message) }
