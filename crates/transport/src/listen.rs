@@ -19,13 +19,16 @@ use crate::backoff::Backoff;
 pub struct Caps {
     /// At once, from everywhere.
     pub connections: usize,
+    /// At once from everywhere, of peers that have not proved who they are: well below `connections`, so that they
+    /// cannot keep out those who can prove it.
+    pub strangers: usize,
     /// At once from one address (IPv6: one /64), of peers that have not proved who they are.
     pub strangers_per_address: usize,
 }
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { connections: 20_000, strangers_per_address: 256 }
+        Self { connections: 20_000, strangers: 4_096, strangers_per_address: 256 }
     }
 }
 
@@ -150,7 +153,13 @@ pub fn prepare(stream: &TcpStream) {
 struct Places {
     taken: AtomicUsize,
     turned_away: AtomicU64,
-    strangers: Mutex<HashMap<IpAddr, usize>>,
+    strangers: Mutex<Strangers>,
+}
+
+#[derive(Debug, Default)]
+struct Strangers {
+    all: usize,
+    by_source: HashMap<IpAddr, usize>,
 }
 
 /// A connection's place within the caps; given back when dropped.
@@ -168,25 +177,27 @@ impl Place {
         }
         let source = source_of(ip);
         let mut strangers = places.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = strangers.entry(source).or_insert(0);
-        if *count >= caps.strangers_per_address {
+        let from_here = strangers.by_source.get(&source).copied().unwrap_or(0);
+        if strangers.all >= caps.strangers || from_here >= caps.strangers_per_address {
             drop(strangers);
             places.turn_away();
             return None;
         }
-        *count += 1;
+        strangers.all += 1;
+        strangers.by_source.insert(source, from_here + 1);
         drop(strangers);
         Some(Self { places: Arc::clone(places), stranger: Some(source) })
     }
 
-    /// The peer has proved who it is: it no longer counts against its address.
+    /// The peer has proved who it is: it no longer counts as a stranger.
     pub fn known(&mut self) {
         let Some(source) = self.stranger.take() else { return };
         let mut strangers = self.places.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = strangers.get_mut(&source) {
+        strangers.all -= 1;
+        if let Some(count) = strangers.by_source.get_mut(&source) {
             *count -= 1;
             if *count == 0 {
-                strangers.remove(&source);
+                strangers.by_source.remove(&source);
             }
         }
     }
@@ -240,7 +251,7 @@ mod tests {
     #[test]
     fn strangers_are_held_to_their_cap_and_the_known_are_not() {
         let places = Arc::new(Places::default());
-        let caps = Caps { connections: 4, strangers_per_address: 2 };
+        let caps = Caps { connections: 4, strangers: 4, strangers_per_address: 2 };
         let ip = |text: &str| text.parse::<IpAddr>().expect("address");
         let mut one = Place::take(&places, caps, ip("10.0.0.1")).expect("first");
         let two = Place::take(&places, caps, ip("10.0.0.1")).expect("second");
@@ -253,8 +264,22 @@ mod tests {
         let five = Place::take(&places, caps, ip("2001:db8::2")).expect("room");
         assert!(Place::take(&places, caps, ip("2001:db8::3")).is_none(), "one /64 is one source");
         drop((four, five));
-        assert!(places.strangers.lock().expect("lock").is_empty());
+        assert!(places.strangers.lock().expect("lock").by_source.is_empty());
         assert_eq!(places.taken.load(std::sync::atomic::Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn strangers_from_everywhere_leave_room_for_the_known() {
+        let places = Arc::new(Places::default());
+        let caps = Caps { connections: 4, strangers: 2, strangers_per_address: 2 };
+        let take = |last: u8| Place::take(&places, caps, IpAddr::from([10, 0, 0, last]));
+        let (mut one, two) = (take(1).expect("first"), take(2).expect("second"));
+        assert!(take(3).is_none(), "two strangers are here already");
+        one.known();
+        let three = take(3).expect("a known one made room");
+        assert!(take(4).is_none());
+        drop((one, two, three));
+        assert_eq!(places.strangers.lock().expect("lock").all, 0);
     }
 
     #[tokio::test]

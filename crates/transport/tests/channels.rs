@@ -4,6 +4,7 @@ mod cluster;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::{HostPort, SystemRole};
 use api::v1::join_service_client::JoinServiceClient;
@@ -41,8 +42,9 @@ impl JoinService for Mirror {
         Ok(Response::new(ChallengeResponse { challenge: seen.into_bytes() }))
     }
 
+    /// Is not answered.
     async fn join(&self, _: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
-        Err(Status::unimplemented("only a mirror"))
+        std::future::pending().await
     }
 }
 
@@ -62,12 +64,15 @@ impl Auth {
     }
 
     async fn start_at(credentials: &LiveCredentials, addr: SocketAddr) -> Self {
+        Self::start_with(credentials, addr, Limits::default()).await
+    }
+
+    async fn start_with(credentials: &LiveCredentials, addr: SocketAddr, limits: Limits) -> Self {
         let listener = Listener::bind(addr, Caps::default()).await.expect("binds");
         let addr = HostPort::parse(&listener.local_addr().to_string(), 0).expect("an address");
         let stop = CancellationToken::new();
         let (credentials, shutdown) = (credentials.clone(), stop.clone());
-        let server =
-            RpcServer { listener, credentials, routes: routes(), limits: Limits::default(), shutdown };
+        let server = RpcServer { listener, credentials, routes: routes(), limits, shutdown };
         Self { addr, stop, serving: tokio::spawn(server.serve()) }
     }
 
@@ -250,4 +255,39 @@ async fn a_proxy_speaks_for_strangers_and_nobody_else_does() {
     }
     let stranger = ask(connect_join(&auth.addr, pinned(&cluster)), forwarded()).await.expect("answers");
     assert_ne!(stranger, "stranger 4711");
+}
+
+#[tokio::test]
+async fn a_call_is_not_kept_for_ever() {
+    let cluster = Cluster::new();
+    let limits = Limits { call: Duration::from_millis(50), ..Limits::default() };
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let auth = Auth::start_with(&cluster.host(SystemRole::Auth, &["auth-1"]), anywhere, limits).await;
+    let channel = connect_auth(&auth.addr, &cluster.user("alice"));
+    let status = JoinServiceClient::new(channel).join(JoinRequest::default()).await.expect_err("no answer");
+    assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
+    assert!(status.message().contains("within 50ms"), "{status}");
+}
+
+#[tokio::test]
+async fn a_stranger_may_not_stay() {
+    let cluster = Cluster::new();
+    let limits = Limits { stranger: Duration::from_millis(50), drain: Duration::ZERO, ..Limits::default() };
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let auth = Auth::start_with(&cluster.host(SystemRole::Auth, &["auth-1"]), anywhere, limits).await;
+    let stranger = transport::tls::connect(
+        &auth.addr,
+        transport::tls::Expected::AuthOrProxy,
+        pinned(&cluster),
+        &[transport::tls::alpn::JOIN],
+    );
+    let mut stranger = stranger.await.expect("shakes hands");
+    // The client's preface, and then nothing.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    tokio::io::AsyncWriteExt::write_all(&mut stranger, preface).await.expect("sent");
+    let mut rest = Vec::new();
+    let read = tokio::io::AsyncReadExt::read_to_end(&mut stranger, &mut rest);
+    // Less than what it takes to notice that it answers no pings.
+    let _ = tokio::time::timeout(Duration::from_secs(15), read).await.expect("is sent away");
+    assert!(!rest.is_empty(), "it was served, and then sent away");
 }

@@ -35,6 +35,10 @@ pub struct Limits {
     pub pending_resets: usize,
     /// Errors of the client's making; more than that ends the connection.
     pub errors: usize,
+    /// From the first byte of a call to its answer, or to the beginning of an answer that is a stream.
+    pub call: Duration,
+    /// How long a peer without a certificate may stay; then its calls may finish within `drain`.
+    pub stranger: Duration,
     /// After being told to stop: how long calls may go on.
     pub drain: Duration,
 }
@@ -46,6 +50,8 @@ impl Default for Limits {
             header_bytes: 16 * 1024,
             pending_resets: 20,
             errors: 100,
+            call: Duration::from_secs(60),
+            stranger: Duration::from_secs(60),
             drain: Duration::from_secs(20),
         }
     }
@@ -124,16 +130,18 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// HTTP/2 on one connection, until it ends, the server stops or the peer's certificate expires.
+    /// HTTP/2 on one connection, until it ends, the server stops, the peer's certificate expires or a stranger has been
+    /// here long enough.
     pub(super) async fn connection<S>(self, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (addr, expiry) = (peer.addr, expiry(peer.clone()));
+        let (addr, expiry) = (peer.addr, expiry(peer.clone(), self.limits.stranger));
+        let within = self.limits.call;
         let routes = self.routes.prepare();
         let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
             let (routes, peer) = (routes.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(answer(routes, peer, request).await) }
+            async move { Ok::<_, Infallible>(answer(routes, peer, request, within).await) }
         });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -148,7 +156,7 @@ impl Serving {
         tokio::select! {
             ended = &mut connection => return log(addr, ended),
             () = self.shutdown.cancelled() => {}
-            () = expiry => tracing::debug!(?addr, "the peer's certificate expired; it has to reconnect"),
+            why = expiry => tracing::debug!(?addr, "the peer has to reconnect: {why}"),
         }
         connection.as_mut().graceful_shutdown();
         if let Ok(ended) = tokio::time::timeout(self.limits.drain, &mut connection).await {
@@ -157,7 +165,12 @@ impl Serving {
     }
 }
 
-async fn answer(routes: Routes, peer: Peer, request: http::Request<Incoming>) -> http::Response<Body> {
+async fn answer(
+    routes: Routes,
+    peer: Peer,
+    request: http::Request<Incoming>,
+    within: Duration,
+) -> http::Response<Body> {
     let mut request = request.map(Body::new);
     let named = request.headers_mut().remove(FORWARDED_FOR);
     let caller = match named {
@@ -168,9 +181,13 @@ async fn answer(routes: Routes, peer: Peer, request: http::Request<Incoming>) ->
         _ => peer,
     };
     request.extensions_mut().insert(caller);
-    match routes.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
+    match tokio::time::timeout(within, routes.oneshot(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => {
+            let text = format!("the call was not complete and answered within {within:?}; try again");
+            tonic::Status::deadline_exceeded(text).into_http()
+        }
     }
 }
 
@@ -186,9 +203,16 @@ fn is_proxy(peer: &Peer) -> bool {
     identity.identity().host().is_some_and(|host| host.role == SystemRole::Proxy)
 }
 
-/// Resolves when the peer's certificate is over.
-async fn expiry(peer: Peer) {
-    let PeerIdentity::Verified(identity) = peer.identity else { return std::future::pending().await };
+/// Resolves when the peer may not stay any longer, with the reason.
+async fn expiry(peer: Peer, stranger: Duration) -> &'static str {
+    let identity = match peer.identity {
+        PeerIdentity::Verified(identity) => identity,
+        PeerIdentity::LocalAdmin { .. } => return std::future::pending().await,
+        PeerIdentity::Stranger => {
+            tokio::time::sleep(stranger).await;
+            return "it has not said who it is";
+        }
+    };
     // In steps, because a timer does not notice a clock that is set.
     while let Ok(left) = Duration::try_from(identity.valid_before().duration_since(Timestamp::now())) {
         if left.is_zero() {
@@ -196,6 +220,7 @@ async fn expiry(peer: Peer) {
         }
         tokio::time::sleep(left.min(Duration::from_secs(60))).await;
     }
+    "its certificate expired"
 }
 
 fn log(addr: Option<SocketAddr>, ended: Result<(), hyper::Error>) {
