@@ -2,6 +2,8 @@
 
 mod cluster;
 
+use agent::{Link, Report};
+use api::v1::NodeReport;
 use cluster::{BANNER, Cluster, PATIENCE, eventually, lock, user};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -46,6 +48,29 @@ async fn a_user_reaches_what_its_roles_see_and_nothing_shows_of_the_rest() {
     assert_eq!((code, reason.replace("db-1", "xx-1"), hint), unknown);
     for raw in ["localhost", "127.0.0.2", "::1", "169.254.169.254", "other.com"] {
         assert_eq!(denied(cluster.dial(&alice, raw).await).0, "host_unknown", "{raw}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_found_by_the_names_of_its_certificate_alone() {
+    let (cluster, _) = Cluster::with_nodes().await;
+    let bob = cluster.sign("bob").await;
+    let (liar, db) = (&cluster.hosts[0].agent, cluster.hosts[1].agent.host_id().to_string());
+    for (hostname, public, refused) in
+        [("payroll", None, "payroll"), ("db-1", None, "db-1"), ("web-1", Some("payroll:22"), "payroll:22")]
+    {
+        let mut link = liar.link();
+        liar.report(Report::Node(NodeReport {
+            hostname: hostname.into(),
+            public_addrs: public.into_iter().map(str::to_owned).collect(),
+            labels: [("env".to_owned(), "web".to_owned()), ("hostname".to_owned(), "payroll".to_owned())]
+                .into(),
+            ..NodeReport::default()
+        }));
+        let told = link.wait_for(|link| matches!(link, Link::Down(reason) if reason.contains(refused)));
+        timeout(PATIENCE, told).await.expect("in time").expect("lives");
+        assert_eq!(denied(cluster.dial(&bob, "payroll").await).0, "host_unknown", "{hostname} {public:?}");
+        assert_eq!(cluster.dial(&bob, "db-1").await.expect("reached").host_id, db, "{hostname} {public:?}");
     }
 }
 

@@ -13,12 +13,14 @@ use api::v1::{ChallengeRequest, ChallengeResponse, JoinRequest, JoinResponse};
 use cluster::Cluster;
 use identity::Subject;
 use jiff::{SignedDuration, Timestamp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use transport::listen::{Caps, Listener};
 use transport::rpc::{Channel, FORWARDED_FOR, Limits, RpcServer, connect_auth, connect_join};
+use transport::tls::{Expected, alpn, connect};
 use transport::{ConnectError, LiveCredentials, Peer, PeerIdentity, Problem, ServerTrust};
 
 /// Answers with what it sees of its caller.
@@ -234,6 +236,22 @@ async fn a_channel_outlives_its_server_and_sees_fresh_certificates() {
     };
     assert_eq!(again, "user alice");
     auth.stop().await;
+}
+
+/// Proxies relay this protocol blindly: whoever shows nothing on it would have the proxy's address.
+#[tokio::test]
+async fn a_stranger_gets_no_word_on_the_protocol_of_members() {
+    let cluster = Cluster::new();
+    let auth = Auth::start(&cluster.host(SystemRole::Auth, &["auth-1"])).await;
+    for (protocol, served) in [(alpn::AUTH, false), (alpn::JOIN, true)] {
+        let mut stream =
+            connect(&auth.addr, Expected::Auth, pinned(&cluster), &[protocol]).await.expect("shakes hands");
+        // An HTTP/2 server speaks first, after the preface: its settings.
+        let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let mut word = [0; 1];
+        let answered = matches!(stream.read(&mut word).await, Ok(1));
+        assert_eq!(answered, served, "{}", String::from_utf8_lossy(protocol));
+    }
 }
 
 #[tokio::test]
