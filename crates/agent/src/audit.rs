@@ -2,6 +2,7 @@
 //!
 //! The spool is bounded. When it is full the oldest events are kept, new ones are dropped, counted and logged.
 
+mod cut;
 mod send;
 mod spool;
 
@@ -73,9 +74,9 @@ pub struct Auditor {
 }
 
 impl Auditor {
-    /// Reports an event. Never waits.
+    /// Reports an event, with long texts cut to what the audit log keeps of them. Never waits.
     pub fn emit(&self, event: AuditEvent) {
-        let entry = Entry { id: Uuid::new_v4().to_string(), json: Value::Object(event.fields).to_string() };
+        let entry = Entry { id: Uuid::new_v4().to_string(), json: cut::to_json(event.fields) };
         if self.queue.try_send(entry).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

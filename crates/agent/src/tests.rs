@@ -185,6 +185,33 @@ async fn a_member_starts_without_auth_and_its_events_arrive_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_of_any_length_is_audited() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = Auth::start(directory.path(), anywhere()).await;
+    let stop = CancellationToken::new();
+    let agent = start(directory.path(), auth.addr, Some(auth.source()), &stop).await.expect("joins");
+    for (sid, command) in [("plain", "x".repeat(70_000)), ("escaped", "\u{1}".repeat(11_000))] {
+        let event = AuditEvent::new("session.start", "T2000I").with("sid", sid).with("user", "alice");
+        agent.audit().emit(event.with("initial_command", vec![command]));
+    }
+    let arrived = async {
+        loop {
+            let events = auth.events("session.start").await;
+            if ["plain", "escaped"].iter().all(|sid| events.iter().any(|event| event.contains(sid))) {
+                return events;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let events = tokio::time::timeout(PATIENCE, arrived).await.expect("they arrive");
+    for event in events {
+        assert!(event.contains("\"alice\"") && event.contains("\"truncated\":true"), "{event}");
+    }
+    assert_eq!(agent.audit().dropped(), 0);
+    leave(agent, stop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn renewed_credentials_are_kept_and_used() {
     let directory = tempfile::tempdir().expect("a directory");
     let auth = Auth::start(directory.path(), anywhere()).await;
