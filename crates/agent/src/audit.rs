@@ -3,14 +3,14 @@
 //! The spool is bounded. When it is full the oldest events are kept, new ones are dropped, counted and logged.
 
 mod cut;
+mod losses;
 mod send;
 mod spool;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
+use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use transport::rpc::Channel;
 use uuid::Uuid;
 
 use crate::state::{StateDir, StateError};
+use losses::Losses;
 use send::Sender;
 use spool::{Entry, Spool};
 
@@ -70,7 +71,7 @@ impl AuditEvent {
 #[derive(Debug, Clone)]
 pub struct Auditor {
     queue: mpsc::Sender<Entry>,
-    dropped: Arc<AtomicU64>,
+    losses: Losses,
 }
 
 impl Auditor {
@@ -78,20 +79,25 @@ impl Auditor {
     pub fn emit(&self, event: AuditEvent) {
         let entry = Entry { id: Uuid::new_v4().to_string(), json: cut::to_json(event.fields) };
         if self.queue.try_send(entry).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.losses.add(1, "they come faster than they can be kept on disk");
         }
     }
 
-    /// Events lost so far because auth was away for too long.
+    /// Events lost so far: because auth was away for too long, or refused them, or they came too fast.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.losses.total()
+    }
+
+    /// Shows the number of lost events as the metric `audit_dropped`.
+    pub fn register(&self, registry: &mut Registry) {
+        self.losses.register(registry);
     }
 
     /// An auditor whose events go nowhere, and are counted as dropped; for tests.
     #[must_use]
     pub fn nowhere() -> Self {
-        Self { queue: mpsc::channel(1).0, dropped: Arc::default() }
+        Self { queue: mpsc::channel(1).0, losses: Losses::default() }
     }
 }
 
@@ -103,7 +109,7 @@ pub(crate) fn start(
 ) -> Result<(Auditor, impl Future<Output = ()> + Send + use<>), StateError> {
     let spool = Spool::open(&state.path(FILE))?;
     let (queue, events) = mpsc::channel(QUEUE);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let sender = Sender { events, spool: Some(spool), channel, dropped: Arc::clone(&dropped) };
-    Ok((Auditor { queue, dropped }, sender.run(shutdown)))
+    let losses = Losses::default();
+    let sender = Sender { events, spool: Some(spool), channel, losses: losses.clone() };
+    Ok((Auditor { queue, losses }, sender.run(shutdown)))
 }

@@ -1,7 +1,5 @@
 //! From the queue to the spool, and from the spool to auth.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use api::status::{Class, Problem};
@@ -14,6 +12,7 @@ use tonic::Status;
 use transport::Backoff;
 use transport::rpc::{Channel, within};
 
+use super::losses::Losses;
 use super::spool::{Entry, Spool};
 use crate::renewal::reason;
 
@@ -29,7 +28,7 @@ pub(super) struct Sender {
     /// Absent only while a blocking task has it.
     pub(super) spool: Option<Spool>,
     pub(super) channel: Channel,
-    pub(super) dropped: Arc<AtomicU64>,
+    pub(super) losses: Losses,
 }
 
 impl Sender {
@@ -83,8 +82,7 @@ impl Sender {
             tracing::error!(%error, "audit events cannot be kept on disk; they wait in memory");
         }
         if lost > 0 {
-            let dropped = self.dropped.fetch_add(lost as u64, Ordering::Relaxed) + lost as u64;
-            tracing::error!(dropped, "the audit spool is full: events are lost until auth can be reached");
+            self.losses.add(lost as u64, "the audit spool is full until auth can be reached");
         }
     }
 
@@ -98,11 +96,7 @@ impl Sender {
                     match self.emit(std::slice::from_ref(entry), deadline).await {
                         Ok(()) => {}
                         Err(status) if is_bad(&status) => {
-                            self.dropped.fetch_add(1, Ordering::Relaxed);
-                            tracing::error!(
-                                error = reason(&status),
-                                "auth refuses an audit event; it is lost"
-                            );
+                            self.losses.add(1, &format!("auth refuses them: {}", reason(&status)));
                         }
                         Err(status) => return Err(reason(&status)),
                     }

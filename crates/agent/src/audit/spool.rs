@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::StateError;
+use crate::state::{StateError, sync_directory};
 
 /// The most that waits.
 const EVENTS: usize = 20_000;
@@ -30,6 +30,10 @@ pub(super) struct Spool {
     file: File,
     waiting: VecDeque<Entry>,
     bytes: usize,
+    /// How many at the end of `waiting` the file does not have, because the disk was full.
+    unwritten: usize,
+    /// The bytes of the file up to the end of its last whole line.
+    length: u64,
     /// Bytes at the start of the file whose events are acknowledged.
     acknowledged: usize,
 }
@@ -39,8 +43,15 @@ impl Spool {
     pub(super) fn open(path: &Path) -> Result<Self, StateError> {
         let opened = || {
             let file = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)?;
-            let mut spool =
-                Self { path: path.to_owned(), file, waiting: VecDeque::new(), bytes: 0, acknowledged: 0 };
+            let mut spool = Self {
+                path: path.to_owned(),
+                file,
+                waiting: VecDeque::new(),
+                bytes: 0,
+                unwritten: 0,
+                length: 0,
+                acknowledged: 0,
+            };
             for line in BufReader::new(&spool.file).split(b'\n') {
                 if let Ok(entry) = serde_json::from_slice::<Entry>(&line?) {
                     spool.bytes += entry.json.len();
@@ -55,20 +66,30 @@ impl Spool {
 
     /// Appends events and makes them durable; how many did not fit.
     pub(super) fn append(&mut self, entries: Vec<Entry>) -> (usize, io::Result<()>) {
-        let mut lines = Vec::new();
         let mut lost = 0;
         for entry in entries {
             if self.waiting.len() >= EVENTS || self.bytes + entry.json.len() > BYTES {
                 lost += 1;
                 continue;
             }
-            lines.extend(line(&entry));
             self.bytes += entry.json.len();
+            self.unwritten += 1;
             self.waiting.push_back(entry);
         }
-        // On a full disk they wait in memory alone, which is better than not at all.
-        let kept = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
-        (lost, kept)
+        // On a full disk they wait in memory alone, which is better than not at all, and are written with the next ones.
+        (lost, self.write())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        // A line that the last attempt left half written would run into the next one and spoil both.
+        self.file.set_len(self.length)?;
+        let written = self.waiting.len() - self.unwritten;
+        let lines: Vec<u8> = self.waiting.range(written..).flat_map(line).collect();
+        self.file.write_all(&lines)?;
+        self.file.sync_data()?;
+        self.length += lines.len() as u64;
+        self.unwritten = 0;
+        Ok(())
     }
 
     /// The next ones to send: some, and not much more than so many bytes.
@@ -91,6 +112,7 @@ impl Spool {
             self.bytes -= entry.json.len();
             self.acknowledged += line(&entry).len();
         }
+        self.unwritten = self.unwritten.min(self.waiting.len());
         match self.waiting.is_empty() || self.acknowledged > COMPACT {
             true => self.rewrite(),
             false => Ok(()),
@@ -103,19 +125,23 @@ impl Spool {
 
     fn rewrite(&mut self) -> io::Result<()> {
         if self.waiting.is_empty() {
-            self.acknowledged = 0;
+            (self.acknowledged, self.length) = (0, 0);
             return self.file.set_len(0);
         }
         let draft = self.path.with_extension("new");
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut length = 0;
         for entry in &self.waiting {
-            file.write_all(&line(entry))?;
+            let line = line(entry);
+            file.write_all(&line)?;
+            length += line.len() as u64;
         }
         file.sync_all()?;
+        let file = OpenOptions::new().append(true).open(&draft)?;
         std::fs::rename(&draft, &self.path)?;
-        self.file = OpenOptions::new().append(true).open(&self.path)?;
-        self.acknowledged = 0;
-        Ok(())
+        (self.file, self.length, self.unwritten, self.acknowledged) = (file, length, 0, 0);
+        // Else a crash of the machine could bring the old file back, without what is appended from now on.
+        sync_directory(self.path.parent().unwrap_or(Path::new(".")))
     }
 }
 
@@ -158,6 +184,24 @@ mod tests {
         spool.acknowledge(6).expect("acknowledged");
         assert_eq!(fs::metadata(&path).expect("there").len(), 0);
         assert!(Spool::open(&path).expect("opens").is_empty());
+    }
+
+    #[test]
+    fn what_a_full_disk_cut_off_spoils_nothing_and_is_written_later() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("spool");
+        let mut spool = Spool::open(&path).expect("opens");
+        spool.append(vec![entry(0)]).1.expect("kept");
+        // A handle that cannot write stands for the full disk, after half a line.
+        let reading = fs::File::open(&path).expect("opens");
+        let mut file = std::mem::replace(&mut spool.file, reading);
+        spool.append(vec![entry(1)]).1.expect_err("not kept");
+        file.write_all(b"{\"id\":\"1\",\"js").expect("written");
+        assert_eq!(waiting(&spool), ["0", "1"], "it waits in memory");
+        spool.file = file;
+        spool.append(vec![entry(2)]).1.expect("kept again");
+        drop(spool);
+        assert_eq!(waiting(&Spool::open(&path).expect("opens again")), ["0", "1", "2"]);
     }
 
     #[test]

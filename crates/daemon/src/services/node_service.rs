@@ -38,6 +38,7 @@ pub(super) async fn start(
     let metrics = node::Metrics::default();
     let mut registry = Metrics::registry();
     metrics.register(&mut registry);
+    agent.audit().register(registry.sub_registry_with_prefix("node"));
     surroundings.metrics.adopt(registry);
     let host = Host::of(Arc::clone(&agent))?;
     let told = settings(surroundings, config)?;

@@ -32,6 +32,7 @@ pub(super) async fn start(
     let mut registry = Metrics::registry();
     let running =
         proxy::start(told, surroundings.health("proxy"), &mut registry, surroundings.drain.clone()).await?;
+    running.agent().audit().register(registry.sub_registry_with_prefix("proxy"));
     surroundings.metrics.adopt(registry);
     surroundings.endpoints.tell("proxy", running.local_addr());
     Ok(running)
