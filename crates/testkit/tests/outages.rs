@@ -56,6 +56,32 @@ fn a_proxy_that_is_restarted_while_auth_is_away_finds_the_nodes() {
 }
 
 #[test]
+fn a_node_that_is_told_to_stop_says_so_and_leaves_nothing_running() {
+    let (mut cluster, bot, target) = with_bot(Layout::Processes);
+    let config = cluster.config("my-host");
+    let text = std::fs::read_to_string(&config).expect("written before");
+    let text = text.replace("  diag_addr:", "  drain_timeout: 1s\n  diag_addr:");
+    std::fs::write(&config, text).expect("written");
+    cluster.process("my-host").stop();
+    cluster.restart("my-host");
+    bot.oneshot().ok();
+    until("the node to be reached again", || bot.ssh(&[&target, "true"]).status.success().then_some(()));
+    let mark = cluster.path().join("pid");
+    let stubborn = format!("trap '' HUP TERM; echo $$ > {}; while :; do sleep 1; done", mark.display());
+    let mut ssh = bot.openssh("ssh", &[&target, &stubborn]);
+    let session = std::thread::spawn(move || testkit::run(&mut ssh));
+    let pid = until("the session", || {
+        std::fs::read_to_string(&mark).ok().filter(|text| text.ends_with('\n'))
+    });
+    assert!(cluster.process("my-host").stop().success());
+    assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "no process outlives its node");
+    let told = session.join().expect("joins").refused();
+    assert!(told.contains("this node is stopping"), "{told}");
+    let events = cluster.tctl(&["events", "ls", "--type=session.end", "--format=json"]).ok();
+    assert!(events.contains("this node is stopping"), "{events}");
+}
+
+#[test]
 fn every_process_may_be_killed_and_comes_back_as_it_was() {
     let (mut cluster, bot, target) = with_bot(Layout::OneProcess);
     bot.oneshot().ok();

@@ -8,6 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::{board::Board, signals::Request};
 use crate::config::Stop;
 
+/// How long services have after the drain, in which they tell clients that they are cut, end their processes and send
+/// the last events to the audit log. Ended at the drain itself, they would get to none of it.
+const LAST_MOMENT: Duration = Duration::from_secs(15);
+
 /// Why a service ended; text for the log.
 pub type ServiceError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -79,7 +83,7 @@ impl<R: FnMut()> Watch<R> {
         };
         self.drain.cancel();
         if !in_haste {
-            running.drain(self.stop.drain, &mut next_request).await;
+            running.drain(self.stop.drain + LAST_MOMENT, &mut next_request).await;
         }
         ended.map_or(Ok(()), Err)
     }
@@ -142,7 +146,7 @@ impl Running {
             () = tokio::time::sleep(limit) => {}
         }
         for service in &self.names {
-            tracing::warn!(service, ?limit, "service did not end in time; its sessions are cut");
+            tracing::warn!(service, ?limit, "service did not end in time; what it holds is dropped");
         }
     }
 }
@@ -217,8 +221,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_service_that_has_waited_out_the_drain_gets_to_cut_its_sessions() {
+        let (said, heard) = tokio::sync::oneshot::channel();
+        let outcome = run(&[Request::Stop], |drain| {
+            let drain = drain.clone();
+            let node = async move {
+                drain.cancelled().await;
+                tokio::time::sleep(Duration::from_secs(30 + 10)).await;
+                let _ = said.send("cut");
+                Ok(())
+            };
+            vec![service("node", node)]
+        });
+        outcome.await.ended.expect("ends well");
+        assert_eq!(heard.await, Ok("cut"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_service_that_does_not_end_is_cut_at_the_deadline_or_by_a_second_stop() {
-        for (requests, seconds) in [([Request::Stop].as_slice(), 35), (&[Request::Stop, Request::Stop], 0)] {
+        for (requests, seconds) in [([Request::Stop].as_slice(), 50), (&[Request::Stop, Request::Stop], 0)] {
             let outcome = run(requests, |_| vec![service("node", std::future::pending())]).await;
             outcome.ended.expect("ends well");
             assert_eq!(outcome.seconds, seconds, "{requests:?}");
