@@ -11,7 +11,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::error::{ConnectError, Problem};
-use crate::tls::{Connecting, Expected, LiveCredentials, SecureStream, ServerTrust, alpn, handshake_problem};
+use crate::tls::{
+    Connecting, Expected, LiveCredentials, SecureStream, ServerTrust, alpn, first_word_problem,
+};
 
 /// How long a proxy may take to reach the node and answer; longer than it gives itself.
 const ANSWER: Duration = Duration::from_secs(45);
@@ -70,7 +72,7 @@ pub async fn dial_ssh(
     let mut stream = connecting.connect().await?;
     let answer = match timeout(ANSWER, ask(&mut stream, request)).await {
         Err(_) => Err(Problem::Timeout { waiting_for: "answer of the proxy", after: ANSWER }),
-        Ok(Err(error)) => Err(handshake_problem(error, protocols)),
+        Ok(Err(error)) => Err(first_word_problem(error, protocols)),
         Ok(Ok(answer)) => Ok(answer),
     };
     match answer.map_err(|problem| ConnectError::new(proxy, problem))?.outcome {

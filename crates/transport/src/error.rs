@@ -77,6 +77,8 @@ pub enum Problem {
     NoCredentials,
     /// A local file or socket.
     Local(Arc<io::Error>),
+    /// The server closed the connection before it said anything that could be judged.
+    Closed,
     /// The connection broke.
     Broken(Arc<io::Error>),
 }
@@ -109,8 +111,11 @@ impl ConnectError {
     /// Whether the same attempt may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        use Problem::{Broken, Dns, Refused, Timeout, Unavailable, Unreachable};
-        matches!(self.problem, Dns(_) | Refused | Timeout { .. } | Unreachable(_) | Unavailable | Broken(_))
+        use Problem::{Broken, Closed, Dns, Refused, Timeout, Unavailable, Unreachable};
+        matches!(
+            self.problem,
+            Dns(_) | Refused | Timeout { .. } | Unreachable(_) | Unavailable | Closed | Broken(_)
+        )
     }
 
     /// What to do about it.
@@ -150,6 +155,11 @@ impl ConnectError {
                 "run this as root or as the service's user".to_owned()
             }
             Problem::Local(_) => "check the path and that the auth service runs on this machine".to_owned(),
+            Problem::Closed => {
+                "it, or the server behind a load balancer, may be restarting: try again, and if that does not help \
+                 check that the port is the one of a Postern service"
+                    .to_owned()
+            }
             Problem::Broken(_) => "try again; the server's log may say why".to_owned(),
         }
     }
@@ -190,6 +200,7 @@ impl fmt::Display for ConnectError {
             Problem::RefusedUs(alert) => write!(f, "the server at {addr} refused the connection: {alert}"),
             Problem::Unavailable => write!(f, "the server at {addr} cannot serve this now"),
             Problem::NoCredentials => write!(f, "cannot connect to {addr}: there are no credentials yet"),
+            Problem::Closed => write!(f, "the server at {addr} closed the connection"),
             Problem::Broken(error) => write!(f, "the connection to {addr} broke: {error}"),
         }?;
         write!(f, "; {}", self.hint())

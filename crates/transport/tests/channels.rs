@@ -189,12 +189,14 @@ async fn what_is_no_server_of_ours_is_told_apart() {
             let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4096]).await;
         }
     });
-    let ask = || async { problem(connect_join(&port, pinned(&cluster))).await.problem };
-    assert!(matches!(ask().await, Problem::Unavailable));
-    assert!(matches!(ask().await, Problem::NotTls(_)));
-    assert!(matches!(ask().await, Problem::NotTls(_)));
+    let ask = || async { problem(connect_join(&port, pinned(&cluster))).await };
+    assert!(matches!(ask().await.problem, Problem::Unavailable));
+    let closed = ask().await;
+    assert!(matches!(closed.problem, Problem::Closed) && closed.is_passing(), "{closed}");
+    let ssh = ask().await;
+    assert!(matches!(ssh.problem, Problem::NotTls(_)) && !ssh.is_passing(), "{ssh}");
     let closed = loop {
-        match ask().await {
+        match ask().await.problem {
             Problem::NotTls(_) => tokio::task::yield_now().await,
             other => break other,
         }

@@ -79,3 +79,25 @@ async fn refusals_are_told_apart() {
     let nobody = dial(&cluster, &LiveCredentials::empty(), &["127.0.0.1"], None).await.expect_err("nobody");
     assert!(nobody.to_string().contains("join the cluster first"), "{nobody}");
 }
+
+#[tokio::test]
+async fn a_proxy_that_goes_away_before_it_answers_is_no_lasting_problem() {
+    let cluster = Cluster::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let addr =
+        HostPort::parse(&listener.local_addr().expect("an address").to_string(), 0).expect("an address");
+    let credentials = cluster.host(SystemRole::Proxy, &["127.0.0.1"]);
+    tokio::spawn(async move {
+        let server =
+            Server::new(ServerCertificates::Own(credentials), ClientCertificates::Required, &[alpn::SSH]);
+        let (stream, peer) = listener.accept().await.expect("accepts");
+        let mut stream = server.accept(stream, Some(peer.ip())).await.expect("shakes hands").stream;
+        let _: DialRequest = frame::read(&mut stream).await.expect("a request");
+        stream.shutdown().await.expect("closed");
+    });
+    let trust = ServerTrust::pins(vec![cluster.pin()]);
+    let gone = dial_ssh(&addr, trust, &cluster.user("alice"), &DialRequest::default()).await;
+    let Err(DialError::Connect(error)) = gone else { panic!("{gone:?}") };
+    assert!(matches!(error.problem, Problem::Closed) && error.is_passing(), "{error}");
+    assert!(!error.to_string().contains("TLS"), "{error}");
+}

@@ -12,7 +12,7 @@ use crate::backoff::Backoff;
 use crate::error::{ConnectError, Problem};
 use crate::hello::Rewind;
 use crate::tls::{
-    Connecting, Expected, HANDSHAKE, LiveCredentials, SecureStream, ServerTrust, alpn, handshake_problem,
+    Connecting, Expected, HANDSHAKE, LiveCredentials, SecureStream, ServerTrust, alpn, first_word_problem,
 };
 
 /// A call without a deadline of its own ends after this long; streams only have to begin by then.
@@ -66,7 +66,7 @@ async fn to_auth(
     // and only here can a refusal be told as one.
     match tokio::time::timeout(HANDSHAKE, stream.fill_to(1)).await {
         Ok(Ok(())) => Ok(stream),
-        Ok(Err(error)) => Err(ConnectError::new(addr, handshake_problem(error, protocols))),
+        Ok(Err(error)) => Err(ConnectError::new(addr, first_word_problem(error, protocols))),
         Err(_) => {
             let problem = Problem::Timeout { waiting_for: "first word of auth", after: HANDSHAKE };
             Err(ConnectError::new(addr, problem))

@@ -1,10 +1,13 @@
 //! The client's side: TCP, then TLS, with an error that says what went wrong.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use access::HostPort;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use identity::trust::AUTH_SERVER_NAME;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
@@ -21,6 +24,8 @@ use crate::listen::prepare;
 
 /// How long name resolution and TCP may take together.
 const DIAL: Duration = Duration::from_secs(10);
+/// How long an address is tried alone before the next one is tried too.
+const STAGGER: Duration = Duration::from_millis(250);
 
 /// Which server is wanted at the other end of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,20 +74,29 @@ pub(crate) async fn dial(addr: &HostPort) -> Result<TcpStream, ConnectError> {
     let found = timeout(DIAL, lookup_host((addr.host(), addr.port()))).await;
     let found = found.map_err(waited("answer of the resolver"))?;
     let sockets: Vec<_> = found.map_err(|error| failed(Problem::Dns(Arc::new(error))))?.collect();
-    let no_address = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    let mut last = Problem::Dns(Arc::new(no_address()));
-    let every = async {
-        for socket in sockets {
-            match TcpStream::connect(socket).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = connect_problem(error),
-            }
-        }
-        Err(failed(last))
-    };
-    let stream = timeout(DIAL, every).await.map_err(waited("connection"))??;
+    let stream = timeout(DIAL, first_of(sockets)).await.map_err(waited("connection"))?.map_err(failed)?;
     prepare(&stream);
     Ok(stream)
+}
+
+/// The first connection that comes about (RFC 8305, in small). An address that swallows packets costs a moment then, and
+/// not all the time there is; the order stays the resolver's.
+async fn first_of(sockets: Vec<SocketAddr>) -> Result<TcpStream, Problem> {
+    let mut untried = sockets.into_iter();
+    let mut trying = FuturesUnordered::new();
+    let no_address = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut last = Problem::Dns(Arc::new(no_address()));
+    loop {
+        trying.extend(untried.next().map(TcpStream::connect));
+        tokio::select! {
+            outcome = trying.next() => match outcome {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => last = connect_problem(error),
+                None => return Err(last),
+            },
+            () = tokio::time::sleep(STAGGER), if untried.len() > 0 => {}
+        }
+    }
 }
 
 fn failed_waiting(addr: &HostPort, waiting_for: &'static str, after: Duration) -> ConnectError {
@@ -138,11 +152,22 @@ fn config(wanted: &Connecting<'_>) -> ClientConfig {
     config
 }
 
-/// What an error during or right after the handshake means.
-pub(crate) fn handshake_problem(error: io::Error, protocols: &[&[u8]]) -> Problem {
+/// What an error right after our side of the handshake means. That the server speaks TLS is known by then; what it thinks
+/// of our certificate is not.
+pub(crate) fn first_word_problem(error: io::Error, protocols: &[&[u8]]) -> Problem {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::AlertReceived(_)) | None => handshake_problem(error, protocols),
+        Some(_) => Problem::Broken(Arc::new(error)),
+    }
+}
+
+/// What an error during the handshake means.
+fn handshake_problem(error: io::Error, protocols: &[&[u8]]) -> Problem {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return match error.kind() {
-            io::ErrorKind::UnexpectedEof => Problem::NotTls("it closed the connection".to_owned()),
+            // What a load balancer does whose servers are away, so it says nothing about what is there.
+            io::ErrorKind::UnexpectedEof => Problem::Closed,
             _ => Problem::Broken(Arc::new(error)),
         };
     };
@@ -179,4 +204,43 @@ fn alert_in_words(alert: AlertDescription) -> String {
         other => return format!("TLS alert {other:?}"),
     };
     words.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Problem, first_of};
+    use std::net::SocketAddr;
+    use std::time::Duration;
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio::time::timeout;
+
+    const SOON: Duration = Duration::from_millis(100);
+
+    fn loopback() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    #[tokio::test]
+    async fn an_address_that_swallows_packets_does_not_keep_from_the_next() {
+        let full = TcpSocket::new_v4().expect("a socket");
+        full.bind(loopback()).expect("binds");
+        let full = full.listen(1).expect("listens");
+        let swallowing = full.local_addr().expect("an address");
+        let mut queued = Vec::new();
+        while let Ok(Ok(stream)) = timeout(SOON, TcpStream::connect(swallowing)).await {
+            queued.push(stream);
+        }
+        let alive = TcpListener::bind(loopback()).await.expect("binds");
+        let alive = alive.local_addr().map(|addr| (alive, addr)).expect("an address");
+        let found = timeout(super::DIAL, first_of(vec![swallowing, alive.1])).await;
+        let stream = found.expect("in time").expect("connects");
+        assert_eq!(stream.peer_addr().expect("connected"), alive.1);
+    }
+
+    #[tokio::test]
+    async fn when_none_answers_the_last_one_says_why() {
+        let dead = TcpListener::bind(loopback()).await.expect("binds").local_addr().expect("an address");
+        assert!(matches!(first_of(vec![dead, dead]).await, Err(Problem::Refused)));
+        assert!(matches!(first_of(Vec::new()).await, Err(Problem::Dns(_))));
+    }
 }
