@@ -1,7 +1,8 @@
 //! Becoming a member of the cluster: possession of a key is proven, a token is spent on it.
 //!
 //! Key and attempt are kept before anything is sent, so that a retry, also after a crash, is the same attempt: it gets
-//! certificates and spends nothing twice.
+//! certificates and spends nothing twice. The bytes of the attempt are those of every service on this data directory: by
+//! them auth knows that services which share a host id are one process.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use api::v1::{ChallengeRequest, HostDetails, JoinRequest};
 use aws_lc_rs::rand::SystemRandom;
 use identity::Credentials;
 use identity::key::SubjectKey;
-use join::{Attempt, Claim, TokenHash};
+use join::{Claim, TokenHash};
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 use transport::rpc::{Channel, connect_join, within};
@@ -38,8 +39,6 @@ pub(crate) struct Joiner<'a> {
 /// What is kept until the answer is.
 #[derive(Serialize, Deserialize)]
 struct Pending {
-    /// Hex.
-    attempt: String,
     /// PKCS#8 PEM.
     key: String,
     /// Hash of the token: another token is another attempt.
@@ -124,17 +123,13 @@ impl Joiner<'_> {
     fn pending(&self) -> Result<(SubjectKey, Vec<u8>), StartError> {
         let token = TokenHash::of(&self.source.token).to_string();
         let kept = self.state.read(FILE)?.and_then(|bytes| serde_json::from_slice::<Pending>(&bytes).ok());
-        let kept = kept.filter(|pending| pending.token == token).and_then(|pending| {
-            let attempt = hex::decode(&pending.attempt).ok().filter(|bytes| bytes.len() == Attempt::LEN)?;
-            Some((SubjectKey::from_pem(&pending.key).ok()?, attempt))
-        });
-        if let Some(kept) = kept {
-            return Ok(kept);
+        let kept = kept.filter(|pending| pending.token == token);
+        let attempt = self.state.attempt()?;
+        if let Some(key) = kept.and_then(|pending| SubjectKey::from_pem(&pending.key).ok()) {
+            return Ok((key, attempt));
         }
         let key = SubjectKey::generate(&SystemRandom::new())?;
-        let mut attempt = vec![0; Attempt::LEN];
-        aws_lc_rs::rand::fill(&mut attempt).map_err(|_| identity::key::KeyError::Library)?;
-        let pending = Pending { attempt: hex::encode(&attempt), key: key.to_pem()?.to_string(), token };
+        let pending = Pending { key: key.to_pem()?.to_string(), token };
         let bytes = zeroize::Zeroizing::new(serde_json::to_vec(&pending).unwrap_or_default());
         self.state.write(FILE, &bytes)?;
         Ok((key, attempt))

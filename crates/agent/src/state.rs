@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use access::{HostId, SystemRole};
+use join::Attempt;
 
 /// No file of ours is larger, except the audit spool.
 pub(crate) const LARGEST: u64 = 64 * 1024 * 1024;
@@ -48,6 +49,17 @@ impl StateDir {
         self.path.join(name)
     }
 
+    /// The bytes by which attempts to join are told apart, and by which the services on one data directory are known to
+    /// belong together.
+    pub(crate) fn attempt(&self) -> Result<Vec<u8>, StateError> {
+        let path = self.path.with_file_name("attempt");
+        let mut drawn = [0; Attempt::LEN];
+        aws_lc_rs::rand::fill(&mut drawn).map_err(|_| StateError::new(&path, "no randomness"))?;
+        let text = drawn_once(&path, || hex::encode(drawn))?;
+        let kept = hex::decode(text.trim()).ok().filter(|bytes| bytes.len() == Attempt::LEN);
+        kept.ok_or_else(|| StateError::new(&path, "it holds no attempt; remove it"))
+    }
+
     /// The content of a file; none when it is not there.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.path(name);
@@ -80,30 +92,33 @@ impl StateDir {
 /// The id of this host, drawn once for all services on it and kept in `host_uuid`.
 pub fn host_id(data_dir: &Path) -> Result<HostId, StateError> {
     let path = data_dir.join("host_uuid");
-    let failed = |error: io::Error| StateError::new(&path, error);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
-    match fs::read_to_string(&path) {
+    let text = drawn_once(&path, || uuid::Uuid::new_v4().to_string())?;
+    let wrong = |_| StateError::new(&path, "it holds no UUID; restore it, or remove it and join again");
+    text.trim().parse().map_err(wrong)
+}
+
+/// What `path` holds; drawn now if nobody has yet. Two services may start at once: whoever links first decides, and both
+/// read the same.
+fn drawn_once(path: &Path, draw: impl FnOnce() -> String) -> Result<String, StateError> {
+    let failed = |error: io::Error| StateError::new(path, error);
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-        Ok(text) => return read_id(&path, &text),
+        read => return read.map_err(failed),
     }
-    // Two services may start at once: whoever links first decides, both read the same.
-    let draft = data_dir.join(format!(".host_uuid.{}", uuid::Uuid::new_v4()));
-    let written = create(&draft, uuid::Uuid::new_v4().to_string().as_bytes());
-    let linked = written.and_then(|()| fs::hard_link(&draft, &path));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = directory.join(format!(".{name}.{}", uuid::Uuid::new_v4()));
+    let written = create(&draft, draw().as_bytes());
+    let linked = written.and_then(|()| fs::hard_link(&draft, path));
     let _ = fs::remove_file(&draft);
     match linked {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
         _ => {
-            sync_directory(data_dir).map_err(failed)?;
-            read_id(&path, &fs::read_to_string(&path).map_err(failed)?)
+            sync_directory(directory).map_err(failed)?;
+            fs::read_to_string(path).map_err(failed)
         }
     }
-}
-
-fn read_id(path: &Path, text: &str) -> Result<HostId, StateError> {
-    let wrong = |_| StateError::new(path, "it holds no UUID; restore it, or remove it and join again");
-    text.trim().parse().map_err(wrong)
 }
 
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -147,6 +162,22 @@ mod tests {
         fs::write(data_dir.join("host_uuid"), "nonsense").expect("written");
         let error = host_id(&data_dir).expect_err("no id").to_string();
         assert!(error.contains("host_uuid") && error.contains("join again"), "{error}");
+    }
+
+    #[test]
+    fn the_services_of_one_process_share_their_attempt_and_no_other_does() {
+        let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let attempt = |directory: &tempfile::TempDir, role| {
+            StateDir::open(directory.path(), role).expect("opens").attempt().expect("drawn")
+        };
+        let node = attempt(&one, SystemRole::Node);
+        assert_eq!(attempt(&one, SystemRole::Proxy), node);
+        assert_ne!(attempt(&other, SystemRole::Node), node);
+        let path = one.path().join("host/attempt");
+        assert_eq!(fs::metadata(&path).expect("kept").permissions().mode() & 0o777, 0o600);
+        fs::write(&path, "nonsense").expect("written");
+        let state = StateDir::open(one.path(), SystemRole::Node).expect("opens");
+        assert!(state.attempt().expect_err("no attempt").to_string().contains("remove it"));
     }
 
     #[test]

@@ -212,8 +212,8 @@ async fn an_administrator_signs_for_users() {
     {
         assert_eq!(sign(auth.admin(), user, 0).await.expect_err("refused").code, code, "{user}");
     }
-    // Who may not sign does not learn who exists.
-    for user in ["alice", "eve"] {
+    // Who may not sign does not learn who exists, nor what they are.
+    for user in ["alice", "eve", "bot-ci", "lost"] {
         for channel in [auth.member(&alice), auth.member(&own)] {
             assert_eq!(sign(channel, user, 0).await.expect_err("refused").code, "impersonation_not_allowed");
         }
@@ -260,6 +260,21 @@ mod abuse {
             results.into_iter().map(|result| instance(&result.expect("ends").expect("joins"))).collect();
         assert_eq!(ids.len(), 1);
         assert_eq!(auth.instances("ci").await.len(), 1);
+    }
+
+    /// An instance that was removed stays so, whoever still has its attempt; also under a new bot of that name.
+    #[tokio::test]
+    async fn j1_a_removed_instance_does_not_come_back() {
+        let auth = Auth::start().await;
+        auth.bot("ci").await;
+        let joiner = Joiner::bot(&auth.bot_token("ci").await);
+        let thief = auth.join(&joiner).await.expect("joins");
+        let key = layout::instance(&"ci".parse().expect("a name"), instance(&thief).parse().expect("an id"));
+        auth.core().catalog.commit(Txn::new().delete(key)).await.expect("commits").expect("no conflict");
+        assert_eq!(auth.join(&joiner).await.expect_err("removed").code, "token_invalid");
+        assert!(auth.instances("ci").await.is_empty());
+        let refused = output(auth.member(&thief), &[], 0).await.expect_err("removed");
+        assert_eq!(refused.code, "instance_unknown");
     }
 
     #[tokio::test]

@@ -307,9 +307,11 @@ mod abuse {
         let mut thief = Joiner::host(token, "Proxy", "edge-2");
         thief.host.as_mut().expect("a host").principals = vec!["web-1.example.com".to_owned()];
         assert_eq!(auth.join(&thief).await.expect_err("a node's name").code, "host_name_taken");
-        // With one token, the services of one process share their id.
+        // The services of one process share their id; knowing id and token does not make a process that one.
         let mut beside = Joiner::host(STATIC_TOKEN, "Proxy", "edge-3");
         beside.host.as_mut().expect("a host").host_id = node.host.as_ref().expect("a host").host_id.clone();
+        assert_eq!(auth.join(&beside).await.expect_err("a node's id").code, "host_id_taken");
+        beside.attempt = node.attempt.clone();
         auth.join(&beside).await.expect("joins");
     }
 

@@ -8,7 +8,7 @@ pub mod challenge;
 pub mod token;
 
 pub use challenge::{Challenge, ChallengeKey};
-pub use token::{Attempt, AttemptId, Claim, Proven, TokenHash, prove, verify};
+pub use token::{Attempt, AttemptId, Claim, ProcessMark, Proven, TokenHash, prove, verify};
 
 /// Why a proof was not accepted. Nothing was looked up, spent or locked when one of these is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

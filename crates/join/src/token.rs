@@ -12,6 +12,7 @@ use std::fmt;
 const STATEMENT: &[u8] = b"postern join token v1";
 const TOKEN: &[u8] = b"postern token name v1";
 const ATTEMPT: &[u8] = b"postern join attempt v1";
+const PROCESS: &[u8] = b"postern join process v1";
 
 /// What a joiner claims, and signs.
 #[derive(Clone, Copy)]
@@ -52,6 +53,7 @@ pub fn verify(
         token: TokenHash::of(claim.token),
         role: claim.role,
         attempt: AttemptId::of(claim.public_key, attempt),
+        process: ProcessMark::of(attempt),
         challenge,
     })
 }
@@ -62,6 +64,7 @@ pub struct Proven {
     token: TokenHash,
     role: SystemRole,
     attempt: AttemptId,
+    process: ProcessMark,
     challenge: Challenge,
 }
 
@@ -81,13 +84,18 @@ impl Proven {
         self.attempt
     }
 
+    /// Who else made attempts with these bytes: the other services of one process.
+    pub fn process(&self) -> ProcessMark {
+        self.process
+    }
+
     /// The challenge that was answered.
     pub fn challenge(&self) -> &Challenge {
         &self.challenge
     }
 }
 
-/// 32 random bytes that a joiner draws once and keeps until it has joined.
+/// 32 random bytes that a joiner draws and keeps at least until it has joined; the services of one process share theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt([u8; Attempt::LEN]);
 
@@ -109,6 +117,18 @@ impl AttemptId {
     /// The attempt of the holder of `public_key`.
     pub fn of(public_key: &[u8], attempt: Attempt) -> Self {
         Self(hash(&[ATTEMPT, public_key, &attempt.0]))
+    }
+}
+
+/// What is stored of an attempt's bytes, which one process draws for all its services and tells nobody but auth: who
+/// shows the same bytes for another service is the same process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessMark([u8; 32]);
+
+impl ProcessMark {
+    /// The mark of an attempt's bytes.
+    pub fn of(attempt: Attempt) -> Self {
+        Self(hash(&[PROCESS, &attempt.0]))
     }
 }
 
@@ -153,7 +173,7 @@ macro_rules! hexadecimal {
         }
     )*};
 }
-hexadecimal!(AttemptId, TokenHash);
+hexadecimal!(AttemptId, ProcessMark, TokenHash);
 
 /// Each part after its length, so that no two lists of parts give the same bytes.
 fn joined(parts: &[&[u8]]) -> Vec<u8> {

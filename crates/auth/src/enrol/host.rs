@@ -29,8 +29,9 @@ pub struct Host {
     /// From where it was enrolled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<IpAddr>,
-    /// Hash of the token that it joined with.
-    pub token: String,
+    /// The mark of the process that it is a service of.
+    #[serde(default)]
+    pub process: String,
 }
 
 /// Why a host's certificate is not renewed.
@@ -113,7 +114,7 @@ mod tests {
             names: vec![],
             expires: Timestamp::UNIX_EPOCH,
             from: None,
-            token: String::new(),
+            process: String::new(),
         }
     }
 

@@ -6,6 +6,7 @@ use super::rights::Rights;
 use crate::audit::{Report, ReportError, StoredEvent};
 use crate::caller::{Caller, Who};
 use crate::catalog::{self, Catalog};
+use crate::enrol::host::refuse_removed;
 use crate::refusal;
 use access::rbac::Verb;
 use api::status::{Class, Problem};
@@ -39,6 +40,7 @@ impl Audit {
             let reason = format!("{} is not a host and cannot report events", caller.name());
             return Err(Problem::new(Class::Denied, "wrong_role", reason));
         };
+        refuse_removed(&self.catalog, host).await?;
         let v1::EmitRequest { json, ids } = request;
         if json.len() != ids.len() {
             let reason = format!("{} events came with {} ids; each needs one", json.len(), ids.len());

@@ -35,8 +35,9 @@ fn session(user: &str) -> Value {
 #[tokio::test]
 async fn hosts_report_under_their_own_id() {
     let bench = Bench::new().await;
-    emit(&bench, &of_host(1), &["a", "b"], &[session("x"), session("y")]).await.expect("is kept");
-    emit(&bench, &of_host(1), &["b"], &[session("y")]).await.expect("is kept once");
+    let web = bench.enrolled(1).await;
+    emit(&bench, &web, &["a", "b"], &[session("x"), session("y")]).await.expect("is kept");
+    emit(&bench, &web, &["b"], &[session("y")]).await.expect("is kept once");
     let found = search(&bench, &root(), SearchRequest::default()).await.expect("is found");
     assert_eq!(found.len(), 2);
     assert!(found.iter().all(|event| event["server_id"] == id(1).to_string()));
@@ -45,13 +46,16 @@ async fn hosts_report_under_their_own_id() {
 #[tokio::test]
 async fn others_do_not_report() {
     let bench = Bench::new().await;
+    let web = bench.enrolled(1).await;
     let table = [
+        (emit(&bench, &of_host(2), &["a"], &[session("x")]).await, "host_unknown"),
+        (emit(&bench, &of_host(1), &["a"], &[session("x")]).await, "certificate_stale"),
         (emit(&bench, &root(), &["a"], &[session("x")]).await, "wrong_role"),
         (emit(&bench, &person("alice", &["a"]), &["a"], &[session("x")]).await, "wrong_role"),
-        (emit(&bench, &of_host(1), &[], &[session("x")]).await, "invalid"),
-        (emit(&bench, &of_host(1), &["a"], &[json!("text")]).await, "report_refused"),
+        (emit(&bench, &web, &[], &[session("x")]).await, "invalid"),
+        (emit(&bench, &web, &["a"], &[json!("text")]).await, "report_refused"),
         (
-            emit(&bench, &of_host(1), &["a"], &[json!({"event": "user.login", "code": "T1000I"})]).await,
+            emit(&bench, &web, &["a"], &[json!({"event": "user.login", "code": "T1000I"})]).await,
             "report_refused",
         ),
     ];
@@ -87,8 +91,9 @@ async fn only_auditors_read() {
 #[tokio::test]
 async fn events_are_found_followed_and_verified() {
     let bench = Bench::new().await;
+    let web = bench.enrolled(1).await;
     for (id, user) in [("a", "x"), ("b", "y"), ("c", "z")] {
-        emit(&bench, &of_host(1), &[id], &[session(user)]).await.expect("is kept");
+        emit(&bench, &web, &[id], &[session(user)]).await.expect("is kept");
     }
     let newest = SearchRequest { newest_first: true, limit: 1, ..SearchRequest::default() };
     assert_eq!(search(&bench, &root(), newest).await.expect("is found")[0]["user"], "z");
@@ -103,7 +108,7 @@ async fn events_are_found_followed_and_verified() {
     let tail = service.tail(from(&root(), TailRequest { after: 2 })).await.expect("follows");
     let mut tail = tail.into_inner();
     assert_eq!(tail.next().await.expect("one").expect("an event").sequence, 3);
-    emit(&bench, &of_host(1), &["d"], &[session("w")]).await.expect("is kept");
+    emit(&bench, &web, &["d"], &[session("w")]).await.expect("is kept");
     assert_eq!(tail.next().await.expect("one").expect("an event").sequence, 4);
 
     let walked = service.verify(from(&root(), VerifyRequest {})).await.expect("walks").into_inner();

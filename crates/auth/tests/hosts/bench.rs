@@ -9,6 +9,7 @@ use auth::audit::AuditLog;
 use auth::caller::{Caller, Host, User, Who};
 use auth::catalog::{Catalog, layout, record};
 use auth::core::Core;
+use auth::enrol::host::Host as Enrolment;
 use auth::issuer::Issuer;
 use auth::metrics::Metrics;
 use auth::pacing::Pacing;
@@ -104,6 +105,23 @@ impl Bench {
     pub async fn lock(&self, name: &str, target: Value) {
         let spec = json!({"target": target, "message": "stolen"});
         self.put(json!({"kind": "lock", "version": "v2", "metadata": {"name": name}, "spec": spec})).await;
+    }
+
+    /// A node with an enrolment.
+    pub async fn enrolled(&self, number: u128) -> Caller {
+        let shown = host(number, SystemRole::Node, "n");
+        let enrolment = Enrolment {
+            id: shown.id,
+            role: shown.role,
+            key: shown.key.fingerprint(),
+            previous: None,
+            names: shown.names.clone(),
+            expires: Timestamp::now() + jiff::SignedDuration::from_hours(1),
+            from: None,
+            process: String::new(),
+        };
+        self.core.catalog.commit(enrolment.put(Txn::new())).await.expect("commits").expect("no conflict");
+        Caller { who: Who::Host(Box::new(shown)), addr: None }
     }
 
     pub async fn node(&self, number: u128, hostname: &str, env: &str) {

@@ -21,7 +21,7 @@ use ca::Extra;
 use identity::{BotIdentity, Identity, Permits, Subject, UserIdentity};
 use std::sync::Arc;
 use std::time::Duration;
-use store::Txn;
+use store::{Expect, Txn};
 
 /// The most outputs in one call.
 const MOST: usize = 32;
@@ -36,11 +36,6 @@ pub async fn issue(
         return Err(refusal::invalid(format!("1 to {MOST} outputs can be asked for at once")));
     }
     let bearer = Bearer::of(caller)?;
-    let (instance, _) = bearer.instance(core).await?;
-    if !instance.lineage.accepts(bearer.presented()) {
-        let stored = instance.lineage.newest().number;
-        return Err(bot::stale(Mismatch::Copied { stored, presented: bearer.bot.generation }));
-    }
     let mut reads = Reads::new(&core.catalog);
     loop {
         let issuing = Issuing { core, caller, bearer: &bearer };
@@ -72,8 +67,14 @@ impl Issuing<'_> {
         reads: &mut Reads<'_>,
         requests: &[OutputRequest],
     ) -> Result<(Txn, Vec<Certificates>), Problem> {
+        let (instance, revision) = self.bearer.instance(self.core).await?;
+        if !instance.lineage.accepts(self.bearer.presented()) {
+            let stored = instance.lineage.newest().number;
+            return Err(bot::stale(Mismatch::Copied { stored, presented: self.bearer.bot.generation }));
+        }
         let bot = bot::bot_of(reads, self.bearer).await?;
-        let mut txn = Txn::new();
+        // An instance that is removed or renewed meanwhile gets nothing on the strength of what it was.
+        let mut txn = Txn::new().expect(instance.key(), Expect::Revision(revision));
         let mut all = Vec::with_capacity(requests.len());
         for request in requests {
             let (identity, certificates) = self.output(reads, &bot, request).await?;

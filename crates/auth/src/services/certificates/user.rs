@@ -58,21 +58,26 @@ struct Signing<'a> {
 impl Signing<'_> {
     async fn plan(&self, reads: &mut Reads<'_>, name: &UserName) -> Result<(Txn, Certificates), Problem> {
         let core = self.core;
-        // Whoever may not sign for anybody is told nothing of who exists.
+        // Whoever may not sign for a user is told nothing of who exists, nor of what they are.
         let found = reads.user(name).await?;
         let user = match (&found, &self.caller.who) {
             (Some(user), _) => user,
             (None, Who::LocalAdmin { .. }) => return Err(refusal::not_found(Kind::User, name.as_str())),
             (None, _) => return Err(self.not_allowed(name)),
         };
+        let roles = match (reads.roles_of(&user.name, &user.spec.roles, &user.spec.traits).await, &self.caller.who) {
+            (Ok(roles), _) => roles,
+            (Err(problem), Who::LocalAdmin { .. }) => return Err(problem),
+            (Err(problem), _) if problem.class.is_transient() => return Err(problem),
+            (Err(_), _) => return Err(self.not_allowed(name)),
+        };
+        self.allowed(reads, user, &roles).await?;
         if let Some(bot) = access::bot::bot_of(&user.metadata) {
             let reason =
                 format!("user \"{name}\" is the bot \"{bot}\", which gets its certificates by joining");
             return Err(Problem::new(Class::Precondition, "user_is_bot", reason)
                 .hint(format!("make it a token: tctl bots instances add {bot}")));
         }
-        let roles = reads.roles_of(&user.name, &user.spec.roles, &user.spec.traits).await?;
-        self.allowed(reads, user, &roles).await?;
         if user.spec.roles.is_empty() {
             let reason = format!("user \"{name}\" has no roles");
             return Err(Problem::new(Class::Precondition, "no_roles", reason)

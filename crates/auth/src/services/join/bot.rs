@@ -84,22 +84,19 @@ impl Joining<'_> {
         let certificates = self.certificates(&bot, *id)?;
         let first = (admission.fingerprint.as_str(), certificates.expires());
         let key = layout::instance(name, *id);
-        let (instance, expect) = match core.catalog.read(&key).await? {
-            Some(entry) => {
-                let mut instance = Instance::read(&entry).map_err(Problem::from)?;
-                if !instance.lineage.is_first() || instance.lineage.confirmed().key != first.0 {
-                    return Err(Refused::token("the instance of this attempt has renewed since"));
-                }
-                instance.lineage = Lineage::first(first.0, first.1);
-                instance.remember(&self.seen());
-                (instance, Expect::Revision(entry.revision))
-            }
-            None => {
-                let instance = Instance::joined(name, *id, first, &self.seen(), admission.claim_key());
-                (instance, Expect::Absent)
-            }
+        // Removed, perhaps because the token had leaked: whoever has the attempt must not bring it back.
+        let Some(entry) = core.catalog.read(&key).await? else {
+            return Err(Refused::token("the instance of this attempt was removed"));
         };
-        let txn = Txn::new().expect(admission.claim_key(), Expect::Revision(revision)).expect(key, expect);
+        let mut instance = Instance::read(&entry).map_err(Problem::from)?;
+        if !instance.lineage.is_first() || instance.lineage.confirmed().key != first.0 {
+            return Err(Refused::token("the instance of this attempt has renewed since"));
+        }
+        instance.lineage = Lineage::first(first.0, first.1);
+        instance.remember(&self.seen());
+        let txn = Txn::new()
+            .expect(admission.claim_key(), Expect::Revision(revision))
+            .expect(key, Expect::Revision(entry.revision));
         let bound = layout::subject_key(&admission.fingerprint);
         let txn = instance.put(txn).put_until(bound, format!("bot/{name}/{id}"), certificates.expires());
         Ok((self.recorded(txn, &bot, *id, &certificates), certificates))

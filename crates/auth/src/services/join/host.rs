@@ -106,14 +106,16 @@ impl Joining<'_> {
         Ok(reads.refuse_locked(&subject).await?)
     }
 
-    /// An id belongs to whoever enrolled it. The services of one process share it: they join with one token.
+    /// An id belongs to whoever enrolled it. The services of one process share it, and with it their names: they prove it
+    /// by a secret that no token and no list of hosts tells.
     async fn refuse_taken_id(&self, grant: &Grant) -> Result<Expect, Refused> {
         let Self { core, admission, wish } = self;
         let mut expect = Expect::Absent;
         for entry in core.catalog.all(layout::host_roles(wish.id)).await? {
             let known = Host::read(&entry).map_err(Problem::from)?;
             let same_key = known.key == admission.fingerprint;
-            let same_process = known.role != wish.role && known.token == admission.proven.token().to_string();
+            let same_process =
+                known.role != wish.role && known.process == admission.proven.process().to_string();
             if !(same_key || same_process || grant.is_local()) {
                 let reason = format!("the host id {} is enrolled already, as a {}", wish.id, known.role);
                 let problem = Problem::new(Class::Denied, "host_id_taken", reason);
@@ -140,7 +142,7 @@ impl Joining<'_> {
             names: names.to_vec(),
             expires: certificates.expires(),
             from: admission.caller.ip(),
-            token: admission.proven.token().to_string(),
+            process: admission.proven.process().to_string(),
         };
         let me = Owner { id: wish.id, role: wish.role, from: host.from };
         let taking = Taking { me: &me, names, had, joins: true, until: host.expires };
