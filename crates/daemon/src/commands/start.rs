@@ -1,6 +1,7 @@
 //! `postern start`: in this order configuration, logs, locks, ports, services; then the watch over them.
 
 use std::{
+    num::NonZero,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -28,6 +29,9 @@ use crate::{
     },
     services::{self, Surroundings, endpoints::Endpoints},
 };
+
+/// The most threads of a process that is a node and nothing else.
+const NODE_THREADS: usize = 4;
 
 pub(crate) fn start(arguments: &Start) -> ExitCode {
     let path = config_path(arguments);
@@ -69,11 +73,22 @@ fn run(config: Config, path: PathBuf, logs: Logs) -> Result<(), ServiceError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = threads(&config.services.names(), cores);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let ended = runtime.block_on(serve(config, &path, logs));
     // Blocking work that hangs must not keep a stopped daemon alive.
     runtime.shutdown_background();
     ended
+}
+
+/// How many threads carry the services. A node is a guest on its machine: each thread costs memory there (a stack, and a
+/// heap of its own in glibc), and the work of sessions is done by other processes.
+fn threads(services: &[&str], cores: usize) -> usize {
+    match services == ["node"] {
+        true => cores.min(NODE_THREADS),
+        false => cores,
+    }
 }
 
 async fn serve(config: Config, path: &Path, logs: Logs) -> Result<(), ServiceError> {
@@ -107,4 +122,21 @@ async fn serve(config: Config, path: &Path, logs: Logs) -> Result<(), ServiceErr
     let reload = || reload::reload(&mut running, path, &logs, &reloads);
     let watch = Watch { board, drain, stop, reload };
     Ok(watch.run(services, async || signals.next().await).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::threads;
+
+    #[test]
+    fn a_node_takes_few_threads_of_a_large_machine() {
+        for (services, cores, expected) in [
+            (&["node"][..], 64, 4),
+            (&["node"], 2, 2),
+            (&["auth", "proxy", "node"], 64, 64),
+            (&["proxy"], 64, 64),
+        ] {
+            assert_eq!(threads(services, cores), expected, "{services:?} {cores}");
+        }
+    }
 }
