@@ -9,6 +9,7 @@ pub mod harden;
 pub mod logs;
 pub mod metrics;
 pub mod pid_file;
+pub mod ports;
 pub mod reload;
 pub mod signals;
 pub mod supervise;

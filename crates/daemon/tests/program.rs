@@ -79,6 +79,30 @@ fn mistakes_are_printed_with_file_and_line_and_code_1() {
 }
 
 #[test]
+fn a_start_on_occupied_ports_names_all_of_them_and_makes_no_cluster() {
+    let root = tempfile::tempdir().expect("temporary directory");
+    let (path, data_dir) = (root.path().join("postern.yaml"), root.path().join("data"));
+    let taken = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("binds"));
+    let [auth, proxy] = taken.each_ref().map(|taken| taken.local_addr().expect("is bound"));
+    let config = format!(
+        "version: v3\npostern: {{data_dir: {}}}\nauth_service: {{cluster_name: a.example, listen_addr: {auth}}}\n\
+         proxy_service: {{enabled: yes, web_listen_addr: {proxy}}}\nssh_service: {{enabled: no}}\n",
+        data_dir.display()
+    );
+    std::fs::write(&path, config).expect("writes");
+    let (code, out, err) = said(&postern(&["start", "-c", shown(&path)]));
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    for (key, addr) in [("auth_service.listen_addr", auth), ("proxy_service.web_listen_addr", proxy)] {
+        let expected = format!("{key}: cannot listen on {addr}: ");
+        assert!(err.contains(&expected) && err.contains("stop it or choose another port"), "{err}");
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(&data_dir).expect("lists").map(|entry| entry.expect("reads")).collect();
+    let left: Vec<_> = left.iter().map(std::fs::DirEntry::file_name).collect();
+    assert_eq!(left, ["postern.lock"]);
+}
+
+#[test]
 fn files_that_cannot_be_trusted_or_read_are_refused() {
     let root = tempfile::tempdir().expect("temporary directory");
     let missing = root.path().join("none.yaml");

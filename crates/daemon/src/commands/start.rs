@@ -23,7 +23,7 @@ use crate::{
         logs::{self, Logs},
         metrics::Metrics,
         pid_file::PidFile,
-        reload,
+        ports, reload,
         signals::Signals,
         supervise::{ServiceError, Watch},
     },
@@ -64,6 +64,7 @@ fn run(config: Config, path: PathBuf, logs: Logs) -> Result<(), ServiceError> {
     harden::log_panics();
     harden::no_core_dumps().map_err(|error| format!("cannot switch core dumps off: {error}"))?;
     let _data_dir = DataDir::lock(&config.data_dir)?;
+    ports::are_free(&config)?;
     let _pid_file = match &config.pid_file {
         Some(path) => {
             Some(PidFile::write(path).map_err(|error| format!("pid file {}: {error}", path.display()))?)
