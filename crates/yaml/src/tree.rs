@@ -75,11 +75,12 @@ pub(crate) fn parse(text: &str, mistakes: &mut Vec<Mistake>) -> Result<Node, Mis
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder =
-        Builder { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), nodes: 0, mistakes };
+        Builder { text, parser: Parser::new_from_str(text), anchors: BTreeMap::new(), nodes: 0, mistakes };
     builder.document()
 }
 
 struct Builder<'t, 'm> {
+    text: &'t str,
     parser: Parser<'t, StrInput<'t>>,
     /// Finished nodes by anchor; an anchor that is still open is not here, so nothing can contain itself.
     anchors: BTreeMap<usize, Node>,
@@ -112,7 +113,7 @@ impl<'t> Builder<'t, '_> {
 
     fn next(&mut self) -> Result<(Event<'t>, Span), Mistake> {
         match self.parser.next_event() {
-            Some(event) => event.map_err(|error| not_yaml(&error)),
+            Some(event) => event.map_err(|error| not_yaml(&error, self.text)),
             None => Err(stop(0, "file ends in the middle of a value".to_owned())),
         }
     }
@@ -229,11 +230,24 @@ fn unknown_tag(tag: &Tag, line: usize) -> Mistake {
     stop(line, format!("tag `{tag}` is not supported; remove it"))
 }
 
-fn not_yaml(error: &ScanError) -> Mistake {
-    stop(
-        error.marker().line(),
-        format!("not valid YAML: {} (column {})", error.info(), error.marker().col() + 1),
-    )
+fn not_yaml(error: &ScanError, text: &str) -> Mistake {
+    let line = error.marker().line();
+    if let Some(line) = indented_with_tab(error, text) {
+        return stop(line, "not valid YAML: indented with a tab; indent with spaces only".to_owned());
+    }
+    stop(line, format!("not valid YAML: {} (column {})", error.info(), error.marker().col() + 1))
+}
+
+/// The line with the tab, where the parser complains of one: it names the line on which the value before it began.
+fn indented_with_tab(error: &ScanError, text: &str) -> Option<usize> {
+    if !error.info().contains("tab") {
+        return None;
+    }
+    let from = error.marker().line();
+    let numbered = (1..).zip(text.lines()).skip_while(|(number, _)| *number < from);
+    let indentation = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    let mut suspects = numbered.filter(|(_, line)| !line.trim().is_empty());
+    suspects.find(|(_, line)| line[..indentation(line)].contains('\t')).map(|(number, _)| number)
 }
 
 fn stop(line: usize, text: String) -> Mistake {
@@ -271,8 +285,23 @@ mod tests {
         ] {
             assert_eq!(refusal(text), says, "{text:.60}");
         }
-        assert!(refusal("a:\n\t- b\n").starts_with("2: not valid YAML:"));
+        assert!(refusal("a: [\n").starts_with("2: not valid YAML:"));
         assert!(refusal(&"x".repeat(super::MAX_BYTES + 1)).contains("larger than"));
+    }
+
+    #[test]
+    fn a_tab_is_told_with_its_own_line() {
+        for (text, line) in [
+            ("a:\n\t- b\n", 2),
+            ("a:\n  b: yes\n\tc: x\n", 3),
+            ("a:\n  b: c\n\n\t\n  # d\n\tf: g\n", 6),
+            ("a:\n  - b\n\t- c\n", 3),
+            ("a: |\n\tx\n", 2),
+            ("a: \"x\n\ty\"\n", 2),
+        ] {
+            let expected = format!("{line}: not valid YAML: indented with a tab; indent with spaces only");
+            assert_eq!(refusal(text), expected, "{text:?}");
+        }
     }
 
     #[test]
