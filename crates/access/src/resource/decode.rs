@@ -19,6 +19,7 @@ mod token;
 mod user;
 
 use super::{Invalid, Kind, Resource};
+pub(super) use fields::nearest;
 use fields::{Fields, Item};
 use serde_json::Value;
 

@@ -1,5 +1,6 @@
 //! The kinds of resources and the names by which people call them.
 
+use super::decode::nearest;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -95,11 +96,19 @@ impl fmt::Display for Kind {
 
 /// A word that names no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no kind of resource called {0:?}; known are {known}", known = known())]
+#[error("there is no kind of resource called {0:?}; {meant}known are {known}", meant = meant(.0), known = known())]
 pub struct UnknownKind(pub String);
 
 fn known() -> String {
     Kind::all().map(Kind::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The nearest kind as a question, or nothing. Files need a kind's own name, so an alias is told by that too.
+fn meant(word: &str) -> String {
+    let word = word.to_ascii_lowercase();
+    let own: Vec<&str> = Kind::all().map(Kind::as_str).collect();
+    let near = word.parse().ok().map(Kind::as_str).or_else(|| nearest(&word, &own));
+    near.map_or_else(String::new, |kind| format!("did you mean {kind}? "))
 }
 
 impl std::str::FromStr for Kind {
@@ -132,6 +141,19 @@ mod tests {
         ] {
             assert_eq!(alias.parse(), Ok(kind), "{alias}");
         }
-        assert!("rolez".parse::<Kind>().is_err());
+    }
+
+    #[test]
+    fn a_word_that_names_no_kind_is_told_the_nearest() {
+        for (word, meant) in
+            [("rolez", "role"), ("Role", "role"), ("toekns", "token"), ("cap", "cluster_auth_preference")]
+        {
+            let said = super::UnknownKind(word.to_owned()).to_string();
+            assert!(said.contains(&format!("; did you mean {meant}? known are role, user, ")), "{said}");
+        }
+        for word in ["", "elephant", "kubernetes_cluster"] {
+            let said = word.parse::<Kind>().expect_err(word).to_string();
+            assert!(said.contains("; known are role, user, "), "{said}");
+        }
     }
 }

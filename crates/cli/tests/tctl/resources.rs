@@ -79,6 +79,10 @@ fn what_get_prints_create_reads() {
     assert!(text.starts_with("Kind  Name  Version  Labels  Description\n"), "{text}");
     assert_eq!(text.lines().count(), 5, "{text}");
     assert!(cluster.tctl(&["get", "role", "missing"]).refused().contains("role \"missing\" not found"));
+    let refusal = cluster.tctl_with(&["create"], "kind: rolle\nversion: v7\nmetadata: {name: x}\n").refused();
+    assert!(refusal.contains("called \"rolle\"; did you mean role?"), "{refusal}");
+    let usage = cluster.tctl(&["get", "rols/a"]);
+    assert!(usage.exit == 2 && usage.errors.contains("called \"rols\"; did you mean role?"), "{usage:?}");
     let usage = cluster.tctl(&["get", "elephants"]);
     assert!(
         usage.exit == 2 && usage.errors.contains("there is no kind of resource called \"elephants\""),

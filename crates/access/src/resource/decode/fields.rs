@@ -243,7 +243,8 @@ pub(super) fn element(path: &str, index: usize) -> String {
     format!("{path}[{index}]")
 }
 
-fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+/// The known word that `key` was probably meant to be.
+pub fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
     // Long keys are no slips of known ones, and comparing them would cost their length squared.
     if key.len() > 64 {
         return None;
