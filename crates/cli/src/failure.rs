@@ -1,5 +1,6 @@
 //! What a program says when it cannot do what was asked: one sentence, the next step, an exit code.
 
+use access::HostPort;
 use api::status::{Class, Problem};
 use std::fmt;
 use tonic::Status;
@@ -19,12 +20,14 @@ pub struct Failure {
     pub exit: u8,
     /// The kind of refusal, where a server refused.
     pub class: Option<Class>,
+    /// Whether an address was found and no service of ours answered there, as with a wrong port.
+    pub unreached: bool,
 }
 
 impl Failure {
     /// A failure with exit code 1.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), hint: String::new(), exit: 1, class: None }
+        Self { reason: reason.into(), hint: String::new(), exit: 1, class: None, unreached: false }
     }
 
     /// A failure of whoever typed the command.
@@ -36,6 +39,21 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
+        self
+    }
+
+    /// Tells of the ports that were tried because `address` names none, where one of them may be the mistake.
+    #[must_use]
+    pub fn assumed(mut self, address: Option<&str>, ports: &[u16]) -> Self {
+        let port_is_missing = |text: &str| {
+            let port = |assumed| HostPort::parse(text, assumed).map(|address| address.port());
+            port(1).is_ok_and(|one| port(2).is_ok_and(|two| one != two))
+        };
+        if let Some(address) = address.filter(|address| self.unreached && port_is_missing(address)) {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            let tried = format!("{address} names no port, assumed {}", ports.join(", then "));
+            self.hint = format!("{tried}; {}", self.hint);
+        }
         self
     }
 
@@ -62,7 +80,7 @@ impl std::error::Error for Failure {}
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let Problem { class, code: _, reason, hint } = problem;
-        Self { reason, hint, exit: 1, class: Some(class) }
+        Self { class: Some(class), ..Self::new(reason) }.hint(hint)
     }
 }
 
@@ -81,7 +99,8 @@ impl From<ConnectError> for Failure {
         let (words, hint) = (error.to_string(), error.hint());
         // The words end with the hint, which has its own line here.
         let reason = words.strip_suffix(&hint).and_then(|words| words.strip_suffix("; "));
-        Self::new(reason.unwrap_or(&words)).hint(hint)
+        let unreached = !matches!(error.problem, transport::Problem::Dns(_) | transport::Problem::Local(_));
+        Self { unreached, ..Self::new(reason.unwrap_or(&words)) }.hint(hint)
     }
 }
 
@@ -104,5 +123,26 @@ mod tests {
         let failure = Failure::from(Status::from_error(Box::new(error)));
         let (reason, hint) = ("cannot connect to p:3080: connection refused", "nothing listens there: ");
         assert!(failure.reason == reason && failure.hint.starts_with(hint), "{failure}");
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_told_which_was_assumed() {
+        let failed = |problem| Failure::from(transport::ConnectError::new("p:3080", problem));
+        for (address, told) in [
+            (Some("p"), Some("p names no port, assumed 3080, then 443; nothing listens there")),
+            (Some("::1"), Some("::1 names no port, ")),
+            (Some("p:3080"), None),
+            (Some("[::1]:3080"), None),
+            (None, None),
+        ] {
+            let hint = failed(transport::Problem::Refused).assumed(address, &[3080, 443]).hint;
+            let expected = told.unwrap_or("nothing listens there");
+            assert!(hint.starts_with(expected), "{address:?}: {hint}");
+        }
+        let unknown = transport::Problem::Dns(std::io::Error::other("no such name").into());
+        assert!(!failed(unknown).assumed(Some("p"), &[3080]).hint.contains("names no port"));
+        assert!(
+            !Failure::new("role \"x\" not found").assumed(Some("p"), &[3080]).hint.contains("names no port")
+        );
     }
 }

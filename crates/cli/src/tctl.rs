@@ -113,7 +113,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console)
     };
     match done {
         Ok(()) => 0,
-        Err(failure) => console.fail(&failure),
+        Err(failure) => console.fail(&tctl.options.explained(failure)),
     }
 }
 

@@ -94,12 +94,16 @@ pub fn main() -> ExitCode {
             return Console::of_process().fail(&Failure::new(format!("cannot start: {error}"))).into();
         }
     };
+    let proxy = parsed.global.proxy.clone();
     let outcome = runtime.block_on(run(parsed));
     // A thread that waits for the terminal must not keep the program from ending.
     runtime.shutdown_background();
     match outcome {
         Ok(code) => code,
-        Err(failure) => Console::of_process().fail(&failure).into(),
+        Err(failure) => {
+            let failure = failure.assumed(proxy.as_deref(), &proxy_address::PORTS);
+            Console::of_process().fail(&failure).into()
+        }
     }
 }
 

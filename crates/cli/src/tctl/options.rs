@@ -16,11 +16,11 @@ pub struct Options {
     /// Identity file of an administrator, to ask from another machine
     #[arg(short, long, global = true, value_name = "FILE")]
     pub identity: Option<PathBuf>,
-    /// Address of the auth service, with -i
-    #[arg(long, global = true, value_name = "HOST:PORT", conflicts_with = "proxy")]
+    /// Address of the auth service, with -i; the port is 3025 unless given
+    #[arg(long, global = true, value_name = "HOST[:PORT]", conflicts_with = "proxy")]
     pub auth_server: Option<String>,
-    /// Address of a proxy, with -i
-    #[arg(long, global = true, value_name = "HOST:PORT")]
+    /// Address of a proxy, with -i; the port is 3080 unless given
+    #[arg(long, global = true, value_name = "HOST[:PORT]")]
     pub proxy: Option<String>,
     /// Form of the output
     #[arg(long, global = true, value_enum)]
@@ -82,7 +82,7 @@ impl Options {
             (None, Some(_)) => Err(Failure::usage("--auth-server and --proxy need an identity")
                 .hint("give -i IDENTITY; tctl auth sign makes one")),
             (Some(_), None) => Err(Failure::usage("an identity needs a cluster to be used with")
-                .hint("give --auth-server HOST:PORT or --proxy HOST:PORT")),
+                .hint("give --auth-server HOST[:PORT] or --proxy HOST[:PORT]")),
             (Some(identity), Some(address)) => {
                 let port = if self.auth_server.is_some() { AUTH_PORT } else { PROXY_PORT };
                 let address =
@@ -90,6 +90,13 @@ impl Options {
                 Ok(Some(Target::Remote { identity: identity.clone(), address }))
             }
         }
+    }
+
+    /// A failure of a command, with the port that was assumed where none was given.
+    pub(super) fn explained(&self, failure: Failure) -> Failure {
+        failure
+            .assumed(self.auth_server.as_deref(), &[AUTH_PORT])
+            .assumed(self.proxy.as_deref(), &[PROXY_PORT])
     }
 
     fn local(&self) -> Result<Target, Failure> {

@@ -25,22 +25,17 @@ pub fn in_session(failure: Failure) -> Failure {
 /// A refusal of a server that was called, or why it could not be called.
 pub fn of_call(status: &tonic::Status) -> Failure {
     if let Some(error) = ConnectError::behind(status) {
-        return not_reached(error);
+        return error.clone().into();
     }
     let problem = api::status::Problem::of(status);
     refusal(&problem.reason, &problem.code).hint(problem.hint)
-}
-
-/// Its own words name the address, the reason and the next step.
-fn not_reached(error: &ConnectError) -> Failure {
-    Failure::new(error.to_string())
 }
 
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         match error {
             DialError::Denied { code, reason, hint } => refusal(&reason, &code).hint(hint),
-            DialError::Connect(error) => not_reached(&error),
+            DialError::Connect(error) => error.into(),
             error => Self::new(error.to_string()),
         }
     }

@@ -2,13 +2,14 @@
 
 use super::Global;
 use crate::Failure;
+use crate::connection::PROXY_PORT;
 use access::HostPort;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 /// Our default, then the port that gets through most firewalls.
-const PORTS: (u16, u16) = (3080, 443);
+pub(super) const PORTS: [u16; 2] = [PROXY_PORT, 443];
 /// How much of a start the first port has.
 const HEAD_START: Duration = Duration::from_millis(500);
 /// After this long without a connection the first port is taken, for its error.
@@ -33,7 +34,7 @@ fn candidates(text: &str) -> Result<(HostPort, Option<HostPort>), Failure> {
             Failure::new(error.to_string()).hint("give --proxy HOST[:PORT] without a scheme")
         })
     };
-    let (first, second) = (with(PORTS.0)?, with(PORTS.1)?);
+    let (first, second) = (with(PORTS[0])?, with(PORTS[1])?);
     let no_port_given = first != second;
     Ok((first, no_port_given.then_some(second)))
 }
