@@ -143,7 +143,8 @@ pub struct Storage {
     /// The storage engine.
     #[serde(rename = "type")]
     pub engine: StorageType,
-    /// Absolute path of the directory; `backend` in the data directory when it is not given.
+    /// Absolute path of the database, a file; SQLite keeps `-wal` and `-shm` beside it, and auth a `.lock`. `backend` in the
+    /// data directory when it is not given.
     pub path: Option<String>,
 }
 
@@ -151,7 +152,7 @@ pub struct Storage {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StorageType {
-    /// A SQLite database in one directory.
+    /// A SQLite database in one file.
     #[default]
     Sqlite,
     /// Another name for `sqlite`.
