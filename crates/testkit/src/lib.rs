@@ -7,6 +7,7 @@ pub mod bot;
 pub mod cluster;
 pub mod process;
 pub mod programs;
+pub mod source;
 pub mod wait;
 
 pub use bot::Bot;

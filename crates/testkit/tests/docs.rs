@@ -3,6 +3,7 @@
 
 use clap::CommandFactory;
 use std::path::{Path, PathBuf};
+use testkit::source::Source;
 
 fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -117,6 +118,34 @@ fn the_architecture_page_has_the_edges_that_are_held() {
         let told = page.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_prefix("-> "));
         assert_eq!(told, Some(held.as_str()), "the edges of {name}");
     }
+}
+
+/// What stands in backticks and is a path into one of our crates.
+fn cited(text: &str) -> impl Iterator<Item = &str> {
+    let code = text.split('`').skip(1).step_by(2);
+    code.filter(|code| {
+        let krate = code.split("::").next().unwrap_or_default();
+        code.contains("::") && tree().join("crates").join(krate).join("Cargo.toml").exists()
+    })
+}
+
+#[test]
+fn tests_that_pages_name_exist() {
+    let source = Source::read(&tree().join("crates"));
+    let mut wrong = Vec::new();
+    let vulnerabilities = read("docs/src/known-vulnerabilities.md");
+    for row in vulnerabilities.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let test = row.trim_end_matches([' ', '|']).rsplit(" | ").next().expect("a cell");
+        wrong.extend(cited(test).filter(|path| !source.tests.contains(*path)).map(str::to_owned));
+        if cited(test).next().is_none() && !test.starts_with("none: ") {
+            wrong.push(format!("neither a test nor why there is none: {row}"));
+        }
+    }
+    let model = read("docs/src/threat-model.md");
+    let known = |path: &str| source.tests.contains(path) || source.modules.contains(path);
+    wrong.extend(cited(&model).filter(|path| !known(path)).map(str::to_owned));
+    assert!(cited(&model).any(|path| source.tests.contains(path)), "the rules name tests");
+    assert!(wrong.is_empty(), "not in the source:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -132,7 +132,24 @@ impl Algorithms {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cipher, KeyExchange};
+    use super::{Algorithms, Cipher, KeyExchange};
+    use russh::{compression, kex};
+
+    /// Terrapin cuts a prefix off where the exchange is not strict and the cipher does not authenticate by itself.
+    #[test]
+    fn key_exchange_is_strict_and_ciphers_authenticate() {
+        let offered = Algorithms::default().preferred(&[]);
+        for strict in
+            [kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER]
+        {
+            assert!(offered.kex.contains(&strict), "{strict:?}");
+        }
+        for cipher in offered.cipher.iter() {
+            let name = cipher.as_ref();
+            assert!(name.contains("-gcm@") || name.contains("-poly1305@"), "{name}");
+        }
+        assert_eq!(offered.compression.as_ref(), [compression::NONE]);
+    }
 
     #[test]
     fn old_algorithms_are_refused_by_name() {
