@@ -24,7 +24,10 @@ fn cluster_and_bot() -> (Cluster, Bot, String) {
 fn a_login_that_no_role_allows() {
     let (_cluster, bot, _) = cluster_and_bot();
     let refusal = bot.ssh(&[&format!("daemon@{}", Bot::host("my-host")), "true"]).refused();
-    assert!(refusal.contains("login daemon; ") && refusal.contains("(login_not_in_certificate)"), "{refusal}");
+    assert!(
+        refusal.contains("login daemon; ") && refusal.contains("(login_not_in_certificate)"),
+        "{refusal}"
+    );
     let refusal = bot.tsh(&["ssh", "daemon@my-host", "true"]).refused();
     assert!(refusal.contains("daemon"), "{refusal}");
 }
