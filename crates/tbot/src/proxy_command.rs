@@ -1,17 +1,26 @@
 //! `tbot ssh-proxy-command`: what OpenSSH runs to reach a node. One TLS connection, one question, then bytes.
 
+mod pump;
+mod standard;
+
 use access::HostPort;
 use api::v1::DialRequest;
 use clap::Args;
 use jiff::Timestamp;
+use pump::pump;
+use standard::{Input, Output};
+use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
-use tokio::io::{AsyncWriteExt, BufReader};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 use transport::dial::dial_ssh;
 use transport::tls::{LiveCredentials, ServerTrust};
 
-/// How much is moved at once.
-const CHUNK: usize = 128 * 1024;
+/// What is still on its way in one direction when the other has ended gets this long.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Flags of `tbot ssh-proxy-command`; written into `ssh_config`, not meant for people.
 #[derive(Debug, Clone, Args)]
@@ -94,21 +103,42 @@ fn host_in<'a>(host: &'a str, cluster: &str) -> &'a str {
         .unwrap_or(host)
 }
 
-async fn carry(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite) -> std::io::Result<()> {
-    let (mut from_node, mut to_node) = tokio::io::split(stream);
-    let upward = async {
-        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, tokio::io::stdin()), &mut to_node).await?;
+/// The node's end, or that of whoever reads from us, ends the session; the end of input alone only says that nothing
+/// more comes.
+async fn carry(stream: impl AsyncRead + AsyncWrite) -> io::Result<()> {
+    let (from_node, mut to_node) = tokio::io::split(stream);
+    let (input, mut output) = (Input::open(), Output::open());
+    let mut upward = pin!(async {
+        pump(input, &mut to_node).await?;
         to_node.shutdown().await
+    });
+    let mut sent = None;
+    let received = {
+        let mut abandoned = pin!(output.abandoned());
+        let mut downward = pin!(pump(from_node, &mut output));
+        loop {
+            tokio::select! {
+                received = &mut downward => break received,
+                () = &mut abandoned => break Ok(()),
+                result = &mut upward, if sent.is_none() => {
+                    let failed = result.is_err();
+                    sent = Some(result);
+                    if failed {
+                        // The node's last words say why better than our broken pipe does.
+                        break timeout(GRACE, &mut downward).await.unwrap_or(Ok(()));
+                    }
+                }
+            }
+        }
     };
-    let downward = async {
-        let mut stdout = tokio::io::stdout();
-        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, &mut from_node), &mut stdout).await?;
-        stdout.flush().await
-    };
-    // The node's end ends the session; our end alone only says that nothing more comes.
-    tokio::select! {
-        done = downward => done,
-        Err(error) = upward => Err(error),
+    match received {
+        // Nobody reads what we write: ssh has what it wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        received => received.and(output.shutdown().await)?,
+    }
+    match sent {
+        Some(_) => Ok(()),
+        None => timeout(GRACE, upward).await.map_or(Ok(()), |_| Ok(())),
     }
 }
 

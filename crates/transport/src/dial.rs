@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use access::HostPort;
 use api::v1::{Connected, Denied, DialRequest, DialResponse, dial_response::Outcome};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::error::{ConnectError, Problem};
 use crate::tls::{
-    Connecting, Expected, LiveCredentials, SecureStream, ServerTrust, alpn, first_word_problem,
+    Connecting, Expected, LiveCredentials, SecureStream, ServerTrust, alpn, dial, first_word_problem,
+    shake_hands,
 };
 
 /// How long a proxy may take to reach the node and answer; longer than it gives itself.
 const ANSWER: Duration = Duration::from_secs(45);
+
+/// Read from the socket at once. The TLS engine asks for 4 KiB at a time, each of which would be a system call.
+const READ_AHEAD: usize = 256 * 1024;
 
 /// Why a node could not be dialled.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +50,7 @@ pub enum DialError {
 #[derive(Debug)]
 pub struct Dialled {
     /// The node's SSH bytes.
-    pub stream: SecureStream<TcpStream>,
+    pub stream: SecureStream<BufReader<TcpStream>>,
     /// Its host id.
     pub host_id: String,
 }
@@ -69,7 +73,8 @@ pub async fn dial_ssh(
         credentials: Some(credentials),
         protocols,
     };
-    let mut stream = connecting.connect().await?;
+    let tcp = BufReader::with_capacity(READ_AHEAD, dial(proxy).await?);
+    let mut stream = shake_hands(tcp, connecting).await?;
     let answer = match timeout(ANSWER, ask(&mut stream, request)).await {
         Err(_) => Err(Problem::Timeout { waiting_for: "answer of the proxy", after: ANSWER }),
         Ok(Err(error)) => Err(first_word_problem(error, protocols)),

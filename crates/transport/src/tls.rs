@@ -12,7 +12,7 @@ mod trust;
 mod verify;
 mod web;
 
-pub(crate) use client::{Connecting, first_word_problem};
+pub(crate) use client::{Connecting, dial, first_word_problem, shake_hands};
 pub use client::{Expected, connect};
 pub use credentials::{CredentialsError, Current, LiveCredentials};
 pub use server::{AcceptError, Accepted, ClientCertificates, Server, ServerCertificates};
