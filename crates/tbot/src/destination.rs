@@ -46,6 +46,16 @@ pub enum DestinationError {
         /// The file.
         path: PathBuf,
     },
+    /// Somebody else could replace what is in it.
+    #[error("{path} {fault}; run `{mend}`, or choose another directory", path = path.display())]
+    Exposed {
+        /// The directory, or the one above it.
+        path: PathBuf,
+        /// Owner and mode, and what is wrong with them.
+        fault: String,
+        /// The command that mends it.
+        mend: String,
+    },
     /// Something else stands where the directory should be.
     #[error("{path} exists and is not a directory; remove it or choose another path", path = path.display())]
     NotADirectory {
@@ -58,11 +68,17 @@ fn hint(source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind;
     match source.kind() {
         ErrorKind::PermissionDenied => "; make it writable for the user that runs tbot",
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "; the previous files stay valid: free some space and tbot goes on by itself"
-        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free some space or choose another directory",
         ErrorKind::ReadOnlyFilesystem => "; mount it read-write or choose another destination",
         _ => "",
+    }
+}
+
+impl DestinationError {
+    /// Whether space would help.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::System { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 }
 
@@ -85,7 +101,7 @@ impl Destination {
     }
 
     /// Replaces the whole set. `render` is told where the new set will stand, which is not where the previous
-    /// one stands; the previous one stays readable there until `keep_until` of its own time has passed.
+    /// one stands; the previous one stays readable there for a while, never longer than its own `keep_until`.
     pub fn publish(
         &self,
         now: Timestamp,

@@ -127,7 +127,7 @@ fn onboarding(file: file::Onboarding, report: &mut Report<'_>) -> Option<Onboard
 
 fn destination(key: &str, file: &file::Destination, report: &mut Report<'_>) -> Option<Destination> {
     let settings = match file {
-        file::Destination::Path(path) => return directory(key, path, Symlinks::TrySecure, report),
+        file::Destination::Path(path) => return directory(key, path, Symlinks::TrySecure, true, report),
         file::Destination::Settings(settings) => settings,
     };
     match (settings.kind, &settings.path) {
@@ -146,18 +146,25 @@ fn destination(key: &str, file: &file::Destination, report: &mut Report<'_>) -> 
                 file::Symlinks::TrySecure => Symlinks::TrySecure,
                 file::Symlinks::Insecure => Symlinks::Insecure,
             };
-            directory(&format!("{key}.path"), path, symlinks, report)
+            let acls = settings.acls != Some(file::Acls::Off);
+            directory(&format!("{key}.path"), path, symlinks, acls, report)
         }
     }
 }
 
-fn directory(key: &str, path: &str, symlinks: Symlinks, report: &mut Report<'_>) -> Option<Destination> {
+fn directory(
+    key: &str,
+    path: &str,
+    symlinks: Symlinks,
+    acls: bool,
+    report: &mut Report<'_>,
+) -> Option<Destination> {
     // The path ends up in ssh_config, where these would have to be escaped.
     if path.is_empty() || path.contains(|c: char| c.is_control() || matches!(c, '"' | '\'' | '\\')) {
         report.mistake(key, "is empty or contains quotes, backslashes or control characters");
         return None;
     }
-    Some(Destination::Directory(Directory::new(path, symlinks)))
+    Some(Destination::Directory(Directory::new(path, symlinks).acls(acls)))
 }
 
 fn outputs(files: &[file::Output], storage: Option<&Destination>, report: &mut Report<'_>) -> Vec<Output> {

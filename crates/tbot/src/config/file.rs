@@ -105,7 +105,8 @@ pub struct DestinationSettings {
     /// For `directory`: whether symbolic links may lead to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symlinks: Option<Symlinks>,
-    /// For `directory`: only `off` and `try`, which both mean plain permissions.
+    /// For `directory`: `try` (the default) or `off`. tbot sets no access control lists; with `try` it accepts one
+    /// that lets others write to the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acls: Option<Acls>,
 }
@@ -136,9 +137,9 @@ pub enum Symlinks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Acls {
-    /// Not touched.
+    /// Not touched, and not accepted where they let others write.
     Off,
-    /// Not touched either; accepted for files of the incumbent.
+    /// Not touched.
     Try,
 }
 

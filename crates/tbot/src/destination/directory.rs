@@ -1,24 +1,27 @@
 //! A directory whose files change all at once.
 //!
-//! Every set of files is a directory of its own, `.generation-<number>-<keep until>`, written beside, synced and
-//! then put in force by renaming the one link `.current`. The names that people use (`key`, `identity`, ...) are
-//! links through `.current`:
+//! Every set of files is a directory of its own, `.generation-<number>-<keep until>-<written at>`, written beside,
+//! synced and then put in force by renaming the one link `.current`. The names that people use (`key`, `identity`,
+//! ...) are links through `.current`:
 //!
 //! ```text
 //! /opt/machine-id/key      -> .current/key
-//! /opt/machine-id/.current -> .generation-7-1767225600
+//! /opt/machine-id/.current -> .generation-7-1767225600-1767222000
 //! ```
 //!
 //! A reader that opens one file sees the old or the new one, whole. A reader that opens several and must not mix
 //! them (OpenSSH reads the certificate first and the key much later) is given a path inside one generation, which
-//! stays until its certificates have expired. Nothing here follows a link that somebody else put in the way: the
+//! stays for a while ([`generation`]). Nothing here follows a link that somebody else put in the way: the
 //! directory is opened once without following links (`openat2`), everything else is relative to that handle.
 
+mod exposure;
+mod generation;
+
 use super::{DestinationError, FileSet};
+use generation::Generation;
 use jiff::Timestamp;
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,7 +29,6 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 const CURRENT: &str = ".current";
-const GENERATION: &str = ".generation-";
 const PARTIAL: &str = ".partial-";
 const PROBE: &str = ".write-test";
 /// More is not read into memory, whoever put it there.
@@ -49,6 +51,7 @@ pub enum Symlinks {
 pub struct Directory {
     path: PathBuf,
     symlinks: Symlinks,
+    acls: bool,
 }
 
 impl Directory {
@@ -56,7 +59,14 @@ impl Directory {
     pub fn new(path: impl Into<PathBuf>, symlinks: Symlinks) -> Self {
         let path = path.into();
         let path = std::path::absolute(&path).unwrap_or(path);
-        Self { path, symlinks }
+        Self { path, symlinks, acls: true }
+    }
+
+    /// Whether an access control list on the directory may let others write; otherwise it is refused like a mode
+    /// that does.
+    #[must_use]
+    pub fn acls(self, acls: bool) -> Self {
+        Self { acls, ..self }
     }
 
     /// Its absolute path.
@@ -80,13 +90,31 @@ impl Directory {
         let root = self.open()?;
         let generations = self.generations(&root)?;
         let number = generations.iter().map(|generation| generation.number).max().unwrap_or(0) + 1;
-        let name = format!("{GENERATION}{number}-{}", keep_until.as_second());
-        let files = render(&self.path.join(&name));
+        let new = Generation::new(number, keep_until, now);
+        let files = render(&self.path.join(&new.name));
         self.refuse_foreign(&root, &files)?;
-        self.write_generation(&root, number, &name, &files)?;
-        self.put_in_force(&root, &name)?;
+        if let Err(error) = self.write_generation(&root, &new, &files) {
+            // A half-written set helps nobody, and holds what the next try needs.
+            let _ = remove_tree(&root, &new.partial());
+            if !error.is_out_of_space() {
+                return Err(error);
+            }
+            self.make_room(&root, &generations)?;
+            self.write_generation(&root, &new, &files).inspect_err(|_| {
+                let _ = remove_tree(&root, &new.partial());
+            })?;
+        }
+        self.put_in_force(&root, &new.name)?;
         self.link_names(&root, &files)?;
-        self.drop_stale(&root, &generations, now)
+        self.remove(&root, generation::superseded(generations, &new, now))
+    }
+
+    /// Without space for new credentials, old ones are worth less than new ones: all but those in force go.
+    fn make_room(&self, root: &OwnedFd, generations: &[Generation]) -> Result<(), DestinationError> {
+        let in_force = fs::readlinkat(root, CURRENT, Vec::new());
+        let in_force = in_force.as_ref().map(|link| link.to_bytes()).unwrap_or_default();
+        let rest = generations.iter().filter(|generation| generation.name.as_bytes() != in_force);
+        self.remove(root, rest.cloned().collect())
     }
 
     /// See [`super::Destination::read`].
@@ -114,12 +142,15 @@ impl Directory {
         Ok(Some(contents))
     }
 
+    /// Opens it, created if it is missing, unless somebody else could change what is in it.
     fn open(&self) -> Result<OwnedFd, DestinationError> {
-        match self.open_existing() {
-            Err(Errno::NOENT) => self.create()?,
-            opened => return opened.map_err(|error| self.opening(error)),
-        }
-        self.open_existing().map_err(|error| self.opening(error))
+        let root = match self.open_existing() {
+            Err(Errno::NOENT) => self.create().map(|()| self.open_existing())?,
+            opened => opened,
+        };
+        let root = root.map_err(|error| self.opening(error))?;
+        exposure::refuse(&root, &self.path, self.acls)?;
+        Ok(root)
     }
 
     fn create(&self) -> Result<(), DestinationError> {
@@ -154,11 +185,10 @@ impl Directory {
     fn write_generation(
         &self,
         root: &OwnedFd,
-        number: u64,
-        name: &str,
+        new: &Generation,
         files: &FileSet,
     ) -> Result<(), DestinationError> {
-        let partial = format!("{PARTIAL}{number}");
+        let (name, partial) = (&new.name, new.partial());
         remove_tree(root, &partial).map_err(system("remove", &self.path.join(&partial)))?;
         fs::mkdirat(root, &partial, Mode::RWXU).map_err(system("create", &self.path.join(&partial)))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -235,14 +265,8 @@ impl Directory {
         fs::renameat(root, &beside, root, name).map_err(system("replace", &path))
     }
 
-    /// Removes generations that nobody can use any more. Failure here costs space, never credentials.
-    fn drop_stale(
-        &self,
-        root: &OwnedFd,
-        before: &[Generation],
-        now: Timestamp,
-    ) -> Result<(), DestinationError> {
-        for stale in before.iter().filter(|generation| generation.keep_until < now.as_second()) {
+    fn remove(&self, root: &OwnedFd, generations: Vec<Generation>) -> Result<(), DestinationError> {
+        for stale in generations {
             remove_tree(root, &stale.name).map_err(system("remove", &self.path.join(&stale.name)))?;
         }
         Ok(())
@@ -256,25 +280,6 @@ impl Directory {
             generations.extend(Generation::parse(entry.file_name()));
         }
         Ok(generations)
-    }
-}
-
-struct Generation {
-    name: String,
-    number: u64,
-    /// Seconds since the epoch.
-    keep_until: i64,
-}
-
-impl Generation {
-    fn parse(name: &CStr) -> Option<Self> {
-        let name = name.to_str().ok()?;
-        let (number, keep_until) = name.strip_prefix(GENERATION)?.split_once('-')?;
-        Some(Self {
-            name: name.to_owned(),
-            number: number.parse().ok()?,
-            keep_until: keep_until.parse().ok()?,
-        })
     }
 }
 
@@ -360,6 +365,60 @@ mod tests {
             done.store(true, Ordering::Release);
             reader.join().expect("no mix");
         });
+    }
+
+    /// A small file system of its own, which only root can have.
+    struct Tiny(tempfile::TempDir);
+
+    impl Tiny {
+        fn mount() -> Option<Self> {
+            let scratch = tempfile::tempdir().expect("a scratch directory");
+            let mount = std::process::Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs"])
+                .arg(scratch.path())
+                .output();
+            if mount.is_ok_and(|mounted| mounted.status.success()) {
+                return Some(Self(scratch));
+            }
+            eprintln!("SKIPPED: needs root to mount a small file system");
+            None
+        }
+    }
+
+    impl Drop for Tiny {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+        }
+    }
+
+    #[test]
+    fn a_full_disk_costs_old_sets_before_it_costs_the_new_one() {
+        let Some(tiny) = Tiny::mount() else { return };
+        let out = Directory::new(tiny.0.path().join("out"), Symlinks::Secure);
+        let large = |mark: u8| -> FileSet { [("key".to_owned(), Zeroizing::new(vec![mark; 12_000]))].into() };
+        // Three pages each on sixteen: the sixth would not fit beside those that may still be read.
+        for round in 0..20u8 {
+            out.publish(second(round.into()), second(3600), |_| large(round)).expect("made room");
+            assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), vec![round; 12_000]);
+        }
+        let too_large = |_: &Path| [("key".to_owned(), Zeroizing::new(vec![0; 60_000]))].into();
+        let refused = out.publish(second(21), second(3600), too_large).expect_err("no room");
+        assert!(refused.to_string().contains("free some space"), "{refused}");
+        assert_eq!(std::fs::read(out.path().join("key")).expect("as before"), vec![19; 12_000]);
+        out.publish(second(22), second(3600), |_| large(22)).expect("nothing half-written is left");
+    }
+
+    #[test]
+    fn what_nobody_else_reads_leaves_one_set() {
+        let (_scratch, out) = scratch();
+        for round in 0..10 {
+            out.publish(second(5), second(5), |_| set(&round.to_string())).expect("written");
+        }
+        let sets = std::fs::read_dir(out.path())
+            .expect("listed")
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(".generation-"));
+        assert_eq!(sets.count(), 1);
     }
 
     #[test]

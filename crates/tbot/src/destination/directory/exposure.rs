@@ -1,0 +1,158 @@
+//! Whether anybody but this process' user could replace files in a directory: keys in it could be read by making the
+//! agent write elsewhere, and `ssh_config` in it runs commands.
+
+use super::super::DestinationError;
+use super::system;
+use rustix::fs::{self, AtFlags, Mode};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+const STICKY: Mode = Mode::SVTX;
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    owner: u32,
+    mode: Mode,
+    /// The group's bits of the mode are the mask of an access control list.
+    acl: bool,
+}
+
+/// What is wrong, and what follows `chown` or `chmod`.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// Somebody else may do everything with it.
+    Owner,
+    /// The mode lets others write.
+    Mode,
+}
+
+/// Refuses the directory `root` at `path` if others could change what is in it, or put another in its place.
+pub(super) fn refuse(root: &OwnedFd, path: &Path, acls: bool) -> Result<(), DestinationError> {
+    let me = rustix::process::geteuid().as_raw();
+    let found = fs::fstat(root).map_err(system("look at", path))?;
+    let seen =
+        Seen { owner: found.st_uid, mode: Mode::from_raw_mode(found.st_mode), acl: has_acl(root.as_fd()) };
+    if let Some(fault) = judge(seen, me, acls) {
+        return Err(exposed(path, seen, &fault, me));
+    }
+    // The directory above, where the path leads to it: whoever may write there may swap this one.
+    let (Ok(above), Some(parent)) =
+        (fs::statat(root, "..", AtFlags::empty()), path.parent().filter(|parent| *parent != path))
+    else {
+        return Ok(());
+    };
+    let mode = Mode::from_raw_mode(above.st_mode);
+    match mode.contains(Mode::WOTH) && !mode.contains(STICKY) {
+        true => Err(exposed(parent, Seen { owner: above.st_uid, mode, acl: false }, &Fault::Mode, me)),
+        false => Ok(()),
+    }
+}
+
+fn judge(seen: Seen, me: u32, acls: bool) -> Option<Fault> {
+    // Root may do everything anyway.
+    if seen.owner != me && seen.owner != 0 {
+        return Some(Fault::Owner);
+    }
+    let group = seen.mode.contains(Mode::WGRP) && !(acls && seen.acl);
+    (group || seen.mode.contains(Mode::WOTH)).then_some(Fault::Mode)
+}
+
+fn has_acl(root: impl AsFd) -> bool {
+    let mut nothing: [u8; 0] = [];
+    fs::fgetxattr(root, "system.posix_acl_access", &mut nothing).is_ok_and(|length| length > 0)
+}
+
+fn exposed(path: &Path, seen: Seen, fault: &Fault, me: u32) -> DestinationError {
+    let Seen { owner, mode, .. } = seen;
+    let mode = mode.as_raw_mode() & 0o7777;
+    let (fault, mend) = match fault {
+        Fault::Owner => (
+            format!("belongs to uid {owner} (mode {mode:04o}), who could replace the credentials in it"),
+            format!("chown {me} {}", path.display()),
+        ),
+        Fault::Mode => (
+            format!(
+                "may be written to by others (owner uid {owner}, mode {mode:04o}), who could replace the credentials in it"
+            ),
+            format!("chmod go-w {}", path.display()),
+        ),
+    };
+    DestinationError::Exposed { path: path.to_owned(), fault, mend }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fault, Seen, judge};
+    use crate::destination::{Directory, Symlinks};
+    use rustix::fs::Mode;
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    #[test]
+    fn owner_and_mode_decide() {
+        let seen = |owner, mode, acl| Seen { owner, mode: Mode::from_raw_mode(mode), acl };
+        for (owner, mode, acl, me, acls, expected) in [
+            (1000, 0o700, false, 1000, true, None),
+            (1000, 0o755, false, 1000, true, None),
+            (0, 0o755, false, 1000, true, None),
+            (1000, 0o700, false, 0, true, Some(Fault::Owner)),
+            (1001, 0o755, false, 1000, true, Some(Fault::Owner)),
+            (1000, 0o770, false, 1000, true, Some(Fault::Mode)),
+            (1000, 0o707, false, 1000, true, Some(Fault::Mode)),
+            (0, 0o1777, false, 1000, true, Some(Fault::Mode)),
+            (1000, 0o770, true, 1000, true, None),
+            (1000, 0o770, true, 1000, false, Some(Fault::Mode)),
+            (1000, 0o772, true, 1000, true, Some(Fault::Mode)),
+        ] {
+            assert_eq!(
+                judge(seen(owner, mode, acl), me, acls),
+                expected,
+                "{owner} {mode:o} {acl} {me} {acls}"
+            );
+        }
+    }
+
+    #[test]
+    fn real_modes_are_refused_with_the_command_that_mends_them() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let above = scratch.path().join("above");
+        let path = above.join("out");
+        std::fs::create_dir_all(&path).expect("created");
+        let set = |path: &std::path::Path, mode| {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("ours");
+        };
+        let out = Directory::new(&path, Symlinks::Secure);
+        for mode in [0o770, 0o702, 0o1777] {
+            set(&path, mode);
+            let refused = out.prepare().expect_err("refused").to_string();
+            let words = format!(
+                "mode {mode:04o}), who could replace the credentials in it; run `chmod go-w {}`",
+                path.display()
+            );
+            assert!(refused.contains(&words), "{refused}");
+        }
+        set(&path, 0o755);
+        out.prepare().expect("mended");
+        set(&above, 0o777);
+        let refused = out.prepare().expect_err("refused").to_string();
+        assert!(refused.contains(&format!("run `chmod go-w {}`", above.display())), "{refused}");
+        set(&above, 0o1777);
+        out.prepare().expect("a sticky directory above is fine");
+    }
+
+    #[test]
+    fn somebody_elses_directory_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: needs root to give a directory away");
+            return;
+        }
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let path = scratch.path().join("out");
+        std::fs::create_dir(&path).expect("created");
+        chown(&path, Some(65_534), None).expect("given away");
+        let refused = Directory::new(&path, Symlinks::Secure).prepare().expect_err("refused").to_string();
+        assert!(refused.contains("belongs to uid 65534") && refused.contains("`chown 0 "), "{refused}");
+        chown(&path, Some(0), None).expect("taken back");
+        Directory::new(&path, Symlinks::Secure).prepare().expect("mended");
+    }
+}
