@@ -31,5 +31,10 @@ fn write_new(path: &Path, text: &str) -> Result<(), String> {
     use std::os::unix::fs::OpenOptionsExt;
     let opened = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
     let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| format!("cannot write {}: {error}", path.display()))
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            format!("{} exists already; remove it, or write to another file", path.display())
+        }
+        _ => format!("cannot write {}: {error}", path.display()),
+    })
 }

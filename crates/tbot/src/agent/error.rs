@@ -37,7 +37,11 @@ pub enum AgentError {
         bot: String,
     },
     /// The token file cannot be read, or is empty.
-    #[error("cannot read the join token from {}: {reason}", path.display())]
+    #[error(
+        "cannot read the join token from {}: {reason}; onboarding.token names the file: \
+         put the token there, readable for the user that runs tbot",
+        path.display()
+    )]
     Token {
         /// The file.
         path: PathBuf,
@@ -45,7 +49,10 @@ pub enum AgentError {
         reason: String,
     },
     /// The file of authorities cannot be read.
-    #[error("cannot use onboarding.ca_path {}: {reason}", path.display())]
+    #[error(
+        "cannot use onboarding.ca_path {}: {reason}; give a PEM file with the cluster's CA, or ca_pins instead",
+        path.display()
+    )]
     CaFile {
         /// The file.
         path: PathBuf,
@@ -61,7 +68,7 @@ pub enum AgentError {
         problem: Box<Problem>,
     },
     /// The server could not be reached, or is not who it should be.
-    #[error("{doing}: {source}{hint}", hint = joined(&source.hint()))]
+    #[error("{doing}: {source}")]
     Connect {
         /// What was asked for.
         doing: &'static str,
@@ -88,10 +95,6 @@ pub enum AgentError {
         /// Where the bot is.
         cluster: String,
     },
-}
-
-fn joined(hint: &str) -> String {
-    if hint.is_empty() { String::new() } else { format!("; {hint}") }
 }
 
 impl AgentError {
@@ -121,5 +124,23 @@ impl AgentError {
             | Self::CaFile { .. }
             | Self::OtherCluster { .. } => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AgentError;
+    use api::status::{Class, Problem};
+    use transport::ConnectError;
+
+    #[test]
+    fn each_says_the_next_step_once() {
+        let refused = ConnectError::new("p:3080", transport::Problem::Refused);
+        let step = refused.hint();
+        let error = AgentError::Connect { doing: "joining the cluster", source: Box::new(refused) };
+        assert_eq!(error.to_string().matches(&step).count(), 1, "{error}");
+        let problem = Problem::new(Class::Denied, "code", "no").hint("ask");
+        let error = AgentError::Cluster { doing: "joining the cluster", problem: Box::new(problem) };
+        assert_eq!(error.to_string(), "joining the cluster: no; ask");
     }
 }
