@@ -13,6 +13,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+/// Where an agent keeps its own identity unless told otherwise.
+const AGENT_STORAGE: &str = "/var/lib/teleport/bot";
+/// Where it writes for others, in the guide.
+const AGENT_OUTPUT: &str = "/opt/machine-id";
+
 /// How to find this cluster and how to recognise it. Pins and addresses are checked: they go into commands and files.
 pub(super) struct Joining {
     pub pins: Vec<Pin>,
@@ -92,10 +97,10 @@ impl Joining {
             version: "v2",
             proxy_server: &proxy,
             onboarding: Onboarding { join_method: "token", token, ca_pins: self.pin_texts() },
-            storage: Directory { kind: "directory", path: "/var/lib/postern/bot" },
+            storage: Directory { kind: "directory", path: AGENT_STORAGE },
             outputs: [Output {
                 kind: "identity",
-                destination: Directory { kind: "directory", path: "/opt/machine-id" },
+                destination: Directory { kind: "directory", path: AGENT_OUTPUT },
             }],
         })?;
         let pins: String = self.pins.iter().map(|pin| format!("   --ca-pin={pin} \\\n")).collect();
@@ -108,8 +113,8 @@ impl Joining {
              This token will expire in {}.\n\n\
              Write this to tbot.yaml on the agent's machine, readable by its user only:\n\n{config}\n\
              and start it there:\n\n> tbot start -c tbot.yaml\n\n\
-             or, without a file:\n\n> tbot start \\\n   --data-dir=/var/lib/postern/bot \\\n   \
-             --destination-dir=./tbot-user \\\n   --token={token} \\\n{pins}   --proxy-server={proxy} \\\n   \
+             or, without a file:\n\n> tbot start \\\n   --data-dir={AGENT_STORAGE} \\\n   \
+             --destination-dir={AGENT_OUTPUT} \\\n   --token={token} \\\n{pins}   --proxy-server={proxy} \\\n   \
              --join-method=token\n\n\
              Please note:\n\n  - The token is good for one agent.\n  - {reach}\n  - The agent's user must be able to \
              write to both directories; other ones can be named.\n",
@@ -188,4 +193,19 @@ struct Directory {
     #[serde(rename = "type")]
     kind: &'static str,
     path: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Joining;
+    use std::time::Duration;
+
+    #[test]
+    fn the_file_and_the_command_name_the_same_directories() {
+        let joining = Joining { pins: Vec::new(), proxies: Vec::new(), auth: None };
+        let text = joining.agent("0123456789abcdef", Duration::from_secs(3600)).expect("rendered");
+        for directory in ["/var/lib/teleport/bot", "/opt/machine-id"] {
+            assert_eq!(text.matches(directory).count(), 2, "{text}");
+        }
+    }
 }
