@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use identity::policy::{self, Policy};
+use identity::policy::{self, Opened, Policy};
 use identity::trust::TrustBundle;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,7 @@ impl Keeper {
         let current =
             self.credentials.current().ok_or_else(|| wrong("there are no credentials".to_owned()))?;
         let opened = policy::open(&payload, &signature, current.trust());
-        opened.map(Some).map_err(|error| wrong(error.to_string()))
+        opened.map(|opened| Some(understood(opened))).map_err(|error| wrong(error.to_string()))
     }
 
     /// How long ago auth issued the policy in force; nothing without one. A policy from the future is new.
@@ -138,13 +138,25 @@ impl Keeper {
         let current = self.credentials.current()?;
         let trust: &TrustBundle = current.trust();
         match policy::open(payload, signature, trust) {
-            Ok(policy) => Some(policy),
+            Ok(opened) => Some(understood(opened)),
             Err(error) => {
                 tracing::warn!(%error, "a policy was refused");
                 None
             }
         }
     }
+}
+
+/// The policy, after saying what of it is not in force.
+fn understood(opened: Opened) -> Policy {
+    for role in opened.left_out {
+        tracing::warn!(
+            ?role,
+            "auth is newer and says something in this role that is not known here; whoever has the role is refused on \
+             this host until this service is upgraded"
+        );
+    }
+    opened.policy
 }
 
 /// By revision; a store that was restored from a backup counts from an earlier one, and is newer by its date.

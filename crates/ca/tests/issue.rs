@@ -200,7 +200,7 @@ fn a_signed_policy_opens() {
     };
     let payload = policy.to_json();
     let signature = authorities.sign_policy(&payload).expect("signed");
-    assert_eq!(policy::open(&payload, &signature, &trust), Ok(policy));
+    assert_eq!(policy::open(&payload, &signature, &trust).map(|opened| opened.policy), Ok(policy));
     let stranger = self::authorities().trust_bundle(4);
     assert!(policy::open(&payload, &signature, &stranger).is_err());
 }

@@ -11,6 +11,7 @@ use access::resource::cluster::{AuthPreferenceSpec, NetworkingSpec, RecordingSpe
 use access::resource::{Lock, Resource, Role};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The longest payload that is read: thousands of roles.
 pub const MAX_LENGTH: usize = 16 * 1024 * 1024;
@@ -71,8 +72,19 @@ pub fn sign_statement(payload: &[u8]) -> Vec<u8> {
     [CONTEXT, payload].concat()
 }
 
-/// Checks the signature (an SSH signature blob over [`sign_statement`]) by any host authority, then reads.
-pub fn open(payload: &[u8], signature: &[u8], trust: &TrustBundle) -> Result<Policy, PolicyError> {
+/// A policy as this version understands it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opened {
+    /// What can be decided by.
+    pub policy: Policy,
+    /// The roles that it lacks, because auth is newer and says something in them that is not known here. Whoever has one
+    /// of them is refused, since a role that is not there may be the one that denies.
+    pub left_out: Vec<String>,
+}
+
+/// Checks the signature (an SSH signature blob over [`sign_statement`]) by any host authority, then reads. Only roles
+/// may be left out; what cannot be read of anything else makes the whole unreadable.
+pub fn open(payload: &[u8], signature: &[u8], trust: &TrustBundle) -> Result<Opened, PolicyError> {
     if payload.len() > MAX_LENGTH {
         return Err(PolicyError::TooLarge { length: payload.len() });
     }
@@ -89,13 +101,13 @@ pub fn open(payload: &[u8], signature: &[u8], trust: &TrustBundle) -> Result<Pol
         }
     }
     outcome.map_err(PolicyError::Signature)?;
-    let policy = Policy::from_json(payload)?;
-    for got in [&policy.cluster, &policy.trust.cluster] {
+    let opened = Policy::from_json(payload)?;
+    for got in [&opened.policy.cluster, &opened.policy.trust.cluster] {
         if *got != trust.cluster {
             return Err(PolicyError::OtherCluster { expected: trust.cluster.clone(), got: got.clone() });
         }
     }
-    Ok(policy)
+    Ok(opened)
 }
 
 impl Policy {
@@ -117,7 +129,7 @@ impl Policy {
             revision,
             issued_at,
             trust,
-            roles: roles.into_iter().map(|role| Resource::Role(Box::new(role))).collect(),
+            roles: roles.iter().map(role_to_json).collect(),
             locks: locks.into_iter().map(Resource::Lock).collect(),
             networking,
             recording,
@@ -126,7 +138,7 @@ impl Policy {
         serde_json::to_vec(&wire).expect("resources are text, lists and numbers")
     }
 
-    fn from_json(payload: &[u8]) -> Result<Self, PolicyError> {
+    fn from_json(payload: &[u8]) -> Result<Opened, PolicyError> {
         let wire: Wire =
             serde_json::from_slice(payload).map_err(|error| PolicyError::Unreadable(error.to_string()))?;
         let Wire {
@@ -141,26 +153,44 @@ impl Policy {
             auth_preference,
         } = wire;
         let other = |kind| PolicyError::Unreadable(format!("something else stands among its {kind}"));
-        let roles = roles.into_iter().map(|resource| match resource {
-            Resource::Role(role) => Ok(*role),
-            _ => Err(other("roles")),
-        });
+        let mut left_out = Vec::new();
+        let mut known = Vec::with_capacity(roles.len());
+        for role in roles {
+            let name = named(&role);
+            match Resource::from_json(role) {
+                Ok(Resource::Role(role)) => known.push(*role),
+                Ok(_) => return Err(other("roles")),
+                Err(_) => left_out.push(name),
+            }
+        }
         let locks = locks.into_iter().map(|resource| match resource {
             Resource::Lock(lock) => Ok(lock),
             _ => Err(other("locks")),
         });
-        Ok(Self {
+        let policy = Self {
             cluster,
             revision,
             issued_at,
             trust,
-            roles: roles.collect::<Result<_, _>>()?,
+            roles: known,
             locks: locks.collect::<Result<_, _>>()?,
             networking,
             recording,
             auth_preference,
-        })
+        };
+        Ok(Opened { policy, left_out })
     }
+}
+
+fn role_to_json(role: &Role) -> Value {
+    let resource = Resource::Role(Box::new(role.clone()));
+    serde_json::to_value(resource).expect("resources are text, lists and numbers")
+}
+
+/// What a role is called, as far as it can be told.
+fn named(role: &Value) -> String {
+    let name = role.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("a role without a name");
+    name.chars().take(128).collect()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -170,7 +200,8 @@ struct Wire {
     revision: i64,
     issued_at: Timestamp,
     trust: TrustBundle,
-    roles: Vec<Resource>,
+    /// Read one by one, so that one that is not understood does not take the others along.
+    roles: Vec<Value>,
     locks: Vec<Resource>,
     networking: NetworkingSpec,
     recording: RecordingSpec,
@@ -238,7 +269,8 @@ mod tests {
         let signer = Signer::new();
         let policy = policy(signer.trust());
         let payload = policy.to_json();
-        assert_eq!(open(&payload, &signer.sign(&payload), &signer.trust()), Ok(policy));
+        let opened = Opened { policy, left_out: Vec::new() };
+        assert_eq!(open(&payload, &signer.sign(&payload), &signer.trust()), Ok(opened));
     }
 
     #[test]
@@ -268,5 +300,32 @@ mod tests {
         let payload = br#"{"unknown": 1}"#;
         let outcome = open(payload, &signer.sign(payload), &signer.trust());
         assert!(matches!(outcome, Err(PolicyError::Unreadable(_))));
+    }
+    #[test]
+    fn a_role_of_a_newer_version_is_left_out_and_nothing_else_is() {
+        let signer = Signer::new();
+        let policy = policy(signer.trust());
+        let changed = |change: fn(&mut Value)| {
+            let mut json = serde_json::from_slice(&policy.to_json()).expect("json");
+            change(&mut json);
+            let payload = serde_json::to_vec(&json).expect("json");
+            open(&payload, &signer.sign(&payload), &signer.trust())
+        };
+        let opened = changed(|json| {
+            let mut newer = json["roles"][0].clone();
+            newer["metadata"]["name"] = "newer".into();
+            newer["spec"]["allow"]["moon_phase"] = "full".into();
+            json["roles"].as_array_mut().expect("roles").insert(0, newer);
+        });
+        let opened = opened.expect("readable");
+        assert_eq!((&opened.policy, opened.left_out), (&policy, vec!["newer".to_owned()]));
+        for outcome in [
+            changed(|json| json["locks"][0]["spec"]["moon_phase"] = "full".into()),
+            changed(|json| json["trust"]["moon_phase"] = "full".into()),
+            changed(|json| json["auth_preference"]["moon_phase"] = "full".into()),
+            changed(|json| json["roles"][0] = json["locks"][0].clone()),
+        ] {
+            assert!(matches!(outcome, Err(PolicyError::Unreadable(_))), "{outcome:?}");
+        }
     }
 }
