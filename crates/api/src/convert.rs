@@ -79,19 +79,6 @@ pub fn credentials(key: SubjectKey, message: v1::Credentials) -> Result<Credenti
     Ok(Credentials::new(key, ssh, chain, bundle)?)
 }
 
-/// A message with certificates as they were issued: an OpenSSH line, DER leaf first.
-pub fn credentials_message<T: AsRef<[u8]>>(
-    ssh_line: &str,
-    tls_chain: impl IntoIterator<Item = T>,
-    bundle: &TrustBundle,
-) -> v1::Credentials {
-    v1::Credentials {
-        ssh_certificate: ssh_line.to_owned(),
-        tls_certificates: tls_chain.into_iter().map(|der| der.as_ref().to_vec()).collect(),
-        trust: Some(trust_message(bundle)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,11 +20,6 @@ pub fn known_hosts(trust: &TrustBundle, proxy_host: &str) -> Result<String, Word
     }))
 }
 
-/// `<cluster>.known_hosts`: every name is a host of this cluster.
-pub fn cluster_known_hosts(trust: &TrustBundle) -> String {
-    lines(&trust.host.ssh_lines(), |key| format!("@cert-authority * {key} type=host"))
-}
-
 /// `tctl auth export --type=user` and `--type=openssh`: for the `authorized_keys` of stock sshd.
 pub fn authorized_user_authorities(trust: &TrustBundle, kind: UserAuthority) -> String {
     let (authority, cluster) = (kind.of(trust), &trust.cluster);

@@ -309,3 +309,43 @@ mod login {
         }
     }
 }
+
+/// What ssh and its shell make of the account that somebody types. Names that newer versions of ssh refuse are refused
+/// by those; the others arrive as they were, and nothing in them is run.
+#[test]
+fn the_proxy_command_gets_names_as_they_were_typed() {
+    let Some(ssh) = tool("/usr/bin/ssh") else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let script = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" > '{}'\n", at("said").display());
+    put(directory.path(), "connect", &script);
+    let config = SshConfig {
+        app: "tbot",
+        cluster: &cluster(),
+        proxy_host: "proxy.example.net",
+        known_hosts: &at("known_hosts"),
+        key: &at("key"),
+        certificate: &at("key-cert.pub"),
+        proxy_command: &["/bin/sh".to_owned(), at("connect").display().to_string()],
+    };
+    let config = put(directory.path(), "ssh_config", &config.render().expect("plain words"));
+    let ran = at("ran");
+    let substituted = [format!("a$(touch {})", ran.display()), format!("a`touch {}`", ran.display())];
+    let names = ["root", "DOM\\user", "a b", "a$HOME", "a%h"].map(str::to_owned);
+    for (name, may_refuse) in names.iter().zip([false; 5]).chain(substituted.iter().zip([true; 2])) {
+        let _ = fs::remove_file(at("said"));
+        let mut command = Command::new(ssh);
+        command.args(["-o", "BatchMode=yes", "-F"]).arg(&config).args([
+            "-l",
+            name,
+            "web-1.example.com",
+            "true",
+        ]);
+        let output = run(&mut command);
+        assert!(!ran.exists(), "{name}: a part of it was run");
+        match fs::read_to_string(at("said")) {
+            Ok(said) => assert_eq!(said, format!("--user={name}\n--host=web-1.example.com\n--port=3022\n")),
+            Err(_) => assert!(may_refuse, "{name}: {}", text(&output.stderr)),
+        }
+    }
+}

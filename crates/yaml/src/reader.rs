@@ -242,11 +242,6 @@ impl Report<'_> {
             }
         }
     }
-
-    /// Whether the file has this key.
-    pub fn is_given(&self, path: impl Into<KeyPath>) -> bool {
-        self.positions.line(&self.dropped.place_in_file(&path.into())).is_some()
-    }
 }
 
 fn key_path(path: &serde_path_to_error::Path) -> KeyPath {

@@ -20,7 +20,7 @@ pub struct SshConfig<'a> {
     pub key: &'a Path,
     /// The certificate.
     pub certificate: &'a Path,
-    /// The program that connects, with its arguments; `--user=%r --host=%h --port=%p` are added.
+    /// The program that connects, with its arguments; `--user='%r' --host='%h' --port=%p` are added.
     pub proxy_command: &'a [String],
 }
 
@@ -39,13 +39,6 @@ impl SshConfig<'_> {
         ))
     }
 
-    /// The same options for any host, to be used with `-F` or included.
-    pub fn render_for_any_host(&self) -> Result<String, WordError> {
-        let app = words::host(self.app)?;
-        let (files, connect) = (self.files()?, self.connect()?);
-        Ok(format!("# Access to {}. Written by {app}; changes will be lost.\n{files}{connect}", self.cluster))
-    }
-
     fn files(&self) -> Result<String, WordError> {
         let mut text = String::new();
         for (option, path) in [
@@ -61,7 +54,9 @@ impl SshConfig<'_> {
     fn connect(&self) -> Result<String, WordError> {
         let words = self.proxy_command.iter().map(|word| words::argument(word));
         let words: Vec<String> = words.collect::<Result<_, _>>()?;
-        Ok(format!("    Port 3022\n    ProxyCommand {} --user=%r --host=%h --port=%p\n", words.join(" ")))
+        // A shell reads what ssh makes of this, and ssh lets names through in which a shell finds something: all but the
+        // newest versions even substitutions.
+        Ok(format!("    Port 3022\n    ProxyCommand {} --user='%r' --host='%h' --port=%p\n", words.join(" ")))
     }
 }
 
@@ -90,7 +85,7 @@ mod tests {
             Host *.example.com proxy.example.com\n    UserKnownHostsFile \"/opt/machine-id/known_hosts\"\n    \
             IdentityFile \"/opt/machine-id/key\"\n    CertificateFile \"/opt/machine-id/key-cert.pub\"\n\n\
             Host *.example.com !proxy.example.com\n    Port 3022\n    \
-            ProxyCommand /usr/bin/tbot ssh-proxy-command '--x=it'\\''s 5%%' --user=%r --host=%h --port=%p\n\n\
+            ProxyCommand /usr/bin/tbot ssh-proxy-command '--x=it'\\''s 5%%' --user='%r' --host='%h' --port=%p\n\n\
             # End of what tbot wrote.\n";
         assert_eq!(text, expected);
     }
