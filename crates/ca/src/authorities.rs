@@ -75,8 +75,13 @@ impl Authorities {
     pub fn seal(&self, key: &EnvelopeKey) -> Result<Vec<u8>, SealError> {
         let authorities = [&self.host, &self.user, &self.openssh].map(Authority::stored).into();
         let stored = Stored { version: VERSION, authorities };
-        let plain = serde_json::to_vec(&stored).map_err(|error| SealError::Content(error.to_string()))?;
-        key.seal(&zeroize::Zeroizing::new(plain), self.cluster.as_str())
+        let failed = |error: serde_json::Error| SealError::Content(error.to_string());
+        // A buffer that grows leaves copies of the keys where it was; this one has its length from the beginning.
+        let mut length = Length(0);
+        serde_json::to_writer(&mut length, &stored).map_err(failed)?;
+        let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(length.0));
+        serde_json::to_writer(&mut *plain, &stored).map_err(failed)?;
+        key.seal(&plain, self.cluster.as_str())
     }
 
     /// From what [`Self::seal`] gave.
@@ -143,9 +148,9 @@ impl Authorities {
         let keys = authority.signer();
         let tls = keys.tls().ok_or(IssueError::Signing("the authority has no TLS key".into()))?;
         let serial = u64::from_be_bytes(drawn(rng)?) >> 1;
-        let claims = ssh_meaning::Claims::of(order.identity, Uuid::from_bytes(drawn(rng)?));
+        let meant = ssh_meaning::Claims::of(order.identity, Uuid::from_bytes(drawn(rng)?));
         let contents = ssh::Contents {
-            claims: &claims,
+            claims: &meant,
             public_key: order.public_key,
             validity,
             serial,
@@ -165,14 +170,8 @@ impl Authorities {
         let leaf = x509::leaf(tls, &contents)?;
         let (valid_after, valid_before) = (validity.after, validity.before);
         let issued = Issued { ssh, tls_chain: vec![leaf], serial, valid_after, valid_before };
-        check::check(&issued, order, validity, &self.trust_bundle(0), now)?;
+        check::check(&issued, order, &meant, validity, &self.trust_bundle(0), now)?;
         Ok(issued)
-    }
-
-    /// Signs a statement with the host authority's SSH key: Ed25519 over exactly these bytes. The statements are made
-    /// by `identity::policy`, each with a prefix that no certificate begins with.
-    pub fn sign_statement(&self, statement: &[u8]) -> Vec<u8> {
-        self.host.signer().ssh().sign(statement).as_ref().to_vec()
     }
 
     /// The signature that `identity::policy::open` wants for a payload: an SSH signature, its algorithm and then
@@ -234,6 +233,20 @@ pub enum Retire {
     WhenUnused,
     /// Now; those certificates end with them.
     AtOnce,
+}
+
+/// Counts what is written and forgets it.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Authority {

@@ -1,8 +1,9 @@
 //! The certificate authority: what should be in a certificate (`decide`), signing it (`sign`), looking at the finished
 //! thing once more before it leaves (`check`), and keeping the keys (`keys`, `seal`, `rotation`).
 //!
-//! Linked by auth alone: nothing else in a cluster can sign. Pure: no I/O and no clock; time and randomness are
-//! arguments, and what is kept is sealed here and stored by auth.
+//! Linked by auth alone: nothing else in a cluster can sign. No I/O and no clock: time is an argument, and so
+//! is the randomness of serials and nonces. Fresh authorities' keys and the nonces of seals are drawn by aws-lc from the
+//! system. What is kept is sealed here and stored by auth.
 
 mod authorities;
 mod check;

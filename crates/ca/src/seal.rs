@@ -48,7 +48,9 @@ impl EnvelopeKey {
 
     /// Seals `plain` for `owner`; nobody else's can be opened in its place.
     pub(crate) fn seal(&self, plain: &[u8], owner: &str) -> Result<Vec<u8>, SealError> {
-        let mut sealed = Zeroizing::new(plain.to_vec());
+        // With room for the tag: growing would leave a copy of the plain text where the buffer was.
+        let mut sealed = Zeroizing::new(Vec::with_capacity(plain.len() + AES_256_GCM.tag_len()));
+        sealed.extend_from_slice(plain);
         let nonce = self
             .cipher()
             .seal_in_place_append_tag(Aad::from(label(owner)), &mut *sealed)

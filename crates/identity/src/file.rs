@@ -46,19 +46,23 @@ pub enum FileError {
 
 /// Writes the bundle. Holds the host authorities only: a holder meets hosts, and never judges users.
 pub fn encode(credentials: &Credentials) -> Result<Zeroizing<String>, KeyError> {
-    let mut text = credentials.key.to_pem()?;
-    text.push_str(&credentials.ssh_certificate.line());
-    text.push('\n');
+    let key = credentials.key.to_pem()?;
+    let mut rest = credentials.ssh_certificate.line();
+    rest.push('\n');
     if let Some(certificate) = credentials.tls_chain.first() {
-        text.push_str(&pem::certificate(certificate));
+        rest.push_str(&pem::certificate(certificate));
     }
     for line in openssh::bundle_authorities(&credentials.trust) {
-        text.push_str(&line);
-        text.push('\n');
+        rest.push_str(&line);
+        rest.push('\n');
     }
     for certificate in &credentials.trust.host.tls {
-        text.push_str(&pem::certificate(certificate));
+        rest.push_str(&pem::certificate(certificate));
     }
+    // The key goes where there is room for all: a text that grows leaves copies where it was.
+    let mut text = Zeroizing::new(String::with_capacity(key.len() + rest.len()));
+    text.push_str(&key);
+    text.push_str(&rest);
     Ok(text)
 }
 
