@@ -101,3 +101,26 @@ async fn a_proxy_that_goes_away_before_it_answers_is_no_lasting_problem() {
     assert!(matches!(error.problem, Problem::Closed) && error.is_passing(), "{error}");
     assert!(!error.to_string().contains("TLS"), "{error}");
 }
+
+#[tokio::test]
+async fn a_server_names_the_authority_that_a_foreign_user_would_have_needed() {
+    let cluster = Cluster::new();
+    let credentials = cluster.host(SystemRole::Proxy, &["127.0.0.1"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let addr =
+        HostPort::parse(&listener.local_addr().expect("an address").to_string(), 0).expect("an address");
+    let foreign = Cluster::new().user("alice");
+    let trust = ServerTrust::pins(vec![cluster.pin()]);
+    let dialling = tokio::spawn(async move {
+        dial_ssh(&addr, trust, &foreign, &DialRequest::default()).await.expect_err("refused")
+    });
+    let server =
+        Server::new(ServerCertificates::Own(credentials), ClientCertificates::Required, &[alpn::SSH]);
+    let (stream, peer) = listener.accept().await.expect("accepts");
+    let refused = server.accept(stream, Some(peer.ip())).await.expect_err("refused").to_string();
+    assert!(
+        refused.contains("not a trusted user authority") && refused.contains("untrusted_ca"),
+        "{refused}"
+    );
+    dialling.await.expect("joins");
+}

@@ -78,7 +78,14 @@ pub fn client(
     let leaf = Parsed::parse(leaf_of(chain)?)?;
     let kind = match signer(&leaf, context.trust, CaKind::User, context.now) {
         Ok(()) => CaKind::User,
-        Err(_) => signer(&leaf, context.trust, CaKind::Host, context.now).map(|()| CaKind::Host)?,
+        Err(as_user) => match signer(&leaf, context.trust, CaKind::Host, context.now) {
+            Ok(()) => CaKind::Host,
+            // Not believed, and only good for naming the authority that it would have needed.
+            Err(as_host) => match Claims::read(&leaf) {
+                Ok(claimed) if claimed.host().is_some() => return Err(as_host),
+                _ => return Err(as_user),
+            },
+        },
     };
     let verified = accept(&leaf, kind, leaf.client, context.now)?;
     of_cluster(verified.identity.clone(), context.trust)?;

@@ -54,6 +54,23 @@ fn the_wrong_authority() {
 }
 
 #[test]
+fn a_stranger_is_told_of_the_authority_that_it_would_have_needed() {
+    let (_, trust) = cluster();
+    let other = Cluster::new();
+    let wanted = |chain: &[CertificateDer<'_>]| {
+        let context = ClientContext { trust: &trust, now: now(), peer: None };
+        match x509::client(chain, &context) {
+            Err(identity::Refusal::UntrustedCa { authority, .. }) => authority,
+            outcome => panic!("{outcome:?}"),
+        }
+    };
+    let user = Leaf::of(&person(), &subject_key());
+    let node = Leaf::of(&host(SystemRole::Node), &subject_key());
+    assert_eq!(wanted(&[other.user_tls.sign(&user)]), "user");
+    assert_eq!(wanted(&[other.host_tls.sign(&node)]), "host");
+}
+
+#[test]
 fn a_leaf_is_no_authority() {
     let (cluster, trust) = cluster();
     let key = KeyPair::generate().expect("a key");

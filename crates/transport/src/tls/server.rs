@@ -6,15 +6,16 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use identity::Refusal;
 use identity::verify::x509::VerifiedIdentity;
+use rustls::ServerConfig;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use super::provider::{VERSIONS, provider};
-use super::verify::{ClientVerifier, Refused};
+use super::verify::ClientVerifier;
 use super::{HANDSHAKE, LiveCredentials, SecureStream, WebCertificates};
 use crate::peer::PeerIdentity;
 
@@ -96,16 +97,28 @@ impl Server {
         let handshake = TlsAcceptor::from(config).accept(stream);
         match tokio::time::timeout(HANDSHAKE, handshake).await {
             Err(_) => Err(AcceptError::Timeout(HANDSHAKE)),
-            Ok(Err(error)) => Err(refusal(&error).unwrap_or(AcceptError::Handshake(error))),
+            Ok(Err(error)) => Err(match verdict.get() {
+                Some(Err(refusal)) => {
+                    AcceptError::Refused { code: refusal.code(), reason: refusal.to_string() }
+                }
+                _ => refusal(&error).unwrap_or(AcceptError::Handshake(error)),
+            }),
             Ok(Ok(stream)) => Ok(Accepted {
                 stream: SecureStream::new(stream),
-                identity: verdict.get().cloned().map_or(PeerIdentity::Stranger, PeerIdentity::Verified),
+                identity: match verdict.get() {
+                    Some(Ok(identity)) => PeerIdentity::Verified(identity.clone()),
+                    _ => PeerIdentity::Stranger,
+                },
             }),
         }
     }
 
     /// Made for each connection, because the verdict on a client depends on its address and belongs to it alone.
-    fn config(&self, peer: Option<IpAddr>, verdict: &Arc<OnceLock<VerifiedIdentity>>) -> ServerConfig {
+    fn config(
+        &self,
+        peer: Option<IpAddr>,
+        verdict: &Arc<OnceLock<Result<VerifiedIdentity, Refusal>>>,
+    ) -> ServerConfig {
         let judge = |required| {
             let (credentials, verdict) = (self.credentials.clone(), Arc::clone(verdict));
             Arc::new(ClientVerifier { credentials, required, peer, verdict })
@@ -128,23 +141,11 @@ impl Server {
     }
 }
 
+/// A certificate that the engine itself refused, before it asked for a verdict.
 fn refusal(error: &io::Error) -> Option<AcceptError> {
     let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let rustls::Error::InvalidCertificate(certificate) = tls else { return None };
-    Some(match certificate {
-        CertificateError::Other(other) => {
-            let Refused(refusal) = other.0.downcast_ref()?;
-            AcceptError::Refused { code: refusal.code(), reason: refusal.to_string() }
-        }
-        CertificateError::ExpiredContext { .. } => refused("expired", tls),
-        CertificateError::NotValidYetContext { .. } => refused("not_yet_valid", tls),
-        CertificateError::UnknownIssuer => refused("untrusted_ca", tls),
-        _ => refused("malformed", tls),
-    })
-}
-
-fn refused(code: &'static str, error: &rustls::Error) -> AcceptError {
-    AcceptError::Refused { code, reason: error.to_string() }
+    let rustls::Error::InvalidCertificate(_) = tls else { return None };
+    Some(AcceptError::Refused { code: "malformed", reason: tls.to_string() })
 }
 
 impl fmt::Debug for Server {

@@ -203,7 +203,7 @@ pub(super) struct ClientVerifier {
     pub(super) credentials: LiveCredentials,
     pub(super) required: bool,
     pub(super) peer: Option<IpAddr>,
-    pub(super) verdict: Arc<OnceLock<VerifiedIdentity>>,
+    pub(super) verdict: Arc<OnceLock<Result<VerifiedIdentity, Refusal>>>,
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -227,10 +227,13 @@ impl ClientCertVerifier for ClientVerifier {
         let context = ClientContext { trust: current.trust(), now: timestamp(now), peer: self.peer };
         match x509::client(&whole(leaf, rest), &context) {
             Ok(identity) => {
-                let _ = self.verdict.set(identity);
+                let _ = self.verdict.set(Ok(identity));
                 Ok(ClientCertVerified::assertion())
             }
-            Err(refusal) => Err(alert(refusal, now)),
+            Err(refusal) => {
+                let _ = self.verdict.set(Err(refusal.clone()));
+                Err(alert(refusal, now))
+            }
         }
     }
 
