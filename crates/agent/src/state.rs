@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn the_services_of_one_process_share_their_attempt_and_no_other_does() {
-        let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let (one, other) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
         let attempt = |directory: &tempfile::TempDir, role| {
             StateDir::open(directory.path(), role).expect("opens").attempt().expect("drawn")
         };

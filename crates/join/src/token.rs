@@ -134,7 +134,8 @@ impl ProcessMark {
 
 /// What is stored in place of a token's name, and compared by: who reads the store learns no token.
 ///
-/// A plain hash, not a slow one, because a token is 128 random bits and not a password.
+/// A plain hash, not a slow one: a token that the cluster draws is 128 random bits. One that an administrator made up is
+/// as hard to guess as they made it; guesses over the network are paced.
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 

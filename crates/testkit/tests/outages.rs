@@ -70,9 +70,8 @@ fn a_node_that_is_told_to_stop_says_so_and_leaves_nothing_running() {
     let stubborn = format!("trap '' HUP TERM; echo $$ > {}; while :; do sleep 1; done", mark.display());
     let mut ssh = bot.openssh("ssh", &[&target, &stubborn]);
     let session = std::thread::spawn(move || testkit::run(&mut ssh));
-    let pid = until("the session", || {
-        std::fs::read_to_string(&mark).ok().filter(|text| text.ends_with('\n'))
-    });
+    let pid =
+        until("the session", || std::fs::read_to_string(&mark).ok().filter(|text| text.ends_with('\n')));
     assert!(cluster.process("my-host").stop().success());
     assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "no process outlives its node");
     let told = session.join().expect("joins").refused();

@@ -2,7 +2,7 @@
 
 use super::ssh;
 use super::{Denial, DenialCode, RoleSet};
-use crate::resource::role::{CertFormat, RoleOptions};
+use crate::resource::role::RoleOptions;
 use crate::template::Template;
 use crate::{Login, Ttl};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +19,6 @@ pub struct CertificateOptions {
     pub x11_forwarding: bool,
     /// Usable from the address it was issued to only.
     pub pin_source_ip: bool,
-    /// Whether our own extensions are in it.
-    pub format: CertFormat,
     /// Further extensions, name to value.
     pub extensions: BTreeMap<String, String>,
 }
@@ -66,7 +64,6 @@ pub fn options(roles: &RoleSet) -> CertificateOptions {
         port_forwarding: local || remote,
         x11_forwarding: any(|role| role.permit_x11_forwarding),
         pin_source_ip: any(|role| role.pin_source_ip),
-        format: all.iter().filter_map(|role| role.cert_format).max().unwrap_or_default(),
         extensions: extensions(roles),
     }
 }

@@ -101,6 +101,7 @@ mod tests {
     use serde_json::{Value, json};
 
     const ID: &str = "b5a2e6b4-55f3-4d1f-9a4f-3c6f4f1e2d3c";
+    const OTHER: &str = "b5a2e6b4-55f3-4d1f-9a4f-3c6f4f1e2d3d";
 
     fn lock(target: Value) -> Lock {
         let value = json!({"kind": "lock", "version": "v2", "metadata": {"name": "l"},
@@ -138,9 +139,9 @@ mod tests {
             (json!({"server_id": ID.to_uppercase()}), true),
             (json!({"server_id": format!("{ID}.example.com")}), true),
             (json!({"node": ID}), true),
-            (json!({"server_id": "b5a2e6b4"}), false),
+            (json!({"server_id": OTHER}), false),
             (json!({"bot_instance_id": ID}), true),
-            (json!({"bot_instance_id": "other"}), false),
+            (json!({"bot_instance_id": OTHER}), false),
             (json!({"user": "other", "login": "root"}), true),
             (json!({"user": "other", "login": "other"}), false),
         ] {

@@ -8,7 +8,7 @@ use super::impersonate::CompiledImpersonate;
 use crate::label::{Labels, Pattern, Selector};
 use crate::predicate::LabelExpression;
 use crate::resource::role::{Conditions, LabelSelector};
-use crate::template::Template;
+use crate::template::{Template, Unfilled};
 use crate::{Login, Traits};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,6 +37,8 @@ pub(super) struct Section {
     pub logins: BTreeSet<Login>,
     /// Entries of `logins` that came to nothing, and why.
     pub dropped: Vec<(String, String)>,
+    /// An entry failed on the user's traits, so nobody can tell which logins it means.
+    pub unclear: bool,
     /// As written, for explanations; nothing when unset.
     pub written_labels: Option<String>,
     selector: Selector,
@@ -64,7 +66,7 @@ pub(super) enum Fit {
 impl Section {
     pub fn compile(conditions: &Conditions, side: Side, traits: &Traits) -> Self {
         let namespaces = conditions.namespaces.as_deref().unwrap_or_default();
-        let (logins, dropped) = logins(&conditions.logins, traits);
+        let Logins { logins, dropped, unclear } = logins(&conditions.logins, traits);
         let labels = conditions.node_labels.as_ref().filter(|labels| !labels.is_empty());
         let expression = Some(&conditions.node_labels_expression).filter(|source| !source.is_empty());
         Self {
@@ -72,6 +74,7 @@ impl Section {
             applies: namespaces.is_empty() || namespaces.iter().any(|name| name == "default" || name == "*"),
             logins,
             dropped,
+            unclear,
             written_labels: labels.map(|labels| format!("{labels:?}")),
             selector: labels.map(|labels| selector(labels, side, traits)).unwrap_or_default(),
             written_expression: expression.cloned(),
@@ -123,27 +126,43 @@ fn fit(fits: bool) -> Fit {
     if fits { Fit::Fits } else { Fit::FitsNot }
 }
 
-type Dropped = Vec<(String, String)>;
+#[derive(Default)]
+struct Logins {
+    logins: BTreeSet<Login>,
+    dropped: Vec<(String, String)>,
+    unclear: bool,
+}
 
-/// Fills the templates; what is no account name afterwards is dropped.
-fn logins(entries: &[String], traits: &Traits) -> (BTreeSet<Login>, Dropped) {
-    let (mut logins, mut dropped) = (BTreeSet::new(), Dropped::new());
+/// Fills the templates; what is no account name afterwards is dropped. A trait that is not there means no login.
+fn logins(entries: &[String], traits: &Traits) -> Logins {
+    let mut found = Logins::default();
     for entry in entries {
-        match filled(entry, traits) {
+        let filled = match Template::new(entry) {
+            Ok(template) => template.fill(traits),
+            Err(error) => {
+                found.unclear = true;
+                found.dropped.push((entry.clone(), error.to_string()));
+                continue;
+            }
+        };
+        match filled {
             Ok(values) => {
                 for value in values {
                     match unix_login(&value) {
                         Ok(login) => {
-                            logins.insert(login);
+                            found.logins.insert(login);
                         }
-                        Err(reason) => dropped.push((entry.clone(), reason)),
+                        Err(reason) => found.dropped.push((entry.clone(), reason)),
                     }
                 }
             }
-            Err(reason) => dropped.push((entry.clone(), reason)),
+            Err(unfilled) => {
+                found.unclear |= !matches!(unfilled, Unfilled::NoTrait(_) | Unfilled::NoValue);
+                found.dropped.push((entry.clone(), unfilled.to_string()));
+            }
         }
     }
-    (logins, dropped)
+    found
 }
 
 fn unix_login(value: &str) -> Result<Login, String> {

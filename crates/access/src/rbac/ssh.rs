@@ -126,10 +126,11 @@ fn node_refused(roles: &RoleSet, labels: &Labels) -> Option<Denial> {
     })
 }
 
-/// Greedy: a denied login is denied on every node, whatever the labels of the same role say.
+/// Greedy: a denied login is denied on every node, whatever the labels of the same role say. Where the role cannot tell
+/// which logins it denies, it denies them all.
 fn login_refused(roles: &RoleSet, login: &str) -> Option<Denial> {
     let mut denying = roles.roles.iter().filter(|role| role.deny.applies);
-    let role = denying.find(|role| role.deny.logins.contains(login))?;
+    let role = denying.find(|role| role.deny.unclear || role.deny.logins.contains(login))?;
     let part = format!("deny.logins {:?}", role.deny.logins);
     Some(Denial::new(DenialCode::LoginDenied, NOT_ALLOWED).because(&role.name, part))
 }

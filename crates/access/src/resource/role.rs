@@ -108,7 +108,7 @@ pub struct RoleOptions {
     /// Bind certificates to the address they were issued to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pin_source_ip: Option<bool>,
-    /// `standard`, or `oldssh` without our own extensions.
+    /// Only `standard`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert_format: Option<CertFormat>,
     /// Extra SSH certificate extensions.
@@ -139,14 +139,11 @@ pub struct Switch {
     pub enabled: bool,
 }
 
-/// Whether a certificate carries our extensions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// What a certificate carries: roles and traits, always, because nodes decide by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CertFormat {
-    /// Without roles and traits, for old servers.
-    Oldssh,
-    /// With them.
-    #[default]
+    /// With our own extensions.
     Standard,
 }
 

@@ -4,7 +4,6 @@ use super::{role, set, with_traits};
 use access::Login;
 use access::rbac::RoleSet;
 use access::rbac::certificate::{logins, max_ttl, options};
-use access::resource::role::CertFormat;
 use serde_json::json;
 use std::time::Duration;
 
@@ -65,17 +64,13 @@ fn options_add_up() {
     assert!(
         plain.port_forwarding && !plain.agent_forwarding && !plain.x11_forwarding && !plain.pin_source_ip
     );
-    assert_eq!(plain.format, CertFormat::Standard);
-    let none =
-        options(&set(&[role("a", json!({"options": {"port_forwarding": false, "cert_format": "oldssh"}}))]));
+    let none = options(&set(&[role("a", json!({"options": {"port_forwarding": false}}))]));
     assert!(!none.port_forwarding, "one role that says no, alone");
-    assert_eq!(none.format, CertFormat::Oldssh);
     let two = options(&set(&[
-        role("a", json!({"options": {"forward_agent": true, "cert_format": "oldssh"}})),
+        role("a", json!({"options": {"forward_agent": true}})),
         role("b", json!({"options": {"pin_source_ip": true, "permit_x11_forwarding": true}})),
     ]));
     assert!(two.agent_forwarding && two.pin_source_ip && two.x11_forwarding);
-    assert_eq!(two.format, CertFormat::Standard, "the more permissive format wins");
     let remote_only =
         json!({"ssh_port_forwarding": {"local": {"enabled": false}, "remote": {"enabled": true}}});
     assert!(options(&set(&[role("a", json!({"options": remote_only}))])).port_forwarding);

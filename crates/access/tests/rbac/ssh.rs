@@ -234,6 +234,21 @@ fn traits_fill_logins_on_both_sides() {
     assert_eq!(decide(&denies, "bob", &labels(&[])), Ok(vec!["a".into()]));
 }
 
+/// A deny that fails on the user's traits denies every login; one whose trait is not there denies none.
+#[test]
+fn a_deny_that_cannot_be_filled_denies_all() {
+    let everything = role("a", json!({"allow": {"logins": ["root", "bob"], "node_labels": {"*": "*"}}}));
+    let deny = role("deny", json!({"deny": {"logins": ["{{email.local(external.mails)}}"]}}));
+    for (mails, bob) in [
+        (&["root@x"][..], Ok(vec!["a".into()])),
+        (&["root@x", "junk"], Err("login_denied")),
+        (&[], Ok(vec!["a".into()])),
+    ] {
+        let roles = with_traits(&[everything.clone(), deny.clone()], &[("mails", mails)]);
+        assert_eq!(decide(&roles, "bob", &labels(&[])), bob, "{mails:?}");
+    }
+}
+
 #[test]
 fn roles_filled_from_the_certificate_see_the_traits_of_the_certificate() {
     let expression = r#"contains(user.spec.traits["teams"], labels["team"])"#;

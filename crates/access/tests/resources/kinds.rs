@@ -38,8 +38,15 @@ fn locks_have_targets_that_exist() {
     refused(lock(json!({"mfa_device": "x"})), "would refuse nobody");
     refused(lock(json!({"login": "*"})), "no patterns");
     refused(lock(json!({"usr": "a"})), "spec.target.usr: unknown field; did you mean user?");
-    let old = decode(lock(json!({"node": "n1"}))).expect("the old name of server_id");
-    assert_eq!(old.to_json()["spec"]["target"], json!({"server_id": "n1"}));
+    // Names are no ids, and a lock on one would only look as if it locked.
+    for target in [json!({"server_id": "web-1"}), json!({"node": "web-1"}), json!({"bot_instance_id": "ci"})]
+    {
+        refused(lock(target), "is no id, so the lock would refuse nobody");
+    }
+    let id = "b5a2e6b4-55f3-4d1f-9a4f-3c6f4f1e2d3c";
+    let old = decode(lock(json!({"node": id}))).expect("the old name of server_id");
+    assert_eq!(old.to_json()["spec"]["target"], json!({"server_id": id}));
+    decode(lock(json!({"server_id": format!("{id}.example.com")}))).expect("as some logs write it");
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn the_parts_of_a_role_are_checked() {
         (json!({"options": {"max_sessions": -1}}), "whole number"),
         (json!({"options": {"forward_agent": "maybe"}}), "yes or no is needed"),
         (json!({"options": {"lock": "hard"}}), "locking mode must be one of"),
-        (json!({"options": {"cert_format": "new"}}), "certificate format must be one of"),
+        (json!({"options": {"cert_format": "new"}}), "certificate format must be standard"),
     ] {
         let error = role("v7", spec.clone()).expect_err(&spec.to_string());
         assert!(error.contains(part), "{spec}\n  says {error}\n  wanted {part}");
@@ -160,6 +160,8 @@ fn what_would_change_access_to_servers_is_refused_by_name() {
             "mfa_verification_interval is not supported",
         ),
         (json!({"options": {"request_access": "always"}}), "request_access is not supported"),
+        (json!({"options": {"cert_format": "oldssh"}}), "nodes decide by the roles in a certificate"),
+        (json!({"deny": {"rules": [{"resources": ["roles"], "verbs": ["*"]}]}}), "write role"),
         (json!({"allow": {"request": {"roles": ["admin"]}}}), "request is not supported"),
         (json!({"allow": {"review_requests": {"roles": ["admin"]}}}), "review_requests is not supported"),
         (json!({"allow": {"join_sessions": [{"name": "x"}]}}), "join_sessions is not supported"),

@@ -143,16 +143,23 @@ fn a_lock_has_one_target() {
         (["--user=bot-x", "--message=stop"], target("user", "bot-x")),
         (["--role=r", "--message=stop"], target("role", "r")),
         (["--login=root", "--message=stop"], target("login", "root")),
-        (["--server-id=i", "--message=stop"], target("server_id", "i")),
-        (["--node=i", "--message=stop"], target("server_id", "i")),
-        (["--bot-instance=x/i", "--message=stop"], target("bot_instance_id", "i")),
     ] {
         assert_eq!(lock(&arguments), spec);
+    }
+    let id = "b5a2e6b4-55f3-4d1f-9a4f-3c6f4f1e2d3c";
+    for (option, key) in [
+        ("--server-id=", "server_id"),
+        ("--node=", "server_id"),
+        ("--bot-instance=", "bot_instance_id"),
+        ("--bot-instance=x/", "bot_instance_id"),
+    ] {
+        assert_eq!(lock(&[&format!("{option}{id}"), "--message=stop"]), target(key, id));
     }
     for wrong in [
         &["lock"][..],
         &["lock", "--user=a", "--role=b"],
         &["lock", "--user=a*"],
+        &["lock", "--server-id=web-1"],
         &["lock", "--user=a", "--ttl=x"],
     ] {
         assert_eq!(cluster.tctl(wrong).exit, 2, "{wrong:?}");

@@ -7,6 +7,7 @@ use crate::Login;
 use crate::label::Pattern;
 use crate::predicate::{Clause, LabelExpression};
 use crate::rbac::Verb;
+use crate::resource::Kind;
 use crate::resource::role::{Conditions, Foreign, Impersonate, LabelSelector, Rule};
 use crate::template::{Matcher, Template};
 
@@ -176,6 +177,14 @@ fn rule(item: Item) -> Result<Rule, Invalid> {
     };
     if rule.resources.is_empty() || rule.resources.iter().any(String::is_empty) {
         return Err(fields.invalid("missing resources"));
+    }
+    for word in &rule.resources {
+        // An alias in a deny rule would deny nothing, and look as if it did.
+        if let Ok(kind) = word.parse::<Kind>()
+            && kind.as_str() != word
+        {
+            return Err(fields.invalid(format!("no resource is called {word:?} in rules; write {kind}")));
+        }
     }
     if rule.verbs.is_empty() {
         return Err(fields.invalid("missing verbs"));

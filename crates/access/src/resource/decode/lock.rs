@@ -30,7 +30,7 @@ fn target(item: Item) -> Result<LockTarget, Invalid> {
         role: name(&mut fields, "role")?,
         login: name(&mut fields, "login")?,
         server_id: server_id(&mut fields)?,
-        bot_instance_id: name(&mut fields, "bot_instance_id")?,
+        bot_instance_id: id(&mut fields, "bot_instance_id", "tctl bots instances ls")?,
     };
     for key in ["mfa_device", "device", "windows_desktop", "access_request", "join_token"] {
         if let Some(item) = fields.take(key)
@@ -55,9 +55,23 @@ fn name(fields: &mut Fields, key: &'static str) -> Result<Option<String>, Invali
     }
 }
 
+/// An id, perhaps with the cluster's name after it. A lock on anything else would refuse nobody.
+fn id(fields: &mut Fields, key: &'static str, list: &str) -> Result<Option<String>, Invalid> {
+    let Some(item) = fields.take(key).filter(|item| !item.is_blank()) else {
+        return Ok(None);
+    };
+    let id = item.text()?;
+    let bare = id.split_once('.').map_or(id.as_str(), |(bare, _)| bare);
+    match bare.parse::<uuid::Uuid>() {
+        Ok(_) => Ok(Some(id)),
+        Err(_) => Err(item.invalid(format!("{id:?} is no id, so the lock would refuse nobody; see {list}"))),
+    }
+}
+
 /// `node` is what the incumbent called it before.
 fn server_id(fields: &mut Fields) -> Result<Option<String>, Invalid> {
-    match (name(fields, "server_id")?, name(fields, "node")?) {
+    const LIST: &str = "tctl nodes ls";
+    match (id(fields, "server_id", LIST)?, id(fields, "node", LIST)?) {
         (Some(id), Some(old)) if id != old => {
             Err(fields.invalid("server_id and node differ; write server_id only"))
         }

@@ -107,8 +107,11 @@ fn switch(item: Item) -> Result<Switch, Invalid> {
 fn cert_format(item: &Item) -> Result<CertFormat, Invalid> {
     match item.text()?.as_str() {
         "standard" => Ok(CertFormat::Standard),
-        "oldssh" => Ok(CertFormat::Oldssh),
-        _ => Err(item.invalid("certificate format must be one of standard, oldssh")),
+        "oldssh" => {
+            Err(item
+                .invalid("nodes decide by the roles in a certificate, which oldssh leaves out; remove it"))
+        }
+        _ => Err(item.invalid("certificate format must be standard")),
     }
 }
 

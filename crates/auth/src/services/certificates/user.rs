@@ -65,12 +65,13 @@ impl Signing<'_> {
             (None, Who::LocalAdmin { .. }) => return Err(refusal::not_found(Kind::User, name.as_str())),
             (None, _) => return Err(self.not_allowed(name)),
         };
-        let roles = match (reads.roles_of(&user.name, &user.spec.roles, &user.spec.traits).await, &self.caller.who) {
-            (Ok(roles), _) => roles,
-            (Err(problem), Who::LocalAdmin { .. }) => return Err(problem),
-            (Err(problem), _) if problem.class.is_transient() => return Err(problem),
-            (Err(_), _) => return Err(self.not_allowed(name)),
-        };
+        let roles =
+            match (reads.roles_of(&user.name, &user.spec.roles, &user.spec.traits).await, &self.caller.who) {
+                (Ok(roles), _) => roles,
+                (Err(problem), Who::LocalAdmin { .. }) => return Err(problem),
+                (Err(problem), _) if problem.class.is_transient() => return Err(problem),
+                (Err(_), _) => return Err(self.not_allowed(name)),
+            };
         self.allowed(reads, user, &roles).await?;
         if let Some(bot) = access::bot::bot_of(&user.metadata) {
             let reason =
