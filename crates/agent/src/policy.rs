@@ -114,6 +114,7 @@ impl Keeper {
     pub(crate) fn take(&self, payload: &[u8], signature: &[u8]) -> Verdict {
         let Some(policy) = self.open_signed(payload, signature) else { return Verdict::Refused };
         let old = self.policy.borrow().clone();
+        let old_revision = old.as_ref().map(|old| old.revision);
         if let Some(old) = old.filter(|old| !is_newer(&policy, old)) {
             return Verdict::Kept(old.revision);
         }
@@ -125,6 +126,10 @@ impl Keeper {
             tracing::error!(%error, "the policy cannot be remembered; it is in force until a restart");
         }
         let revision = policy.revision;
+        // Newer by its date alone: the store counts from an earlier revision, and so does its trust.
+        if old_revision.is_some_and(|old| old > revision) {
+            self.credentials.replace_trust(policy.trust.clone());
+        }
         self.put(policy);
         Verdict::Applied(revision)
     }
@@ -237,7 +242,7 @@ mod tests {
         assert_eq!(take((payload, signature)), Verdict::Refused, "tampered");
         assert_eq!(take(signed(&ours, 6, 50)), Verdict::Applied(6));
         assert_eq!(take(signed(&ours, 2, 10)), Verdict::Applied(2), "a store restored from a backup");
-        assert_eq!(live.current().expect("there").trust().revision, 6, "trust never goes back");
+        assert_eq!(live.current().expect("there").trust().revision, 2, "and its trust with it");
 
         let again = Keeper::open(state.clone(), live.clone()).expect("opens");
         assert_eq!(again.view().current().revision, 2);

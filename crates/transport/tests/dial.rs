@@ -124,3 +124,28 @@ async fn a_server_names_the_authority_that_a_foreign_user_would_have_needed() {
     );
     dialling.await.expect("joins");
 }
+
+#[tokio::test(start_paused = true)]
+async fn fresh_credentials_bring_their_trust_also_from_a_store_that_was_restored() {
+    let cluster = Cluster::new();
+    let live = cluster.user("alice");
+    let fresh = |revision| {
+        let mut fresh = cluster.user_at("alice", jiff::Timestamp::now());
+        fresh.trust.revision = revision;
+        fresh
+    };
+    let revision = || live.current().expect("there").trust().revision;
+    assert!(live.update_trust(cluster.authorities.trust_bundle(100)));
+    live.replace(fresh(40)).expect("usable");
+    assert_eq!(revision(), 100, "it may have been under way when the newer trust came");
+    tokio::time::advance(std::time::Duration::from_secs(61)).await;
+    live.replace(fresh(40)).expect("usable");
+    assert_eq!(revision(), 40, "asked for after the older trust came, so it is newer");
+    assert!(!live.update_trust(cluster.authorities.trust_bundle(39)));
+    assert!(live.update_trust(cluster.authorities.trust_bundle(41)));
+    assert!(live.replace_trust(cluster.authorities.trust_bundle(7)));
+    assert_eq!(revision(), 7);
+    let mut foreign = cluster.authorities.trust_bundle(200);
+    foreign.cluster = access::ClusterName::new("other.example").expect("a name");
+    assert!(!live.replace_trust(foreign));
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use identity::credentials::Credentials;
 use identity::trust::TrustBundle;
@@ -11,6 +12,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{SignatureScheme, crypto::aws_lc_rs};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Who a program is and whom it trusts, now. Clones share one state; replacing it reaches all of them, and every
 /// connection made from then on.
@@ -23,8 +25,14 @@ pub struct LiveCredentials {
 pub struct Current {
     credentials: Credentials,
     trust: Arc<TrustBundle>,
+    /// When it was put in force.
+    trusted_since: Instant,
     certified: Arc<CertifiedKey>,
 }
+
+/// Longer than fresh credentials are under way: trust that was put in force before they were asked for is older than
+/// theirs, also when its revision is larger, as it is when auth was restored from a backup.
+const UNDER_WAY: Duration = Duration::from_secs(60);
 
 /// Credentials that TLS cannot use.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,31 +53,47 @@ impl LiveCredentials {
         Ok(live)
     }
 
-    /// From now on these. Connections that exist are not touched.
+    /// From now on these, which were issued just now. Connections that exist are not touched.
     pub fn replace(&self, credentials: Credentials) -> Result<(), CredentialsError> {
         let certified = Arc::new(certified(&credentials)?);
         self.state.send_modify(|state| {
             let came = &credentials.trust;
-            let newer = state
-                .as_ref()
-                .map(|old| &old.trust)
-                .filter(|old| old.cluster == came.cluster && old.revision > came.revision);
-            let trust = newer.map_or_else(|| Arc::new(came.clone()), Arc::clone);
-            *state = Some(Arc::new(Current { credentials, trust, certified }));
+            let newer = state.as_ref().filter(|old| {
+                old.trust.cluster == came.cluster
+                    && old.trust.revision > came.revision
+                    && old.trusted_since.elapsed() < UNDER_WAY
+            });
+            let (trust, trusted_since) = match newer {
+                Some(old) => (Arc::clone(&old.trust), old.trusted_since),
+                None => (Arc::new(came.clone()), Instant::now()),
+            };
+            *state = Some(Arc::new(Current { credentials, trust, trusted_since, certified }));
         });
         Ok(())
     }
 
-    /// Trusts `bundle` from now on, unless the one in force is of another cluster or as new. Says whether it does.
+    /// Trusts `bundle` from now on, unless the one in force is of another cluster or as new by its revision. Says
+    /// whether it does.
     pub fn update_trust(&self, bundle: TrustBundle) -> bool {
+        self.trust_if(bundle, |old, came| old.revision < came.revision)
+    }
+
+    /// Trusts `bundle` from now on whatever its revision, for one that is known to be newer by its date: a store that
+    /// was restored from a backup counts from an earlier revision. Says whether it does.
+    pub fn replace_trust(&self, bundle: TrustBundle) -> bool {
+        self.trust_if(bundle, |old, came| old != came)
+    }
+
+    fn trust_if(&self, bundle: TrustBundle, newer: impl FnOnce(&TrustBundle, &TrustBundle) -> bool) -> bool {
         self.state.send_if_modified(|state| {
             let Some(old) = state else { return false };
-            if old.trust.cluster != bundle.cluster || old.trust.revision >= bundle.revision {
+            if old.trust.cluster != bundle.cluster || !newer(&old.trust, &bundle) {
                 return false;
             }
             *state = Some(Arc::new(Current {
                 credentials: old.credentials.clone(),
                 trust: Arc::new(bundle),
+                trusted_since: Instant::now(),
                 certified: Arc::clone(&old.certified),
             }));
             true
