@@ -250,3 +250,24 @@ async fn sessions_on_a_stock_sshd() {
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_neither_opened_nor_refused_is_given_up_and_closed_when_it_comes() {
+    use transport::ssh::server::{Event, ServerConfig, accept};
+    let pki = Pki::new();
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let (_host, source) = tokio::sync::watch::channel(std::sync::Arc::new(pki.host("host")));
+    let config = std::sync::Arc::new(ServerConfig::new(source));
+    let authenticator = openssh::OneAuthority(pki.read("user_ca.pub"));
+    let accepting = accept(far, config, SocketAddr::from(([127, 0, 0, 1], 1)), authenticator);
+    let verifier = OneHost { authority: pki.read("host_ca.pub"), name: "localhost" };
+    let connecting = connect(near, ClientConfig::new("root", pki.user("user")), verifier);
+    let (accepted, connected) = tokio::join!(accepting, connecting);
+    let mut connection = accepted.expect("accepts");
+    let (client, _forwarded) = connected.expect("connects");
+    let given_up = client.session().await.expect_err("nobody answers");
+    assert!(matches!(given_up, OpenError::Timeout(_)), "{given_up}");
+    let Some(Event::Session(open)) = connection.events.next().await else { panic!("a session") };
+    let late = open.accept().await;
+    late.writer.closed().await;
+}

@@ -46,6 +46,7 @@ impl From<OpenError> for Failure {
         match error {
             OpenError::Ended(ended) => Self::from(ended),
             OpenError::Rejected(words) => in_session(Self::new(format!("the host refuses: {words}"))),
+            OpenError::Timeout(_) => in_session(Self::new(error.to_string())),
         }
     }
 }

@@ -138,7 +138,7 @@ impl Connection {
         session.subsystem("sftp").await.map_err(|error| match error {
             RequestError::Refused => in_session(Failure::new(format!("{} has no SFTP server", host.host)))
                 .hint("the roles of this identity, or the host's configuration, may forbid copying files"),
-            error @ RequestError::Closed => Failure::from(error),
+            error @ (RequestError::Closed | RequestError::Timeout(_)) => Failure::from(error),
         })?;
         let (reader, writer) = session.split();
         let (near, far) = tokio::io::duplex(256 << 10);

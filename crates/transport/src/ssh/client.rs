@@ -31,6 +31,9 @@ use bridge::{Bridge, EngineError};
 
 /// Connections to our listeners that may wait for their consumer; more are rejected.
 const FORWARDED_QUEUE: usize = 32;
+/// How long a server may think about a channel, a request or a listener. Logins with slow modules and connections that it
+/// makes to far places take their time.
+const ANSWER: Duration = Duration::from_secs(90);
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -226,8 +229,8 @@ impl Client {
 
     /// Asks the server to listen for us; gives the port, which the server chooses when `port` is 0.
     pub async fn listen(&self, address: &str, port: u16) -> Result<u16, OpenError> {
-        let bound =
-            self.engine.tcpip_forward(address, u32::from(port)).await.map_err(|error| self.why(error))?;
+        let asked = tokio::time::timeout(ANSWER, self.engine.tcpip_forward(address, u32::from(port)));
+        let bound = asked.await.map_err(|_| OpenError::Timeout(ANSWER))?.map_err(|error| self.why(error))?;
         match u16::try_from(bound) {
             Ok(0) | Err(_) => Ok(port),
             Ok(bound) => Ok(bound),
@@ -264,6 +267,8 @@ impl Client {
         let channel = tokio::select! {
             opened = opening => opened,
             () = self.flow.ended.cancelled() => Err(russh::Error::Disconnect),
+            // Should it be opened after all, it is closed again at once: see `Ports::confirm`.
+            () = tokio::time::sleep(ANSWER) => return Err(OpenError::Timeout(ANSWER)),
         };
         match channel {
             Ok(channel) => Ok(channel.split().1),

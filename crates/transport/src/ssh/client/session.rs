@@ -1,10 +1,13 @@
 //! A session channel as the client has it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::super::channel::{ChannelClosed, Half, Inbound, Reader, WindowSize, Writer, signal_of};
 use super::super::flow::Ended;
+use super::ANSWER;
 
 /// Why a channel or a listener was not opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +18,9 @@ pub enum OpenError {
     /// The connection is over.
     #[error("{0}")]
     Ended(Ended),
+    /// The server did not say yes or no.
+    #[error("the host did not answer within {}s", .0.as_secs())]
+    Timeout(Duration),
 }
 
 /// Why a request on a channel had no effect.
@@ -26,6 +32,10 @@ pub enum RequestError {
     /// The channel is closed.
     #[error("the channel is closed")]
     Closed,
+    /// The server did not say yes or no; the channel is closed, because a late answer would be taken for that of
+    /// another request.
+    #[error("the host did not answer the request within {}s", .0.as_secs())]
+    Timeout(Duration),
 }
 
 impl From<ChannelClosed> for RequestError {
@@ -133,10 +143,14 @@ impl Session {
     }
 
     async fn answer(&mut self) -> Result<(), RequestError> {
-        match self.answers.recv().await {
-            Some(true) => Ok(()),
-            Some(false) => Err(RequestError::Refused),
-            None => Err(RequestError::Closed),
+        match tokio::time::timeout(ANSWER, self.answers.recv()).await {
+            Ok(Some(true)) => Ok(()),
+            Ok(Some(false)) => Err(RequestError::Refused),
+            Ok(None) => Err(RequestError::Closed),
+            Err(_) => {
+                self.writer.close().await;
+                Err(RequestError::Timeout(ANSWER))
+            }
         }
     }
 }
