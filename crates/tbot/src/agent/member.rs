@@ -13,7 +13,7 @@ use identity::Subject;
 use identity::credentials::Credentials;
 use identity::key::SubjectKey;
 use jiff::Timestamp;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tonic::transport::Channel;
 use transport::rpc;
@@ -25,7 +25,10 @@ pub struct Member {
     storage: Arc<Storage>,
     token_hash: Option<String>,
     live: LiveCredentials,
-    channel: Channel,
+    auth: HostPort,
+    /// Connected as the identity in force: one made before a renewal goes on showing the generation before, and using
+    /// that again looks like a copy.
+    channel: Mutex<Channel>,
     ttl: Duration,
 }
 
@@ -64,13 +67,14 @@ impl Member {
         token_hash: Option<String>,
     ) -> Result<Self, AgentError> {
         let live = LiveCredentials::new(credentials).map_err(AgentError::unusable("the identity"))?;
-        let channel = rpc::connect_auth(&address(&config.server)?, &live);
-        Ok(Self { storage, token_hash, live, channel, ttl: config.certificate_ttl })
+        let auth = address(&config.server)?;
+        let channel = Mutex::new(rpc::connect_auth(&auth, &live));
+        Ok(Self { storage, token_hash, live, auth, channel, ttl: config.certificate_ttl })
     }
 
     /// The channel to auth, as this instance.
     pub fn channel(&self) -> Channel {
-        self.channel.clone()
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The identity in force.
@@ -100,6 +104,9 @@ impl Member {
         self.storage.commit(now, &credentials, self.token_hash.as_deref())?;
         self.live.replace(credentials).map_err(AgentError::unusable("the renewed identity"))?;
         // From here on the new identity is in force on this side; if this call is lost, the first use confirms.
+        *self.channel.lock().unwrap_or_else(PoisonError::into_inner) =
+            rpc::connect_auth(&self.auth, &self.live);
+        let mut client = CertificateServiceClient::new(self.channel());
         let confirmed = client.confirm_renewal(ConfirmRenewalRequest {}).await;
         confirmed.map(drop).map_err(AgentError::call("confirming the renewed identity"))
     }
