@@ -13,6 +13,7 @@ use identity::Subject;
 use identity::credentials::Credentials;
 use identity::key::SubjectKey;
 use jiff::Timestamp;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -30,7 +31,16 @@ pub struct Member {
     /// that again looks like a copy.
     channel: Mutex<Channel>,
     ttl: Duration,
+    /// Whose certificates were found to live shorter than asked; each is told once.
+    shortened: Mutex<HashSet<String>>,
 }
+
+const OWN: &str = "the bot's own identity";
+/// Where the limit of the bot's own identity comes from.
+const BOT_CAP: &str =
+    "the limit is max_session_ttl of the bot's own role (12h unless set), and 24h in any case";
+/// What the clock of the issuer may be off, and the time an answer takes.
+const SLACK: Duration = Duration::from_secs(60);
 
 impl Member {
     /// Uses the stored identity while it lasts, else joins with the configured token.
@@ -45,19 +55,59 @@ impl Member {
         let replaced = hash.is_some() && stored.token_hash.is_some() && hash != stored.token_hash;
         let valid = stored.credentials.as_ref().filter(|credentials| credentials.expires() > now);
         match (valid, token) {
-            (Some(credentials), _) if !replaced => {
-                Self::new(config, storage, credentials.clone(), stored.token_hash.clone())
+            (Some(credentials), token) => {
+                let member =
+                    Self::new(config, Arc::clone(&storage), credentials.clone(), stored.token_hash.clone())?;
+                match token.filter(|_| replaced) {
+                    None => Ok(member),
+                    Some(token) => member.renewed_or_joined(config, &stored, &token, now).await,
+                }
             }
             (None, Some(_)) if !replaced && stored.credentials.is_some() && hash == stored.token_hash => {
                 Err(expired(&storage, &stored))
             }
-            (_, Some(token)) => {
-                let credentials = join(config, &storage, &stored, &token, now).await?;
-                Self::new(config, storage, credentials, hash)
-            }
+            (_, Some(token)) => Self::joined(config, storage, &stored, &token, now).await,
             (_, None) if stored.credentials.is_some() => Err(expired(&storage, &stored)),
             (_, None) => Err(AgentError::NoIdentity { storage: storage.place() }),
         }
+    }
+
+    /// Another token than the one that this instance came from is for when it cannot go on, not before: a spent or
+    /// mistyped one must not cost a healthy instance its identity.
+    async fn renewed_or_joined(
+        self,
+        config: &Config,
+        stored: &Stored,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Self, AgentError> {
+        let valid_until = self.credentials().expires();
+        match self.renew(now).await {
+            Err(error) if !error.may_pass() => {
+                tracing::warn!(%error, "the stored identity cannot be renewed; joining with the configured token");
+                Self::joined(config, self.storage, stored, token, now).await
+            }
+            _ => {
+                tracing::warn!(
+                    storage = self.storage.place(), %valid_until,
+                    "the configured token is not used: the stored identity, which came from another one, is valid"
+                );
+                Ok(self)
+            }
+        }
+    }
+
+    async fn joined(
+        config: &Config,
+        storage: Arc<Storage>,
+        stored: &Stored,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Self, AgentError> {
+        let credentials = join(config, &storage, stored, token, now).await?;
+        let member = Self::new(config, storage, credentials, Some(token_hash(token)))?;
+        member.compare_life(OWN, BOT_CAP, &member.credentials(), now);
+        Ok(member)
     }
 
     fn new(
@@ -69,7 +119,21 @@ impl Member {
         let live = LiveCredentials::new(credentials).map_err(AgentError::unusable("the identity"))?;
         let auth = address(&config.server)?;
         let channel = Mutex::new(rpc::connect_auth(&auth, &live));
-        Ok(Self { storage, token_hash, live, auth, channel, ttl: config.certificate_ttl })
+        let shortened = Mutex::default();
+        Ok(Self { storage, token_hash, live, auth, channel, ttl: config.certificate_ttl, shortened })
+    }
+
+    /// Warns, once for each, when `certificate` is valid for less time than was asked for; `cap` says who decides.
+    pub fn compare_life(&self, whose: &str, cap: &str, certificate: &Credentials, now: Timestamp) {
+        let given = Duration::try_from(certificate.expires().duration_since(now)).unwrap_or_default();
+        if given + SLACK >= self.ttl {
+            return;
+        }
+        let mut told = self.shortened.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(whose.to_owned()) {
+            let (asked, given) = (in_minutes(self.ttl), in_minutes(given));
+            tracing::warn!(%asked, %given, "{whose} is valid for {given}, not for the {asked} of certificate_ttl: {cap}");
+        }
     }
 
     /// The channel to auth, as this instance.
@@ -102,6 +166,7 @@ impl Member {
         let answer = client.renew_bot(request).await.map_err(AgentError::call(doing))?.into_inner();
         let credentials = credentials(pending.key, answer.credentials)?;
         self.storage.commit(now, &credentials, self.token_hash.as_deref())?;
+        self.compare_life(OWN, BOT_CAP, &credentials, now);
         self.live.replace(credentials).map_err(AgentError::unusable("the renewed identity"))?;
         // From here on the new identity is in force on this side; if this call is lost, the first use confirms.
         *self.channel.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -109,6 +174,18 @@ impl Member {
         let mut client = CertificateServiceClient::new(self.channel());
         let confirmed = client.confirm_renewal(ConfirmRenewalRequest {}).await;
         confirmed.map(drop).map_err(AgentError::call("confirming the renewed identity"))
+    }
+}
+
+/// As people write durations, to the minute.
+fn in_minutes(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let minutes = (seconds + 30) / 60;
+    match (minutes / 60, minutes % 60) {
+        _ if seconds < 60 => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m"),
+        (hours, 0) => format!("{hours}h"),
+        (hours, minutes) => format!("{hours}h{minutes}m"),
     }
 }
 
@@ -128,7 +205,7 @@ async fn join(
     };
     let pending =
         Pending { key, join: Some(PendingJoin { attempt: attempt.clone(), token_hash: hash.clone() }) };
-    storage.prepare(now, &Stored { credentials: None, token_hash: None, pending: None }, &pending)?;
+    storage.prepare(now, stored, &pending)?;
 
     let channel = rpc::connect_join(&address(&config.server)?, first_trust(&config.onboarding.trust)?);
     let mut client = JoinServiceClient::new(channel);
@@ -240,4 +317,19 @@ fn expired(storage: &Storage, stored: &Stored) -> AgentError {
     });
     let expired = credentials.map_or(Timestamp::UNIX_EPOCH, Credentials::expires);
     AgentError::Expired { storage: storage.place(), expired, bot: bot.unwrap_or_else(|| "<bot>".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_minutes;
+    use std::time::Duration;
+
+    #[test]
+    fn durations_are_told_to_the_minute() {
+        for (seconds, text) in
+            [(7, "7s"), (60, "1m"), (3599, "1h"), (5400, "1h30m"), (43_199, "12h"), (86_400, "24h")]
+        {
+            assert_eq!(in_minutes(Duration::from_secs(seconds)), text);
+        }
+    }
 }

@@ -14,6 +14,10 @@ use jiff::Timestamp;
 use std::path::Path;
 use zeroize::Zeroizing;
 
+/// Where the limit of an output's certificates comes from.
+const OUTPUT_CAP: &str =
+    "the limit is the shortest max_session_ttl of the output's roles, and 24h in any case";
+
 /// Fresh certificates for all outputs in one call, each written whole.
 pub async fn refresh(member: &Member, config: &Config, now: Timestamp) -> Result<(), AgentError> {
     if config.outputs.is_empty() {
@@ -45,7 +49,9 @@ pub async fn refresh(member: &Member, config: &Config, now: Timestamp) -> Result
     }
     let proxy = proxy_address(member, config).await?;
     for ((output, key), given) in config.outputs.iter().zip(keys).zip(issued) {
-        write(output, &member::credentials(key, Some(given))?, &proxy, config, now)?;
+        let credentials = member::credentials(key, Some(given))?;
+        member.compare_life(&format!("the output {}", output.destination), OUTPUT_CAP, &credentials, now);
+        write(output, &credentials, &proxy, config, now)?;
     }
     Ok(())
 }
