@@ -16,7 +16,8 @@ fn opened(bench: &Bench, message: Message) -> Option<Policy> {
     match message {
         Message::Policy(signed) => {
             let trust = bench.core.issuer.trust();
-            Some(open(&signed.payload, &signed.signature, &trust).expect("the host authority signed it"))
+            let opened = open(&signed.payload, &signed.signature, &trust);
+            Some(opened.expect("the host authority signed it").policy)
         }
         _ => None,
     }
