@@ -67,11 +67,11 @@ fn tokens_come_with_a_configuration() {
     let added =
         json(&cluster.tctl(&["tokens", "add", "--type=proxy,node", "--value=abc", "--format=json"]).ok());
     assert_eq!((&added["token"], &added["roles"]), (&"abc".into(), &serde_json::json!(["Proxy", "Node"])));
-    let text = cluster.tctl(&["tokens", "add", "--type=node", "--value=def"]).ok();
+    let text = cluster.tctl(&["tokens", "add", "--type=node", "--value=xyz"]).ok();
     for part in [
-        "The invite token: def\n",
+        "The invite token: xyz\n",
         "expire in 30 minutes",
-        "  auth_token: def\n",
+        "  auth_token: xyz\n",
         PIN,
         "  proxy_server: proxy.example.com:3080\n",
     ] {
@@ -90,14 +90,14 @@ fn tokens_come_with_a_configuration() {
     assert!(
         list.starts_with("Token ")
             && list.contains("\n***")
-            && !list.contains("def")
+            && !list.contains("xyz")
             && list.contains("Proxy,Node")
             && list.contains("UTC ("),
         "{list}"
     );
     assert_eq!(cluster.tctl(&["tokens", "rm", "abc"]).ok(), "Token *** has been deleted\n");
     assert!(
-        cluster.tctl(&["tokens", "add", "--type=node", "--value=def"]).refused().contains("already exists")
+        cluster.tctl(&["tokens", "add", "--type=node", "--value=xyz"]).refused().contains("already exists")
     );
     for (arguments, reason) in [
         (["--type=bot", "--ttl=1h"], "tctl bots add"),
