@@ -15,7 +15,7 @@ pub const DEFAULT_DATA_DIR: &str = "/var/lib/postern";
 #[derive(Debug, thiserror::Error)]
 pub enum LocalConfigError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {error}; name the configuration of the auth service with -c")]
+    #[error("cannot read {path}: {error}; {next}", next = next_step(.error))]
     Unreadable {
         /// The file.
         path: String,
@@ -45,6 +45,13 @@ struct Section {
     data_dir: Option<PathBuf>,
     #[serde(flatten)]
     _rest: BTreeMap<String, IgnoredAny>,
+}
+
+fn next_step(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "run this as root or as the user of the auth service",
+        _ => "name the configuration of the auth service with -c",
+    }
 }
 
 /// The data directory that the configuration at `path` names. A missing file is the default, unless somebody named
@@ -96,5 +103,12 @@ mod tests {
         assert_eq!(data_dir(missing, false).expect("the default"), Path::new(DEFAULT_DATA_DIR));
         let error = data_dir(missing, true).expect_err("named and missing").to_string();
         assert!(error.starts_with("cannot read /nonexistent/postern.yaml: "), "{error}");
+        assert!(error.ends_with("; name the configuration of the auth service with -c"), "{error}");
+        let error = std::io::ErrorKind::PermissionDenied.into();
+        let error = super::LocalConfigError::Unreadable { path: "/etc/postern.yaml".to_owned(), error };
+        assert!(
+            error.to_string().ends_with("; run this as root or as the user of the auth service"),
+            "{error}"
+        );
     }
 }

@@ -19,7 +19,7 @@ pub enum ConfigError {
     #[error("{path} does not exist; write one with `postern configure -o file`, or name yours with -c", path = .0.display())]
     Missing(PathBuf),
     /// The file cannot be read.
-    #[error("{path}: cannot be read: {error}", path = .0.display(), error = .1)]
+    #[error("{path}: cannot be read: {error}{next}", path = .0.display(), error = .1, next = next_step(.1))]
     Unreadable(PathBuf, io::Error),
     /// Anybody could change what this daemon, which usually is root, does.
     #[error("{path} can be written by every user of this host; run chmod o-w on it", path = .0.display())]
@@ -27,6 +27,13 @@ pub enum ConfigError {
     /// The content is wrong.
     #[error(transparent)]
     Mistakes(#[from] yaml::Mistakes),
+}
+
+fn next_step(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run this as root, or as the user whose file it is",
+        _ => "",
+    }
 }
 
 /// Reads and checks a configuration file.
@@ -51,4 +58,20 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// The host name that the system has now.
 fn system_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ConfigError;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn who_may_not_read_the_file_is_told_who_may() {
+        let said = |kind: ErrorKind| ConfigError::Unreadable("/f".into(), Error::from(kind)).to_string();
+        assert!(
+            said(ErrorKind::PermissionDenied)
+                .ends_with("; run this as root, or as the user whose file it is")
+        );
+        assert!(!said(ErrorKind::IsADirectory).contains(';'));
+    }
 }
