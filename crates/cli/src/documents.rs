@@ -68,7 +68,7 @@ fn values(text: &str) -> Result<Vec<Value>, Mistakes> {
     let values = match json {
         Some(Ok(values)) => values,
         // A YAML flow mapping begins like JSON.
-        _ => serde_saphyr::from_multiple::<Value>(text).map_err(|error| syntax(&error.to_string()))?,
+        _ => serde_saphyr::from_multiple::<Value>(text).map_err(|error| syntax(&error, text))?,
     };
     let flat = values.into_iter().flat_map(|value| match value {
         Value::Array(list) => list,
@@ -77,8 +77,20 @@ fn values(text: &str) -> Result<Vec<Value>, Mistakes> {
     Ok(flat.filter(|value| !value.is_null()).collect())
 }
 
-fn syntax(error: &str) -> Mistakes {
-    Mistakes::Syntax(format!("neither YAML nor JSON: {error}"))
+fn syntax(error: &serde_saphyr::Error, text: &str) -> Mistakes {
+    let said = error.to_string();
+    // The parser names the line on which the value before the tab began.
+    let from = error.location().map_or(0, |location| location.line().saturating_sub(1));
+    let numbered = (1_usize..).zip(text.lines()).skip(usize::try_from(from).unwrap_or_default());
+    let indentation = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    let mut with_tab =
+        numbered.filter(|(_, line)| !line.trim().is_empty() && line[..indentation(line)].contains('\t'));
+    match with_tab.next().filter(|_| said.contains("tab")) {
+        Some((line, _)) => Mistakes::Syntax(format!(
+            "neither YAML nor JSON: line {line} is indented with a tab; indent with spaces only"
+        )),
+        None => Mistakes::Syntax(format!("neither YAML nor JSON: {said}")),
+    }
 }
 
 /// What people call the document: its kind and name as far as they can be read.

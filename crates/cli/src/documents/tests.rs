@@ -130,6 +130,21 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn a_tab_is_told_with_its_own_line() {
+    for (text, line) in [
+        ("kind: role\nmetadata:\n\tname: a\n", 3),
+        ("kind: role\nmetadata:\n  name: a\n\tlabels: {}\n", 4),
+        ("kind: role\n---\nkind: role\nspec:\n  a: b\n\n\tc: d\n", 7),
+    ] {
+        let expected =
+            format!("neither YAML nor JSON: line {line} is indented with a tab; indent with spaces only");
+        assert_eq!(read(text), Err(Mistakes::Syntax(expected)), "{text:?}");
+    }
+    let Err(Mistakes::Syntax(said)) = read("a: [\n") else { panic!("accepted") };
+    assert!(!said.contains("indented with a tab"), "{said}");
+}
+
+#[test]
 fn resources_are_written_as_people_write_them() {
     let value = json!({"kind": "role", "version": "v6", "metadata": {"name": "example-role"},
         "spec": {"allow": {"logins": ["root"], "node_labels": {"*": "*"}}}});
