@@ -9,7 +9,7 @@ OUT := target/$(if $(filter dev,$(PROFILE)),debug,release)
 BINARIES := postern tctl tsh tbot session-exec
 CARGO_BUILD := cargo build --locked --profile $(PROFILE) $(foreach b,$(BINARIES),--bin $(b))
 
-.PHONY: help quickstart test bench lint fmt docs deny tools build clean
+.PHONY: help quickstart test bench lint fmt docs pages deny tools build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,11 @@ docs: ## API documentation without warnings, and the book
 	# Private items are documented too, so links to them lead somewhere.
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	@scripts/book
+	$(MAKE) pages
+
+pages: ## Manual pages and shell completions of every program, into target/pages
+	rm -rf target/pages
+	cargo run --locked --quiet -p testkit --example pages -- target/pages
 
 clean: ## Remove everything built, and the quickstart's cluster
 	@scripts/quickstart --stop || true
