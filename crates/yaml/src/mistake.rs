@@ -14,7 +14,8 @@ pub struct Mistake {
     pub line: usize,
     /// The key it concerns, as the file names it; empty for the file as a whole.
     pub path: KeyPath,
-    /// The thing, the reason, the next step. Holds no values of the file except words of a closed list.
+    /// The thing, the reason, the next step. Quotes a value of the file only where one of a few words was expected
+    /// or a type refuses it: a secret under such a key stands in it, so it belongs to whoever may read the file.
     pub text: String,
 }
 
