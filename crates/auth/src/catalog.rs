@@ -184,7 +184,7 @@ pub fn problem(error: &StoreError) -> Problem {
             Problem::new(Class::Unavailable, "store_failed", "the auth service cannot write to its store")
                 .hint("an operator finds the reason in its log")
         }
-        StoreError::Damaged { .. } | StoreError::Compacted { .. } => {
+        StoreError::Internal { .. } | StoreError::Damaged { .. } | StoreError::Compacted { .. } => {
             tracing::error!(%error, "the store failed");
             Problem::new(Class::Internal, "store_failed", "the auth service cannot read its store")
                 .hint("an operator finds the reason in its log")

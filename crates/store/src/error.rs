@@ -52,6 +52,12 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// This program did something wrong; the store is as it was.
+    #[error("the store could not do this: {reason}; this is a mistake in the program, please report it")]
+    Internal {
+        /// What happened.
+        reason: String,
+    },
     /// The store was shut down.
     #[error("the store is shut down")]
     Closed,
@@ -62,7 +68,7 @@ impl StoreError {
     /// repeated as it was; never take it for a failure.
     pub fn outcome_unknown(&self) -> bool {
         match self {
-            Self::NoAnswer | Self::Io { .. } | Self::Closed => true,
+            Self::NoAnswer | Self::Io { .. } | Self::Internal { .. } | Self::Closed => true,
             Self::InvalidTxn(_)
             | Self::Compacted { .. }
             | Self::Busy

@@ -141,3 +141,24 @@ fn unsafe_places_are_refused() {
     assert!(matches!(open(&directory.path().join("none/store.db")), Err(OpenError::Directory { .. })));
     assert!(matches!(open(&path.join("store.db")), Err(OpenError::Directory { .. })));
 }
+
+#[tokio::test]
+async fn a_store_of_another_user_is_refused() {
+    let (_directory, path) = place();
+    drop(open(&path).expect("a new store"));
+    if std::os::unix::fs::chown(&path, Some(4711), None).is_err() {
+        return eprintln!("SKIPPED: giving a file away needs root");
+    }
+    let error = refused(&path);
+    assert!(matches!(error, OpenError::NotOurs { owner: 4711, .. }), "{error}");
+}
+
+#[test]
+fn a_lock_that_is_a_link_is_not_followed() {
+    let (directory, path) = place();
+    let elsewhere = directory.path().join("elsewhere");
+    symlink(&elsewhere, directory.path().join("store.db.lock")).expect("a link");
+    let error = open(&path).err().expect("it is refused");
+    assert!(matches!(error, OpenError::Unreadable { .. }), "{error}");
+    assert!(!elsewhere.exists() && !path.exists());
+}

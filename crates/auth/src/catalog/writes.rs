@@ -34,6 +34,7 @@ impl Writes {
             StoreError::Full { .. }
             | StoreError::Io { .. }
             | StoreError::Damaged { .. }
+            | StoreError::Internal { .. }
             | StoreError::Busy
             | StoreError::NoAnswer => self.set(Some(error.to_string().into())),
             StoreError::InvalidTxn(_) | StoreError::Compacted { .. } | StoreError::Closed => {}

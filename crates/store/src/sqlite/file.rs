@@ -13,6 +13,7 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const GROUP_OR_OTHERS: u32 = 0o077;
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
+const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
 /// Holds the store for this process; given up when dropped, or when the process dies.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        // A link would have us make or lock a file elsewhere.
+        .custom_flags(NO_FOLLOW)
         .open(&name)
         .map_err(|error| unreadable(&name, &error))?;
     match file.try_lock() {
@@ -66,6 +69,10 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
 fn check_existing(path: &Path, metadata: &fs::Metadata) -> Result<(), OpenError> {
     if !metadata.is_file() {
         return Err(OpenError::NotAFile { path: path.to_owned() });
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if metadata.uid() != us {
+        return Err(OpenError::NotOurs { path: path.to_owned(), owner: metadata.uid(), us });
     }
     let mode = metadata.mode() & 0o7777;
     if mode & GROUP_OR_OTHERS != 0 {

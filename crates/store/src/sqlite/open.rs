@@ -15,6 +15,8 @@ use crate::StoreError;
 const BUSY: Duration = Duration::from_secs(5);
 const CACHED_STATEMENTS: usize = 64;
 const PAGE: u64 = 4096;
+/// The engine's word for the journal that we need.
+const WRITE_AHEAD: &str = "wal";
 
 /// Why a store could not be opened. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +42,16 @@ pub enum OpenError {
         path: PathBuf,
         /// Its mode.
         mode: u32,
+    },
+    /// The file is another user's.
+    #[error("store {path} belongs to user {owner}, this process runs as user {us}; run it as that user, or give the directory and all in it to this one (chown -R)", path = .path.display())]
+    NotOurs {
+        /// The store's file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        us: u32,
     },
     /// The file is not a store.
     #[error("{path} is not a store of this program; nothing was changed, move it away or choose another data directory", path = .path.display())]
@@ -86,7 +98,15 @@ pub(super) fn writing(path: &Path, max_size: Option<u64>) -> Result<Connection, 
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     // The header said so already, but after a crash the present version may be in the log only.
     check_version(path, version(&connection).map_err(failed)?)?;
+    // First, so that the file says whose it is from its first page on.
     configure(&connection, max_size).map_err(failed)?;
+    let journal = write_ahead(&connection).map_err(failed)?;
+    if journal != WRITE_AHEAD {
+        let reason = format!(
+            "its directory allows no write-ahead log (the engine keeps to {journal:?}); use a local file system"
+        );
+        return Err(OpenError::Unreadable { path: path.to_owned(), reason });
+    }
     migrate(&mut connection, MIGRATIONS).map_err(failed)?;
     Ok(connection)
 }
@@ -101,13 +121,19 @@ pub(super) fn reading(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Asks for a write-ahead log and says what the engine keeps instead, which it does without an error. Readers that see
+/// every commit while another is made depend on it.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<String> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update_and_check(None, "journal_mode", WRITE_AHEAD, |row| row.get(0))
+}
+
 fn configure(connection: &Connection, max_size: Option<u64>) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != APPLICATION_ID {
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
-    connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     if let Some(bytes) = max_size {
         let pages = i64::try_from(bytes / PAGE).unwrap_or(i64::MAX);
@@ -115,4 +141,18 @@ fn configure(connection: &Connection, max_size: Option<u64>) -> rusqlite::Result
     }
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Connection, WRITE_AHEAD, write_ahead};
+
+    #[test]
+    fn the_engine_says_which_journal_it_keeps() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let on_disk = Connection::open(file.path()).expect("opens");
+        assert_eq!(write_ahead(&on_disk).expect("answers"), WRITE_AHEAD);
+        let in_memory = Connection::open_in_memory().expect("opens");
+        assert_ne!(write_ahead(&in_memory).expect("answers"), WRITE_AHEAD);
+    }
 }

@@ -46,7 +46,11 @@ impl Readers {
             let _slot = slot;
             with_connection(&path, &idle, read).map_err(|error| rows::failure(&path, &error))
         });
-        timeout(self.deadline, task).await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?
+        let ended = timeout(self.deadline, task).await.map_err(|_| StoreError::Busy)?;
+        ended.map_err(|error| match error.is_panic() {
+            true => StoreError::Internal { reason: "a read of it panicked".to_owned() },
+            false => StoreError::Closed,
+        })?
     }
 }
 
@@ -145,4 +149,31 @@ pub(super) fn bounds(connection: &Connection) -> rusqlite::Result<(Revision, Rev
     connection
         .prepare_cached("SELECT revision, compacted FROM progress")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Readers, StoreError};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_mistake_of_ours_is_not_called_damage_or_a_shutdown() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let readers = Readers::new(Arc::from(file.path()), 1, Duration::from_secs(5));
+        let panicked: Result<(), _> = readers.run(|_| panic!("in a read")).await;
+        assert!(matches!(panicked, Err(StoreError::Internal { .. })), "{panicked:?}");
+        let nonsense = readers.run(|connection| connection.execute("SELEKT 1", ())).await;
+        assert!(matches!(nonsense, Err(StoreError::Internal { .. })), "{nonsense:?}");
+        let parameters = readers.run(|connection| connection.execute("SELECT ?1", ())).await;
+        assert!(matches!(parameters, Err(StoreError::Internal { .. })), "{parameters:?}");
+        let missing =
+            readers.run(|connection| connection.query_row("SELECT 1 WHERE 0", (), |_| Ok(()))).await;
+        assert!(matches!(missing, Err(StoreError::Damaged { .. })), "{missing:?}");
+        let other =
+            readers.run(|connection| connection.query_row("SELECT 'x'", (), |row| row.get::<_, i64>(0)));
+        let other = other.await;
+        assert!(matches!(other, Err(StoreError::Damaged { .. })), "{other:?}");
+        readers.run(|_| Ok(())).await.expect("it still reads");
+    }
 }

@@ -119,8 +119,32 @@ pub(super) fn failure(path: &Path, error: &rusqlite::Error) -> StoreError {
     let reason = error.to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { path, reason },
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation)
-        | None => StoreError::Damaged { path, reason },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation) => {
+            StoreError::Damaged { path, reason }
+        }
+        Some(
+            ErrorCode::Unknown
+            | ErrorCode::ApiMisuse
+            | ErrorCode::InternalMalfunction
+            | ErrorCode::ParameterOutOfRange,
+        ) => StoreError::Internal { reason },
         Some(_) => StoreError::Io { path, reason },
+        None if is_content(error) => StoreError::Damaged { path, reason },
+        None => StoreError::Internal { reason },
     }
+}
+
+/// Whether what was read is not what this program writes.
+fn is_content(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows, Utf8Error,
+    };
+    matches!(
+        error,
+        FromSqlConversionFailure(..)
+            | IntegralValueOutOfRange(..)
+            | InvalidColumnType(..)
+            | QueryReturnedNoRows
+            | Utf8Error(..)
+    )
 }
