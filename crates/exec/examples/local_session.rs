@@ -1,7 +1,7 @@
 //! Starts a session on this host the way the node does, and connects it to this program's own input and output:
 //!
 //! ```text
-//! local_session [--pty] [--helper PATH] [--env NAME=VALUE]... [--trusted NAME=VALUE]... [--uid N] LOGIN shell|sftp|exec COMMAND
+//! local_session [--pty] [--helper PATH] [--env NAME=VALUE]... [--trusted NAME=VALUE]... LOGIN shell|sftp|exec COMMAND
 //! ```
 //!
 //! For trying things out and for the tests (`sftp -D` runs it as its server). It exits as the session did; after a
@@ -49,7 +49,6 @@ fn parse(mut args: impl Iterator<Item = String>) -> Option<(PathBuf, SessionRequ
             "--helper" => helper = args.next()?.into(),
             "--env" => request.client_env.push(variable(args.next())?),
             "--trusted" => request.trusted_env.push(variable(args.next())?),
-            "--uid" => request.expect_uid = Some(args.next()?.parse().ok()?),
             "--pty" => {
                 let size = WindowSize { columns: 101, rows: 37, width_pixels: 0, height_pixels: 0 };
                 // Echo off and no newline translation, so that what comes back is what was written.

@@ -19,6 +19,7 @@ pub mod request;
 pub mod session;
 pub mod sftp;
 pub mod spawn;
+pub mod standing;
 pub mod status;
 #[allow(unsafe_code, reason = "the one place that talks to the C library; each block says why it is sound")]
 mod sys;

@@ -33,8 +33,6 @@ pub struct SessionRequest {
     pub trusted_env: Vec<(String, String)>,
     /// A terminal, when the client asked for one; otherwise three pipes.
     pub pty: Option<Pty>,
-    /// When set, the account must have this uid: for a permit that was given to a uid and not just to a name.
-    pub expect_uid: Option<u32>,
     /// The limits that the session starts with.
     pub limits: Limits,
 }
@@ -119,7 +117,6 @@ impl SessionRequest {
             client_env: Vec::new(),
             trusted_env: Vec::new(),
             pty: None,
-            expect_uid: None,
             limits: Limits::default(),
         }
     }
@@ -165,7 +162,6 @@ impl fmt::Debug for SessionRequest {
             .field("client_env", &names(&self.client_env))
             .field("trusted_env", &names(&self.trusted_env))
             .field("pty", &self.pty)
-            .field("expect_uid", &self.expect_uid)
             .finish_non_exhaustive()
     }
 }

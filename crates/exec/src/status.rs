@@ -43,8 +43,8 @@ pub enum FailureKind {
     UnknownAccount = 2,
     /// The name service did not answer.
     LookupFailed = 3,
-    /// The account exists but this node may not start sessions for it: it does not run as root, or the uid is not the
-    /// one that was permitted.
+    /// The account exists but this node may not start sessions for it: it does not run as root, or the name is spelled
+    /// differently.
     NotAllowed = 4,
     /// The terminal or the pipes could not be given to the user.
     Terminal = 5,
@@ -56,6 +56,10 @@ pub enum FailureKind {
     HelperDied = 8,
     /// The helper did not answer in time.
     TimedOut = 9,
+    /// The account is locked or has expired.
+    AccountUnusable = 10,
+    /// The host takes no logins but root's now.
+    HostClosed = 11,
 }
 
 impl FailureKind {
@@ -71,6 +75,8 @@ impl FailureKind {
             Self::Shell => "shell",
             Self::HelperDied => "helper_died",
             Self::TimedOut => "timed_out",
+            Self::AccountUnusable => "account_unusable",
+            Self::HostClosed => "host_closed",
         }
     }
 
@@ -85,6 +91,8 @@ impl FailureKind {
             Self::Shell,
             Self::HelperDied,
             Self::TimedOut,
+            Self::AccountUnusable,
+            Self::HostClosed,
         ];
         all.into_iter().find(|kind| *kind as u8 == value)
     }

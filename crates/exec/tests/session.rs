@@ -231,19 +231,24 @@ fn shells_that_refuse_do_so_themselves() {
 }
 
 #[test]
-fn a_permit_for_another_uid_is_refused() {
+fn accounts_that_the_host_has_closed_get_neither_shell_nor_files() {
     let Some(host) = Host::new() else { return };
-    let uid = UID.to_string();
-    let ask = |uid: &str| {
-        host.session(&["--uid", uid, LOGIN, "exec", "id -u"])
-            .stdin(Stdio::null())
-            .output()
-            .expect("unshare runs")
-    };
-    assert_eq!(stdout(&ask(&uid)), format!("{uid}\n"));
-    let refused = ask("0");
-    assert_eq!((stdout(&refused).as_str(), refused.status.code()), ("", Some(255)));
-    assert!(stderr(&refused).contains("has uid 61001, the session was permitted for uid 0"));
+    for (login, words) in [
+        ("locked", "account \"locked\" is locked on this host"),
+        ("expired", "account \"expired\" has expired on this host"),
+    ] {
+        for what in [vec![login, "exec", "id"], vec![login, "shell"], vec![login, "sftp"]] {
+            let output = host.session(&what).stdin(Stdio::null()).output().expect("unshare runs");
+            assert_eq!((stdout(&output).as_str(), output.status.code()), ("", Some(255)), "{what:?}");
+            assert!(stderr(&output).contains(words), "{what:?}: {}", stderr(&output));
+        }
+    }
+    // No password fits, which is the usual state of an account for certificates.
+    assert_eq!(
+        stdout(&host.run("keyonly", "id -un")),
+        "keyonly
+"
+    );
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Step 3: the account, and whether this process may start sessions for it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rustix::process::geteuid;
 
 use crate::request::SessionRequest;
+use crate::standing::{self, Unusable};
 use crate::status::{Failure, FailureKind};
 use crate::sys::accounts::{self, Account};
 
@@ -25,6 +28,13 @@ pub(super) fn look_up(request: &SessionRequest) -> Result<User, Failure> {
         Failure::new(FailureKind::UnknownAccount, detail)
     })?;
     check(request, &account)?;
+    let shadow = match geteuid().is_root() {
+        true => accounts::shadow_by_name(login).map_err(lookup_failed)?,
+        // Only root may read it; without root there is one account only, which is in use already.
+        false => None,
+    };
+    let standing = shadow.map_or(Ok(()), |shadow| shadow.check(now()));
+    standing.and_then(|()| standing::check_host(account.uid)).map_err(|why| unusable(login, &why))?;
     let groups = accounts::groups_of(&account).map_err(lookup_failed)?;
     Ok(User { account, groups })
 }
@@ -39,14 +49,6 @@ fn check(request: &SessionRequest, account: &Account) -> Result<(), Failure> {
             request.login, account.name
         ));
     }
-    if let Some(expected) = request.expect_uid
-        && expected != account.uid
-    {
-        return refuse(format!(
-            "account \"{}\" has uid {}, the session was permitted for uid {expected}",
-            account.name, account.uid
-        ));
-    }
     let own = geteuid();
     if !own.is_root() && own.as_raw() != account.uid {
         return refuse(format!(
@@ -56,4 +58,17 @@ fn check(request: &SessionRequest, account: &Account) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn unusable(login: &str, why: &Unusable) -> Failure {
+    let kind = match why {
+        Unusable::Locked | Unusable::Expired => FailureKind::AccountUnusable,
+        Unusable::HostClosed(_) => FailureKind::HostClosed,
+    };
+    Failure::new(kind, format!("account \"{login}\" {why}"))
 }

@@ -18,7 +18,7 @@ impl SessionRequest {
     /// The bytes of a valid request.
     pub fn encode(&self) -> Result<Vec<u8>, RequestError> {
         self.check()?;
-        let Self { login, launch, client_env, trusted_env, pty, expect_uid, limits } = self;
+        let Self { login, launch, client_env, trusted_env, pty, limits } = self;
         let mut out = Writer::default();
         out.u8(VERSION);
         out.bytes(login.as_bytes());
@@ -26,8 +26,6 @@ impl SessionRequest {
         encode_env(&mut out, client_env);
         encode_env(&mut out, trusted_env);
         encode_pty(&mut out, pty.as_ref());
-        out.u8(u8::from(expect_uid.is_some()));
-        out.u32(expect_uid.unwrap_or_default());
         encode_limits(&mut out, limits);
         let bytes = out.into_bytes();
         if bytes.len() > MAX_BYTES { Err(RequestError::TooLarge) } else { Ok(bytes) }
@@ -61,7 +59,6 @@ fn decode_fields(reader: &mut Reader<'_>) -> Result<SessionRequest, WireError> {
         client_env: decode_env(reader)?,
         trusted_env: decode_env(reader)?,
         pty: decode_pty(reader)?,
-        expect_uid: decode_expect_uid(reader)?,
         limits: decode_limits(reader)?,
     })
 }
@@ -128,12 +125,6 @@ fn decode_pty(reader: &mut Reader<'_>) -> Result<Option<Pty>, WireError> {
     Ok(Some(Pty { term, size, modes }))
 }
 
-fn decode_expect_uid(reader: &mut Reader<'_>) -> Result<Option<u32>, WireError> {
-    let present = flag(reader)?;
-    let uid = reader.u32()?;
-    Ok(present.then_some(uid))
-}
-
 fn encode_limits(out: &mut Writer, limits: &Limits) {
     out.u8(u8::try_from(limits.entries().len()).unwrap_or(u8::MAX));
     for &(index, soft, hard) in limits.entries() {
@@ -177,7 +168,6 @@ mod tests {
                 size: WindowSize { columns: 80, rows: 24, width_pixels: 640, height_pixels: 480 },
                 modes: TerminalModes::parse(&[53, 0, 0, 0, 1, 128, 0, 0, 0x96, 0, 0]),
             }),
-            expect_uid: Some(1000),
             limits: Limits::capture(),
         }
     }
@@ -246,8 +236,8 @@ mod tests {
             proptest::collection::vec(1u8.., 0..200).prop_map(Launch::Command),
         ];
         let env = || proptest::collection::vec(("[A-Z_]{1,8}", "[^\\x00]{0,20}"), 0..8);
-        (("[a-z][a-z0-9_.@-]{0,30}", launch, env(), env()), any::<Option<u32>>(), any::<Option<[u16; 4]>>())
-            .prop_map(|((login, launch, client_env, trusted_env), expect_uid, size)| SessionRequest {
+        (("[a-z][a-z0-9_.@-]{0,30}", launch, env(), env()), any::<Option<[u16; 4]>>()).prop_map(
+            |((login, launch, client_env, trusted_env), size)| SessionRequest {
                 login,
                 launch,
                 client_env,
@@ -257,9 +247,9 @@ mod tests {
                     size: WindowSize { columns, rows, width_pixels, height_pixels },
                     modes: TerminalModes::default(),
                 }),
-                expect_uid,
                 limits: Limits::default(),
-            })
+            },
+        )
     }
 
     proptest! {

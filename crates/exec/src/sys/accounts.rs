@@ -6,6 +6,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use crate::standing::Shadow;
+
 /// Entries larger than this are not read; the largest groups of directory services stay below.
 const MAX_ENTRY: usize = 1 << 20;
 /// More groups than a process can have (`NGROUPS_MAX` on Linux).
@@ -45,6 +47,20 @@ pub(crate) fn account_by_uid(uid: u32) -> io::Result<Option<Account>> {
             libc::getpwuid_r(uid, entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &mut found)
         };
         answer(code, found, account)
+    })
+}
+
+/// What the shadow database says of the account of this name, or `None`. For root only.
+pub(crate) fn shadow_by_name(name: &str) -> io::Result<Option<Shadow>> {
+    let name = CString::new(name)?;
+    with_buffer(|buffer| {
+        let mut entry = MaybeUninit::<libc::spwd>::uninit();
+        let mut found = ptr::null_mut();
+        // SAFETY: `name` is NUL-terminated, `entry` and `found` are writable, and the length given is `buffer`'s own.
+        let code = unsafe {
+            libc::getspnam_r(name.as_ptr(), entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &mut found)
+        };
+        answer(code, found, |entry| Ok(Shadow::new(&bytes(entry.sp_pwdp), entry.sp_expire)))
     })
 }
 
@@ -131,13 +147,16 @@ fn account(entry: &libc::passwd) -> io::Result<Account> {
 
 /// A string of an entry. A missing one is empty.
 fn text(pointer: *const c_char) -> io::Result<String> {
+    let text = String::from_utf8(bytes(pointer));
+    text.map_err(|_| io::Error::other("the entry is not UTF-8"))
+}
+
+fn bytes(pointer: *const c_char) -> Vec<u8> {
     if pointer.is_null() {
-        return Ok(String::new());
+        return Vec::new();
     }
     // SAFETY: the strings of a filled-in entry are NUL-terminated and live in the lookup's buffer, which outlives this.
-    let text = unsafe { CStr::from_ptr(pointer) };
-    let text = text.to_str().map_err(|_| io::Error::other("the entry is not UTF-8"))?;
-    Ok(text.to_owned())
+    unsafe { CStr::from_ptr(pointer) }.to_bytes().to_vec()
 }
 
 #[cfg(test)]

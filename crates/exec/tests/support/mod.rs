@@ -69,8 +69,15 @@ impl Host {
                  shellless:x:61013:{GID}::{home}:/nonexistent/shell\n\
                  relative:x:61014:{GID}::/:bin/sh\n\
                  default:x:61015:{GID}::/:\n\
-                 nologin:x:61016:{GID}::/:/usr/sbin/nologin\n"
+                 nologin:x:61016:{GID}::/:/usr/sbin/nologin\n\
+                 locked:x:61017:{GID}::/:/bin/sh\n\
+                 expired:x:61018:{GID}::/:/bin/sh\n\
+                 keyonly:x:61019:{GID}::/:/bin/sh\n"
             ),
+        );
+        host.write(
+            "shadow",
+            "locked:!$6$salt$hash:19000:0:99999:7:::\nexpired:*:19000:0:99999:7::1:\nkeyonly:!*:19000:0:99999:7:::\n",
         );
         let [first, second] = GROUPS;
         host.write(
@@ -98,7 +105,7 @@ impl Host {
 
     /// A program on this host.
     pub fn command(&self, program: impl AsRef<Path>, args: &[&str]) -> Command {
-        const ENTER: &str = r#"for file in passwd group nsswitch.conf login.defs; do
+        const ENTER: &str = r#"for file in passwd shadow group nsswitch.conf login.defs; do
                 if test -e "/etc/$file"; then mount --bind "$0/$file" "/etc/$file" || exit 99; fi
             done; exec "$@""#;
         let mut command = Command::new("unshare");

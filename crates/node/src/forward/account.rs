@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use access::Login;
+use exec::standing::{self, Shadow, Unusable};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
@@ -13,11 +14,9 @@ use super::Forbidden;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// `getent`'s exit code for a name that is not there.
 const NOT_FOUND: i32 = 2;
-/// Field of `passwd(5)` with the shell, and of `shadow(5)` with the password and the day of expiry.
+/// Fields of `passwd(5)`.
+const UID: usize = 2;
 const SHELL: usize = 6;
-const PASSWORD: usize = 1;
-const EXPIRY: usize = 7;
-const SECONDS_OF_A_DAY: i64 = 86_400;
 
 /// The answer for one connection's account, found when it is first wanted.
 #[derive(Debug, Default)]
@@ -30,13 +29,10 @@ impl AccountCheck {
 }
 
 async fn look_up(login: &Login) -> Result<(), Forbidden> {
-    let account = entry("passwd", login).await?.ok_or_else(|| unusable(login, "does not exist"))?;
-    usable_shell(&account, login)?;
+    let account = entry("passwd", login).await?;
     // Readable for root only; where it is not, the account database cannot say more.
-    match entry("shadow", login).await {
-        Ok(Some(shadow)) => usable_shadow(&shadow, login, jiff::Timestamp::now().as_second()),
-        Ok(None) | Err(_) => Ok(()),
-    }
+    let shadow = entry("shadow", login).await?;
+    usable(login, account.as_deref(), shadow.as_deref(), jiff::Timestamp::now().as_second())
 }
 
 /// One line of a database, by the name services that the host uses.
@@ -62,67 +58,43 @@ async fn entry(database: &str, login: &Login) -> Result<Option<String>, Forbidde
     }
 }
 
-fn usable_shell(account: &str, login: &Login) -> Result<(), Forbidden> {
-    let shell = account.split(':').nth(SHELL).unwrap_or_default();
-    match shell.rsplit('/').next() {
-        Some("nologin" | "false") => Err(unusable(login, "has no login shell")),
-        _ => Ok(()),
+fn usable(login: &Login, account: Option<&str>, shadow: Option<&str>, now: i64) -> Result<(), Forbidden> {
+    let account = account.ok_or_else(|| unusable(login, "does not exist on this host"))?;
+    let field = |number| account.split(':').nth(number).unwrap_or_default();
+    if matches!(field(SHELL).rsplit('/').next(), Some("nologin" | "false")) {
+        return Err(unusable(login, "has no login shell on this host"));
     }
-}
-
-fn usable_shadow(shadow: &str, login: &Login, now: i64) -> Result<(), Forbidden> {
-    let fields: Vec<&str> = shadow.split(':').collect();
-    // "!" before a hash is how passwd(1) and usermod(8) lock an account; "*" only means that no password fits.
-    if fields.get(PASSWORD).is_some_and(|password| password.starts_with("!") && password.len() > 2) {
-        return Err(unusable(login, "is locked"));
-    }
-    let expiry = fields.get(EXPIRY).and_then(|day| day.parse::<i64>().ok());
-    match expiry {
-        Some(day) if day >= 0 && now / SECONDS_OF_A_DAY >= day => Err(unusable(login, "has expired")),
-        _ => Ok(()),
-    }
+    let closed = |why: Unusable| Forbidden::new(why.code(), format!("account {login} {why}"));
+    shadow.map_or(Ok(()), |line| Shadow::of_line(line).check(now)).map_err(closed)?;
+    // What is not a number is nobody's, and so not root's.
+    standing::check_host(field(UID).parse().unwrap_or(u32::MAX)).map_err(closed)
 }
 
 fn unusable(login: &Login, why: &str) -> Forbidden {
-    Forbidden::new("account_unusable", format!("account {login} {why} on this host"))
+    Forbidden::new("account_unusable", format!("account {login} {why}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{AccountCheck, Login, usable_shadow, usable_shell};
-
-    fn login(name: &str) -> Login {
-        Login::new(name).expect("a login")
-    }
-
-    #[tokio::test]
-    async fn only_accounts_that_can_log_in() {
-        for (name, usable) in [("root", true), ("nobody", false), ("no-such-account", false)] {
-            let outcome = AccountCheck::default().check(&login(name)).await;
-            assert_eq!(outcome.is_ok(), usable, "{name}: {outcome:?}");
-        }
-    }
+    use super::{Login, usable};
 
     #[test]
-    fn locks_and_expiries_of_the_account_database_count() {
-        let login = login("a");
-        for (line, usable) in [
-            ("a:$6$hash:19000:0:99999:7:::", true),
-            ("a:*:19000:0:99999:7:::", true),
-            ("a:!:19000:0:99999:7:::", true),
-            ("a:!*:19000:0:99999:7:::", true),
-            ("a:!$6$hash:19000:0:99999:7:::", false),
-            ("a:*:19000:0:99999:7::20000:", true),
-            ("a:*:19000:0:99999:7::19999:", false),
-            ("a:*:19000:0:99999:7::1:", false),
-            ("", true),
+    fn only_accounts_that_can_log_in() {
+        let login = Login::new("a").expect("a login");
+        let open = Some("a:*:19000:0:99999:7:::");
+        for (account, shadow, words) in [
+            (Some("a:x:0:1::/:/bin/sh"), open, None),
+            (Some("a:x:0:1::/:"), None, None),
+            (None, None, Some("account a does not exist on this host")),
+            (Some("a:x:0:1::/:/usr/sbin/nologin"), open, Some("account a has no login shell on this host")),
+            (Some("a:x:0:1::/:/bin/false"), open, Some("account a has no login shell on this host")),
+            (Some("a:x:0:1::/:/bin/sh"), Some("a:!$6$hash:19000:0:99999:7:::"), Some("account a is locked")),
+            (Some("a:x:0:1::/:/bin/sh"), Some("a:*:19000:0:99999:7::19999:"), Some("account a has expired")),
         ] {
-            assert_eq!(usable_shadow(line, &login, 19_999 * 86_400).is_ok(), usable, "{line}");
-        }
-        for (line, usable) in
-            [("a:x:1:1::/:/bin/sh", true), ("a:x:1:1::/:", true), ("a:x:1:1::/:/usr/sbin/nologin", false)]
-        {
-            assert_eq!(usable_shell(line, &login).is_ok(), usable, "{line}");
+            let outcome = usable(&login, account, shadow, 19_999 * 86_400);
+            let said = outcome.err().map(|forbidden| forbidden.words);
+            let fits = said.as_deref().is_some_and(|said| words.is_some_and(|words| said.starts_with(words)));
+            assert!(fits || (said.is_none() && words.is_none()), "{account:?}: {said:?}");
         }
     }
 }
