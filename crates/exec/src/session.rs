@@ -8,7 +8,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
-use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
 };
@@ -51,17 +50,19 @@ impl Session {
         self.peek(WaitIdOptions::empty())?.ok_or_else(|| io::Error::other("the wait ended without an exit"))
     }
 
-    /// Sends a signal to the session's first process group, as sshd does for the `signal` request. It is no error when
-    /// nothing is left to receive it.
-    pub fn signal(&self, signal: SessionSignal) -> io::Result<()> {
-        gone_is_fine(kill_process_group(self.pid, signal.raw()))
+    /// Sends a signal to the session's first process group on behalf of its user: only to processes whose real uid is
+    /// `uid`. The rest, such as what sudo runs, that user could not signal either. Nobody left to receive it is no error.
+    /// Reads the process table; call it from where blocking for milliseconds is no harm.
+    pub fn signal(&self, signal: SessionSignal, uid: u32) {
+        let signal = signal.raw();
+        self.signal_members(signal, |member| member.group == self.pid && member.real_uid() == Some(uid));
     }
 
     /// Tells every process of the session that its terminal is gone: those that did not ask to survive that (`nohup`)
     /// end. Reads the process table; call it from where blocking for milliseconds is no harm.
     pub fn hang_up(&self) {
-        self.signal_members(Signal::HUP);
-        self.signal_members(Signal::CONT);
+        self.signal_members(Signal::HUP, |_| true);
+        self.signal_members(Signal::CONT, |_| true);
     }
 
     /// Kills every process of the session. A process that made a kernel session of its own (a daemon) is not one of
@@ -71,31 +72,28 @@ impl Session {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         let _ = kill_process_group(self.pid, Signal::KILL);
         for _ in 0..KILL_ROUNDS {
-            if self.signal_members(Signal::KILL) == 0 {
+            if self.signal_members(Signal::KILL, |_| true) == 0 {
                 return;
             }
         }
     }
 
-    /// Signals each living process of the session, and says how many there were.
-    fn signal_members(&self, signal: Signal) -> usize {
-        let Ok(processes) = fs::read_dir("/proc") else {
-            // Without a process table the first process group is all that can be found.
-            let _ = kill_process_group(self.pid, signal);
-            return 0;
-        };
+    /// Signals each living process of the session that is meant, and says how many there were.
+    fn signal_members(&self, signal: Signal, meant: impl Fn(&Member) -> bool) -> usize {
+        let Ok(processes) = fs::read_dir("/proc") else { return 0 };
         let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        numbers.filter_map(Pid::from_raw).filter(|pid| self.signal_member(*pid, signal)).count()
+        numbers.filter_map(Pid::from_raw).filter(|pid| self.signal_member(*pid, signal, &meant)).count()
     }
 
     /// Signals one process if it is of this session. The second look makes sure that the descriptor is of the process
     /// that the first look was at.
-    fn signal_member(&self, pid: Pid, signal: Signal) -> bool {
-        if session_of(pid) != Some(self.pid) {
+    fn signal_member(&self, pid: Pid, signal: Signal, meant: impl Fn(&Member) -> bool) -> bool {
+        let is_meant = || Member::of(pid).is_some_and(|member| member.session == self.pid && meant(&member));
+        if !is_meant() {
             return false;
         }
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-        session_of(pid) == Some(self.pid) && pidfd_send_signal(pidfd, signal).is_ok()
+        is_meant() && pidfd_send_signal(pidfd, signal).is_ok()
     }
 
     fn peek(&self, more: WaitIdOptions) -> io::Result<Option<Exit>> {
@@ -128,21 +126,32 @@ impl Drop for Session {
     }
 }
 
-/// The kernel session of a living process, from `/proc/<pid>/stat` (`proc(5)`, field 6).
-fn session_of(pid: Pid) -> Option<Pid> {
-    let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    // The name in parentheses may itself contain parentheses and spaces; the last one ends it.
-    let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
-    let mut fields = std::str::from_utf8(stat.get(after_name..)?).ok()?.split_ascii_whitespace();
-    let state = fields.next()?;
-    let session = fields.nth(2)?.parse().ok()?;
-    if matches!(state, "Z" | "X") { None } else { Pid::from_raw(session) }
+/// A living process, as the process table shows it.
+#[derive(Debug, PartialEq, Eq)]
+struct Member {
+    pid: Pid,
+    group: Pid,
+    session: Pid,
 }
 
-fn gone_is_fine(outcome: Result<(), Errno>) -> io::Result<()> {
-    match outcome {
-        Ok(()) | Err(Errno::SRCH) => Ok(()),
-        Err(error) => Err(error.into()),
+impl Member {
+    /// From `/proc/<pid>/stat` (`proc(5)`, fields 5 and 6).
+    fn of(pid: Pid) -> Option<Self> {
+        let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+        // The name in parentheses may itself contain parentheses and spaces; the last one ends it.
+        let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+        let mut fields = std::str::from_utf8(stat.get(after_name..)?).ok()?.split_ascii_whitespace();
+        let state = fields.next()?;
+        let group = Pid::from_raw(fields.nth(1)?.parse().ok()?)?;
+        let session = Pid::from_raw(fields.next()?.parse().ok()?)?;
+        if matches!(state, "Z" | "X") { None } else { Some(Self { pid, group, session }) }
+    }
+
+    /// From `/proc/<pid>/status`, where the name of the process is escaped, so that it cannot pass for this line.
+    fn real_uid(&self) -> Option<u32> {
+        let status = fs::read(format!("/proc/{}/status", self.pid.as_raw_pid())).ok()?;
+        let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+        std::str::from_utf8(line).ok()?.split_ascii_whitespace().next()?.parse().ok()
     }
 }
 
@@ -177,7 +186,7 @@ mod tests {
         assert_eq!(first_line(&mut output), "up\n");
         assert_eq!(session.wait().expect("wait"), Exit::Code(7));
         assert_eq!(session.try_wait().expect("wait"), Some(Exit::Code(7)));
-        session.signal(SessionSignal::TERM).expect("nobody left is no error");
+        session.signal(SessionSignal::TERM, 0);
     }
 
     #[test]
@@ -189,6 +198,24 @@ mod tests {
         assert_eq!(session.wait().expect("wait"), Exit::Signal { name: "KILL", core_dumped: false });
         // End of file means that the last process which held the pipe is gone.
         assert_eq!(output.read_to_end(&mut Vec::new()).expect("end of file"), 0);
+    }
+
+    #[test]
+    fn a_user_s_signal_reaches_the_user_s_processes_alone() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: needs root, for processes of two users");
+            return;
+        }
+        let user = "trap 'echo user told; exit' TERM; echo up; while :; do sleep 0.05; done";
+        let script = format!(
+            "trap 'echo root told' TERM; setpriv --reuid=61001 --clear-groups sh -c \"{user}\"; echo user gone; sleep 0.1"
+        );
+        let (session, mut output) = shell(&script);
+        assert_eq!(first_line(&mut output), "up\n");
+        session.signal(SessionSignal::TERM, 61_001);
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).expect("until the end");
+        assert_eq!(rest, "user told\nuser gone\n");
     }
 
     #[test]
@@ -212,10 +239,13 @@ mod tests {
     fn the_process_table_is_read_right() {
         let (session, mut output) = shell("echo up; sleep 1000");
         assert_eq!(first_line(&mut output), "up\n");
-        assert_eq!(session_of(session.pid), Some(session.pid));
+        let uid = rustix::process::getuid().as_raw();
+        let first = Member { pid: session.pid, group: session.pid, session: session.pid };
+        assert_eq!(first.real_uid(), Some(uid));
+        assert_eq!(Member::of(session.pid), Some(first));
         session.kill();
         session.wait().expect("wait");
-        assert_eq!(session_of(session.pid), None, "dead, though not reaped yet");
-        assert_eq!(Pid::from_raw(i32::MAX).and_then(session_of), None);
+        assert_eq!(Member::of(session.pid), None, "dead, though not reaped yet");
+        assert_eq!(Pid::from_raw(i32::MAX).and_then(Member::of), None);
     }
 }

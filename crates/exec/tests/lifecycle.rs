@@ -83,17 +83,17 @@ fn the_node_s_ends_never_block_and_are_not_inherited() {
 #[test]
 fn signals_reach_the_session_s_group() {
     let trap = request("trap 'echo got; exit 4' INT; echo ready; sleep 1000 & wait");
-    let Running { session, io, started: _ } = run(&trap);
+    let Running { session, io, started } = run(&trap);
     let (_, mut stdout, _) = pipes(io);
     assert_eq!(line(&mut stdout), "ready\n");
-    session.signal(SessionSignal::from_name("INT").expect("a name of the RFC")).expect("sent");
+    session.signal(SessionSignal::from_name("INT").expect("a name of the RFC"), started.uid);
     assert_eq!(line(&mut stdout), "got\n");
     assert_eq!(session.wait().expect("an end"), Exit::Code(4));
     // A job in the background ignores INT, as POSIX has it; it is still of this session.
     session.kill();
 
-    let Running { session, io: _io, started: _ } = run(&request("exec sleep 1000"));
-    session.signal(SessionSignal::TERM).expect("sent");
+    let Running { session, io: _io, started } = run(&request("exec sleep 1000"));
+    session.signal(SessionSignal::TERM, started.uid);
     assert_eq!(session.wait().expect("an end"), Exit::Signal { name: "TERM", core_dumped: false });
 }
 

@@ -45,11 +45,11 @@ impl Running {
     pub(super) async fn until_end(self) -> Ended {
         let Self { scope, requests, reader, writer, process, what, interactive } = self;
         let started = Timestamp::now();
-        let exec::Running { session, io, .. } = process;
+        let exec::Running { session, io, started: of } = process;
         let session = Arc::new(session);
         let (how, exit) = match (Ends::new(io), pidfd(&session)) {
             (Ok(ends), Ok(pidfd)) => {
-                let parts = Parts { scope: &scope, writer: &writer, session: &session, pidfd };
+                let parts = Parts { scope: &scope, writer: &writer, session: &session, pidfd, uid: of.uid };
                 parts.carry(ends, requests, reader).await
             }
             (Err(error), _) | (_, Err(error)) => (How::Broken(error.to_string()), None),
@@ -64,6 +64,7 @@ struct Parts<'a> {
     writer: &'a Writer,
     session: &'a Arc<exec::Session>,
     pidfd: AsyncFd<std::os::fd::OwnedFd>,
+    uid: u32,
 }
 
 impl Parts<'_> {
@@ -86,7 +87,7 @@ impl Parts<'_> {
             ),
         };
         // In a task of its own: requests must be answered even while output waits for the client.
-        let steering = steer(requests, Arc::clone(self.session), terminal);
+        let steering = steer(requests, Arc::clone(self.session), self.uid, terminal);
         let _steering = AbortOnDropHandle::new(tokio::spawn(steering));
         self.until_over(input, output).await
     }
@@ -144,7 +145,7 @@ fn pidfd(session: &exec::Session) -> io::Result<AsyncFd<std::os::fd::OwnedFd>> {
 }
 
 /// Serves the requests of a session that runs: its size and signals. Everything else comes too late.
-async fn steer(mut requests: Requests, session: Arc<exec::Session>, terminal: Option<Terminal>) {
+async fn steer(mut requests: Requests, session: Arc<exec::Session>, uid: u32, terminal: Option<Terminal>) {
     while let Some(request) = requests.next().await {
         match request {
             Request::WindowChange(size) => {
@@ -154,7 +155,9 @@ async fn steer(mut requests: Requests, session: Arc<exec::Session>, terminal: Op
             }
             Request::Signal(name) => {
                 if let Some(signal) = SessionSignal::from_name(&name) {
-                    let _ = session.signal(signal);
+                    let session = Arc::clone(&session);
+                    // One at a time, however many the client sends.
+                    blocking(session, move |session| session.signal(signal, uid)).await;
                 }
             }
             Request::Pty { reply, .. }
@@ -214,7 +217,10 @@ async fn hang_up(session: Arc<exec::Session>) -> Option<Exit> {
 }
 
 /// Does what reads the process table where that holds nobody up.
-async fn blocking(session: Arc<exec::Session>, act: fn(&exec::Session)) -> Option<Exit> {
+async fn blocking(
+    session: Arc<exec::Session>,
+    act: impl FnOnce(&exec::Session) + Send + 'static,
+) -> Option<Exit> {
     let acting = tokio::task::spawn_blocking(move || {
         act(&session);
         session.try_wait().ok().flatten()
