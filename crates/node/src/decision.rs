@@ -44,6 +44,8 @@ pub(crate) struct Refused {
     pub(crate) rule: Option<String>,
     /// Who it was, where a certificate of ours says so.
     pub(crate) user: Option<UserName>,
+    /// Whether a certificate of ours was proven. Everybody else can come with as many certificates as they like.
+    pub(crate) known: bool,
     /// Whether the client proved to be one of ours and is told why.
     pub(crate) told: bool,
 }
@@ -76,7 +78,8 @@ impl Refused {
         // Past this point the certificate is ours, and its holder may know what is wrong with it. The end of one does
         // not count: clients keep old certificates beside new ones, and the next one offered may be good.
         let told = matches!(refusal, Refusal::LoginNotInCertificate(_) | Refusal::WrongSourceAddress { .. });
-        Self { code: refusal.code(), reason: refusal.to_string(), rule: None, user, told }
+        let known = told || user.is_some() || is_ours(refusal);
+        Self { code: refusal.code(), reason: refusal.to_string(), rule: None, user, known, told }
     }
 
     fn by_rules(denial: &Denial, user: &UserIdentity) -> Self {
@@ -85,6 +88,7 @@ impl Refused {
             reason: format!("{}; {}", denial.reason, denial.hint()),
             rule: denial.rule.as_ref().map(ToString::to_string),
             user: Some(user.name.clone()),
+            known: true,
             told: true,
         }
     }
@@ -102,6 +106,7 @@ pub(crate) fn decide(blob: &[u8], login: &str, peer: IpAddr, view: &View<'_>) ->
         reason: error.to_string(),
         rule: None,
         user: None,
+        known: false,
         told: false,
     })?;
     let context =
@@ -114,6 +119,34 @@ pub(crate) fn decide(blob: &[u8], login: &str, peer: IpAddr, view: &View<'_>) ->
     let permit =
         permit(user.user(), &wanted, view).map_err(|denial| Refused::by_rules(&denial, user.user()))?;
     Ok(Admission { user, permit })
+}
+
+/// Whether a refusal can only follow on the signature of an authority of ours.
+fn is_ours(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::TooLarge { .. }
+        | Refusal::Malformed(_)
+        | Refusal::AlgorithmNotAllowed(_)
+        | Refusal::SignerIsCertificate
+        | Refusal::UntrustedCa { .. }
+        | Refusal::BadSignature
+        | Refusal::BadKey(_)
+        | Refusal::WrongHost { .. }
+        | Refusal::WrongRole { .. }
+        | Refusal::PinMismatch => false,
+        Refusal::WrongCertType { .. }
+        | Refusal::NotYetValid(_)
+        | Refusal::Expired(_)
+        | Refusal::BadValidity
+        | Refusal::NoPrincipals
+        | Refusal::BadPrincipal(_)
+        | Refusal::LoginNotInCertificate(_)
+        | Refusal::UnknownCriticalOption(_)
+        | Refusal::BadSourceAddress
+        | Refusal::WrongSourceAddress { .. }
+        | Refusal::WrongCluster { .. }
+        | Refusal::BadIdentity(_) => true,
+    }
 }
 
 fn permit(user: &UserIdentity, login: &Login, view: &View<'_>) -> Result<SshPermit, Denial> {

@@ -27,8 +27,13 @@ impl Gatekeeper {
     }
 
     fn refuse(&self, offer: &Offer, refused: Refused) -> Rejection {
-        let Refused { code, reason, rule, user, told } = &refused;
+        let Refused { code, reason, rule, user, known, told } = &refused;
         self.shared.metrics.refuse(code);
+        if !known {
+            // Whoever can write events at will can push out those that matter.
+            tracing::debug!(peer = %offer.peer, login = offer.login, code, reason, "refused a stranger");
+            return Rejection::untold(refused.words());
+        }
         let name = user.as_ref().map(|user| user.as_str());
         tracing::warn!(peer = %offer.peer, login = offer.login, user = name, code, reason, rule, "refused a login");
         let event = Event::new(AUTH_FAILED)
