@@ -77,6 +77,9 @@ pub struct CommandLabel {
 pub struct Limits {
     /// Connections that have not logged in yet, in all.
     pub startups: usize,
+    /// Connections from one address (IPv6: one /64) that have not logged in yet. A proxy's clients all come from its
+    /// address.
+    pub strangers_per_address: usize,
     /// Connections in all.
     pub connections: usize,
     /// Time to log in.
@@ -87,6 +90,10 @@ pub struct Limits {
     pub listeners: usize,
     /// How old the view of locks may be where locking is strict.
     pub lock_age: Duration,
+    /// Sessions that are being started at once, each of which occupies a thread while name services think.
+    pub launches: usize,
+    /// How long a session may wait to be one of them.
+    pub launch_wait: Duration,
     /// How long connections may go on when the node stops.
     pub drain: Duration,
 }
@@ -94,12 +101,15 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            startups: 100,
+            startups: 512,
+            strangers_per_address: 64,
             connections: 15_000,
             login_grace: Duration::from_secs(30),
             channels: 128,
             listeners: 32,
             lock_age: Duration::from_secs(300),
+            launches: 64,
+            launch_wait: Duration::from_secs(20),
             drain: Duration::from_secs(30),
         }
     }

@@ -2,58 +2,41 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
+use transport::listen::{Accepted, Listener};
 use transport::ssh::Keepalive;
 use transport::ssh::server::{AcceptError, ServerConfig, accept};
 
 use crate::connection::{self, Gatekeeper};
 use crate::shared::Shared;
 
-/// The pause after a failed accept: descriptors may have run out, and trying at once would only burn the processor.
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// Serves until draining begins.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     ssh: ServerConfig,
     shared: Arc<Shared>,
     connections: TaskTracker,
 ) {
-    let startups = Arc::new(Semaphore::new(shared.config.limits.startups));
-    let all = Arc::new(Semaphore::new(shared.config.limits.connections));
+    let mut turned_away = 0;
     loop {
-        let accepted = tokio::select! {
+        let Accepted { stream, addr: peer, mut place } = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shared.draining.cancelled() => return,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection; trying on");
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
-        let slots = (Arc::clone(&startups).try_acquire_owned(), Arc::clone(&all).try_acquire_owned());
-        let (Ok(startup), Ok(slot)) = slots else {
-            // Dropped without a word: whoever floods is not worth a packet.
-            shared.metrics.refuse("too_many_connections");
-            continue;
-        };
+        let before = std::mem::replace(&mut turned_away, listener.turned_away());
+        shared.metrics.refuse_many("too_many_connections", turned_away - before);
         let (ssh, shared) = (current(&ssh, &shared), Arc::clone(&shared));
         connections.spawn(async move {
             shared.metrics.startups.inc();
             let connection = log_in(stream, peer, ssh, &shared).await;
             shared.metrics.startups.dec();
-            drop(startup);
             if let Some((connection, local)) = connection {
+                place.known();
                 connection::run(connection, peer, local, shared).await;
             }
-            drop(slot);
+            drop(place);
         });
     }
 }
@@ -77,7 +60,6 @@ async fn log_in(
     shared: &Arc<Shared>,
 ) -> Option<(LoggedIn, SocketAddr)> {
     let local = stream.local_addr().ok()?;
-    stream.set_nodelay(true).ok()?;
     let gatekeeper = Gatekeeper::new(Arc::clone(shared), local);
     let accepted = tokio::select! {
         accepted = accept(stream, ssh, peer, gatekeeper) => accepted,

@@ -46,6 +46,10 @@ impl Metrics {
     }
 
     pub(crate) fn refuse(&self, reason: &'static str) {
-        self.refused.get_or_create(&Reason { reason }).inc();
+        self.refuse_many(reason, 1);
+    }
+
+    pub(crate) fn refuse_many(&self, reason: &'static str, number: u64) {
+        self.refused.get_or_create(&Reason { reason }).inc_by(number);
     }
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 use access::Labels;
 use api::v1::NodeReport;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use transport::health::ServiceHealth;
+use transport::listen::{BindError, Caps, Listener};
 use transport::ssh::server::ServerConfig;
 
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::host::Host;
 use crate::metrics::Metrics;
 use crate::shared::{Shared, Users};
@@ -81,9 +82,11 @@ pub async fn start(
         let path = config.session_exec.display().to_string();
         StartError::Helper { path, source }
     })?;
-    let failed = |source| StartError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let Limits { connections, startups, strangers_per_address, launches, .. } = config.limits;
+    let caps = Caps { connections, strangers: startups, strangers_per_address };
+    let failed = |BindError { addr: address, reason: source }| StartError::Listen { address, source };
+    let listener = Listener::bind(config.listen, caps).await.map_err(failed)?;
+    let address = listener.local_addr();
     let labels = labels::watch(config.labels.clone(), config.commands.clone(), &shutdown).await;
     let shared = Arc::new(Shared {
         config,
@@ -91,6 +94,7 @@ pub async fn start(
         labels,
         metrics,
         users: Users::default(),
+        launches: Arc::new(Semaphore::new(launches)),
         draining: shutdown,
         stop: CancellationToken::new(),
     });
@@ -107,7 +111,7 @@ fn helper(config: &Config) -> io::Result<()> {
     }
 }
 
-async fn run(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>, health: ServiceHealth) {
+async fn run(listener: Listener, address: SocketAddr, shared: Arc<Shared>, health: ServiceHealth) {
     let connections = TaskTracker::new();
     let mut ssh = ServerConfig::new(shared.host.credentials.clone());
     ssh.login_grace = shared.config.limits.login_grace;

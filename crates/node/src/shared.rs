@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use access::{Labels, UserName};
 use identity::policy::Policy;
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Event;
@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) labels: watch::Receiver<Labels>,
     pub(crate) metrics: Metrics,
     pub(crate) users: Users,
+    /// Those that may be starting a session; see [`crate::Limits::launches`].
+    pub(crate) launches: Arc<Semaphore>,
     /// Nothing new is taken any more.
     pub(crate) draining: CancellationToken,
     /// Everything ends now.

@@ -1,9 +1,11 @@
 //! The second state: the helper is started, or it is said why not.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use exec::{Launch, SessionRequest, SpawnError};
+use tokio::sync::OwnedSemaphorePermit;
 use transport::ssh::server::Requests;
 use transport::ssh::{Reader, Writer};
 
@@ -49,14 +51,24 @@ impl Prepared {
     pub(super) async fn launch(self) -> Result<Running, Failed> {
         let request = self.request();
         let helper: PathBuf = self.scope.connection.shared.config.session_exec.clone();
-        let start = move || exec::spawn(&helper, &request)?.started(PATIENCE);
+        let Some(place) = self.place().await else {
+            self.scope.connection.shared.metrics.refuse("node_busy");
+            let words = "this node is starting too many sessions; try again later";
+            return Err(self.not_started("node_busy", words));
+        };
+        let start = move || {
+            let _place = place;
+            exec::spawn(&helper, &request)?.started(PATIENCE)
+        };
         let started = match tokio::task::spawn_blocking(start).await {
             Ok(started) => started,
-            Err(_) => return Err(self.failed("the node failed while starting the session")),
+            Err(_) => {
+                return Err(self.not_started("node_error", "the node failed while starting the session"));
+            }
         };
         let process = match started {
             Ok(process) => process,
-            Err(error) => return Err(self.not_started(&error)),
+            Err(error) => return Err(self.not_started(code(&error), &error.to_string())),
         };
         let what = self.what();
         self.scope.emit(self.started_event(&what));
@@ -75,7 +87,7 @@ impl Prepared {
     fn request(&self) -> SessionRequest {
         let connection = &self.scope.connection;
         let mut request =
-            SessionRequest::new(connection.admission.permit().login().as_str(), self.launch.clone());
+            SessionRequest::new(connection.admission().permit().login().as_str(), self.launch.clone());
         request.client_env.clone_from(&self.variables);
         request.trusted_env = self.trusted_variables();
         request.pty.clone_from(&self.pty);
@@ -94,7 +106,7 @@ impl Prepared {
             ("SSH_SESSION_ID", self.scope.id.to_string()),
             ("SSH_TELEPORT_HOST_UUID", connection.shared.host.id.to_string()),
             ("SSH_TELEPORT_CLUSTER_NAME", connection.shared.policy().cluster.to_string()),
-            ("SSH_TELEPORT_USER", connection.admission.user().name.to_string()),
+            ("SSH_TELEPORT_USER", connection.admission().user().name.to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()
@@ -113,29 +125,34 @@ impl Prepared {
         }
     }
 
-    fn not_started(self, error: &SpawnError) -> Failed {
-        let login = self.scope.connection.admission.permit().login();
-        tracing::warn!(%login, %error, "a session could not be started");
-        let what = self.what();
-        if let Some(kind) = what.failed_kind() {
-            let code = match error {
-                SpawnError::Failed(failure) => failure.kind.name(),
-                SpawnError::Request(_) => "bad_request",
-                SpawnError::Io { .. } => "node_error",
-            };
-            let event = what.name_in(self.scope.event(kind)).denied(code, &error.to_string(), None);
-            self.scope
-                .emit(event.with("exitCode", CANNOT_LAUNCH.to_string()).with("exitError", error.to_string()));
-        }
-        self.failed(&error.to_string())
+    /// Launches must not take all threads that the runtime has for what blocks: the end of a locked session needs one too.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let shared = &self.scope.connection.shared;
+        let place = Arc::clone(&shared.launches).acquire_owned();
+        tokio::time::timeout(shared.config.limits.launch_wait, place).await.ok()?.ok()
     }
 
-    fn failed(self, reason: &str) -> Failed {
+    fn not_started(self, code: &str, reason: &str) -> Failed {
+        let admission = self.scope.connection.admission();
+        tracing::warn!(login = %admission.permit().login(), code, reason, "a session could not be started");
+        let what = self.what();
+        if let Some(kind) = what.failed_kind() {
+            let event = what.name_in(self.scope.event(kind)).denied(code, reason, None);
+            self.scope.emit(event.with("exitCode", CANNOT_LAUNCH.to_string()).with("exitError", reason));
+        }
         Failed {
             writer: self.writer,
-            words: format!("Failed to launch: {reason}.\r\n"),
+            words: format!("Failed to launch: {reason} ({code}).\r\n"),
             status: CANNOT_LAUNCH,
         }
+    }
+}
+
+fn code(error: &SpawnError) -> &'static str {
+    match error {
+        SpawnError::Failed(failure) => failure.kind.name(),
+        SpawnError::Request(_) => "bad_request",
+        SpawnError::Io { .. } => "node_error",
     }
 }
 
