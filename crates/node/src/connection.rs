@@ -7,7 +7,7 @@ pub(crate) use gatekeeper::{Admitted, Gatekeeper};
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -29,7 +29,8 @@ const WIND_UP: Duration = Duration::from_secs(10);
 /// What the channels of one connection have in common.
 pub(crate) struct Context {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) admission: Admission,
+    /// As roles and locks were when they last changed; the monitor replaces it.
+    admission: RwLock<Arc<Admission>>,
     pub(crate) handle: Handle,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
@@ -68,10 +69,20 @@ impl CutSwitch {
 }
 
 impl Context {
+    /// What holds for this connection now. Ask again for every wish: roles can change under an open connection.
+    pub(crate) fn admission(&self) -> Arc<Admission> {
+        Arc::clone(&self.admission.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn renew(&self, admission: Admission) {
+        *self.admission.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(admission);
+    }
+
     /// An event that says who did it and from where.
     pub(crate) fn event(&self, kind: Kind) -> Event {
-        gatekeeper::by(Event::new(kind), &self.admission)
-            .with("login", self.admission.permit().login().as_str())
+        let admission = self.admission();
+        gatekeeper::by(Event::new(kind), &admission)
+            .with("login", admission.permit().login().as_str())
             .between(self.peer, self.local)
     }
 }
@@ -86,7 +97,7 @@ pub(crate) async fn run(
     let Connection { grant: Admitted { admission, slot: _slot }, handle, mut events } = connection;
     let context = Arc::new(Context {
         shared: Arc::clone(&shared),
-        admission,
+        admission: RwLock::new(Arc::new(admission)),
         handle,
         peer,
         local,
@@ -98,41 +109,45 @@ pub(crate) async fn run(
     shared.metrics.connections.inc();
     let mut channels = JoinSet::new();
     let mut listeners = forward::Listeners::new(Arc::clone(&context));
+    let mut openings = JoinSet::new();
     let cut = {
         let verdict = monitor::verdict(&context);
         tokio::pin!(verdict);
         loop {
             tokio::select! {
                 wish = events.next() => match wish {
-                    Some(wish) => take(wish, &context, &mut channels, &mut listeners).await,
+                    Some(wish) => take(wish, &context, &mut channels, &mut openings, &mut listeners),
                     None => break None,
                 },
                 cut = &mut verdict => break Some(cut),
                 Some(_) = channels.join_next() => {}
+                Some(opened) = openings.join_next() => listeners.keep(opened.ok()),
                 () = shared.draining.cancelled(), if channels.is_empty() => break Some(monitor::stopping()),
             }
         }
     };
-    drop(listeners);
+    drop((listeners, openings));
     finish(&context, cut, channels).await;
     shared.metrics.connections.dec();
 }
 
-async fn take(
+/// Begins with what the client wants. Must not wait for anything, because nobody looks at locks meanwhile.
+fn take(
     wish: Wish,
     context: &Arc<Context>,
     channels: &mut JoinSet<()>,
+    openings: &mut JoinSet<forward::Opening>,
     listeners: &mut forward::Listeners,
 ) {
     match wish {
-        Wish::Session(open) => open_session(open, context, channels).await,
+        Wish::Session(open) => open_session(open, context, channels),
         Wish::DirectTcpip { host, port, origin, open } => {
             channels.spawn(forward::direct(Arc::clone(context), host, port, origin, open));
         }
-        Wish::TcpipForward { address, port, reply } => match listeners.open(&address, port).await {
-            Some(bound) => reply.accept(bound),
-            None => reply.refuse(),
-        },
+        Wish::TcpipForward { address, port, reply } => {
+            let taken = listeners.len() + openings.len();
+            openings.spawn(forward::open(Arc::clone(context), address, port, taken, reply));
+        }
         Wish::CancelTcpipForward { address, port, reply } => match listeners.close(&address, port) {
             true => reply.accept(),
             false => reply.refuse(),
@@ -140,24 +155,25 @@ async fn take(
     }
 }
 
-async fn open_session(open: OpenRequest, context: &Arc<Context>, channels: &mut JoinSet<()>) {
-    let limit = context.admission.permit().options().max_sessions();
+fn open_session(open: OpenRequest, context: &Arc<Context>, channels: &mut JoinSet<()>) {
+    let admission = context.admission();
+    let limit = admission.permit().options().max_sessions();
     let open_now = context.sessions.load(Ordering::Acquire);
     if let Some(limit) = limit.filter(|limit| open_now >= *limit) {
-        let user = &context.admission.user().name;
+        let user = &admission.user().name;
         context.shared.metrics.refuse("max_sessions");
         let event = context.event(SESSION_REJECTED);
         context.shared.emit(event.with("reason", "max_sessions limit reached").with("max", limit));
         let text = format!("too many session channels for user {:?} (max={limit})", user.as_str());
-        return open.reject(OpenRefusal::Prohibited, &text).await;
+        channels.spawn(async move { open.reject(OpenRefusal::Prohibited, &text).await });
+        return;
     }
     context.sessions.fetch_add(1, Ordering::AcqRel);
     context.shared.metrics.sessions.inc();
     let context = Arc::clone(context);
-    let channel = open.accept().await;
     channels.spawn(async move {
         let _counted = Counted(Arc::clone(&context));
-        session::run(channel, context).await;
+        session::run(open.accept().await, context).await;
     });
 }
 
@@ -175,7 +191,7 @@ impl Drop for Counted {
 async fn finish(context: &Context, cut: Option<Cut>, mut channels: JoinSet<()>) {
     let Shared { metrics, .. } = &*context.shared;
     if let Some(Cut { code, words }) = &cut {
-        tracing::info!(peer = %context.peer, user = %context.admission.user().name, code, words, "cutting a connection");
+        tracing::info!(peer = %context.peer, user = %context.admission().user().name, code, words, "cutting a connection");
         metrics.cut.get_or_create(&Reason { reason: code }).inc();
         context.cut.throw(words);
         let _ = tokio::time::timeout(LAST_WORDS, all_of(&mut channels)).await;

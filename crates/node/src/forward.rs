@@ -7,7 +7,7 @@ mod account;
 mod remote;
 
 pub(crate) use account::AccountCheck;
-pub(crate) use remote::Listeners;
+pub(crate) use remote::{Listeners, Opening, open};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,17 +49,18 @@ pub(crate) async fn allowed(context: &Context, direction: Direction) -> Result<(
     if !context.shared.config.port_forwarding {
         return Err(Forbidden::new("forwarding_off", "node does not allow port forwarding"));
     }
-    let options = context.admission.permit().options();
+    let admission = context.admission();
+    let options = admission.permit().options();
     let granted = match direction {
         Direction::Local => options.local_forwarding(),
         Direction::Remote => options.remote_forwarding(),
     };
-    let user = context.admission.user();
+    let user = admission.user();
     if !granted || !user.permits.port_forwarding {
         let words = format!("port forwarding is not allowed for user {:?}", user.name.as_str());
         return Err(Forbidden::new("forwarding_not_allowed", words));
     }
-    context.account.check(context.admission.permit().login()).await
+    context.account.check(admission.permit().login()).await
 }
 
 /// Connects a channel of the client to somewhere, for as long as both last.

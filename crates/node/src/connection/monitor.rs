@@ -21,17 +21,17 @@ pub(super) async fn verdict(context: &Context) -> Cut {
     let shared = &context.shared;
     let mut policy = shared.host.policy.clone();
     let mut labels = shared.labels.clone();
-    let mut admission = context.admission.clone();
     let mut seen = true;
     loop {
         // Compiling roles anew costs more than the rest, so only when something is new, or may have become old.
+        let admission = context.admission();
         if seen || strict(admission.permit()) {
-            admission = match shared.with_view(|view| admission.again(view)) {
-                Ok(admission) => admission,
+            match shared.with_view(|view| admission.again(view)) {
+                Ok(admission) => context.renew(admission),
                 Err(refused) => return Cut { code: refused.code, words: refused.words() },
-            };
+            }
         }
-        let look = match time(&admission, context) {
+        let look = match time(&context.admission(), context) {
             Ok(look) => look,
             Err(cut) => return cut,
         };

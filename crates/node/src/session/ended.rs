@@ -48,7 +48,7 @@ impl Ended {
             .event(SESSION_END)
             .with("interactive", *interactive)
             .with("enhanced_recording", false)
-            .with("participants", vec![scope.connection.admission.user().name.as_str()])
+            .with("participants", vec![scope.connection.admission().user().name.to_string()])
             .with("session_start", started.to_string())
             .with("session_stop", Timestamp::now().to_string());
         scope.emit(match how {

@@ -88,7 +88,7 @@ impl Preparing {
     }
 
     fn set_terminal(&mut self, pty: Pty) -> bool {
-        let allowed = self.scope.connection.admission.user().permits.pty && self.pty.is_none();
+        let allowed = self.scope.connection.admission().user().permits.pty && self.pty.is_none();
         if allowed {
             let Pty { term, size, modes } = pty;
             self.pty = Some(exec::Pty { term, size: window(size), modes: TerminalModes::parse(&modes) });
@@ -109,7 +109,7 @@ impl Preparing {
 
     fn may_copy(&self) -> bool {
         let connection = &self.scope.connection;
-        connection.shared.config.file_copy && connection.admission.permit().options().file_copy()
+        connection.shared.config.file_copy && connection.admission().permit().options().file_copy()
     }
 
     fn command(&self, command: Vec<u8>) -> Choice {
