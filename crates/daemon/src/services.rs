@@ -8,6 +8,7 @@ mod node_service;
 mod proxy_service;
 mod upstream;
 
+use node::SessionLimits;
 use tokio_util::sync::CancellationToken;
 use transport::health::ServiceHealth;
 
@@ -30,6 +31,8 @@ pub(crate) struct Surroundings<'s> {
     pub(crate) metrics: &'s Metrics,
     /// Where services tell that they listen.
     pub(crate) endpoints: &'s Endpoints,
+    /// What the daemon was started with, before it changed its own.
+    pub(crate) session_limits: &'s SessionLimits,
     /// Cancelled when services shall take nothing new and let open sessions end.
     pub(crate) drain: &'s CancellationToken,
 }

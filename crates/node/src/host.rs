@@ -10,7 +10,7 @@ use api::v1::NodeReport;
 use identity::policy::Policy;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
-use transport::ssh::{CredentialError, HostCredentials};
+use transport::ssh::HostCredentials;
 
 /// Membership as a node sees it: what it decides by, what it shows, and where it reports to.
 #[derive(Clone)]
@@ -29,29 +29,18 @@ pub struct Host {
     pub report: Arc<dyn Fn(NodeReport) + Send + Sync>,
 }
 
-/// Why a membership cannot be served with.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// There are no credentials.
-    #[error("this host has no credentials; it must join a cluster first")]
-    NoCredentials,
-    /// They cannot be shown to SSH clients.
-    #[error("the host's credentials cannot be used for SSH: {0}")]
-    Credentials(#[from] CredentialError),
-}
-
 impl Host {
     /// Of an agent that has joined. Follows it for as long as it lives.
-    pub fn of(agent: Arc<HostAgent>) -> Result<Self, HostError> {
+    pub fn of(agent: Arc<HostAgent>) -> Self {
         let (auditor, reporter, listener) = (agent.audit().clone(), Arc::clone(&agent), Arc::clone(&agent));
-        Ok(Self {
+        Self {
             id: agent.host_id(),
             policy: policies(&agent),
-            credentials: credentials(&agent)?,
+            credentials: agent.ssh_host(),
             silence: Arc::new(move || listener.silence()),
             audit: Arc::new(move |fields| auditor.emit(event(fields))),
             report: Arc::new(move |report| reporter.report(Report::Node(report))),
-        })
+        }
     }
 }
 
@@ -64,23 +53,6 @@ fn policies(agent: &HostAgent) -> watch::Receiver<Arc<Policy>> {
         }
     });
     followed
-}
-
-/// The SSH half of the agent's credentials. A renewal that does not fit leaves the old ones in use and is logged.
-fn credentials(agent: &HostAgent) -> Result<watch::Receiver<Arc<HostCredentials>>, HostError> {
-    let mut live = agent.credentials().subscribe();
-    let first = live.borrow_and_update().clone().ok_or(HostError::NoCredentials)?;
-    let (shown, followed) = watch::channel(Arc::new(HostCredentials::of(first.credentials())?));
-    tokio::spawn(async move {
-        while live.changed().await.is_ok() {
-            let Some(current) = live.borrow_and_update().clone() else { continue };
-            match HostCredentials::of(current.credentials()) {
-                Ok(credentials) => drop(shown.send_replace(Arc::new(credentials))),
-                Err(error) => tracing::error!(%error, "renewed credentials cannot be used for SSH"),
-            }
-        }
-    });
-    Ok(followed)
 }
 
 fn event(fields: Map<String, Value>) -> AuditEvent {

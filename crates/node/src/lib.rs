@@ -18,6 +18,7 @@ mod session;
 mod shared;
 
 pub use config::{CommandLabel, Config, Limits};
-pub use host::{Host, HostError};
+pub use exec::Limits as SessionLimits;
+pub use host::Host;
 pub use metrics::Metrics;
 pub use service::{Running, StartError, start};

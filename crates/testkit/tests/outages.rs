@@ -81,6 +81,27 @@ fn a_node_that_is_told_to_stop_says_so_and_leaves_nothing_running() {
 }
 
 #[test]
+fn the_daemon_opens_as_many_files_as_it_may_and_sessions_have_the_limits_it_was_started_with() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let (files, cores) = (getrlimit(Resource::Nofile), getrlimit(Resource::Core));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(500), ..files }).expect("lowered");
+    setrlimit(Resource::Core, Rlimit { current: cores.maximum, ..cores }).expect("raised");
+    let (mut cluster, bot, target) = with_bot(Layout::OneProcess);
+    let shown = |limit: Option<u64>| limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", cluster.process("all").pid()));
+    let limits = limits.expect("it runs");
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
+    let words: Vec<&str> = open_files.split_whitespace().collect();
+    assert_eq!(words[3], shown(files.maximum), "{open_files}");
+    bot.oneshot().ok();
+    let said = bot.ssh(&[&target, "ulimit -Sn; grep 'Max core' /proc/self/limits"]).ok();
+    let mut lines = said.lines();
+    assert_eq!(lines.next(), Some("500"));
+    let core: Vec<&str> = lines.next().expect("a line").split_whitespace().collect();
+    assert_eq!(core[4], shown(cores.maximum), "{said}");
+}
+
+#[test]
 fn every_process_may_be_killed_and_comes_back_as_it_was() {
     let (mut cluster, bot, target) = with_bot(Layout::OneProcess);
     bot.oneshot().ok();

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use node::SessionLimits;
 use tokio_util::sync::CancellationToken;
 use transport::health::ServiceHealth;
 
@@ -34,6 +35,8 @@ use crate::{
 const NODE_THREADS: usize = 4;
 
 pub(crate) fn start(arguments: &Start) -> ExitCode {
+    // Before anything changes them: sessions get the host's limits, not the daemon's.
+    let session_limits = SessionLimits::capture();
     let path = config_path(arguments);
     let config = match config::load(&path) {
         Ok(config) => config,
@@ -43,7 +46,7 @@ pub(crate) fn start(arguments: &Start) -> ExitCode {
         Ok(logs) => logs,
         Err(error) => return fail(error),
     };
-    match run(config.clone(), path, logs) {
+    match run(config.clone(), path, logs, &session_limits) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if config.log.output != LogOutput::Stderr {
@@ -60,9 +63,15 @@ fn config_path(arguments: &Start) -> PathBuf {
     path.unwrap_or_else(|| defaults::CONFIG_FILE.into())
 }
 
-fn run(config: Config, path: PathBuf, logs: Logs) -> Result<(), ServiceError> {
+fn run(
+    config: Config,
+    path: PathBuf,
+    logs: Logs,
+    session_limits: &SessionLimits,
+) -> Result<(), ServiceError> {
     harden::log_panics();
     harden::no_core_dumps().map_err(|error| format!("cannot switch core dumps off: {error}"))?;
+    harden::many_open_files();
     let _data_dir = DataDir::lock(&config.data_dir)?;
     ports::are_free(&config)?;
     let _pid_file = match &config.pid_file {
@@ -77,7 +86,7 @@ fn run(config: Config, path: PathBuf, logs: Logs) -> Result<(), ServiceError> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = threads(&config.services.names(), cores);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let ended = runtime.block_on(serve(config, &path, logs));
+    let ended = runtime.block_on(serve(config, &path, logs, session_limits));
     // Blocking work that hangs must not keep a stopped daemon alive.
     runtime.shutdown_background();
     ended
@@ -92,7 +101,12 @@ fn threads(services: &[&str], cores: usize) -> usize {
     }
 }
 
-async fn serve(config: Config, path: &Path, logs: Logs) -> Result<(), ServiceError> {
+async fn serve(
+    config: Config,
+    path: &Path,
+    logs: Logs,
+    session_limits: &SessionLimits,
+) -> Result<(), ServiceError> {
     let mut signals = Signals::listen()?;
     let health: Vec<ServiceHealth> = config.services.names().into_iter().map(ServiceHealth::new).collect();
     let board = Arc::new(Board::new(health.clone()));
@@ -114,6 +128,7 @@ async fn serve(config: Config, path: &Path, logs: Logs) -> Result<(), ServiceErr
         health: &health,
         metrics: &metrics,
         endpoints: &endpoints,
+        session_limits,
         drain: &drain,
     };
     let (services, reloads) = services::assemble(&surroundings).await?;

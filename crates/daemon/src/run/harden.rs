@@ -1,4 +1,5 @@
-//! Keeps what is in memory out of files: no core dumps, and panic messages without the values in them.
+//! Keeps what is in memory out of files: no core dumps, and panic messages without the values in them. And keeps the
+//! daemon from running out of open files.
 
 use std::panic::PanicHookInfo;
 
@@ -15,6 +16,16 @@ pub fn no_core_dumps() -> std::io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: limit.maximum })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
+}
+
+/// Raises the soft limit of open files to the hard one. The usual soft limit of 1024 is for programs that use `select`;
+/// each session takes several files, so it would end at a few hundred of them.
+pub fn many_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, soft = limit.current, hard = limit.maximum, "cannot raise the limit of open files");
+    }
 }
 
 /// Logs panics: where, and what was said if that is a fixed text. A formatted message may hold a secret, so it is left

@@ -40,7 +40,7 @@ pub(super) async fn start(
     metrics.register(&mut registry);
     agent.audit().register(registry.sub_registry_with_prefix("node"));
     surroundings.metrics.adopt(registry);
-    let host = Host::of(Arc::clone(&agent))?;
+    let host = Host::of(Arc::clone(&agent));
     let told = settings(surroundings, config)?;
     let running = node::start(told, host, metrics, health, surroundings.drain.clone()).await?;
     surroundings.endpoints.tell("node", running.address());
@@ -68,6 +68,7 @@ fn settings(surroundings: &Surroundings<'_>, config: &NodeConfig) -> Result<Conf
             period: label.period,
         })
         .collect();
+    told.session_limits = surroundings.session_limits.clone();
     told.port_forwarding = config.port_forwarding;
     told.file_copy = config.file_copy;
     told.limits = Limits { drain: surroundings.config.stop.drain, ..Limits::default() };
