@@ -234,6 +234,19 @@ async fn processes_end_with_their_client() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_starts_no_more_sessions_at_once_than_it_can() {
+    let node = Fixture::start_with(json!({}), |config| {
+        config.limits.launches = 0;
+        config.limits.launch_wait = std::time::Duration::from_millis(10);
+    })
+    .await;
+    let output = node.run("true").await;
+    assert_eq!(output.status.code(), Some(255));
+    assert!(text(&output.stderr).contains("try again later (node_busy)"), "{}", text(&output.stderr));
+    assert_eq!(node.event("exec", |_| true).await["denial"], "node_busy");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_without_an_account_is_told_so() {
     let node = Fixture::start().await;
     let mut alice = support::user("alice");
@@ -245,6 +258,7 @@ async fn a_login_without_an_account_is_told_so() {
     assert_eq!(output.status.code(), Some(255));
     let words = text(&output.stderr);
     assert!(words.contains("Failed to launch: unknown account \"no-such-account\""), "{words}");
+    assert!(words.contains("(unknown_account)."), "{words}");
     let exec = node.event("exec", |_| true).await;
     assert_eq!((&exec["code"], &exec["denial"]), (&json!("T3002E"), &json!("unknown_account")));
 }

@@ -18,6 +18,8 @@ use identity::trust::Authority;
 use identity::{Identity, Permits, Subject, TrustBundle, UserIdentity};
 use jiff::Timestamp;
 use node::{Config, Host, Metrics, Running};
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::registry::Registry;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -186,6 +188,7 @@ pub struct Fixture {
     pub shutdown: CancellationToken,
     pub running: Option<Running>,
     pub report: Arc<Mutex<Option<api::v1::NodeReport>>>,
+    metrics: Metrics,
     events: Arc<watch::Sender<Vec<Map<String, Value>>>>,
 }
 
@@ -227,11 +230,11 @@ impl Fixture {
         config.labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
         change(&mut config);
         let shutdown = CancellationToken::new();
-        let health = ServiceHealth::new("node");
+        let (health, metrics) = (ServiceHealth::new("node"), Metrics::default());
         let running =
-            node::start(config, host, Metrics::default(), health, shutdown.clone()).await.expect("starts");
+            node::start(config, host, metrics.clone(), health, shutdown.clone()).await.expect("starts");
         let address = running.address();
-        Self { pki, address, policy, silence, shutdown, running: Some(running), report, events }
+        Self { pki, address, policy, silence, shutdown, running: Some(running), report, metrics, events }
     }
 
     /// Changes the policy in force.
@@ -273,6 +276,29 @@ impl Fixture {
         let mut ssh = self.ssh("alice");
         ssh.args([NODENAME, line]);
         run(ssh).await
+    }
+
+    /// Whether there is such an event by now.
+    pub fn saw(&self, name: &str, fits: impl Fn(&Map<String, Value>) -> bool) -> bool {
+        self.events.borrow().iter().any(|event| event["event"] == name && fits(event))
+    }
+
+    /// How many events of this name there are by now for sessions with this command.
+    pub fn count(&self, name: &str, command: &str) -> usize {
+        let fits = |event: &&Map<String, Value>| {
+            event["event"] == name && event.get("initial_command") == Some(&json!([command]))
+        };
+        self.events.borrow().iter().filter(fits).count()
+    }
+
+    /// How often the node has refused for this reason.
+    pub fn refusals(&self, reason: &str) -> u64 {
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        self.metrics.register(&mut registry);
+        encode_registry(&mut text, &registry).expect("text");
+        let start = format!("node_refused_total{{reason=\"{reason}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&start));
+        line.map_or(0, |number| number.parse().expect("a number"))
     }
 
     /// The first event of this name for which `fits` holds.
