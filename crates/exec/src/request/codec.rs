@@ -8,7 +8,7 @@ use crate::wire::{Reader, WireError, Writer};
 
 /// The first byte of a request. Node and helper are of one release; after an upgrade in place they may not be, and then
 /// a clear refusal is better than a guess.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 const LAUNCH_SHELL: u8 = 0;
 const LAUNCH_COMMAND: u8 = 1;
