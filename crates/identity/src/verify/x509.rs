@@ -142,7 +142,7 @@ fn leaf_of<'a, 'b>(chain: &'a [CertificateDer<'b>]) -> Result<&'a CertificateDer
 /// Some trusted authority of that kind signed the leaf.
 fn signer(leaf: &Parsed<'_>, trust: &TrustBundle, kind: CaKind, now: Timestamp) -> Result<(), Refusal> {
     let authorities = trust.authority(kind).tls.iter();
-    let mut authorities = authorities.filter_map(|certificate| parsed::authority(certificate).ok());
+    let mut authorities = authorities.filter_map(|certificate| parsed::anchor(certificate).ok());
     match authorities.any(|authority| signed(leaf, &authority, now) && authority.key != leaf.key) {
         true => Ok(()),
         false => Err(Refusal::UntrustedCa { authority: kind.as_str(), signer: "somebody else".to_owned() }),
