@@ -211,6 +211,22 @@ async fn sessions_share_a_connection_up_to_their_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_closes_its_output_first_still_ends_by_itself() {
+    let node = Fixture::start().await;
+    let socket = node.pki.path("control");
+    let control = format!("ControlPath={}", socket.display());
+    let mut master = node.ssh("alice");
+    master.args(["-N", "-o", "ControlMaster=yes", "-o", &control, NODENAME]);
+    let _master = tokio::process::Command::from(master).kill_on_drop(true).spawn().expect("runs");
+    until("the master", || socket.exists()).await;
+    // A shared connection's client closes a channel as soon as neither side has anything more to send.
+    let mut ssh = node.ssh("alice");
+    ssh.args(["-o", &control, NODENAME, "exec >&- 2>&-; sleep 0.3; exit 7"]);
+    assert_eq!(run(ssh).await.status.code(), Some(7));
+    assert_eq!(node.event("exec", |_| true).await["exitCode"], "7");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_end_with_their_client() {
     let node = Fixture::start().await;
     let mark = node.pki.path("pid");

@@ -104,15 +104,15 @@ impl Parts<'_> {
                     input = None;
                     say(ended, self.writer).await;
                 }
-                () = &mut output, if !drained => {
-                    drained = true;
-                    let _ = self.writer.eof().await;
-                }
+                () = &mut output, if !drained => drained = true,
                 () = next(&mut input) => input = None,
                 () = self.writer.closed() => return (How::Gone, exit),
                 words = self.scope.connection.cut.thrown() => return (How::Cut(words.to_owned()), exit),
             }
             if drained && exit.is_some() {
+                // Not before the exit is known: a client that has nothing to send either closes the channel on it, and
+                // would neither hear of the exit nor let a process end that only closed its output.
+                let _ = self.writer.eof().await;
                 return (How::Normal, exit);
             }
         }
