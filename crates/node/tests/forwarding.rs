@@ -192,6 +192,52 @@ async fn an_account_that_cannot_log_in_cannot_forward() {
     assert!(words.contains("account no-such-account does not exist on this host"), "{words}");
 }
 
+/// Runs the test below where `getent` never answers.
+#[test]
+fn locks_act_while_name_services_hang() {
+    use std::os::unix::fs::PermissionsExt;
+    const GETENT: &str = "/usr/bin/getent";
+    let directory = tempfile::tempdir().expect("a directory");
+    let (script, mark) = (directory.path().join("getent"), directory.path().join("asked"));
+    std::fs::write(&script, format!("#!/bin/sh\n: > {}\nexec sleep 1000\n", mark.display()))
+        .expect("written");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let within = |arguments: &[&std::ffi::OsStr]| {
+        let mut command = std::process::Command::new("unshare");
+        let enter = format!("mount --bind \"$0\" {GETENT} || exit 99; exec \"$@\"");
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-c", &enter])
+            .arg(&script)
+            .args(arguments);
+        command.env("POSTERN_TEST_MARK", &mark).output().expect("runs")
+    };
+    if !within(&["true".as_ref()]).status.success() {
+        eprintln!("SKIPPED: needs unshare(1), {GETENT} and the right to mount");
+        return;
+    }
+    let own = std::env::current_exe().expect("this program");
+    let inner = ["--ignored", "--exact", "a_lock_acts_while_a_listener_waits"].map(std::ffi::OsStr::new);
+    let output = within(&[[own.as_os_str()].as_slice(), &inner].concat());
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).contains("1 passed"), "{}", text(&output.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only where getent hangs; locks_act_while_name_services_hang makes such a place and runs it"]
+async fn a_lock_acts_while_a_listener_waits() {
+    let node = Fixture::start().await;
+    let mut ssh = node.ssh("alice");
+    ssh.args(["-N", "-R", "0:127.0.0.1:1", NODENAME]);
+    let client = tokio::spawn(run(ssh));
+    let mark = std::env::var_os("POSTERN_TEST_MARK").expect("run by the other test");
+    support::until("the question to the name services", || std::path::Path::new(&mark).exists()).await;
+    node.set_policy([support::ops(json!({})), support::lock(json!({"user": "alice"}))]);
+    let words = text(&client.await.expect("joins").stderr);
+    assert!(words.contains("is in force: stolen"), "{words}");
+    node.event("client.disconnect", |event| event["denial"] == "locked").await;
+    assert!(!node.saw("port", |_| true), "the lock did not wait for the answer");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_loopback_interface_is_listened_on() {
     let node = Fixture::start().await;
