@@ -61,7 +61,7 @@ impl Issuer {
         self.authorities.load().rotation(kind).clone()
     }
 
-    /// Certificates for an identity over a key whose possession was proven. Whoever releases them has committed the
+    /// Certificates for an identity over a key. Whoever calls has seen to it that the caller may have them; whoever releases them has committed the
     /// event that says so.
     pub fn issue(
         &self,

@@ -169,8 +169,6 @@ pub struct NodeConfig {
     pub labels: Labels,
     /// Labels whose values are told by commands.
     pub commands: Vec<LabelCommand>,
-    /// Whether a user's `~/.tsh/environment` is read at login.
-    pub permit_user_env: bool,
     /// Whether TCP forwarding is allowed at all; roles decide within this.
     pub port_forwarding: bool,
     /// Whether `scp` and `sftp` are allowed at all; roles decide within this.

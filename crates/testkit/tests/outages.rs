@@ -104,6 +104,7 @@ fn the_daemon_opens_as_many_files_as_it_may_and_sessions_have_the_limits_it_was_
 #[test]
 fn every_process_may_be_killed_and_comes_back_as_it_was() {
     let (mut cluster, bot, target) = with_bot(Layout::OneProcess);
+    cluster.keep_proxy_port("all");
     bot.oneshot().ok();
     for _ in 0..3 {
         cluster.process("all").kill();
@@ -111,8 +112,9 @@ fn every_process_may_be_killed_and_comes_back_as_it_was() {
         let roles = cluster.tctl(&["get", "role/tester", "--format=json"]).ok();
         assert!(roles.contains("tester"));
         cluster.tctl(&["events", "verify"]).ok();
+        assert_eq!(bot.ssh(&[&target, "echo back"]).ok().trim(), "back");
     }
-    assert!(!target.is_empty());
+    bot.oneshot().ok();
 }
 
 #[test]

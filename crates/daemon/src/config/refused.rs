@@ -136,6 +136,11 @@ const TABLE: &[Refusal] = &[
     refuse("proxy_service.postgres_*", OTHER_KEY),
     refuse("proxy_service.mongo_*", OTHER_KEY),
     // SSH
+    refuse(
+        "ssh_service.permit_user_env",
+        "not supported: files of a user's home set no environment; remove it",
+    )
+    .unless_off(),
     refuse("ssh_service.disable_create_host_user", "not supported: Postern creates no host users; remove it")
         .unless(YES),
     refuse("ssh_service.force_listen", "not supported: nodes always listen; remove it")

@@ -21,8 +21,22 @@ use crate::config::{
 };
 
 /// Every crate of ours that runs inside the daemon.
-const OURS: [&str; 11] =
-    ["access", "api", "auth", "ca", "daemon", "identity", "join", "node", "proxy", "store", "transport"];
+const OURS: [&str; 14] = [
+    "access",
+    "agent",
+    "api",
+    "auth",
+    "ca",
+    "daemon",
+    "exec",
+    "identity",
+    "join",
+    "node",
+    "proxy",
+    "store",
+    "transport",
+    "yaml",
+];
 
 /// The logs of this process, once they are set up.
 pub struct Logs {
@@ -143,8 +157,19 @@ impl Write for FileWriter<'_> {
 mod tests {
     use tracing::Level;
 
-    use super::{Sink, targets};
+    use super::{OURS, Sink, targets};
     use crate::config::{LogOutput, file::Severity};
+
+    #[test]
+    fn all_that_the_daemon_is_made_of_is_heard() {
+        let manifest = include_str!("../../Cargo.toml");
+        let made_of = manifest.split("[dev-dependencies]").next().expect("something");
+        let crates = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).expect("the crates");
+        for name in crates.map(|entry| entry.expect("readable").file_name().into_string().expect("a name")) {
+            let used = made_of.contains(&format!("\n{name}.workspace = true"));
+            assert!(!used || OURS.contains(&name.as_str()), "{name}");
+        }
+    }
 
     #[test]
     fn libraries_are_not_heard_below_warnings() {

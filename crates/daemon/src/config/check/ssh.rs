@@ -28,7 +28,6 @@ impl Check<'_, '_> {
             public,
             labels: Labels(ssh.labels.clone()),
             commands: commands.into_iter().collect::<Option<_>>()?,
-            permit_user_env: ssh.permit_user_env,
             port_forwarding: ssh.port_forwarding,
             file_copy: ssh.ssh_file_copy,
         })

@@ -21,8 +21,6 @@ pub struct SshService {
     pub labels: BTreeMap<String, String>,
     /// Labels whose values are the output of commands.
     pub commands: Vec<Command>,
-    /// Whether `~/.tsh/environment` of the user who logs in is read.
-    pub permit_user_env: bool,
     /// Whether TCP forwarding is allowed at all; roles decide within this.
     pub port_forwarding: bool,
     /// Whether `scp` and `sftp` are allowed at all; roles decide within this.
@@ -37,7 +35,6 @@ impl Default for SshService {
             public_addr: Texts::default(),
             labels: BTreeMap::new(),
             commands: Vec::new(),
-            permit_user_env: false,
             port_forwarding: true,
             ssh_file_copy: true,
         }
