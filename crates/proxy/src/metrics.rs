@@ -56,7 +56,7 @@ impl Metrics {
     /// Registers all of them.
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let registry = registry.sub_registry_with_prefix("postern_proxy");
+        let registry = registry.sub_registry_with_prefix("proxy");
         let m = metrics.clone();
         registry.register("connections", "Connections by what their first bytes asked for", m.connections);
         registry.register("failures", "Connections that ended before they were served", m.failures);
@@ -111,5 +111,21 @@ struct Open(Gauge);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Metrics;
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+
+    /// The daemon's registry says whose they are.
+    #[test]
+    fn names_have_one_prefix() {
+        let mut registry = Registry::with_prefix("postern");
+        Metrics::register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("encodes");
+        assert!(text.contains("\npostern_proxy_relays ") && !text.contains("postern_postern"), "{text}");
     }
 }
