@@ -126,6 +126,6 @@ mod tests {
         Metrics::register(&mut registry);
         let mut text = String::new();
         encode(&mut text, &registry).expect("encodes");
-        assert!(text.contains("\npostern_proxy_relays ") && !text.contains("postern_postern"), "{text}");
+        assert!(text.contains("\npostern_proxy_nodes ") && !text.contains("postern_postern"), "{text}");
     }
 }
