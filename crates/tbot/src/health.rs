@@ -5,7 +5,6 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use identity::credentials::Credentials;
 use jiff::Timestamp;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -25,9 +24,8 @@ struct Seen {
 }
 
 impl Health {
-    /// A round succeeded.
-    pub fn renewed(&self, credentials: &Credentials, now: Timestamp) {
-        let expires = credentials.expires();
+    /// A round succeeded; what it left on disk is good until `expires`.
+    pub fn renewed(&self, expires: Timestamp, now: Timestamp) {
         self.change(|state| {
             state.renewals += 1;
             state.last_success = Some(now);
@@ -79,6 +77,7 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
     let reason = match (&state.problem, ready) {
         (Some(problem), _) => problem.clone(),
         (None, true) => String::new(),
+        (None, false) if state.expires.is_some() => "what was written has expired".to_owned(),
         (None, false) => "nothing has been written yet".to_owned(),
     };
     (code, Json(serde_json::json!({ "ready": ready, "expires": state.expires, "reason": reason })))
@@ -96,4 +95,28 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     metric("tbot_failures_total", "counter", "Rounds that failed.", state.failures as f64);
     metric("tbot_credential_seconds_left", "gauge", "Seconds until the written credentials expire.", left);
     ([("content-type", "text/plain; version=0.0.4")], text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Health, ready};
+    use axum::extract::State;
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+    use jiff::{SignedDuration, Timestamp};
+
+    #[tokio::test]
+    async fn ready_is_who_has_valid_files_on_disk() {
+        let health = Health::default();
+        let answers = async || ready(State(health.clone())).await.into_response().status();
+        assert_eq!(answers().await, StatusCode::SERVICE_UNAVAILABLE, "nothing is written yet");
+        let now = Timestamp::now();
+        for (until, status) in [(1, StatusCode::OK), (-1, StatusCode::SERVICE_UNAVAILABLE)] {
+            health.renewed(now + SignedDuration::from_hours(until), now);
+            assert_eq!(answers().await, status, "{until}");
+        }
+        health.renewed(now + SignedDuration::from_hours(1), now);
+        health.failed(&"auth is away");
+        assert_eq!(answers().await, StatusCode::OK, "a failed renewal is told, and no failure yet");
+    }
 }

@@ -18,10 +18,12 @@ use zeroize::Zeroizing;
 const OUTPUT_CAP: &str =
     "the limit is the shortest max_session_ttl of the output's roles, and 24h in any case";
 
-/// Fresh certificates for all outputs in one call, each written whole.
-pub async fn refresh(member: &Member, config: &Config, now: Timestamp) -> Result<(), AgentError> {
+/// Fresh certificates for all outputs in one call, each written whole. Gives the end of the one that ends first, the
+/// agent's own among them.
+pub async fn refresh(member: &Member, config: &Config, now: Timestamp) -> Result<Timestamp, AgentError> {
+    let mut first_end = member.credentials().expires();
     if config.outputs.is_empty() {
-        return Ok(());
+        return Ok(first_end);
     }
     for output in &config.outputs {
         of_own_cluster(output, &member.credentials())?;
@@ -52,8 +54,9 @@ pub async fn refresh(member: &Member, config: &Config, now: Timestamp) -> Result
         let credentials = member::credentials(key, Some(given))?;
         member.compare_life(&format!("the output {}", output.destination), OUTPUT_CAP, &credentials, now);
         write(output, &credentials, &proxy, config, now)?;
+        first_end = first_end.min(credentials.expires());
     }
-    Ok(())
+    Ok(first_end)
 }
 
 fn of_own_cluster(output: &Output, own: &Credentials) -> Result<(), AgentError> {

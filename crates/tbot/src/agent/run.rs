@@ -23,7 +23,7 @@ pub async fn oneshot(mut config: Config) -> Result<(), AgentError> {
     if joined_before {
         member.renew(Timestamp::now()).await?;
     }
-    output::refresh(&member, &config, Timestamp::now()).await
+    output::refresh(&member, &config, Timestamp::now()).await.map(drop)
 }
 
 /// Runs until a signal says stop, or until something is wrong that only a person can mend.
@@ -42,9 +42,9 @@ pub async fn run(mut config: Config, health: Health) -> Result<(), AgentError> {
         let round = round(&member, &config);
         let Some(outcome) = unless_stopped(round, &mut signals).await else { return Ok(()) };
         let pause = match outcome {
-            Ok(()) => {
+            Ok(good_until) => {
                 failures = 0;
-                health.renewed(&member.credentials(), Timestamp::now());
+                health.renewed(good_until, Timestamp::now());
                 schedule::regular(config.renewal_interval, random())
             }
             Err(error) => {
@@ -93,7 +93,8 @@ async fn establish(
     }
 }
 
-async fn round(member: &Member, config: &Config) -> Result<(), AgentError> {
+/// Gives the time until which everything on disk is good.
+async fn round(member: &Member, config: &Config) -> Result<Timestamp, AgentError> {
     member.renew(Timestamp::now()).await?;
     output::refresh(member, config, Timestamp::now()).await
 }

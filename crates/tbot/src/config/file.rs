@@ -204,7 +204,7 @@ pub static REFUSED: Refusals = Refusals::new(&[
     refuse("outputs.allow_reissue", "the certificates of an output are never exchanged for others"),
     refuse(
         "outputs.destination.readers",
-        "declared readers are not supported yet; grant access with the directory's group or an ACL",
+        "declared readers are not supported yet; run the agent as the account that reads the files",
     ),
     refuse(
         "outputs.destination.acls",
