@@ -94,7 +94,7 @@ pub(crate) async fn run(
     local: SocketAddr,
     shared: Arc<Shared>,
 ) {
-    let Connection { grant: Admitted { admission, slot: _slot }, handle, mut events } = connection;
+    let Connection { grant: Admitted { admission, slot: _slot }, handle, mut events, .. } = connection;
     let context = Arc::new(Context {
         shared: Arc::clone(&shared),
         admission: RwLock::new(Arc::new(admission)),

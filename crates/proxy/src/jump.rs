@@ -65,7 +65,7 @@ pub(crate) async fn serve<S>(
         }
     };
     place.known();
-    let Connection { grant: caller, handle, mut events } = connection;
+    let Connection { grant: caller, handle, mut events, .. } = connection;
     let caller = Arc::new(caller);
     let channels = TaskTracker::new();
     let revoked = dialer.revoked(&caller, None, None);

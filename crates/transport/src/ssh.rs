@@ -13,6 +13,7 @@ pub mod client;
 mod credentials;
 mod flow;
 mod gate;
+mod negotiated;
 mod ports;
 mod relay;
 pub mod server;
@@ -21,6 +22,7 @@ pub use algorithms::{Algorithms, Cipher, KeyExchange, UnknownAlgorithm};
 pub use channel::{ChannelClosed, ExitSignal, Inbound, Reader, WindowSize, Writer};
 pub use credentials::{CredentialError, HostCredentials, UserCredentials};
 pub use flow::{Ended, MemoryBudget, Traffic};
+pub use negotiated::Negotiated;
 pub use relay::{Relayed, relay};
 
 use std::time::Duration;

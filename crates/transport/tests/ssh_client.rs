@@ -13,7 +13,7 @@ use transport::ssh::client::{
     Client, ClientConfig, ConnectError, Forwarded, HostRefusal, HostVerifier, OpenError, PtyRequest,
     RequestError, Session, connect,
 };
-use transport::ssh::{Ended, ExitSignal, Inbound, WindowSize, relay};
+use transport::ssh::{Cipher, Ended, ExitSignal, Inbound, KeyExchange, Negotiated, WindowSize, relay};
 
 /// Trusts certificates of one authority for one name.
 struct OneHost {
@@ -48,6 +48,28 @@ async fn connect_to(
     let stream = TcpStream::connect(server).await.expect("a connection");
     stream.set_nodelay(true).expect("an option");
     connect(stream, config, verifier).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_sides_know_what_they_negotiated() {
+    let pki = Pki::new();
+    let mut server = Server::start(&pki).await;
+    for (key_exchange, post_quantum) in
+        [(KeyExchange::MlKem768X25519, true), (KeyExchange::Curve25519, false)]
+    {
+        for cipher in Cipher::ALL {
+            let only = |config: &mut ClientConfig, _: &mut OneHost| {
+                config.algorithms.key_exchange = vec![key_exchange];
+                config.algorithms.ciphers = vec![cipher];
+            };
+            let (client, _) = connect_to(&pki, server.address, only).await.expect("connects");
+            assert_eq!(client.negotiated(), Negotiated { key_exchange, cipher });
+            assert_eq!(server.negotiated().await, client.negotiated());
+            assert_eq!(client.negotiated().is_post_quantum(), post_quantum);
+        }
+    }
+    let (client, _) = connect_to(&pki, server.address, |_, _| {}).await.expect("connects");
+    assert!(client.negotiated().is_post_quantum(), "it is what both prefer");
 }
 
 /// Everything a session says: output, errors, and its other words.

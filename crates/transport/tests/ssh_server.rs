@@ -10,7 +10,7 @@ use openssh::{Pki, Server, run, text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use transport::ssh::server::AcceptError;
-use transport::ssh::{Ended, Keepalive, Rekey};
+use transport::ssh::{Ended, Keepalive, Negotiated, Rekey};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_run_and_their_outputs_and_statuses_come_back() {
@@ -303,4 +303,30 @@ async fn a_client_that_answers_nothing_is_given_up() {
     assert_eq!(handle.ended().await, Ended::Silent);
     ssh.kill().expect("killed");
     ssh.wait().expect("ends");
+}
+
+/// What both sides are told is what OpenSSH's log says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_negotiated_is_what_the_client_says_it_is() {
+    let pki = Pki::new();
+    let mut server = Server::start(&pki).await;
+    for options in [
+        &[][..],
+        &["KexAlgorithms=curve25519-sha256"],
+        &["KexAlgorithms=diffie-hellman-group14-sha256,curve25519-sha256@libssh.org"],
+        &["Ciphers=aes256-ctr,aes256-gcm@openssh.com"],
+        &["Ciphers=aes128-gcm@openssh.com,aes256-gcm@openssh.com"],
+    ] {
+        let mut ssh = pki.ssh(server.address, "user");
+        ssh.arg("-v").args(options.iter().flat_map(|option| ["-o", *option])).args(["localhost", "exit 0"]);
+        let log = text(&run(ssh).await.stderr);
+        let after = |words: &str| {
+            let line = log.lines().find_map(|line| line.split_once(words)).expect("a line of the log");
+            line.1.split_whitespace().next().expect("a name").to_owned()
+        };
+        let (exchange, cipher) = (after("kex: algorithm: "), after("kex: client->server cipher: "));
+        let Negotiated { key_exchange, cipher: agreed } = server.negotiated().await;
+        assert_eq!(Ok(key_exchange), exchange.parse(), "{options:?}");
+        assert_eq!(Ok(agreed), cipher.parse(), "{options:?}");
+    }
 }

@@ -71,7 +71,7 @@ impl Authenticator for Gatekeeper {
     type Grant = Admitted;
 
     async fn authenticate(&self, offer: Offer) -> Result<Admitted, Rejection> {
-        let Offer { login, certificate, peer } = &offer;
+        let Offer { login, certificate, peer, .. } = &offer;
         // A socket for both families shows IPv4 clients as mapped addresses; certificates are bound to real ones.
         let address = peer.ip().to_canonical();
         match self.shared.with_view(|view| decide(certificate.blob(), login, address, view)) {

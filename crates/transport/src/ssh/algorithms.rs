@@ -2,6 +2,7 @@
 //! ML-KEM; never compression, never SHA-1.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use russh::keys::ssh_key::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Preferred, cipher, compression, kex, mac};
@@ -16,7 +17,7 @@ pub struct Algorithms {
 }
 
 /// A key exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyExchange {
     /// `mlkem768x25519-sha256`: post-quantum.
     MlKem768X25519,
@@ -25,7 +26,7 @@ pub enum KeyExchange {
 }
 
 /// A cipher.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cipher {
     /// `aes128-gcm@openssh.com`
     Aes128Gcm,
@@ -41,15 +42,56 @@ pub enum Cipher {
 pub struct UnknownAlgorithm {
     kind: &'static str,
     name: String,
-    supported: &'static str,
+    supported: String,
 }
 
 impl Default for Algorithms {
     /// AES-GCM first: it is twice as fast where the processor helps, which is nearly everywhere.
     fn default() -> Self {
-        Self {
-            key_exchange: vec![KeyExchange::MlKem768X25519, KeyExchange::Curve25519],
-            ciphers: vec![Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305],
+        Self { key_exchange: KeyExchange::ALL.to_vec(), ciphers: Cipher::ALL.to_vec() }
+    }
+}
+
+impl KeyExchange {
+    /// All of them, most preferred first.
+    pub const ALL: [Self; 2] = [Self::MlKem768X25519, Self::Curve25519];
+
+    /// Its names on the wire, the standard one first.
+    #[must_use]
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::MlKem768X25519 => &["mlkem768x25519-sha256"],
+            Self::Curve25519 => &["curve25519-sha256", "curve25519-sha256@libssh.org"],
+        }
+    }
+
+    /// Its standard name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.names()[0]
+    }
+
+    /// Whether what is said today stays secret when quantum computers can break elliptic curves.
+    #[must_use]
+    pub fn is_post_quantum(self) -> bool {
+        match self {
+            Self::MlKem768X25519 => true,
+            Self::Curve25519 => false,
+        }
+    }
+}
+
+impl Cipher {
+    /// All of them, most preferred first.
+    pub const ALL: [Self; 3] = [Self::Aes128Gcm, Self::Aes256Gcm, Self::ChaCha20Poly1305];
+
+    /// Its name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aes128Gcm => "aes128-gcm@openssh.com",
+            Self::Aes256Gcm => "aes256-gcm@openssh.com",
+            Self::ChaCha20Poly1305 => "chacha20-poly1305@openssh.com",
         }
     }
 }
@@ -58,15 +100,10 @@ impl std::str::FromStr for KeyExchange {
     type Err = UnknownAlgorithm;
 
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
-        match name {
-            "mlkem768x25519-sha256" => Ok(Self::MlKem768X25519),
-            "curve25519-sha256" | "curve25519-sha256@libssh.org" => Ok(Self::Curve25519),
-            _ => Err(UnknownAlgorithm {
-                kind: "key exchange",
-                name: name.to_owned(),
-                supported: "mlkem768x25519-sha256 and curve25519-sha256",
-            }),
-        }
+        Self::ALL.into_iter().find(|exchange| exchange.names().contains(&name)).ok_or_else(|| {
+            let supported = Self::ALL.map(Self::name).join(", ");
+            UnknownAlgorithm { kind: "key exchange", name: name.to_owned(), supported }
+        })
     }
 }
 
@@ -74,16 +111,22 @@ impl std::str::FromStr for Cipher {
     type Err = UnknownAlgorithm;
 
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
-        match name {
-            "aes128-gcm@openssh.com" => Ok(Self::Aes128Gcm),
-            "aes256-gcm@openssh.com" => Ok(Self::Aes256Gcm),
-            "chacha20-poly1305@openssh.com" => Ok(Self::ChaCha20Poly1305),
-            _ => Err(UnknownAlgorithm {
-                kind: "cipher",
-                name: name.to_owned(),
-                supported: "aes128-gcm@openssh.com, aes256-gcm@openssh.com and chacha20-poly1305@openssh.com",
-            }),
-        }
+        Self::ALL.into_iter().find(|cipher| cipher.name() == name).ok_or_else(|| {
+            let supported = Self::ALL.map(Self::name).join(", ");
+            UnknownAlgorithm { kind: "cipher", name: name.to_owned(), supported }
+        })
+    }
+}
+
+impl fmt::Display for KeyExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -149,6 +192,18 @@ mod tests {
             assert!(name.contains("-gcm@") || name.contains("-poly1305@"), "{name}");
         }
         assert_eq!(offered.compression.as_ref(), [compression::NONE]);
+    }
+
+    #[test]
+    fn names_are_read_back_and_are_those_of_the_engine() {
+        for exchange in KeyExchange::ALL {
+            assert!(exchange.names().iter().all(|name| name.parse() == Ok(exchange)));
+            assert!(exchange.names().iter().all(|name| kex::Name::try_from(*name).is_ok()));
+        }
+        for cipher in Cipher::ALL {
+            assert_eq!(cipher.name().parse(), Ok(cipher));
+            assert!(russh::cipher::Name::try_from(cipher.name()).is_ok());
+        }
     }
 
     #[test]

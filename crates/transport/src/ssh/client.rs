@@ -12,7 +12,7 @@ pub use verify::{ClusterHost, HostRefusal, HostVerifier};
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use russh::client::AuthResult;
@@ -26,7 +26,7 @@ use super::credentials::UserCredentials;
 use super::flow::{Ended, Flow, MemoryBudget, Traffic};
 use super::gate::Gate;
 use super::ports::{Ports, Release};
-use super::{Algorithms, Keepalive, MAX_PACKET, Rekey, SOFTWARE, WINDOW};
+use super::{Algorithms, Keepalive, MAX_PACKET, Negotiated, Rekey, SOFTWARE, WINDOW};
 use bridge::{Bridge, EngineError};
 
 /// Connections to our listeners that may wait for their consumer; more are rejected.
@@ -111,6 +111,7 @@ pub struct Client {
     engine: Arc<client::Handle<Bridge>>,
     flow: Arc<Flow>,
     ports: Arc<Ports<bool>>,
+    negotiated: Negotiated,
 }
 
 /// A connection that arrived at a listener which the server holds for us.
@@ -162,10 +163,12 @@ where
 {
     let ports = Ports::new(Arc::clone(&flow));
     let refusal = Arc::new(Mutex::new(None));
+    let negotiated = Arc::new(OnceLock::new());
     let (forwarded, arrivals) = mpsc::channel(FORWARDED_QUEUE);
     let bridge = Bridge {
         verifier: Box::new(verifier),
         refusal: Arc::clone(&refusal),
+        negotiated: Arc::clone(&negotiated),
         forwarded,
         flow: Arc::clone(&flow),
         ports: Arc::clone(&ports),
@@ -186,6 +189,10 @@ where
         Ok(AuthResult::Failure { .. }) => return Err(ConnectError::Denied(config.login)),
         Err(error) => return Err(ConnectError::Ended(ended(&flow, &error))),
     }
+    let Some(negotiated) = negotiated.get().copied() else {
+        let reason = "the host chose a key exchange or a cipher that was not offered".to_owned();
+        return Err(ConnectError::Ended(Ended::Broken(reason)));
+    };
     let watched = Arc::clone(&flow);
     tokio::spawn(async move {
         tokio::select! {
@@ -193,7 +200,7 @@ where
             () = watched.ended.cancelled() => {}
         }
     });
-    Ok((Client { engine: Arc::new(engine), flow, ports }, arrivals))
+    Ok((Client { engine: Arc::new(engine), flow, ports, negotiated }, arrivals))
 }
 
 /// The reason that the connection itself gave, or else the engine's.
@@ -246,6 +253,12 @@ impl Client {
         };
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
         self.flow.cut(Ended::Local(reason.to_owned()));
+    }
+
+    /// What protects the connection.
+    #[must_use]
+    pub fn negotiated(&self) -> Negotiated {
+        self.negotiated
     }
 
     /// What went over the wire so far.

@@ -8,6 +8,7 @@ mod authenticate;
 mod bridge;
 mod event;
 mod handle;
+mod overheard;
 mod request;
 
 pub use authenticate::{Attempts, Authenticator, Offer, ProvenCertificate, Rejection};
@@ -28,8 +29,9 @@ use super::credentials::HostCredentials;
 use super::flow::{Ended, Flow, MemoryBudget};
 use super::gate::Gate;
 use super::ports::Ports;
-use super::{Algorithms, Keepalive, MAX_PACKET, Rekey, SOFTWARE, WINDOW};
+use super::{Algorithms, Keepalive, MAX_PACKET, Negotiated, Rekey, SOFTWARE, WINDOW};
 use bridge::{Bridge, EngineError};
+use overheard::{Answer, Overheard};
 
 /// Events that may wait for their consumer; more are refused.
 const EVENT_QUEUE: usize = 32;
@@ -102,6 +104,8 @@ impl ServerConfig {
 pub struct Connection<G> {
     /// What the authenticator said yes with.
     pub grant: G,
+    /// What protects it.
+    pub negotiated: Negotiated,
     /// Acts on the connection.
     pub handle: Handle,
     /// What the peer asks for.
@@ -145,9 +149,11 @@ where
     let attempts = Arc::new(Mutex::new(Attempts::default()));
     let (verdict_sender, verdict) = oneshot::channel();
     let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
+    let negotiated = Answer::default();
     let bridge = Bridge {
         authenticator,
         peer,
+        negotiated: Arc::clone(&negotiated),
         outcome: None,
         verdict: Some(verdict_sender),
         attempts: Arc::clone(&attempts),
@@ -157,6 +163,7 @@ where
         max_channels: config.max_channels,
     };
     let handshake = async {
+        let io = Overheard::new(io, config.algorithms.clone(), Arc::clone(&negotiated));
         let gate = Gate::new(io, Arc::clone(&flow));
         let running = server::run_stream(Arc::new(config.engine()), gate, bridge)
             .await
@@ -164,17 +171,21 @@ where
         let engine = running.handle();
         tokio::spawn(drive(running, Arc::clone(&flow), Arc::clone(&ports), config.keepalive));
         match verdict.await {
-            Ok(Ok(grant)) => Ok((grant, engine)),
+            // Nobody is asked for a verdict before it is known.
+            Ok(Ok(grant)) => match negotiated.get() {
+                Some(negotiated) => Ok((grant, *negotiated, engine)),
+                None => Err(AcceptError::Broken("the key exchange was not understood".to_owned())),
+            },
             Ok(Err(rejection)) => Err(AcceptError::Refused(rejection)),
             Err(_) => Err(failure(&flow, &attempts).await),
         }
     };
     let outcome = tokio::time::timeout(config.login_grace, handshake).await;
     match outcome {
-        Ok(Ok((grant, engine))) => {
+        Ok(Ok((grant, negotiated, engine))) => {
             guard.keep();
             let handle = Handle::new(engine, flow, ports);
-            Ok(Connection { grant, handle: handle.clone(), events: Events::new(events, handle) })
+            Ok(Connection { grant, negotiated, handle: handle.clone(), events: Events::new(events, handle) })
         }
         // The engine is sending the reason and then closes.
         Ok(Err(AcceptError::Refused(rejection))) => {

@@ -13,9 +13,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use transport::ssh::server::{
-    AcceptError, Authenticator, Channel, Connection, Event, Offer, Rejection, Request, ServerConfig, accept,
+    AcceptError, Authenticator, Channel, Connection, Event, Handle, Offer, Rejection, Request, ServerConfig,
+    accept,
 };
-use transport::ssh::{ExitSignal, HostCredentials, UserCredentials, relay};
+use transport::ssh::{ExitSignal, HostCredentials, Negotiated, UserCredentials, relay};
 
 /// A directory with a host CA, a user CA, another CA, a certified host key and a certified user.
 pub struct Pki {
@@ -145,7 +146,7 @@ impl Authenticator for OneAuthority {
 pub struct Server {
     pub address: SocketAddr,
     /// Connections and refusals, as they come.
-    pub accepted: mpsc::UnboundedReceiver<Result<transport::ssh::server::Handle, AcceptError>>,
+    pub accepted: mpsc::UnboundedReceiver<Result<(Handle, Negotiated), AcceptError>>,
     pub host: watch::Sender<Arc<HostCredentials>>,
 }
 
@@ -171,7 +172,7 @@ impl Server {
                 tokio::spawn(async move {
                     match accept(stream, config, peer, authenticator).await {
                         Ok(connection) => {
-                            let _ = tell.send(Ok(connection.handle.clone()));
+                            let _ = tell.send(Ok((connection.handle.clone(), connection.negotiated)));
                             serve(connection).await;
                         }
                         Err(error) => drop(tell.send(Err(error))),
@@ -190,10 +191,19 @@ impl Server {
         }
     }
 
-    pub async fn connection(&mut self) -> transport::ssh::server::Handle {
+    pub async fn connection(&mut self) -> Handle {
+        self.connected().await.0
+    }
+
+    /// What the next connection agreed on.
+    pub async fn negotiated(&mut self) -> Negotiated {
+        self.connected().await.1
+    }
+
+    async fn connected(&mut self) -> (Handle, Negotiated) {
         loop {
-            if let Ok(handle) = self.accepted.recv().await.expect("the server lives") {
-                return handle;
+            if let Ok(connected) = self.accepted.recv().await.expect("the server lives") {
+                return connected;
             }
         }
     }
@@ -227,7 +237,7 @@ async fn serve(connection: Connection<String>) {
     }
 }
 
-async fn forward(handle: transport::ssh::server::Handle, listener: TcpListener, address: String) {
+async fn forward(handle: Handle, listener: TcpListener, address: String) {
     let port = listener.local_addr().expect("an address").port();
     while let Ok((stream, peer)) = listener.accept().await {
         let origin =

@@ -1,14 +1,15 @@
 //! The engine's callbacks on the client. Whatever a server wants of a client is refused, except connections to
 //! listeners that the client asked for.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::keys::ssh_key::HashAlg;
-use russh::{Channel, ChannelId, ChannelOpenFailure, Sig};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Names, Sig};
 use tokio::sync::mpsc;
 
+use super::super::Negotiated;
 use super::super::channel::{ExitSignal, Half, Inbound, Writer, signal_name};
 use super::super::flow::{Ended, Flow};
 use super::super::ports::{Ports, Release};
@@ -18,6 +19,7 @@ use super::verify::{HostRefusal, HostVerifier};
 pub(super) struct Bridge {
     pub(super) verifier: Box<dyn HostVerifier>,
     pub(super) refusal: Arc<Mutex<Option<HostRefusal>>>,
+    pub(super) negotiated: Arc<OnceLock<Negotiated>>,
     pub(super) forwarded: mpsc::Sender<Forwarded>,
     pub(super) flow: Arc<Flow>,
     pub(super) ports: Arc<Ports<bool>>,
@@ -81,6 +83,14 @@ impl Handler for Bridge {
                 Ok(false)
             }
         }
+    }
+
+    async fn kex_done(&mut self, _: Option<&[u8]>, names: &Names, _: &mut Session) -> Handled {
+        if let Some(negotiated) = Negotiated::named(names.kex.as_ref(), names.cipher.as_ref()) {
+            // What the connection began with stays; keys are refreshed many times.
+            let _ = self.negotiated.set(negotiated);
+        }
+        Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<EngineError>) -> Handled {

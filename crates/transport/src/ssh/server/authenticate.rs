@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::super::Negotiated;
+
 /// Decides who may come in. One value per connection, asked once for each certificate that the client proves.
 pub trait Authenticator: Send + Sync + 'static {
     /// What a yes carries: the permit, for example.
@@ -22,6 +24,8 @@ pub struct Offer {
     pub certificate: ProvenCertificate,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// What protects the connection.
+    pub negotiated: Negotiated,
 }
 
 /// A certificate whose private key signed this session. Nothing else about it is established: not who signed it, not

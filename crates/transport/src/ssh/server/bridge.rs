@@ -22,6 +22,7 @@ use super::super::flow::{DRIBBLE, Ended, Flow};
 use super::super::ports::{Ports, Release};
 use super::authenticate::{Attempts, Authenticator, Offer, ProvenCertificate, Rejection};
 use super::event::{Channel, Event, ForwardReply, OpenRequest, Origin};
+use super::overheard::Answer;
 use super::request::{Pty, Reply, Request, Requests};
 
 /// How long the owner of a channel may think about a request.
@@ -37,6 +38,7 @@ pub(super) type Verdict<G> = oneshot::Sender<Result<G, Rejection>>;
 pub(super) struct Bridge<A: Authenticator> {
     pub(super) authenticator: A,
     pub(super) peer: SocketAddr,
+    pub(super) negotiated: Answer,
     /// Between the answer of the authenticator and the engine's word that it has taken effect.
     pub(super) outcome: Option<Result<A::Grant, Rejection>>,
     pub(super) verdict: Option<Verdict<A::Grant>>,
@@ -73,8 +75,12 @@ impl<A: Authenticator> Bridge<A> {
         if login.len() > MAX_LOGIN {
             return Auth::reject();
         }
+        let Some(negotiated) = self.negotiated.get().copied() else {
+            tracing::warn!(peer = %self.peer, "refused a login: what the client negotiated was not understood");
+            return Auth::reject();
+        };
         let certificate = ProvenCertificate::new(blob);
-        let offer = Offer { login: login.to_owned(), certificate, peer: self.peer };
+        let offer = Offer { login: login.to_owned(), certificate, peer: self.peer, negotiated };
         match self.authenticator.authenticate(offer).await {
             Ok(grant) => {
                 self.outcome = Some(Ok(grant));
