@@ -8,9 +8,11 @@ pub mod cluster;
 pub mod process;
 pub mod programs;
 pub mod source;
+pub mod sshd;
 pub mod wait;
 
 pub use bot::Bot;
 pub use cluster::{Cluster, Layout};
 pub use process::{Outcome, Process, run};
+pub use sshd::Sshd;
 pub use wait::until;
