@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod pipe;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -100,6 +102,29 @@ impl Pki {
         args.extend(more);
         args.push(format!("{name}.pub"));
         self.keygen(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    /// Any of OpenSSH's clients on its way to `server`, with nothing from the machine's configuration.
+    pub fn client(&self, program: &str, server: SocketAddr, name: &str) -> Command {
+        let mut client = Command::new(program);
+        let path = |name: &str| self.path(name).display().to_string();
+        for option in [
+            "BatchMode=yes".to_owned(),
+            "StrictHostKeyChecking=yes".to_owned(),
+            "IdentitiesOnly=yes".to_owned(),
+            "IdentityAgent=none".to_owned(),
+            "LogLevel=INFO".to_owned(),
+            format!("UserKnownHostsFile={}", path("known_hosts")),
+            format!("HostKeyAlias={NODENAME}"),
+            format!("Hostname={}", server.ip()),
+            format!("Port={}", server.port()),
+            format!("IdentityFile={}", path(name)),
+            format!("CertificateFile={}", path(&format!("{name}-cert.pub"))),
+        ] {
+            client.arg("-o").arg(option);
+        }
+        client.args(["-F", "/dev/null"]).stdin(Stdio::null());
+        client
     }
 
     pub fn trust(&self) -> TrustBundle {
@@ -248,27 +273,9 @@ impl Fixture {
         self.client("ssh", name)
     }
 
-    /// Any of OpenSSH's clients, with nothing from the machine's configuration.
+    /// Any of OpenSSH's clients.
     pub fn client(&self, program: &str, name: &str) -> Command {
-        let mut client = Command::new(program);
-        let path = |name: &str| self.pki.path(name).display().to_string();
-        for option in [
-            "BatchMode=yes".to_owned(),
-            "StrictHostKeyChecking=yes".to_owned(),
-            "IdentitiesOnly=yes".to_owned(),
-            "IdentityAgent=none".to_owned(),
-            "LogLevel=INFO".to_owned(),
-            format!("UserKnownHostsFile={}", path("known_hosts")),
-            format!("HostKeyAlias={NODENAME}"),
-            format!("Hostname={}", self.address.ip()),
-            format!("Port={}", self.address.port()),
-            format!("IdentityFile={}", path(name)),
-            format!("CertificateFile={}", path(&format!("{name}-cert.pub"))),
-        ] {
-            client.arg("-o").arg(option);
-        }
-        client.args(["-F", "/dev/null"]).stdin(Stdio::null());
-        client
+        self.pki.client(program, self.address, name)
     }
 
     /// Runs one command line as alice.
