@@ -1,0 +1,1 @@
+//! The key exchange methods.

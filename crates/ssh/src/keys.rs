@@ -1,0 +1,1 @@
+//! Public keys, signatures, and the keys that make them.
