@@ -162,6 +162,7 @@ impl Writer for Vec<u8> {}
 #[cfg(test)]
 mod tests {
     use super::{Malformed, Reader, Writer};
+    use bytes::BufMut as _;
     use proptest::prelude::*;
 
     /// RFC 4251, section 5: the examples of `mpint`.
