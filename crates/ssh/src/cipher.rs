@@ -135,6 +135,7 @@ fn chacha_key(key: &[u8]) -> &[u8; openssh::KEY_LEN] {
 mod tests {
     use super::{BadTag, LENGTH, Opening, Sealing, TAG};
     use crate::algorithms::Cipher;
+    use proptest::prelude::*;
 
     fn pair(cipher: Cipher) -> (Sealing, Opening) {
         let key: Vec<u8> = (0..).take(cipher.key_length()).collect();
@@ -241,6 +242,49 @@ mod tests {
         for cipher in Cipher::ALL {
             let packet = sealed(&mut pair(cipher).0, 9, &[1; 16]);
             assert_eq!(packet[..LENGTH] == [0, 0, 0, 16], cipher != Cipher::ChaCha20Poly1305, "{cipher}");
+        }
+    }
+
+    /// What others make of the same key, vector, sequence number and body: ChaCha20 and Poly1305 put together from
+    /// `openssl enc -chacha20` and `openssl mac` as PROTOCOL.chacha20poly1305 has it, AES-GCM from pyca/cryptography.
+    #[test]
+    fn others_seal_to_the_same_bytes() {
+        let cases = [
+            (
+                Cipher::ChaCha20Poly1305,
+                "a39afcba096734626fa20b7f4d4c9ad1f6aef20d5bdffdfa661fe404d344609aea3431d8",
+                None,
+            ),
+            (
+                Cipher::Aes128Gcm,
+                "000000103b436f84fa2399dbba1f7631a7eb0acd15ea97d3f923b2452dc1347ca2ee8da2",
+                Some("000000104f59523a976038d45cd39c7f19daac96d853276d1920f3d80c19d39064b1f4e2"),
+            ),
+            (
+                Cipher::Aes256Gcm,
+                "00000010693aff4758c877bf1f437ec9fb444bdc11c74e4dafd44dd85c3fa56f39aa0b54",
+                Some("00000010c23a6b37bd4ffb6653c039c10d1e41d2c09f09c22af163b5c5c6ef0f40cbe5be"),
+            ),
+        ];
+        for (cipher, first, second) in cases {
+            let (mut sealing, _) = pair(cipher);
+            assert_eq!(hex::encode(sealed(&mut sealing, 7, &[0x21; 16])), first, "{cipher}");
+            if let Some(second) = second {
+                assert_eq!(hex::encode(sealed(&mut sealing, 8, &[0x21; 16])), second, "{cipher}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_refused_without_panic(sequence: u32, mut packet: Vec<u8>) {
+            for cipher in Cipher::ALL {
+                let (_, mut opening) = pair(cipher);
+                if let Some(head) = packet.first_chunk() {
+                    opening.length(sequence, *head);
+                }
+                prop_assert_eq!(opening.open(sequence, &mut packet), Err(BadTag));
+            }
         }
     }
 }

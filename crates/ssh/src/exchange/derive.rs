@@ -67,3 +67,57 @@ pub(crate) fn derive(
     key.truncate(length);
     key
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Hash, Shared, derive};
+    use zeroize::Zeroizing;
+
+    /// Made with Python's hashlib from the formula of the RFC: K is the mpint of 0x80 and 31 times 0x01, H and the
+    /// session id are the hashes of `exchange` and `session`.
+    #[test]
+    fn rfc4253_7_2_keys_are_extended_by_hashing_on() {
+        let shared =
+            Shared::classical(&Zeroizing::new(std::array::from_fn(|i| if i == 0 { 0x80 } else { 1 })));
+        let cases = [
+            (
+                Hash::Sha256,
+                "484989384946c7d52ff269ebcdfc8e5e9fea13345efafefbd090cde3e351406974e59f11272e4fc369fec192c86988cc\
+                 91c55e7dce9937a74ecfdaf7ea5b8db054ee3b82d735782fa4868daf3dcc2a09716aa36386e564c27be3da709422d61f",
+            ),
+            (
+                Hash::Sha512,
+                "f33ab2bdb6aee4ecdd29cc7cf0ccf1219379322908f437a74992e7e992d3f1725992bf2de5172c401a58d9bbd179ce48\
+                 5930801c80c7a998747696f5af48369fa63e8c52569ef96b7cec4daf950d699daea7454d4446375c6c20b1445906a31a",
+            ),
+        ];
+        for (hash, expected) in cases {
+            let (exchange, session) = (hash.digest(&[b"exchange"]), hash.digest(&[b"session"]));
+            for length in [0, 12, 16, 32, 33, 64, 65, 96] {
+                let key = derive(hash, &shared, exchange.as_ref(), b'C', session.as_ref(), length);
+                assert_eq!(hex::encode(&*key), expected[..2 * length], "{hash:?}, {length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn every_letter_is_another_key() {
+        let shared = Shared::classical(&Zeroizing::new([7; 32]));
+        let keys: std::collections::HashSet<_> = (b'A'..=b'F')
+            .map(|letter| derive(Hash::Sha256, &shared, &[1; 32], letter, &[1; 32], 32).to_vec())
+            .collect();
+        assert_eq!(keys.len(), 6);
+    }
+
+    #[test]
+    fn parts_are_hashed_one_behind_the_other() {
+        for hash in [Hash::Sha256, Hash::Sha512] {
+            assert_eq!(hash.digest(&[b"ab", b"", b"c"]).as_ref(), hash.digest(&[b"abc"]).as_ref());
+            assert!(!format!("{:?}", hash.digest(&[b"abc"])).contains("ba"), "prints no hash");
+        }
+        assert_eq!(
+            hex::encode(Hash::Sha256.digest(&[b"abc"])),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}
