@@ -43,21 +43,3 @@ impl From<Malformed> for KeyError {
         Self::Malformed
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::{KeyError, PublicKey, SigningKey};
-
-    #[test]
-    fn what_is_signed_is_verified() {
-        for key in [SigningKey::generate_ed25519(), SigningKey::generate_p256()] {
-            let read = PublicKey::read(&key.public().blob()).expect("is read");
-            assert_eq!(&read, key.public());
-            for scheme in key.schemes() {
-                let signature = key.sign(*scheme, b"message").expect("signs");
-                assert_eq!(read.verify(*scheme, b"message", &signature), Ok(()));
-                assert_eq!(read.verify(*scheme, b"massage", &signature), Err(KeyError::WrongSignature));
-            }
-        }
-    }
-}
