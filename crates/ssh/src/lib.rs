@@ -11,4 +11,6 @@ pub mod algorithms;
 mod cipher;
 mod exchange;
 pub mod keys;
+#[cfg(test)]
+mod timings;
 mod wire;
