@@ -22,7 +22,7 @@ pub enum KeyError {
     /// Not what a key or a signature looks like.
     #[error("the key or signature is malformed")]
     Malformed,
-    /// An RSA key that is too small to be safe, too large to be cheap, or no product of odd primes.
+    /// An RSA key that is too small to be safe, too large to be cheap, or of even numbers.
     #[error(
         "the RSA key is not acceptable; its modulus must have 2048 to 8192 bits, its exponent at most 32"
     )]
