@@ -219,7 +219,9 @@ mod tests {
             let error = name.parse::<Cipher>().expect_err("refused").to_string();
             assert!(error.contains(&format!("{name:?}")), "{error}");
         }
-        for name in ["diffie-hellman-group14-sha256", "diffie-hellman-group1-sha1", "ecdh-sha2-nistp256", "none"] {
+        for name in
+            ["diffie-hellman-group14-sha256", "diffie-hellman-group1-sha1", "ecdh-sha2-nistp256", "none"]
+        {
             assert!(name.parse::<KeyExchange>().is_err(), "{name}");
         }
         for name in ["ssh-rsa", "ssh-dss", "ssh-rsa-cert-v01@openssh.com", "none", ""] {

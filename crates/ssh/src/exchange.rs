@@ -17,7 +17,7 @@ mod derive;
 mod mlkem;
 mod sntrup;
 
-pub(crate) use derive::{Digest, Hash, derive};
+pub(crate) use derive::{Hash, derive};
 
 /// Why no secret was agreed upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -50,11 +50,6 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// `uint64`
-    pub fn uint64(&mut self) -> Result<u64, Malformed> {
-        self.array().map(u64::from_be_bytes)
-    }
-
     /// `string`
     pub fn string(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.uint32()?;

@@ -1,0 +1,245 @@
+//! What arrived on a channel and was not taken yet, and the window that bounds it.
+//!
+//! A window is credited when data is taken, never when it arrives: what waits here is at most one window. Data lies in
+//! one piece, whatever the packets were, so that a peer that sends single bytes costs no more than their number.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::request::ExitSignal;
+use crate::error::Violation;
+
+/// What arrives on a channel, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inbound {
+    /// Plain data.
+    Data(Bytes),
+    /// Data of another kind; 1 is standard error (RFC 4254, section 5.2).
+    Extended {
+        /// The kind.
+        code: u32,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// The other side sends no more data.
+    Eof,
+    /// The remote command ended with this status.
+    ExitStatus(u32),
+    /// A signal ended the remote command.
+    ExitSignal(ExitSignal),
+}
+
+/// One kind of thing after another; data with the number of its bytes.
+#[derive(Debug)]
+enum Run {
+    Data(u32),
+    Extended(u32, u32),
+    Eof,
+    ExitStatus(u32),
+    ExitSignal(Box<ExitSignal>),
+}
+
+#[derive(Debug)]
+pub(super) struct Inbox {
+    bytes: BytesMut,
+    runs: VecDeque<Run>,
+    /// What the peer may still send.
+    window: u32,
+    /// What the window is filled up to.
+    target: u32,
+    ended: bool,
+    exited: bool,
+    /// Nobody takes anything any more; what comes is dropped and credited.
+    ignored: bool,
+}
+
+/// At most so much is taken at once, so that what is taken is of a size that is easily handed on.
+const PIECE: usize = 256 << 10;
+
+impl Inbox {
+    pub(super) fn new(window: u32) -> Self {
+        Self {
+            bytes: BytesMut::new(),
+            runs: VecDeque::new(),
+            window,
+            target: window,
+            ended: false,
+            exited: false,
+            ignored: false,
+        }
+    }
+
+    /// Data came. What says nothing is not kept: empty data, and data after the end.
+    pub(super) fn data(&mut self, code: Option<u32>, data: &[u8]) -> Result<(), Violation> {
+        let length =
+            u32::try_from(data.len()).map_err(|_| Violation::new("a packet has an impossible length"))?;
+        let left = self.window.checked_sub(length);
+        self.window = left.ok_or_else(|| Violation::new("more data than the window allows"))?;
+        if length == 0 || self.ended || self.ignored {
+            return Ok(());
+        }
+        match (self.runs.back_mut(), code) {
+            (Some(Run::Data(run)), None) => *run += length,
+            (Some(Run::Extended(kind, run)), Some(code)) if *kind == code => *run += length,
+            (_, None) => self.runs.push_back(Run::Data(length)),
+            (_, Some(code)) => self.runs.push_back(Run::Extended(code, length)),
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+
+    pub(super) fn eof(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) && !self.ignored {
+            self.runs.push_back(Run::Eof);
+        }
+    }
+
+    /// How the command ended is said once; what is said after that is not kept.
+    pub(super) fn exit_status(&mut self, status: u32) {
+        if !std::mem::replace(&mut self.exited, true) && !self.ignored {
+            self.runs.push_back(Run::ExitStatus(status));
+        }
+    }
+
+    pub(super) fn exit_signal(&mut self, signal: ExitSignal) {
+        if !std::mem::replace(&mut self.exited, true) && !self.ignored {
+            self.runs.push_back(Run::ExitSignal(Box::new(signal)));
+        }
+    }
+
+    /// Takes what came first.
+    pub(super) fn take(&mut self) -> Option<Inbound> {
+        let inbound = match self.runs.pop_front()? {
+            Run::Data(length) => Inbound::Data(self.piece(length, Run::Data)),
+            Run::Extended(code, length) => {
+                Inbound::Extended { code, data: self.piece(length, |rest| Run::Extended(code, rest)) }
+            }
+            Run::Eof => Inbound::Eof,
+            Run::ExitStatus(status) => Inbound::ExitStatus(status),
+            Run::ExitSignal(signal) => Inbound::ExitSignal(*signal),
+        };
+        Some(inbound)
+    }
+
+    fn piece(&mut self, length: u32, rest: impl FnOnce(u32) -> Run) -> Bytes {
+        let taken = (length as usize).min(PIECE);
+        if taken < length as usize {
+            let left = length - u32::try_from(taken).unwrap_or(length);
+            self.runs.push_front(rest(left));
+        }
+        if taken == self.bytes.len() {
+            // The whole buffer goes, so that nothing of it stays behind here.
+            return std::mem::take(&mut self.bytes).freeze();
+        }
+        self.bytes.split_to(taken).freeze()
+    }
+
+    /// Nobody takes anything any more.
+    pub(super) fn ignore(&mut self) {
+        self.ignored = true;
+        self.bytes = BytesMut::new();
+        self.runs = VecDeque::new();
+    }
+
+    /// By how much the window should be adjusted now, if it is worth a message.
+    pub(super) fn credit(&mut self) -> Option<u32> {
+        let waiting = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        let room = self.target.saturating_sub(self.window).saturating_sub(waiting);
+        if self.ended || room < self.target / 2 {
+            return None;
+        }
+        self.window += room;
+        Some(room)
+    }
+
+    /// What the window is filled up to.
+    pub(super) fn target(&self) -> u32 {
+        self.target
+    }
+
+    pub(super) fn grow(&mut self, target: u32) {
+        self.target = self.target.max(target);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Bytes that wait to be taken.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Inbound, Inbox};
+    use bytes::Bytes;
+
+    fn data(text: &'static str) -> Option<Inbound> {
+        Some(Inbound::Data(Bytes::from_static(text.as_bytes())))
+    }
+
+    #[test]
+    fn packets_are_joined_and_kinds_keep_their_order() {
+        let mut inbox = Inbox::new(100);
+        for (code, text) in [(None, "ab"), (None, "c"), (Some(1), "d"), (None, "e")] {
+            inbox.data(code, text.as_bytes()).expect("within the window");
+        }
+        inbox.exit_status(3);
+        inbox.exit_status(4);
+        inbox.eof();
+        inbox.data(None, b"late").expect("within the window");
+        assert_eq!(inbox.take(), data("abc"));
+        assert_eq!(inbox.take(), Some(Inbound::Extended { code: 1, data: Bytes::from_static(b"d") }));
+        assert_eq!(inbox.take(), data("e"));
+        assert_eq!(inbox.take(), Some(Inbound::ExitStatus(3)));
+        assert_eq!(inbox.take(), Some(Inbound::Eof));
+        assert_eq!(inbox.take(), None);
+    }
+
+    /// RFC 4254, section 5.2: not more than the window.
+    #[test]
+    fn rfc4254_5_2_the_window_is_a_limit() {
+        let mut inbox = Inbox::new(4);
+        inbox.data(None, b"abc").expect("within the window");
+        assert!(inbox.data(Some(1), b"de").is_err());
+        assert!(inbox.data(None, b"d").is_ok(), "extended data counts as well as plain");
+        assert!(inbox.data(None, b"e").is_err());
+    }
+
+    #[test]
+    fn the_window_is_credited_when_data_is_taken_and_not_before() {
+        let mut inbox = Inbox::new(8);
+        inbox.data(None, b"abcdefgh").expect("within the window");
+        assert_eq!(inbox.credit(), None, "nobody took it");
+        assert_eq!(inbox.take(), data("abcdefgh"));
+        assert_eq!(inbox.credit(), Some(8));
+        assert_eq!(inbox.credit(), None, "once");
+        inbox.grow(32);
+        assert_eq!(inbox.credit(), Some(24));
+        inbox.ignore();
+        inbox.data(None, &[0; 32]).expect("within the window");
+        assert_eq!(
+            (inbox.len(), inbox.credit()),
+            (0, Some(32)),
+            "nobody wants it, so it is as good as taken"
+        );
+        inbox.eof();
+        inbox.data(None, &[0; 20]).expect("within the window");
+        assert_eq!(inbox.credit(), None, "there is nothing more to come");
+    }
+
+    /// What single bytes cost is their number, and a little for each change of their kind.
+    #[test]
+    fn single_bytes_are_kept_as_one_piece() {
+        let mut inbox = Inbox::new(1 << 20);
+        for _ in 0..1 << 20 {
+            inbox.data(None, b"x").expect("within the window");
+        }
+        assert_eq!((inbox.runs.len(), inbox.len()), (1, 1 << 20));
+        assert!(inbox.bytes.capacity() <= 2 << 20);
+        assert!(std::mem::size_of::<super::Run>() <= 16);
+    }
+}

@@ -1,0 +1,65 @@
+//! How a connection ends.
+
+use std::borrow::Cow;
+
+use crate::message::Disconnect;
+use crate::wire::Malformed;
+
+/// Why a connection is over. Whatever there was to say to the peer lies in the output.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The peer ended it; with its words, made fit for a log.
+    #[error("the other side closed the connection{}", said(.text))]
+    Disconnected {
+        /// By RFC 4253, section 11.1.
+        code: u32,
+        /// May be empty.
+        text: String,
+    },
+    /// The peer broke a rule, and was told which.
+    #[error("{0}")]
+    Violation(Violation),
+    /// The peer does not answer.
+    #[error("the other side does not answer")]
+    Silent,
+    /// This side ended it, with these words.
+    #[error("{0}")]
+    Ended(String),
+}
+
+fn said(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+/// A rule of the protocol that the peer broke.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Violation {
+    pub(crate) code: Disconnect,
+    pub(crate) text: Cow<'static, str>,
+}
+
+impl Violation {
+    pub(crate) fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: Disconnect::ProtocolError, text: text.into() }
+    }
+
+    pub(crate) fn exchange(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: Disconnect::KeyExchangeFailed, text: text.into() }
+    }
+
+    pub(crate) fn coded(code: Disconnect, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+impl From<Malformed> for Violation {
+    fn from(_: Malformed) -> Self {
+        Self::new("a message is malformed")
+    }
+}
+
+/// Words of a stranger that end up on a terminal or in a log: one line, no control characters, not endless.
+pub(crate) fn plain(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { ' ' } else { c }).take(1024).collect()
+}

@@ -1,0 +1,390 @@
+//! The transport layer (RFC 4253): identification, key exchange, and packets for the layers above.
+//!
+//! [`Transport::next`] takes one packet at a time. What belongs to this layer ends here; everything else goes up, and
+//! only while no key exchange forbids it.
+
+mod exchange;
+mod wish;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use wish::Wish;
+pub use wish::{HostKeyShown, ToSign};
+
+use crate::algorithms::KeyAlgorithm;
+use crate::error::{Error, Violation, plain};
+use crate::identification::{Found, Search};
+use crate::message::{
+    DEBUG, DISCONNECT, Disconnect, EXT_INFO, IGNORE, KEX_INIT, KEX_REPLY, KEXINIT, NEWKEYS, PING, PONG,
+    SERVICE_ACCEPT, SERVICE_REQUEST, UNIMPLEMENTED,
+};
+use crate::negotiation::{Negotiated, Offer};
+use crate::packet::{Incoming, Outgoing};
+use crate::role::Role;
+use crate::wire::{Reader, Writer as _};
+use bytes::BufMut as _;
+use exchange::Exchange;
+
+/// What both roles need to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What we call ourselves; without a version, since nobody needs it before authentication.
+    pub software: &'static str,
+    /// What is offered.
+    pub offer: Offer,
+    /// When fresh keys are agreed on.
+    pub rekey: Rekey,
+    /// How a silent peer is noticed.
+    pub keepalive: Keepalive,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            software: "Postern",
+            offer: Offer::default(),
+            rekey: Rekey::default(),
+            keepalive: Keepalive::default(),
+        }
+    }
+}
+
+/// When fresh keys are agreed on during a connection, whichever comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rekey {
+    /// After so many bytes in either direction; 1 GiB is what RFC 4253, section 9 recommends.
+    pub bytes: u64,
+    /// After so many packets in either direction (RFC 4344, section 3.1: at most 2^31).
+    pub packets: u64,
+    /// After so long.
+    pub interval: Duration,
+}
+
+impl Default for Rekey {
+    fn default() -> Self {
+        Self { bytes: 1 << 30, packets: 1 << 28, interval: Duration::from_secs(3600) }
+    }
+}
+
+/// How a silent peer is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// After this long without a byte from the peer it is asked whether it is there; zero means never.
+    pub interval: Duration,
+    /// After this many intervals without an answer the connection ends.
+    pub count: u32,
+}
+
+impl Default for Keepalive {
+    /// Five minutes, three times.
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(300), count: 3 }
+    }
+}
+
+/// How long a key exchange may take once it has begun.
+const EXCHANGE_TIME: Duration = Duration::from_secs(120);
+/// What may wait for the end of a key exchange, in bytes. A peer can make us answer only until it begins its half.
+const MAX_HELD: usize = 1 << 20;
+/// Extensions in one `EXT_INFO`.
+const MAX_EXTENSIONS: u32 = 64;
+
+/// One end of the transport layer.
+pub(crate) struct Transport {
+    role: Role,
+    settings: Arc<Settings>,
+    /// Of a server: what it can show, most preferred first. Of a client: what it accepts.
+    host_keys: Vec<HostKey>,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    identification: Result<Vec<u8>, Search>,
+    exchange: Exchange,
+    wish: Option<Wish>,
+    session: Option<Session>,
+    /// What waits for the end of a key exchange.
+    held: Vec<Vec<u8>>,
+    held_bytes: usize,
+    /// When the current exchange began, or the last one ended.
+    since: Duration,
+    now: Duration,
+    authenticated: bool,
+    extensions: Extensions,
+}
+
+/// What a server can show for one algorithm. A client has no blobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostKey {
+    /// By which it signs.
+    pub algorithm: KeyAlgorithm,
+    /// The key or certificate, as on the wire.
+    pub blob: Vec<u8>,
+}
+
+/// What stays for the life of a connection once its first key exchange is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    /// The first exchange hash (RFC 4253, section 7.2).
+    pub(crate) id: Vec<u8>,
+    pub(crate) negotiated: Negotiated,
+    /// What the server showed.
+    pub(crate) host_key: Vec<u8>,
+}
+
+/// What the peer can do besides (RFC 8308).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extensions {
+    /// `ping@openssh.com`
+    pub(crate) ping: bool,
+    /// `server-sig-algs`; nothing when the server does not say.
+    pub(crate) signatures: Option<Vec<KeyAlgorithm>>,
+}
+
+/// One step of taking the input in.
+pub(crate) enum Step<'a> {
+    /// The input holds no whole packet, or something has to be answered first.
+    Nothing,
+    /// So many bytes were for this layer.
+    Taken(usize),
+    /// So many bytes were a message for the layer above.
+    Message(usize, &'a [u8]),
+}
+
+impl Transport {
+    /// Begins: the identification and our `KEXINIT` go out at once, since neither depends on the peer.
+    pub(crate) fn new(role: Role, settings: Arc<Settings>, host_keys: Vec<HostKey>) -> Self {
+        let mut transport = Self {
+            role,
+            host_keys,
+            incoming: Incoming::new(),
+            outgoing: Outgoing::new(),
+            identification: Err(Search::default()),
+            exchange: Exchange::Idle,
+            wish: None,
+            session: None,
+            held: Vec::new(),
+            held_bytes: 0,
+            since: Duration::ZERO,
+            now: Duration::ZERO,
+            authenticated: false,
+            extensions: Extensions::default(),
+            settings,
+        };
+        let line = format!("{}\r\n", transport.own_identification());
+        transport.outgoing.raw(line.as_bytes());
+        transport.begin_exchange();
+        transport
+    }
+
+    fn own_identification(&self) -> String {
+        format!("SSH-2.0-{}", self.settings.software)
+    }
+
+    /// Takes one packet from the front of `input`, which is overwritten as far as it is taken.
+    pub(crate) fn next<'i>(&mut self, input: &'i mut [u8]) -> Result<Step<'i>, Error> {
+        if self.exchange.waits_for_answer() {
+            return Ok(Step::Nothing);
+        }
+        if self.held_bytes > MAX_HELD {
+            return Err(self.fail(Violation::exchange("too much is asked for while keys are exchanged")));
+        }
+        if let Err(search) = &mut self.identification {
+            return match search.next(self.role, input).map_err(|violation| self.fail(violation))? {
+                Found::Nothing => Ok(Step::Nothing),
+                Found::Preamble(taken) => Ok(Step::Taken(taken)),
+                Found::Line(line, taken) => {
+                    self.identification = Ok(line);
+                    Ok(Step::Taken(taken))
+                }
+            };
+        }
+        match self.incoming.open(input).map_err(|violation| self.fail(violation))? {
+            None => Ok(Step::Nothing),
+            Some(opened) => match self.dispatch(opened.payload)? {
+                true => Ok(Step::Message(opened.taken, opened.payload)),
+                false => Ok(Step::Taken(opened.taken)),
+            },
+        }
+    }
+
+    /// Deals with what belongs to this layer; says whether the message is for the layer above.
+    fn dispatch(&mut self, message: &[u8]) -> Result<bool, Error> {
+        let number = message[0];
+        if number == DISCONNECT {
+            return Err(disconnected(message));
+        }
+        let outcome = match number {
+            KEXINIT => self.peer_kexinit(message),
+            KEX_INIT..=49 if self.exchange.takes_guess() => Ok(()),
+            NEWKEYS | KEX_INIT | KEX_REPLY => self.exchange_message(message),
+            // In the first exchange nothing may come between if it is strict; whether it is, is known only after the
+            // peer's first message, so that one is looked at again then.
+            IGNORE | DEBUG | UNIMPLEMENTED if !self.is_strict_first() => Ok(()),
+            _ if self.session.is_none() || !self.exchange.receives() => self.unexpected(number),
+            EXT_INFO => self.ext_info(message),
+            PING => self.ping(message),
+            SERVICE_REQUEST | SERVICE_ACCEPT | PONG | 50..=127 => return Ok(true),
+            _ => self.unexpected(number),
+        };
+        outcome.map(|()| false).map_err(|violation| self.fail(violation))
+    }
+
+    fn is_strict_first(&self) -> bool {
+        self.session.is_none() && self.exchange.is_strict()
+    }
+
+    fn unexpected(&self, number: u8) -> Result<(), Violation> {
+        let during = if self.exchange.is_idle() { "" } else { " during a key exchange" };
+        Err(Violation::new(format!("message {number} is not expected here{during}")))
+    }
+
+    /// RFC 8308. Where it is not expected, it is refused by the layers above.
+    fn ext_info(&mut self, message: &[u8]) -> Result<(), Violation> {
+        if self.authenticated {
+            return self.unexpected(EXT_INFO);
+        }
+        let mut reader = Reader::new(&message[1..]);
+        let count = reader.uint32()?;
+        if count > MAX_EXTENSIONS {
+            return Err(Violation::new("too many extensions"));
+        }
+        for _ in 0..count {
+            let (name, value) = (reader.string()?, reader.string()?);
+            match name {
+                b"ping@openssh.com" => self.extensions.ping = true,
+                b"server-sig-algs" => {
+                    let mut encoded = Vec::new();
+                    encoded.put_string(value);
+                    let names = Reader::new(&encoded).names()?;
+                    let known = names.iter().filter_map(|name| KeyAlgorithm::of_name(name.as_bytes()));
+                    self.extensions.signatures = Some(known.collect());
+                }
+                _ => {}
+            }
+        }
+        Ok(reader.end()?)
+    }
+
+    fn ping(&mut self, message: &[u8]) -> Result<(), Violation> {
+        let mut reader = Reader::new(&message[1..]);
+        let data = reader.string()?;
+        reader.end()?;
+        self.send(|message| {
+            message.put_u8(PONG);
+            message.put_string(data);
+        });
+        Ok(())
+    }
+
+    /// Sends a message, after the key exchange if there is one.
+    pub(crate) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.exchange.sends() {
+            self.outgoing.send(write);
+            return;
+        }
+        let mut message = Vec::new();
+        write(&mut message);
+        self.held_bytes += message.len();
+        self.held.push(message);
+    }
+
+    /// Whether messages go out at once, so that data should be handed over.
+    pub(crate) fn sends(&self) -> bool {
+        self.exchange.sends()
+    }
+
+    fn send_held(&mut self) {
+        for message in std::mem::take(&mut self.held) {
+            self.outgoing.send(|packet| packet.extend_from_slice(&message));
+        }
+        self.held_bytes = 0;
+    }
+
+    /// Bytes that can be sent now.
+    pub(crate) fn output(&self) -> usize {
+        self.outgoing.waiting()
+    }
+
+    pub(crate) fn take_output(&mut self, empty: &mut Vec<u8>) {
+        self.outgoing.take(empty);
+    }
+
+    /// Time passes; agrees on fresh keys when it is time to.
+    pub(crate) fn tick(&mut self, now: Duration) -> Result<(), Error> {
+        self.now = now;
+        let elapsed = now.saturating_sub(self.since);
+        if self.session.is_some() && !self.exchange.is_idle() && elapsed >= EXCHANGE_TIME {
+            return Err(self.fail(Violation::exchange("a key exchange takes too long")));
+        }
+        let (received, sent) = (self.incoming.used(), self.outgoing.used());
+        let Rekey { bytes, packets, interval } = self.settings.rekey;
+        let due = received.bytes.max(sent.bytes) >= bytes
+            || received.packets.max(sent.packets) >= packets
+            || elapsed >= interval;
+        if due && self.authenticated && self.exchange.is_idle() {
+            self.begin_exchange();
+        }
+        Ok(())
+    }
+
+    /// When [`Self::tick`] is next needed.
+    pub(crate) fn deadline(&self) -> Duration {
+        let limit = if self.exchange.is_idle() { self.settings.rekey.interval } else { EXCHANGE_TIME };
+        self.since.saturating_add(limit)
+    }
+
+    /// Fresh keys may be agreed on from now on, and the layers above are open.
+    pub(crate) fn authenticated(&mut self) {
+        self.authenticated = true;
+    }
+
+    /// Says goodbye with the rule that was broken.
+    pub(crate) fn fail(&mut self, violation: Violation) -> Error {
+        self.disconnect(violation.code, &violation.text);
+        Error::Violation(violation)
+    }
+
+    /// Says goodbye. Nothing may be sent or received after it.
+    pub(crate) fn disconnect(&mut self, code: Disconnect, text: &str) {
+        self.outgoing.send(|message| {
+            message.put_u8(DISCONNECT);
+            message.put_u32(code as u32);
+            message.put_string(text.as_bytes());
+            message.put_string(b"");
+        });
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Once the first key exchange is done.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    pub(crate) fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// What has to be answered before anything goes on. Each is given once.
+    pub(crate) fn take_wish(&mut self) -> Option<Wish> {
+        self.wish.take()
+    }
+
+    /// Whether nothing goes on before a wish is answered.
+    pub(crate) fn waits_for_answer(&self) -> bool {
+        self.exchange.waits_for_answer()
+    }
+}
+
+fn disconnected(message: &[u8]) -> Error {
+    let mut reader = Reader::new(&message[1..]);
+    let code = reader.uint32().unwrap_or(0);
+    let text = plain(reader.string().unwrap_or_default());
+    Error::Disconnected { code, text }
+}
