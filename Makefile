@@ -28,9 +28,11 @@ test: tools ## Install what tests need, then run all of them
 	cargo build --locked --workspace --bins
 	@scripts/run-tests
 
-bench: tools ## Measure the budgets of the design, side by side with OpenSSH
+bench: tools ## Measure the budgets of the design and the SSH engine, side by side with OpenSSH and russh (QUICK=1 to see that it runs)
 	$(MAKE) build PROFILE=release
-	@scripts/without-dotfiles scripts/bench --programs target/release
+	@scripts/without-dotfiles scripts/bench --programs target/release $(if $(QUICK),--runs 3 --megabytes 128)
+	cargo build --locked --release -p transport --example ssh_peer
+	@scripts/without-dotfiles scripts/bench-ssh --programs target/release $(if $(QUICK),--quick)
 
 fmt: ## Format the code
 	cargo fmt --all
