@@ -209,4 +209,7 @@ fn settings_of_the_cluster_are_set_only_when_given() {
     let networking = auth.networking.expect("given");
     assert_eq!(networking.client_idle_timeout.0, Duration::from_secs(600));
     assert_eq!(networking.keep_alive_count_max, 3);
+    let auth = read("version: v3\nauth_service: {authentication: {require_post_quantum: yes}}\n");
+    let preference = auth.services.auth.expect("auth").preference.expect("given");
+    assert!(preference.require_post_quantum && !preference.disconnect_expired_cert);
 }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use access::rbac::lock::{self, LockSubject};
-use access::rbac::ssh::{self, SessionDefaults, SshPermit};
+use access::rbac::ssh::{self, KeyExchange, SessionDefaults, SshPermit};
 use access::rbac::{Denial, RoleSet};
 use access::resource::Role;
 use access::resource::cluster::LockingMode;
@@ -14,6 +14,7 @@ use identity::policy::Policy;
 use identity::verify::ssh::{UserContext, VerifiedUser, user as verify};
 use identity::{Refusal, UserIdentity};
 use jiff::Timestamp;
+use transport::ssh::Negotiated;
 
 /// What a decision is made on.
 #[derive(Debug, Clone, Copy)]
@@ -26,11 +27,23 @@ pub(crate) struct View<'a> {
     pub(crate) locks_fresh: bool,
 }
 
+/// An attempt to log in with a certificate whose possession was proved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt<'a> {
+    /// The certificate, as on the wire.
+    pub(crate) blob: &'a [u8],
+    pub(crate) login: &'a str,
+    pub(crate) peer: IpAddr,
+    /// What protects the connection.
+    pub(crate) negotiated: Negotiated,
+}
+
 /// Somebody who may come in, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Admission {
     user: VerifiedUser,
     permit: SshPermit,
+    negotiated: Negotiated,
 }
 
 /// Somebody who may not.
@@ -59,6 +72,11 @@ impl Admission {
         &self.permit
     }
 
+    /// What protects the connection.
+    pub(crate) fn negotiated(&self) -> Negotiated {
+        self.negotiated
+    }
+
     /// When the connection must end, if it must.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         self.permit.deadline(self.user.valid_before())
@@ -67,9 +85,9 @@ impl Admission {
     /// Whether it still holds: locks and roles as they are now. The certificate is not asked again; its end is a matter
     /// of [`Self::deadline`].
     pub(crate) fn again(&self, view: &View<'_>) -> Result<Self, Refused> {
-        let permit = permit(self.user.user(), self.permit.login(), view)
+        let permit = permit(self.user.user(), self.permit.login(), self.negotiated, view)
             .map_err(|denial| Refused::by_rules(&denial, self.user.user()))?;
-        Ok(Self { user: self.user.clone(), permit })
+        Ok(Self { user: self.user.clone(), permit, negotiated: self.negotiated })
     }
 }
 
@@ -99,8 +117,9 @@ impl Refused {
     }
 }
 
-/// Decides over one attempt to log in with a certificate whose possession was proved.
-pub(crate) fn decide(blob: &[u8], login: &str, peer: IpAddr, view: &View<'_>) -> Result<Admission, Refused> {
+/// Decides over one attempt.
+pub(crate) fn decide(attempt: Attempt<'_>, view: &View<'_>) -> Result<Admission, Refused> {
+    let Attempt { blob, login, peer, negotiated } = attempt;
     let wanted = Login::new(login).map_err(|error| Refused {
         code: "bad_login",
         reason: error.to_string(),
@@ -116,9 +135,9 @@ pub(crate) fn decide(blob: &[u8], login: &str, peer: IpAddr, view: &View<'_>) ->
         let user = verify(blob, &anybody).ok().map(|user| user.user().name.clone());
         Refused::by_verifier(&refusal, user)
     })?;
-    let permit =
-        permit(user.user(), &wanted, view).map_err(|denial| Refused::by_rules(&denial, user.user()))?;
-    Ok(Admission { user, permit })
+    let permit = permit(user.user(), &wanted, negotiated, view)
+        .map_err(|denial| Refused::by_rules(&denial, user.user()))?;
+    Ok(Admission { user, permit, negotiated })
 }
 
 /// Whether a refusal can only follow on the signature of an authority of ours.
@@ -149,7 +168,12 @@ fn is_ours(refusal: &Refusal) -> bool {
     }
 }
 
-fn permit(user: &UserIdentity, login: &Login, view: &View<'_>) -> Result<SshPermit, Denial> {
+fn permit(
+    user: &UserIdentity,
+    login: &Login,
+    negotiated: Negotiated,
+    view: &View<'_>,
+) -> Result<SshPermit, Denial> {
     let Policy { roles, locks, auth_preference, networking, .. } = view.policy;
     let subject = LockSubject {
         user: Some(&user.name),
@@ -164,7 +188,12 @@ fn permit(user: &UserIdentity, login: &Login, view: &View<'_>) -> Result<SshPerm
     let find = |name: &_| roles.iter().find(|role: &&Role| role.name == *name);
     let roles = RoleSet::resolve(&user.name, &user.roles, &user.traits, find)?;
     let defaults = SessionDefaults::new(auth_preference, networking);
-    let permit = ssh::check(&roles, &ssh::Request { login: login.as_str(), labels: view.labels, defaults })?;
+    let key_exchange = match negotiated.is_post_quantum() {
+        true => KeyExchange::PostQuantum,
+        false => KeyExchange::Classical(negotiated.key_exchange.name()),
+    };
+    let request = ssh::Request { login: login.as_str(), labels: view.labels, key_exchange, defaults };
+    let permit = ssh::check(&roles, &request)?;
     if permit.options().locking_mode() == LockingMode::Strict && !view.locks_fresh {
         return Err(Denial::locks_stale());
     }

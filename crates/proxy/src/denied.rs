@@ -12,7 +12,7 @@ pub(crate) struct Denied {
 }
 
 /// Every code there is; metrics have these labels and no others.
-pub(crate) const CODES: [&str; 13] = [
+pub(crate) const CODES: [&str; 14] = [
     "host_unknown",
     "host_ambiguous",
     "nodes_unknown",
@@ -25,6 +25,7 @@ pub(crate) const CODES: [&str; 13] = [
     "locks_stale",
     "role_not_found",
     "no_roles",
+    "post_quantum_required",
     "stopping",
 ];
 

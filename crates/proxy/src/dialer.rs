@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::rbac::ssh::{KeyExchange, SessionDefaults};
 use access::rbac::{Denial, RoleSet, lock, ssh};
 use access::resource::cluster::LockingMode;
 use access::{ClusterName, HostId, Login};
@@ -126,6 +127,7 @@ pub(crate) fn route(
     let user = caller.user();
     let find = |name: &access::RoleName| view.policy.roles.iter().find(|role| role.name == *name);
     let roles = RoleSet::resolve(&user.name, &user.roles, &user.traits, find).map_err(Denial::from)?;
+    admit_connection(&roles, caller, view.policy)?;
     let rules = Rules {
         cluster: view.cluster,
         strategy: view.policy.networking.routing_strategy,
@@ -140,6 +142,17 @@ pub(crate) fn route(
     })?;
     view.standing(caller, wanted.login.as_ref(), Some(node.node().id), now)?;
     Ok(node)
+}
+
+/// A jump is a connection of its own with a key exchange of its own. What comes by TLS carries SSH from end to end, and
+/// the node judges that.
+fn admit_connection(roles: &RoleSet, caller: &Caller, policy: &Policy) -> Result<(), Denied> {
+    let exchange = match caller.negotiated() {
+        Some(negotiated) if !negotiated.is_post_quantum() => negotiated.key_exchange,
+        _ => return Ok(()),
+    };
+    let defaults = SessionDefaults::new(&policy.auth_preference, &policy.networking);
+    Ok(ssh::check_key_exchange(roles, KeyExchange::Classical(exchange.name()), defaults)?)
 }
 
 /// TCP, and the first bytes of an SSH server.

@@ -39,7 +39,7 @@ impl Authenticator for Door {
         let context =
             UserContext { trust: current.trust(), now: Timestamp::now(), peer: Some(peer.ip()), login: None };
         match user(offer.certificate.blob(), &context) {
-            Ok(verified) => Ok(Caller::from_ssh(&verified, peer)),
+            Ok(verified) => Ok(Caller::from_ssh(&verified, peer, offer.negotiated)),
             Err(refusal) => Err(Rejection::untold(format!("{refusal} ({})", refusal.code()))),
         }
     }

@@ -68,11 +68,13 @@ pub enum DenialCode {
     NoRolesRequested,
     /// The asking identity may not be exchanged for another one.
     ReissueNotAllowed,
+    /// The connection's key exchange is none that a quantum computer leaves standing, and one is required.
+    PostQuantumRequired,
 }
 
 impl DenialCode {
     /// Every code.
-    pub const ALL: [DenialCode; 17] = [
+    pub const ALL: [DenialCode; 18] = [
         Self::NoRoles,
         Self::RoleNotFound,
         Self::NodeDeniedByLabel,
@@ -90,6 +92,7 @@ impl DenialCode {
         Self::ImpersonationNotAllowed,
         Self::NoRolesRequested,
         Self::ReissueNotAllowed,
+        Self::PostQuantumRequired,
     ];
 
     /// The word for programs, logs and audit; it never changes.
@@ -112,6 +115,7 @@ impl DenialCode {
             Self::ImpersonationNotAllowed => "impersonation_not_allowed",
             Self::NoRolesRequested => "no_roles_requested",
             Self::ReissueNotAllowed => "reissue_not_allowed",
+            Self::PostQuantumRequired => "post_quantum_required",
         }
     }
 
@@ -143,6 +147,10 @@ impl DenialCode {
             }
             Self::NoRolesRequested => "name at least one role",
             Self::ReissueNotAllowed => "ask with the bot's own identity, not with an output",
+            Self::PostQuantumRequired => {
+                "use tsh, or OpenSSH 9.9 or later, which offers mlkem768x25519-sha256, and remove KexAlgorithms lines \
+                 that leave it out"
+            }
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Who may log in where (fact sheet, section 2.4), and how the session behaves (section 2.2).
 //!
 //! Deny first: a role whose deny labels fit the node refuses it, a role that denies the login refuses it on
-//! every node. Then one role must both reach the node and list the login; two roles never add up to that.
+//! every node. Then one role must both reach the node and list the login; two roles never add up to that. At last the
+//! connection must be one that the roles and the cluster accept.
 
 mod explain;
+mod key_exchange;
 mod options;
 
 pub use explain::{Explanation, Step, explain};
+pub use key_exchange::{KeyExchange, RequiredBy, check_key_exchange, post_quantum_required};
 pub(super) use options::forwarding;
 pub use options::{SessionDefaults, SessionOptions};
 
@@ -24,6 +27,8 @@ pub struct Request<'a> {
     pub login: &'a str,
     /// The node's labels, static and dynamic.
     pub labels: &'a Labels,
+    /// How the connection's keys were agreed on.
+    pub key_exchange: KeyExchange<'a>,
     /// What the cluster says where roles say nothing.
     pub defaults: SessionDefaults,
 }
@@ -66,6 +71,8 @@ pub fn check(roles: &RoleSet, request: &Request<'_>) -> Result<SshPermit, Denial
     let Some(login) = granting.iter().find_map(|role| role.allow.logins.get(request.login)) else {
         return Err(not_granted(roles, request));
     };
+    // After the rest, so that what is said here is said to those only who may log in.
+    check_key_exchange(roles, request.key_exchange, request.defaults)?;
     Ok(SshPermit {
         login: login.clone(),
         granted_by: granting.iter().map(|role| role.name.clone()).collect(),

@@ -23,6 +23,10 @@ pub struct AuthPreferenceSpec {
     pub disconnect_expired_cert: bool,
     /// What a node does when its view of locks is stale.
     pub locking_mode: LockingMode,
+    /// Refuse SSH logins over connections without a post-quantum key exchange. Not written while it is off: services that
+    /// do not know it yet go on reading what they can enforce, and refuse what they cannot.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_post_quantum: bool,
     /// Shown before login by clients that ask for it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message_of_the_day: String,
@@ -34,6 +38,7 @@ impl Default for AuthPreferenceSpec {
             default_session_ttl: Ttl::from_secs(12 * 3600),
             disconnect_expired_cert: false,
             locking_mode: LockingMode::BestEffort,
+            require_post_quantum: false,
             message_of_the_day: String::new(),
         }
     }

@@ -105,6 +105,9 @@ pub struct RoleOptions {
     /// What to do when locks are stale.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<super::cluster::LockingMode>,
+    /// Refuse connections without a post-quantum key exchange.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub require_post_quantum: Option<bool>,
     /// Bind certificates to the address they were issued to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pin_source_ip: Option<bool>,

@@ -3,11 +3,13 @@
 mod api;
 mod certificate;
 mod impersonate;
+mod key_exchange;
 mod options;
 mod properties;
 mod ssh;
 
 use access::rbac::RoleSet;
+use access::rbac::ssh::{KeyExchange, Request, SessionDefaults};
 use access::resource::{Resource, Role};
 use access::{Labels, Traits, UserName};
 use serde_json::{Value, json};
@@ -41,6 +43,12 @@ pub(crate) fn set(roles: &[Role]) -> RoleSet {
 pub(crate) fn with_traits(roles: &[Role], traits: &[(&str, &[&str])]) -> RoleSet {
     let traits: Traits = traits.iter().map(|(name, values)| (*name, values.to_vec())).collect();
     RoleSet::new(&alice(), roles, &traits)
+}
+
+/// A login over a connection that nobody objects to.
+pub(crate) fn attempt<'a>(login: &'a str, labels: &'a Labels) -> Request<'a> {
+    let (key_exchange, defaults) = (KeyExchange::PostQuantum, SessionDefaults::default());
+    Request { login, labels, key_exchange, defaults }
 }
 
 pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {

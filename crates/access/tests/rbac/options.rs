@@ -1,7 +1,7 @@
 //! Section 2.2: how the options of several roles add up.
 
-use super::{role, set};
-use access::rbac::ssh::{Request, SessionDefaults, SessionOptions, check};
+use super::{attempt, role, set};
+use access::rbac::ssh::{KeyExchange, Request, SessionDefaults, SessionOptions, check};
 use access::resource::Role;
 use access::resource::cluster::LockingMode;
 use access::{Labels, Ttl};
@@ -16,7 +16,8 @@ fn merged_with(defaults: SessionDefaults, options: &[Value]) -> SessionOptions {
         .map(|(index, options)| role(&format!("r{index}"), json!({"allow": allow, "options": options})))
         .collect();
     let labels = Labels::default();
-    let request = Request { login: "root", labels: &labels, defaults };
+    let request =
+        Request { login: "root", labels: &labels, key_exchange: KeyExchange::PostQuantum, defaults };
     check(&set(&roles), &request).expect("granted").options().clone()
 }
 
@@ -64,7 +65,7 @@ fn agent_forwarding_belongs_to_a_login() {
     ];
     let labels = Labels::default();
     for (login, expected) in [("root", false), ("deploy", true)] {
-        let request = Request { login, labels: &labels, defaults: SessionDefaults::default() };
+        let request = attempt(login, &labels);
         let permit = check(&set(&roles), &request).expect("granted");
         assert_eq!(permit.options().agent_forwarding(), expected, "{login}");
     }
@@ -111,6 +112,7 @@ fn the_cluster_speaks_too() {
         client_idle_timeout: Ttl::from_secs(60),
         disconnect_expired_cert: true,
         locking_mode: LockingMode::Strict,
+        require_post_quantum: false,
     };
     let silent = merged_with(cluster, &[json!({})]);
     assert_eq!(silent.idle_timeout(), Some(Duration::from_secs(60)));
@@ -140,7 +142,7 @@ fn a_permit_knows_its_deadline() {
             "a",
             json!({"allow": {"logins": ["root"], "node_labels": {"*": "*"}}, "options": {"disconnect_expired_cert": disconnect}}),
         );
-        let request = Request { login: "root", labels: &labels, defaults: SessionDefaults::default() };
+        let request = attempt("root", &labels);
         let permit = check(&set(&[roles]), &request).expect("granted");
         assert_eq!(permit.deadline(end), deadline);
     }

@@ -1,8 +1,10 @@
 //! What holds for any roles: deny never grants, allow never removes, order and repetition do not matter.
 
-use super::{alice, role};
+use super::{alice, attempt, role};
 use access::rbac::impersonate::Requester;
-use access::rbac::ssh::{Request, SessionDefaults, allowed_logins, check, explain, visible};
+use access::rbac::ssh::{
+    KeyExchange, Request, SessionDefaults, allowed_logins, check, explain, post_quantum_required, visible,
+};
 use access::rbac::{RoleSet, Verb, api, certificate, impersonate};
 use access::resource::Role;
 use access::{Labels, Traits};
@@ -57,13 +59,13 @@ fn conditions() -> impl Strategy<Value = Value> {
 
 fn options() -> impl Strategy<Value = Value> {
     let ttl = select(vec!["1h", "8h", "never"]);
-    (any::<[Option<bool>; 6]>(), ttl, 0u32..4, select(vec!["", "strict", "best_effort"])).prop_map(
+    (any::<[Option<bool>; 7]>(), ttl, 0u32..4, select(vec!["", "strict", "best_effort"])).prop_map(
         |(flags, ttl, count, lock)| {
             json!({
                 "forward_agent": flags[0], "port_forwarding": flags[1], "ssh_file_copy": flags[2],
                 "permit_x11_forwarding": flags[3], "disconnect_expired_cert": flags[4],
                 "ssh_port_forwarding": flags[5].map(|enabled| json!({"local": {"enabled": enabled}})),
-                "max_session_ttl": ttl, "client_idle_timeout": ttl, "max_sessions": count, "lock": lock,
+                "require_post_quantum": flags[6], "max_session_ttl": ttl, "client_idle_timeout": ttl, "max_sessions": count, "lock": lock,
             })
         },
     )
@@ -119,7 +121,7 @@ fn the_generated_roles_grant_often_enough() {
     let cases = (roles(), node(), login());
     let granted = (0..400).filter(|_| {
         let (roles, node, login) = cases.new_tree(&mut runner).expect("a case").current();
-        let request = Request { login, labels: &node, defaults: SessionDefaults::default() };
+        let request = attempt(login, &node);
         check(&compile(&roles), &request).is_ok()
     });
     let granted = granted.count();
@@ -135,7 +137,7 @@ proptest! {
     ) {
         let extra = role("extra", json!({"deny": deny}));
         let (before, after) = (compile(&roles), compile(roles.iter().chain([&extra])));
-        let request = Request { login, labels: &node, defaults: SessionDefaults::default() };
+        let request = attempt(login, &node);
         prop_assert!(check(&before, &request).is_ok() || check(&after, &request).is_err());
         prop_assert!(allowed_logins(&after, &node).is_subset(&allowed_logins(&before, &node)));
         prop_assert!(visible(&before, &node) || !visible(&after, &node));
@@ -149,7 +151,7 @@ proptest! {
     ) {
         let extra = role("extra", json!({"allow": allow}));
         let (before, after) = (compile(&roles), compile(roles.iter().chain([&extra])));
-        let request = Request { login, labels: &node, defaults: SessionDefaults::default() };
+        let request = attempt(login, &node);
         prop_assert!(check(&before, &request).is_err() || check(&after, &request).is_ok());
         prop_assert!(allowed_logins(&before, &node).is_subset(&allowed_logins(&after, &node)));
         prop_assert!(at_most(&actions(&before), &actions(&after)));
@@ -167,9 +169,31 @@ proptest! {
         deny.logins.extend(added.logins);
         deny.rules.extend(added.rules);
         let (before, after) = (compile(&roles), compile(&changed));
-        let request = Request { login, labels: &node, defaults: SessionDefaults::default() };
+        let request = attempt(login, &node);
         prop_assert!(check(&before, &request).is_ok() || check(&after, &request).is_err());
         prop_assert!(at_most(&actions(&after), &actions(&before)));
+    }
+
+    /// A requirement narrows what can be done over other connections to nothing, and changes nothing over its own.
+    #[test]
+    fn requiring_a_post_quantum_key_exchange_only_narrows(
+        roles in roles(), at in any::<prop::sample::Index>(), cluster in any::<bool>(), node in node(), login in login(),
+    ) {
+        let at = at.index(roles.len());
+        let mut changed = roles.clone();
+        changed[at].spec.options.require_post_quantum = Some(true);
+        let (before, after) = (compile(&roles), compile(&changed));
+        let over = |roles: &RoleSet, key_exchange, require_post_quantum| {
+            let defaults = SessionDefaults { require_post_quantum, ..SessionDefaults::default() };
+            check(roles, &Request { login, labels: &node, key_exchange, defaults })
+        };
+        let (curve, best) = (KeyExchange::Classical("curve25519-sha256"), KeyExchange::PostQuantum);
+        prop_assert_eq!(over(&before, best, cluster), over(&after, best, false));
+        prop_assert!(over(&after, curve, cluster).is_err());
+        prop_assert!(over(&before, curve, true).is_err());
+        let defaults = SessionDefaults { require_post_quantum: cluster, ..SessionDefaults::default() };
+        let free = post_quantum_required(&before, defaults).is_none();
+        prop_assert_eq!(over(&before, curve, cluster).is_ok(), free && over(&before, best, cluster).is_ok());
     }
 
     /// Nothing at all depends on the order, and a role given twice is a role given once.
@@ -182,7 +206,7 @@ proptest! {
         let by = order.index(turned.len());
         turned.rotate_left(by);
         let (one, other) = (compile(&roles), compile(turned.iter().chain(&roles)));
-        let request = Request { login, labels: &node, defaults: SessionDefaults::default() };
+        let request = attempt(login, &node);
         prop_assert_eq!(explain(&one, &request), explain(&other, &request));
         prop_assert_eq!(actions(&one), actions(&other));
         prop_assert_eq!(wishes(&one), wishes(&other));
@@ -199,7 +223,7 @@ proptest! {
     #[test]
     fn the_questions_agree(roles in roles(), node in node(), login in login()) {
         let roles = compile(&roles);
-        let request = Request { login, labels: &node, defaults: SessionDefaults::default() };
+        let request = attempt(login, &node);
         let explanation = explain(&roles, &request);
         let granted = explanation.decision.is_ok();
         prop_assert_eq!(&explanation.decision, &check(&roles, &request));

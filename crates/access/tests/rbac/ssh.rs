@@ -1,14 +1,14 @@
 //! Section 2.4 with 2.5 to 2.7: who may log in where.
 
-use super::{allows, labels, role, set, versioned, with_traits};
-use access::rbac::ssh::{Request, SessionDefaults, allowed_logins, check, explain, visible};
+use super::{allows, attempt, labels, role, set, versioned, with_traits};
+use access::rbac::ssh::{allowed_logins, check, explain, visible};
 use access::rbac::{DenialCode, MissingRole, RoleSet};
 use access::resource::Role;
 use access::{Labels, Login, RoleName, Traits};
 use serde_json::{Value, json};
 
 fn decide(roles: &RoleSet, login: &str, labels: &Labels) -> Result<Vec<String>, &'static str> {
-    let request = Request { login, labels, defaults: SessionDefaults::default() };
+    let request = attempt(login, labels);
     let explanation = explain(roles, &request);
     let decision = check(roles, &request);
     assert_eq!(explanation.decision, decision, "explaining decides as checking does");
@@ -273,10 +273,8 @@ fn a_missing_role_fails_the_whole() {
 fn denials_tell_the_caller_little_and_administrators_everything() {
     let deny = role("no-root", json!({"deny": {"logins": ["root"]}}));
     let roles = set(&[allows("ops", &["root", "deploy"], "prod"), deny]);
-    let denial = |login, node: &[(&str, &str)]| {
-        let request = Request { login, labels: &labels(node), defaults: SessionDefaults::default() };
-        check(&roles, &request).expect_err("denied")
-    };
+    let denial =
+        |login, node: &[(&str, &str)]| check(&roles, &attempt(login, &labels(node))).expect_err("denied");
     let reachable = denial("root", &[("env", "prod")]);
     assert_eq!(
         reachable.reason,
@@ -305,7 +303,7 @@ fn an_explanation_names_every_part() {
         json!({"deny": {"node_labels": {"tier": "db"}, "node_labels_expression": r#"labels["a"] == "b""#}}),
     );
     let node = labels(&[("env", "prod"), ("tier", "db")]);
-    let request = Request { login: "root", labels: &node, defaults: SessionDefaults::default() };
+    let request = attempt("root", &node);
     let explanation = explain(&set(&[allow, deny]), &request);
     let steps: Vec<String> = explanation.steps.iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -57,6 +57,15 @@ fn settings_are_checked_and_found_without_a_name() {
         "device_trust": {"mode": "off"}, "disconnect_expired_cert": "yes", "default_session_ttl": "1h", "locking_mode": "strict"
     }))).expect("loads");
     assert_eq!(cap.name(), "cluster-auth-preference");
+    assert_eq!(cap.to_json()["spec"].get("require_post_quantum"), None, "not written while it is off");
+    let strict =
+        decode(config("cluster_auth_preference", json!({"require_post_quantum": "yes"}))).expect("loads");
+    assert_eq!(strict.to_json()["spec"]["require_post_quantum"], true);
+    assert_eq!(decode(strict.to_json()), Ok(strict));
+    refused(
+        config("cluster_auth_preference", json!({"require_post_quantum": "maybe"})),
+        "require_post_quantum",
+    );
     let networking = decode(config("cluster_networking_config", json!({
         "routing_strategy": "Most_Recent", "proxy_listener_mode": 1, "tunnel_strategy": {"type": "agent_mesh"}, "keep_alive_interval": 0
     }))).expect("loads");

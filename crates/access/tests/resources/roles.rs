@@ -83,6 +83,7 @@ fn people_may_write_scalars_and_words() {
             "options": {
                 "forward_agent": "yes", "port_forwarding": "no", "permit_x11_forwarding": true,
                 "max_session_ttl": "17m", "client_idle_timeout": "never", "ssh_file_copy": "false",
+                "require_post_quantum": "yes",
             },
         }),
     )
@@ -93,6 +94,7 @@ fn people_may_write_scalars_and_words() {
         (options.forward_agent, options.port_forwarding, options.ssh_file_copy),
         (Some(true), Some(false), Some(false))
     );
+    assert_eq!(options.require_post_quantum, Some(true));
     assert_eq!(options.max_session_ttl, Some(Ttl::from_secs(17 * 60)));
     assert_eq!(options.client_idle_timeout, Some(Ttl::NEVER));
 }

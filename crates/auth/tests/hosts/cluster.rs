@@ -107,6 +107,20 @@ async fn a_login_is_explained() {
 }
 
 #[tokio::test]
+async fn what_the_connection_must_be_like_is_explained() {
+    let bench = with_a_bot().await;
+    let options = json!({"require_post_quantum": true});
+    let allow = json!({"logins": ["deploy"], "node_labels": {"env": ["prod"]}});
+    let spec = json!({"options": options, "allow": allow});
+    bench.put(json!({"kind": "role", "version": "v7", "metadata": {"name": "ops"}, "spec": spec})).await;
+    let answer = explained(&bench, &root(), ["bot/ci", "deploy", "db"]).await.expect("is explained");
+    assert!(answer.allowed);
+    let expected =
+        "the connection needs a post-quantum key exchange (role \"ops\": options.require_post_quantum)";
+    assert_eq!(answer.trace.last().map(String::as_str), Some(expected));
+}
+
+#[tokio::test]
 async fn what_cannot_be_explained_is_said() {
     let bench = with_a_bot().await;
     bench.node(3, "twin", "prod").await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use transport::ssh::server::{Authenticator, Offer, Rejection};
 
 use crate::audit::{AUTH_FAILED, Event, SESSION_REJECTED};
-use crate::decision::{Admission, Refused, decide};
+use crate::decision::{Admission, Attempt, Refused, decide};
 use crate::shared::{Shared, UserSlot};
 
 /// For one connection.
@@ -71,10 +71,11 @@ impl Authenticator for Gatekeeper {
     type Grant = Admitted;
 
     async fn authenticate(&self, offer: Offer) -> Result<Admitted, Rejection> {
-        let Offer { login, certificate, peer, .. } = &offer;
+        let Offer { login, certificate, peer, negotiated } = &offer;
         // A socket for both families shows IPv4 clients as mapped addresses; certificates are bound to real ones.
         let address = peer.ip().to_canonical();
-        match self.shared.with_view(|view| decide(certificate.blob(), login, address, view)) {
+        let attempt = Attempt { blob: certificate.blob(), login, peer: address, negotiated: *negotiated };
+        match self.shared.with_view(|view| decide(attempt, view)) {
             Ok(admission) => self.count(&offer, admission),
             Err(refused) => Err(self.refuse(&offer, refused)),
         }

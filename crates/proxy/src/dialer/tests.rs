@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
+use transport::ssh::{Cipher, KeyExchange, Negotiated};
 
 const WEB: &str = "00000000-0000-4000-8000-000000000001";
 const DB: &str = "00000000-0000-4000-8000-000000000002";
@@ -120,6 +121,32 @@ fn roles_decide_what_is_there() {
     ] {
         assert_eq!(code(&policy(), &caller(roles), host), expected, "{roles:?} {host}");
     }
+}
+
+/// A jump is judged by its own connection; what comes by TLS is for the node to judge.
+#[test]
+fn jumps_over_connections_that_roles_or_the_cluster_do_not_accept_are_refused() {
+    let mut policy = policy();
+    policy.roles[0].spec.options.require_post_quantum = Some(true);
+    let over = |roles: &[&str], key_exchange| {
+        caller(roles).over(Negotiated { key_exchange, cipher: Cipher::Aes128Gcm })
+    };
+    let (curve, mlkem) = (KeyExchange::Curve25519, KeyExchange::MlKem768X25519);
+    assert_eq!(code(&policy, &caller(&["web"]), "web-1"), "ok");
+    assert_eq!(code(&policy, &over(&["web"], mlkem), "web-1"), "ok");
+    assert_eq!(code(&policy, &over(&["all"], curve), "web-1"), "ok");
+    assert_eq!(code(&policy, &over(&["web"], curve), "web-1"), "post_quantum_required");
+    assert_eq!(code(&policy, &over(&["all", "web"], curve), "web-1"), "post_quantum_required");
+    for host in ["db-1", "xx-1"] {
+        assert_eq!(
+            code(&policy, &over(&["web"], curve), host),
+            "post_quantum_required",
+            "no oracle for names"
+        );
+    }
+    policy.auth_preference.require_post_quantum = true;
+    assert_eq!(code(&policy, &over(&["all"], curve), "web-1"), "post_quantum_required");
+    assert_eq!(code(&policy, &over(&["all"], mlkem), "web-1"), "ok");
 }
 
 #[test]

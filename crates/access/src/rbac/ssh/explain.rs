@@ -1,7 +1,7 @@
 //! Why a decision is what it is, step by step, for administrators.
 
 use super::super::section::{Fit, Section, Side};
-use super::{Request, SshPermit, allowed_logins, check};
+use super::{Request, RequiredBy, SshPermit, allowed_logins, check, post_quantum_required};
 use crate::rbac::{Denial, RoleSet};
 use crate::{Login, RoleName};
 use std::collections::BTreeSet;
@@ -16,6 +16,8 @@ pub struct Explanation {
     pub steps: Vec<Step>,
     /// The logins under which the node can be reached.
     pub allowed_logins: BTreeSet<Login>,
+    /// Who wants the connection to have a post-quantum key exchange.
+    pub post_quantum: Option<RequiredBy>,
 }
 
 /// One part of one role held against the request.
@@ -61,6 +63,7 @@ pub fn explain(roles: &RoleSet, request: &Request<'_>) -> Explanation {
         decision: check(roles, request),
         steps: denies.chain(allows).collect(),
         allowed_logins: allowed_logins(roles, request.labels),
+        post_quantum: post_quantum_required(roles, request.defaults),
     }
 }
 

@@ -15,6 +15,8 @@ pub struct SessionDefaults {
     pub disconnect_expired_cert: bool,
     /// From `cluster_auth_preference`.
     pub locking_mode: LockingMode,
+    /// From `cluster_auth_preference`.
+    pub require_post_quantum: bool,
 }
 
 impl SessionDefaults {
@@ -24,6 +26,7 @@ impl SessionDefaults {
             client_idle_timeout: networking.client_idle_timeout,
             disconnect_expired_cert: auth.disconnect_expired_cert,
             locking_mode: auth.locking_mode,
+            require_post_quantum: auth.require_post_quantum,
         }
     }
 }

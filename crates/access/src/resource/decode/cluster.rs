@@ -24,6 +24,7 @@ pub(super) fn auth_preference(top: &mut Fields) -> Result<AuthPreference, Invali
         locking_mode: spec
             .take("locking_mode")
             .map_or(Ok(default.locking_mode), |item| locking_mode(&item))?,
+        require_post_quantum: spec.flag("require_post_quantum")?.unwrap_or(default.require_post_quantum),
         message_of_the_day: spec.text("message_of_the_day")?,
     };
     const GATES: [Gate; 2] = [

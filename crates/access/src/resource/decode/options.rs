@@ -60,6 +60,7 @@ pub(super) fn decode(mut fields: Fields) -> Result<RoleOptions, Invalid> {
             .filter(|item| !item.is_blank())
             .map(|item| locking_mode(&item))
             .transpose()?,
+        require_post_quantum: fields.flag("require_post_quantum")?,
         pin_source_ip: fields.flag("pin_source_ip")?,
         cert_format: fields
             .take("cert_format")

@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::refusal;
 use crate::services::rights::Rights;
 use access::rbac::lock::{LockSubject, in_force};
-use access::rbac::ssh::{Explanation, Request, SessionDefaults, Step, explain as explain_ssh};
+use access::rbac::ssh::{Explanation, KeyExchange, Request, SessionDefaults, Step, explain as explain_ssh};
 use access::rbac::{Denial, RuleRef, Verb};
 use access::resource::{Kind, Lock, Node};
 use access::{BotName, Login, RoleName, Traits, UserName};
@@ -45,7 +45,10 @@ pub(super) async fn explain(
     };
     let defaults = SessionDefaults::new(&reads.auth_preference(), &reads.networking());
     let labels = node.labels();
-    let explanation = explain_ssh(&roles.set, &Request { login: login.as_str(), labels: &labels, defaults });
+    // There is no connection yet; what it has to be like is said in the answer.
+    let key_exchange = KeyExchange::PostQuantum;
+    let request = Request { login: login.as_str(), labels: &labels, key_exchange, defaults };
+    let explanation = explain_ssh(&roles.set, &request);
     Ok(answer(&explanation, locked(core, &subject, &login, &node).as_ref()))
 }
 
@@ -100,6 +103,9 @@ fn answer(explanation: &Explanation, lock: Option<&Lock>) -> ExplainSshResponse 
         true => "no login reaches the node".to_owned(),
         false => format!("logins that reach the node: {}", logins.join(", ")),
     });
+    if let Some(by) = &explanation.post_quantum {
+        trace.push(format!("the connection needs a post-quantum key exchange ({by})"));
+    }
     let denial = lock.map(Denial::from);
     match denial.as_ref().or(explanation.decision.as_ref().err()) {
         Some(denial) => ExplainSshResponse {

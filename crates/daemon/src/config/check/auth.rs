@@ -79,10 +79,12 @@ impl Check<'_, '_> {
                 file::LockingMode::Strict => LockingMode::Strict,
             };
         }
+        spec.require_post_quantum = authentication.require_post_quantum.unwrap_or(spec.require_post_quantum);
         spec.disconnect_expired_cert = disconnect_expired_cert.unwrap_or(spec.disconnect_expired_cert);
         spec.message_of_the_day = message_of_the_day.clone().unwrap_or_default();
         let any_given = authentication.default_session_ttl.is_some()
             || authentication.locking_mode.is_some()
+            || authentication.require_post_quantum.is_some()
             || disconnect_expired_cert.is_some()
             || message_of_the_day.is_some();
         any_given.then_some(spec)

@@ -18,7 +18,7 @@ pub struct AuthService {
     pub listen_addr: String,
     /// Addresses at which others reach the API.
     pub public_addr: Texts,
-    /// Sessions of certificates, and locks.
+    /// Life of certificates, locks, and what connections must be like.
     pub authentication: Authentication,
     /// Tokens with which nodes and proxies may join at any time, each as `node,proxy:TOKEN` or `node:/path/to/token`.
     /// Tokens that expire (`tctl tokens add`) are better.
@@ -65,7 +65,7 @@ impl Default for AuthService {
     }
 }
 
-/// Life of certificates, and locks.
+/// Life of certificates, locks, and what connections must be like.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Authentication {
@@ -73,6 +73,8 @@ pub struct Authentication {
     pub default_session_ttl: Option<String>,
     /// What nodes do when they cannot learn about new locks; `best_effort` when it is not given.
     pub locking_mode: Option<LockingMode>,
+    /// Refuse SSH logins over connections without a post-quantum key exchange; `no` when it is not given.
+    pub require_post_quantum: Option<bool>,
 }
 
 /// What a node does when its view of locks is stale.
