@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
+use transport::ssh::Negotiated;
 
 /// One event under construction.
 #[derive(Debug, Clone)]
@@ -45,6 +46,13 @@ impl Event {
         self.with("addr.remote", remote.to_string())
             .with("addr.local", local.to_string())
             .with("proto", "ssh")
+    }
+
+    /// What protects the connection.
+    pub(crate) fn over(self, negotiated: Negotiated) -> Self {
+        self.with("key_exchange", negotiated.key_exchange.name())
+            .with("cipher", negotiated.cipher.name())
+            .with("post_quantum", negotiated.is_post_quantum())
     }
 
     pub(crate) fn succeeded(self) -> Self {

@@ -78,7 +78,7 @@ impl Context {
         *self.admission.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(admission);
     }
 
-    /// An event that says who did it and from where.
+    /// An event that says who did it, from where and over what.
     pub(crate) fn event(&self, kind: Kind) -> Event {
         let admission = self.admission();
         gatekeeper::by(Event::new(kind), &admission)
@@ -94,7 +94,8 @@ pub(crate) async fn run(
     local: SocketAddr,
     shared: Arc<Shared>,
 ) {
-    let Connection { grant: Admitted { admission, slot: _slot }, handle, mut events, .. } = connection;
+    let Connection { grant: Admitted { admission, slot: _slot }, negotiated, handle, mut events } =
+        connection;
     let context = Arc::new(Context {
         shared: Arc::clone(&shared),
         admission: RwLock::new(Arc::new(admission)),
@@ -105,7 +106,7 @@ pub(crate) async fn run(
         account: AccountCheck::default(),
         sessions: AtomicU32::new(0),
     });
-    shared.metrics.accepted.inc();
+    shared.metrics.log_in(negotiated.key_exchange);
     shared.metrics.connections.inc();
     let mut channels = JoinSet::new();
     let mut listeners = forward::Listeners::new(Arc::clone(&context));

@@ -65,7 +65,8 @@ pub(crate) async fn serve<S>(
         }
     };
     place.known();
-    let Connection { grant: caller, handle, mut events, .. } = connection;
+    let Connection { grant: caller, negotiated, handle, mut events } = connection;
+    dialer.metrics.key_exchange(negotiated.key_exchange);
     let caller = Arc::new(caller);
     let channels = TaskTracker::new();
     let revoked = dialer.revoked(&caller, None, None);

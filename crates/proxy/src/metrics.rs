@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use transport::ssh::KeyExchange;
 
 use crate::denied::CODES;
 
@@ -20,6 +21,7 @@ pub(crate) struct Metrics {
     cuts: Family<Reason, Counter>,
     bytes: Family<Direction, Counter<u64, AtomicU64>>,
     nodes: Gauge,
+    key_exchanges: Family<Exchange, Counter>,
 }
 
 /// What a connection turned out to be.
@@ -52,6 +54,17 @@ struct Direction {
     direction: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Exchange {
+    key_exchange: &'static str,
+}
+
+impl Exchange {
+    fn of(exchange: KeyExchange) -> Self {
+        Self { key_exchange: exchange.name() }
+    }
+}
+
 impl Metrics {
     /// Registers all of them.
     pub(crate) fn register(registry: &mut Registry) -> Self {
@@ -65,6 +78,15 @@ impl Metrics {
         registry.register("cuts", "Live relays that were ended, by reason", m.cuts);
         registry.register("relayed_bytes", "Bytes relayed to and from nodes", m.bytes);
         registry.register("nodes", "Nodes known", m.nodes);
+        // From the start, so that the first jump that is not post-quantum is an increase and not a new series.
+        for exchange in KeyExchange::ALL {
+            drop(m.key_exchanges.get_or_create(&Exchange::of(exchange)));
+        }
+        registry.register(
+            "key_exchanges",
+            "Jump connections that logged in, by key exchange",
+            m.key_exchanges,
+        );
         metrics
     }
 
@@ -99,6 +121,10 @@ impl Metrics {
     pub(crate) fn bytes(&self, to_node: u64, to_client: u64) {
         self.bytes.get_or_create(&Direction { direction: "to_node" }).inc_by(to_node);
         self.bytes.get_or_create(&Direction { direction: "to_client" }).inc_by(to_client);
+    }
+
+    pub(crate) fn key_exchange(&self, exchange: KeyExchange) {
+        self.key_exchanges.get_or_create(&Exchange::of(exchange)).inc();
     }
 
     pub(crate) fn nodes(&self, count: usize) {

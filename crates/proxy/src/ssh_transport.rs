@@ -127,6 +127,13 @@ pub(crate) fn disconnected(audit: &Auditor, caller: &Caller, denied: &Denied) {
 
 fn by(event: AuditEvent, caller: &Caller) -> AuditEvent {
     let user = caller.user();
+    let event = match caller.negotiated() {
+        Some(negotiated) => event
+            .with("key_exchange", negotiated.key_exchange.name())
+            .with("cipher", negotiated.cipher.name())
+            .with("post_quantum", negotiated.is_post_quantum()),
+        None => event,
+    };
     event
         .with("user", user.name.to_string())
         .with("user_kind", if user.bot.is_some() { 2 } else { 1 })

@@ -7,14 +7,16 @@ use std::process::Stdio;
 
 use api::v1::PingRequest;
 use api::v1::cluster_service_client::ClusterServiceClient;
-use cluster::{Cluster, PATIENCE};
-use serde_json::Value;
+use cluster::{Cluster, PATIENCE, eventually};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 use transport::ServerTrust;
 use transport::rpc::connect_auth;
+use transport::ssh::client::{ClientConfig, ClusterHost};
+use transport::ssh::{KeyExchange, UserCredentials};
 use transport::tls::{Expected, alpn, connect};
 
 /// OpenSSH with alice's certificate and the cluster's host authority, and nothing of this machine's configuration.
@@ -59,6 +61,49 @@ async fn openssh_jumps_to_nodes_and_does_nothing_else() {
         let (success, output, errors) = ssh(&cluster, refused).await;
         assert!(!success && output.is_empty(), "{refused:?}: {errors}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jump_needs_the_key_exchange_that_the_cluster_requires() {
+    const CURVE: &str = "curve25519-sha256";
+    let series = |name: &str| format!("proxy_key_exchanges_total{{key_exchange=\"{name}\"}}");
+    let (cluster, alice) = Cluster::with_nodes().await;
+    for exchange in KeyExchange::ALL {
+        assert_eq!(cluster.figure(&series(exchange.name())), Some(0));
+    }
+    let by_curve = async || {
+        let option = format!("KexAlgorithms={CURVE}");
+        let (_, output, errors) = ssh(&cluster, &["-o", &option, "-W", "web-1:22"]).await;
+        (output.as_bytes() == cluster::BANNER, errors)
+    };
+    let (reached, errors) = by_curve().await;
+    assert!(reached, "{errors}");
+    assert_eq!(cluster.figure(&series(CURVE)), Some(1));
+
+    let spec = json!({"require_post_quantum": true});
+    cluster.upsert(json!({"kind": "cluster_auth_preference", "version": "v2", "spec": spec})).await;
+    eventually(async || !by_curve().await.0).await;
+    let (_, errors) = by_curve().await;
+    for told in [CURVE, "post_quantum_required", "this cluster requires", "KexAlgorithms"] {
+        assert!(errors.contains(told), "{told} is not in {errors}");
+    }
+    let event = cluster.event(|event| event["reason_code"] == "post_quantum_required").await;
+    assert_eq!((&event["key_exchange"], &event["post_quantum"]), (&json!(CURVE), &json!(false)));
+    assert!(event["cipher"].as_str().is_some_and(|cipher| cipher.ends_with("@openssh.com")), "{event}");
+    cluster.dial(&alice, "web-1").await.expect("by TLS it is the node that judges");
+    assert_eq!(jump_by_our_client(&cluster).await, cluster::BANNER);
+}
+
+/// The first bytes of `web-1`, by a jump of our own client.
+async fn jump_by_our_client(cluster: &Cluster) -> Vec<u8> {
+    let credentials = cluster.credentials("alice").await;
+    let host = ClusterHost { trust: credentials.trust.clone(), names: vec!["127.0.0.1".to_owned()] };
+    let config = ClientConfig::new("alice", UserCredentials::of(&credentials).expect("a pair"));
+    let stream = TcpStream::connect((cluster.proxy.host(), cluster.proxy.port())).await.expect("connects");
+    let (client, _) = transport::ssh::client::connect(stream, config, host).await.expect("logs in");
+    assert!(client.negotiated().is_post_quantum());
+    let (mut reader, _writer) = client.direct_tcpip("web-1", 22, ("127.0.0.1", 1)).await.expect("opens");
+    timeout(PATIENCE, reader.data()).await.expect("in time").expect("some data").to_vec()
 }
 
 async fn page(cluster: &Cluster, trust: ServerTrust, path: &str) -> (String, Value) {

@@ -39,6 +39,7 @@ impl Gatekeeper {
         let event = Event::new(AUTH_FAILED)
             .with("login", offer.login.as_str())
             .between(offer.peer, self.local)
+            .over(offer.negotiated)
             .denied(code, reason, rule.as_deref());
         self.shared.emit(match name {
             Some(user) => event.with("user", user),
@@ -82,11 +83,11 @@ impl Authenticator for Gatekeeper {
     }
 }
 
-/// Says in an event who did it.
+/// Says in an event who did it, and over what.
 pub(super) fn by(event: Event, admission: &Admission) -> Event {
     let user = admission.user();
     let kind = if user.bot.is_some() { 2 } else { 1 };
-    let event = event.with("user", user.name.as_str()).with("user_kind", kind);
+    let event = event.with("user", user.name.as_str()).with("user_kind", kind).over(admission.negotiated());
     let event = match &user.bot {
         Some(bot) => event.with("bot_instance_id", bot.instance.to_string()),
         None => event,

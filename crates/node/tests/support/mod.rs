@@ -264,8 +264,19 @@ impl Fixture {
 
     /// Changes the policy in force.
     pub fn set_policy(&self, resources: impl IntoIterator<Item = Resource>) {
+        self.set_policy_with(resources, |_| {});
+    }
+
+    /// Changes the policy in force, the cluster's settings too.
+    pub fn set_policy_with(
+        &self,
+        resources: impl IntoIterator<Item = Resource>,
+        change: impl FnOnce(&mut Policy),
+    ) {
         let revision = self.policy.borrow().revision + 1;
-        self.policy.send_replace(Arc::new(policy(&self.pki, revision, resources)));
+        let mut policy = policy(&self.pki, revision, resources);
+        change(&mut policy);
+        self.policy.send_replace(Arc::new(policy));
     }
 
     /// `ssh` as `name` to the account that the tests run as.
@@ -300,12 +311,21 @@ impl Fixture {
 
     /// How often the node has refused for this reason.
     pub fn refusals(&self, reason: &str) -> u64 {
+        self.counted(&format!("node_refused_total{{reason=\"{reason}\"}}")).unwrap_or(0)
+    }
+
+    /// How many connections have logged in over this key exchange.
+    pub fn logins(&self, key_exchange: &str) -> u64 {
+        let series = format!("node_key_exchanges_total{{key_exchange=\"{key_exchange}\"}}");
+        self.counted(&series).expect("a series of its own")
+    }
+
+    fn counted(&self, series: &str) -> Option<u64> {
         let (mut registry, mut text) = (Registry::default(), String::new());
         self.metrics.register(&mut registry);
         encode_registry(&mut text, &registry).expect("text");
-        let start = format!("node_refused_total{{reason=\"{reason}\"}} ");
-        let line = text.lines().find_map(|line| line.strip_prefix(&start));
-        line.map_or(0, |number| number.parse().expect("a number"))
+        let line = text.lines().find_map(|line| line.strip_prefix(series));
+        line.map(|number| number.trim().parse().expect("a number"))
     }
 
     /// The first event of this name for which `fits` holds.

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use access::{ClusterName, HostPort, SystemRole};
 use agent::{HostAgent, JoinSource, Report};
+use api::v1::audit_service_client::AuditServiceClient;
 use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::resource_service_client::ResourceServiceClient;
-use api::v1::{DeleteRequest, DialRequest, NodeReport, SignUserRequest, UpsertRequest};
+use api::v1::{DeleteRequest, DialRequest, NodeReport, SearchRequest, SignUserRequest, UpsertRequest};
 use aws_lc_rs::rand::SystemRandom;
 use identity::Credentials;
 use identity::key::SubjectKey;
+use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -47,6 +49,7 @@ pub struct Cluster {
     pub proxy_stop: CancellationToken,
     pub proxy_ended: Option<JoinHandle<()>>,
     pub hosts: Vec<Host>,
+    metrics: Registry,
 }
 
 /// A node that joined, and what its SSH port received.
@@ -86,8 +89,8 @@ impl Cluster {
         };
         change(&mut config);
         let (health, proxy_stop) = (ServiceHealth::new("proxy"), CancellationToken::new());
-        let started =
-            proxy::start(config, health.clone(), &mut Registry::default(), proxy_stop.clone()).await;
+        let mut metrics = Registry::default();
+        let started = proxy::start(config, health.clone(), &mut metrics, proxy_stop.clone()).await;
         let running = started.expect("the proxy starts");
         let proxy = address(running.local_addr());
         let proxy_ended = tokio::spawn(running.run());
@@ -105,6 +108,7 @@ impl Cluster {
             proxy_stop,
             proxy_ended: Some(proxy_ended),
             hosts: Vec::new(),
+            metrics,
         }
     }
 
@@ -187,6 +191,27 @@ impl Cluster {
     pub async fn dial(&self, user: &LiveCredentials, host: &str) -> Result<Dialled, DialError> {
         let request = DialRequest { host: host.into(), login: "root".into(), ..DialRequest::default() };
         dial_ssh(&self.proxy, self.trust.clone(), user, &request).await
+    }
+
+    /// The first event for which `fits` holds, once auth has it.
+    pub async fn event(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        let search = async || {
+            let found = AuditServiceClient::new(self.admin.clone()).search(SearchRequest::default()).await;
+            let events = found.expect("answers").into_inner().events;
+            let mut events =
+                events.iter().map(|event| serde_json::from_str::<Value>(&event.json).expect("JSON"));
+            events.find(&fits)
+        };
+        eventually(async || search().await.is_some()).await;
+        search().await.expect("events stay")
+    }
+
+    /// What a series of the proxy's metrics says, if it is there.
+    pub fn figure(&self, series: &str) -> Option<u64> {
+        let mut text = String::new();
+        encode_registry(&mut text, &self.metrics).expect("text");
+        let line = text.lines().find_map(|line| line.strip_prefix(series));
+        line.map(|number| number.trim().parse().expect("a number"))
     }
 
     /// Auth goes away.
