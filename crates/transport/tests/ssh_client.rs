@@ -3,11 +3,11 @@
 mod openssh;
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use openssh::{Pki, Server};
 use russh::keys::ssh_key::{Certificate, PublicKey};
+use testkit::Sshd;
 use tokio::net::TcpStream;
 use transport::ssh::client::{
     Client, ClientConfig, ConnectError, Forwarded, HostRefusal, HostVerifier, OpenError, PtyRequest,
@@ -202,41 +202,15 @@ async fn there_are_so_many_channels_and_a_dropped_one_makes_room() {
 }
 
 /// A stock sshd that shows our host certificate and trusts our user CA.
-struct Sshd {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Sshd {
-    async fn start(pki: &Pki) -> Self {
-        std::fs::create_dir_all("/run/sshd").expect("sshd's own directory");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = free.local_addr().expect("an address");
-        drop(free);
-        let path = |name: &str| pki.path(name).display().to_string();
-        let config = format!(
-            "ListenAddress {address}\nHostKey {}\nHostCertificate {}\nTrustedUserCAKeys {}\nPidFile none\n\
-             UsePAM no\nStrictModes no\nPermitRootLogin yes\n",
-            path("host"),
-            path("host-cert.pub"),
-            path("user_ca.pub")
-        );
-        std::fs::write(pki.path("sshd_config"), config).expect("written");
-        let mut sshd = Command::new("/usr/sbin/sshd");
-        sshd.args(["-D", "-e", "-f", &path("sshd_config")]).stderr(Stdio::null());
-        let child = sshd.spawn().expect("runs");
-        while TcpStream::connect(address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Self { child, address }
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn stock_sshd(pki: &Pki) -> Sshd {
+    let path = |name: &str| pki.path(name).display().to_string();
+    let lines = format!(
+        "HostKey {}\nHostCertificate {}\nTrustedUserCAKeys {}",
+        path("host"),
+        path("host-cert.pub"),
+        path("user_ca.pub")
+    );
+    Sshd::start(&pki.path(""), &lines)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -246,8 +220,8 @@ async fn sessions_on_a_stock_sshd() {
         return;
     }
     let pki = Pki::new();
-    let sshd = Sshd::start(&pki).await;
-    let (client, _) = connect_to(&pki, sshd.address, |_, _| {}).await.expect("connects");
+    let sshd = stock_sshd(&pki);
+    let (client, _) = connect_to(&pki, sshd.address(), |_, _| {}).await.expect("connects");
     let mut session = client.session().await.expect("opens");
     session.exec(b"echo out; echo err >&2; exit 7").await.expect("runs");
     let (out, err, rest) = all_of(session).await;
@@ -263,9 +237,9 @@ async fn sessions_on_a_stock_sshd() {
     writer.eof().await.expect("sent");
     assert_eq!(reader.data().await, Some("67108864\n".into()));
 
-    let denied = connect_to(&pki, sshd.address, |config, _| config.login = "daemon".to_owned()).await;
+    let denied = connect_to(&pki, sshd.address(), |config, _| config.login = "daemon".to_owned()).await;
     assert_eq!(denied.err(), Some(ConnectError::Denied("daemon".to_owned())));
-    let wrong = connect_to(&pki, sshd.address, |_, host| host.name = "other").await;
+    let wrong = connect_to(&pki, sshd.address(), |_, host| host.name = "other").await;
     assert!(matches!(wrong, Err(ConnectError::Host(_))));
 }
 
