@@ -83,6 +83,11 @@ impl Incoming {
         }
     }
 
+    /// Whether no keys are in use yet.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.key.is_none()
+    }
+
     /// The number of the next packet.
     pub(crate) fn sequence(&self) -> u32 {
         self.sequence

@@ -229,8 +229,9 @@ impl Transport {
         outcome.map(|()| false).map_err(|violation| self.fail(violation))
     }
 
+    /// The first exchange lasts until the peer's keys are in use; ours may be before.
     fn is_strict_first(&self) -> bool {
-        self.session.is_none() && self.exchange.is_strict()
+        self.incoming.is_plain() && self.exchange.is_strict()
     }
 
     fn unexpected(&self, number: u8) -> Result<(), Violation> {
