@@ -11,6 +11,8 @@
 //! Who may do what is not decided here: a user's proof of possession and a server's host key are events, and nothing
 //! goes on before they are answered.
 
+#[cfg(test)]
+mod abuse;
 pub mod algorithms;
 mod cipher;
 pub mod client;

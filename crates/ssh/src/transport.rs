@@ -4,6 +4,8 @@
 //! only while no key exchange forbids it.
 
 mod exchange;
+#[cfg(test)]
+pub(crate) mod raw;
 mod wish;
 
 use std::sync::Arc;
@@ -110,6 +112,8 @@ pub(crate) struct Transport {
     now: Duration,
     authenticated: bool,
     extensions: Extensions,
+    /// How it ended. Nothing is sent or taken after that.
+    over: Option<Error>,
 }
 
 /// What a server can show for one algorithm. A client has no blobs.
@@ -168,6 +172,7 @@ impl Transport {
             now: Duration::ZERO,
             authenticated: false,
             extensions: Extensions::default(),
+            over: None,
             settings,
         };
         let line = format!("{}\r\n", transport.own_identification());
@@ -182,6 +187,9 @@ impl Transport {
 
     /// Takes one packet from the front of `input`, which is overwritten as far as it is taken.
     pub(crate) fn next<'i>(&mut self, input: &'i mut [u8]) -> Result<Step<'i>, Error> {
+        if let Some(error) = &self.over {
+            return Err(error.clone());
+        }
         if self.exchange.waits_for_answer() {
             return Ok(Step::Nothing);
         }
@@ -211,7 +219,7 @@ impl Transport {
     fn dispatch(&mut self, message: &[u8]) -> Result<bool, Error> {
         let number = message[0];
         if number == DISCONNECT {
-            return Err(disconnected(message));
+            return Err(self.over.insert(disconnected(message)).clone());
         }
         let outcome = match number {
             KEXINIT => self.peer_kexinit(message),
@@ -279,6 +287,9 @@ impl Transport {
 
     /// Sends a message, after the key exchange if there is one.
     pub(crate) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.over.is_some() {
+            return;
+        }
         if self.exchange.sends() {
             self.outgoing.send(write);
             return;
@@ -291,7 +302,7 @@ impl Transport {
 
     /// Whether messages go out at once, so that data should be handed over.
     pub(crate) fn sends(&self) -> bool {
-        self.exchange.sends()
+        self.over.is_none() && self.exchange.sends()
     }
 
     fn send_held(&mut self) {
@@ -313,6 +324,9 @@ impl Transport {
     /// Time passes; agrees on fresh keys when it is time to.
     pub(crate) fn tick(&mut self, now: Duration) -> Result<(), Error> {
         self.now = now;
+        if let Some(error) = &self.over {
+            return Err(error.clone());
+        }
         let elapsed = now.saturating_sub(self.since);
         if self.session.is_some() && !self.exchange.is_idle() && elapsed >= EXCHANGE_TIME {
             return Err(self.fail(Violation::exchange("a key exchange takes too long")));
@@ -342,11 +356,15 @@ impl Transport {
     /// Says goodbye with the rule that was broken.
     pub(crate) fn fail(&mut self, violation: Violation) -> Error {
         self.disconnect(violation.code, &violation.text);
-        Error::Violation(violation)
+        self.over.insert(Error::Violation(violation)).clone()
     }
 
-    /// Says goodbye. Nothing may be sent or received after it.
+    /// Says goodbye, once.
     pub(crate) fn disconnect(&mut self, code: Disconnect, text: &str) {
+        if self.over.is_some() {
+            return;
+        }
+        self.over = Some(Error::Ended(text.to_owned()));
         self.outgoing.send(|message| {
             message.put_u8(DISCONNECT);
             message.put_u32(code as u32);
@@ -379,7 +397,7 @@ impl Transport {
 
     /// Whether nothing goes on before a wish is answered.
     pub(crate) fn waits_for_answer(&self) -> bool {
-        self.exchange.waits_for_answer()
+        self.over.is_none() && self.exchange.waits_for_answer()
     }
 }
 

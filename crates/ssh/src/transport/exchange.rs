@@ -228,6 +228,7 @@ impl Transport {
     /// The answer to [`Wish::Sign`].
     pub(crate) fn signed(&mut self, signature: &[u8]) -> Result<(), Error> {
         match std::mem::replace(&mut self.exchange, Exchange::Idle) {
+            Exchange::AwaitSignature(_) if self.over.is_some() => Ok(()),
             Exchange::AwaitSignature(made) => {
                 self.outgoing.send(|message| {
                     message.put_u8(KEX_REPLY);
@@ -247,6 +248,7 @@ impl Transport {
     /// The answer to [`Wish::Trust`]: yes. A no is a disconnect.
     pub(crate) fn trust(&mut self) -> Result<(), Error> {
         match std::mem::replace(&mut self.exchange, Exchange::Idle) {
+            Exchange::AwaitTrust(_) if self.over.is_some() => Ok(()),
             Exchange::AwaitTrust(made) => self.new_keys(*made).map_err(|violation| self.fail(violation)),
             other => {
                 self.exchange = other;

@@ -1,0 +1,75 @@
+//! Attacks before there is a connection.
+
+use crate::connection::Limits;
+use crate::error::Error;
+use crate::message::{DEBUG, IGNORE, KEX_INIT, UNIMPLEMENTED};
+use crate::role::Role;
+use crate::transport::raw::{Raw, plain, settings};
+
+fn against(tried: Role) -> Raw {
+    match tried {
+        Role::Server => Raw::against_server(settings(), Limits::default()),
+        Role::Client => Raw::against_client(settings(), Limits::default()),
+    }
+}
+
+/// The peer has sent its identification and `KEXINIT`, and the end has taken them.
+pub(crate) fn agreed(tried: Role) -> Raw {
+    let mut raw = against(tried);
+    raw.deliver().expect("a peer may begin");
+    raw
+}
+
+/// The end's keys are in use and the peer's not yet.
+pub(crate) fn before_new_keys(tried: Role) -> Raw {
+    let mut raw = agreed(tried);
+    raw.listen();
+    let mut half = raw.take_said();
+    // The server's half and its NEWKEYS are one behind the other.
+    let length = u32::from_be_bytes(half[..4].try_into().expect("a packet")) as usize;
+    half.truncate(4 + length);
+    raw.deliver_bytes(&half).expect("a good half");
+    raw.obey();
+    raw
+}
+
+/// CVE-2023-48795 (Terrapin), row S3: nothing comes between in a strict key exchange, from its first packet to the last.
+#[test]
+fn s3_nothing_is_slipped_into_a_strict_key_exchange() {
+    for tried in [Role::Server, Role::Client] {
+        for number in [IGNORE, DEBUG, UNIMPLEMENTED] {
+            let message = [&[number][..], &[0; 9]].concat();
+            // Before the KEXINIT, which is the first that says that it is strict.
+            let mut raw = against(tried);
+            let begun = raw.take_said();
+            let line = begun.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
+            raw.deliver_bytes(&begun[..line]).expect("a line");
+            raw.deliver_bytes(&plain(&message)).expect("nobody knows yet that it is strict");
+            let text = raw.refuses(&begun[line..]);
+            assert!(text.contains("before the first KEXINIT"), "{text}");
+
+            let text = agreed(tried).refuses(&plain(&message));
+            assert!(text.contains(&format!("message {number} is not expected")), "{text}");
+
+            let text = before_new_keys(tried).refuses(&plain(&message));
+            assert!(text.contains(&format!("message {number} is not expected")), "{text}");
+        }
+    }
+}
+
+/// A connection that is over stays over, whatever a driver does with it.
+#[test]
+fn nothing_is_said_or_taken_after_the_end() {
+    let mut raw = agreed(Role::Server);
+    raw.refuses(&plain(&[KEX_INIT]));
+    raw.overhear();
+    let mut raw = Raw::connected(Role::Server, Limits::default());
+    let connection = raw.connection();
+    connection.disconnect("enough");
+    connection.disconnect("enough again");
+    connection.listen(&crate::connection::ListenAt::Streamlocal(b"/x".to_vec()));
+    assert_eq!(connection.tick(std::time::Duration::ZERO), Err(Error::Ended("enough".to_owned())));
+    raw.listen();
+    assert_eq!(raw.goodbye, Some(Error::Disconnected { code: 11, text: "enough".to_owned() }));
+    assert!(raw.heard.is_empty());
+}
