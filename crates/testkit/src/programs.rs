@@ -13,17 +13,30 @@ pub fn ours(name: &str) -> PathBuf {
 
 /// A program of the system, or a visible reason to skip the test.
 pub fn theirs(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin"), venv()])
-        .map(|directory| directory.join(name))
-        .find(|program| program.is_file());
+    let found = find(name);
     if found.is_none() {
         // CI is root: what it does not run, nobody does.
         assert!(!rustix::process::geteuid().is_root(), "{name} is not installed; `make test` installs it");
         eprintln!("SKIPPED: {name} is not installed; `make test` installs it");
     }
     found
+}
+
+/// A program that cannot be had everywhere, or a visible reason to skip the test.
+pub fn where_present(name: &str) -> Option<PathBuf> {
+    let found = find(name);
+    if found.is_none() {
+        eprintln!("SKIPPED: {name} is not installed, and `make test` cannot install it");
+    }
+    found
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin"), venv()])
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file())
 }
 
 fn venv() -> PathBuf {
