@@ -1,12 +1,14 @@
 //! What arrived on a channel and was not taken yet, and the window that bounds it.
 //!
 //! A window is credited when data is taken, never when it arrives: what waits here is at most one window. Data lies in
-//! one piece, whatever the packets were, so that a peer that sends single bytes costs no more than their number.
+//! one piece for each stream, whatever the packets were, so that a peer that sends single bytes, or to both streams in
+//! turn, costs no more than their number.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use super::channels::Stream;
 use super::request::ExitSignal;
 use crate::error::Violation;
 
@@ -33,8 +35,7 @@ pub enum Inbound {
 /// One kind of thing after another; data with the number of its bytes.
 #[derive(Debug)]
 enum Run {
-    Data(u32),
-    Extended(u32, u32),
+    Data(Stream, u32),
     Eof,
     ExitStatus(u32),
     ExitSignal(Box<ExitSignal>),
@@ -42,7 +43,8 @@ enum Run {
 
 #[derive(Debug)]
 pub(super) struct Inbox {
-    bytes: BytesMut,
+    data: BytesMut,
+    stderr: BytesMut,
     runs: VecDeque<Run>,
     /// What the peer may still send.
     window: u32,
@@ -56,11 +58,16 @@ pub(super) struct Inbox {
 
 /// At most so much is taken at once, so that what is taken is of a size that is easily handed on.
 const PIECE: usize = 256 << 10;
+/// So many runs keep the order of the two streams to each other; what comes on top keeps that of its own stream only.
+const MAX_RUNS: usize = 256;
+/// The one kind of extended data that there is (RFC 4254, section 5.2).
+const STDERR: u32 = 1;
 
 impl Inbox {
     pub(super) fn new(window: u32) -> Self {
         Self {
-            bytes: BytesMut::new(),
+            data: BytesMut::new(),
+            stderr: BytesMut::new(),
             runs: VecDeque::new(),
             window,
             target: window,
@@ -70,23 +77,35 @@ impl Inbox {
         }
     }
 
-    /// Data came. What says nothing is not kept: empty data, and data after the end.
+    /// Data came. What says nothing is not kept: empty data, data after the end, and data of a kind that nobody knows.
     pub(super) fn data(&mut self, code: Option<u32>, data: &[u8]) -> Result<(), Violation> {
         let length =
             u32::try_from(data.len()).map_err(|_| Violation::new("a packet has an impossible length"))?;
         let left = self.window.checked_sub(length);
         self.window = left.ok_or_else(|| Violation::new("more data than the window allows"))?;
+        let stream = match code {
+            None => Stream::Data,
+            Some(STDERR) => Stream::Stderr,
+            Some(_) => return Ok(()),
+        };
         if length == 0 || self.ended || self.ignored {
             return Ok(());
         }
-        match (self.runs.back_mut(), code) {
-            (Some(Run::Data(run)), None) => *run += length,
-            (Some(Run::Extended(kind, run)), Some(code)) if *kind == code => *run += length,
-            (_, None) => self.runs.push_back(Run::Data(length)),
-            (_, Some(code)) => self.runs.push_back(Run::Extended(code, length)),
+        let looked_at = if self.runs.len() < MAX_RUNS { 1 } else { self.runs.len() };
+        let mut last = self.runs.iter_mut().rev().take(looked_at);
+        match last.find_map(|run| run.length_of(stream)) {
+            Some(run) => *run += length,
+            None => self.runs.push_back(Run::Data(stream, length)),
         }
-        self.bytes.extend_from_slice(data);
+        self.buffer(stream).extend_from_slice(data);
         Ok(())
+    }
+
+    fn buffer(&mut self, stream: Stream) -> &mut BytesMut {
+        match stream {
+            Stream::Data => &mut self.data,
+            Stream::Stderr => &mut self.stderr,
+        }
     }
 
     pub(super) fn eof(&mut self) {
@@ -111,9 +130,12 @@ impl Inbox {
     /// Takes what came first.
     pub(super) fn take(&mut self) -> Option<Inbound> {
         let inbound = match self.runs.pop_front()? {
-            Run::Data(length) => Inbound::Data(self.piece(length, Run::Data)),
-            Run::Extended(code, length) => {
-                Inbound::Extended { code, data: self.piece(length, |rest| Run::Extended(code, rest)) }
+            Run::Data(stream, length) => {
+                let data = self.piece(stream, length);
+                match stream {
+                    Stream::Data => Inbound::Data(data),
+                    Stream::Stderr => Inbound::Extended { code: STDERR, data },
+                }
             }
             Run::Eof => Inbound::Eof,
             Run::ExitStatus(status) => Inbound::ExitStatus(status),
@@ -122,29 +144,31 @@ impl Inbox {
         Some(inbound)
     }
 
-    fn piece(&mut self, length: u32, rest: impl FnOnce(u32) -> Run) -> Bytes {
+    fn piece(&mut self, stream: Stream, length: u32) -> Bytes {
         let taken = (length as usize).min(PIECE);
         if taken < length as usize {
             let left = length - u32::try_from(taken).unwrap_or(length);
-            self.runs.push_front(rest(left));
+            self.runs.push_front(Run::Data(stream, left));
         }
-        if taken == self.bytes.len() {
+        let buffer = self.buffer(stream);
+        if taken == buffer.len() {
             // The whole buffer goes, so that nothing of it stays behind here.
-            return std::mem::take(&mut self.bytes).freeze();
+            return std::mem::take(buffer).freeze();
         }
-        self.bytes.split_to(taken).freeze()
+        buffer.split_to(taken).freeze()
     }
 
     /// Nobody takes anything any more.
     pub(super) fn ignore(&mut self) {
         self.ignored = true;
-        self.bytes = BytesMut::new();
+        self.data = BytesMut::new();
+        self.stderr = BytesMut::new();
         self.runs = VecDeque::new();
     }
 
     /// By how much the window should be adjusted now, if it is worth a message.
     pub(super) fn credit(&mut self) -> Option<u32> {
-        let waiting = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        let waiting = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let room = self.target.saturating_sub(self.window).saturating_sub(waiting);
         if self.ended || room < self.target / 2 {
             return None;
@@ -168,13 +192,23 @@ impl Inbox {
 
     /// Bytes that wait to be taken.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.data.len() + self.stderr.len()
+    }
+}
+
+impl Run {
+    /// The number of its bytes, if it is of this stream.
+    fn length_of(&mut self, stream: Stream) -> Option<&mut u32> {
+        match self {
+            Self::Data(of, length) if *of == stream => Some(length),
+            _ => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Inbound, Inbox};
+    use super::{Inbound, Inbox, MAX_RUNS};
     use bytes::Bytes;
 
     fn data(text: &'static str) -> Option<Inbound> {
@@ -239,7 +273,41 @@ mod tests {
             inbox.data(None, b"x").expect("within the window");
         }
         assert_eq!((inbox.runs.len(), inbox.len()), (1, 1 << 20));
-        assert!(inbox.bytes.capacity() <= 2 << 20);
+        assert!(inbox.data.capacity() <= 2 << 20);
         assert!(std::mem::size_of::<super::Run>() <= 16);
+    }
+    /// Bytes to both streams in turn cost no more than others, and each stream keeps its order.
+    #[test]
+    fn streams_in_turn_are_kept_as_two_pieces() {
+        const WINDOW: u32 = 1 << 18;
+        let mut inbox = Inbox::new(WINDOW);
+        let byte = |i: u32| (i / 2).to_be_bytes()[3];
+        for i in 0..WINDOW {
+            inbox.data((i % 2 == 1).then_some(1), &[byte(i)]).expect("within the window");
+        }
+        inbox.exit_status(0);
+        inbox.eof();
+        assert!(inbox.runs.len() <= MAX_RUNS + 2);
+        let mut streams = [Vec::new(), Vec::new()];
+        while let Some(inbound) = inbox.take() {
+            match inbound {
+                Inbound::Data(data) => streams[0].extend_from_slice(&data),
+                Inbound::Extended { code: 1, data } => streams[1].extend_from_slice(&data),
+                Inbound::ExitStatus(0) | Inbound::Eof => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let expected: Vec<u8> = (0..WINDOW / 2).map(|i| byte(2 * i)).collect();
+        assert!(streams.iter().all(|stream| *stream == expected));
+    }
+
+    #[test]
+    fn rfc4254_5_2_other_kinds_of_data_are_dropped_and_credited() {
+        let mut inbox = Inbox::new(8);
+        for code in [0, 2, u32::MAX] {
+            inbox.data(Some(code), b"xx").expect("within the window");
+        }
+        assert_eq!((inbox.len(), inbox.take(), inbox.credit()), (0, None, Some(6)));
+        inbox.data(Some(2), &[0; 9]).expect_err("the window counts it");
     }
 }
