@@ -6,7 +6,7 @@ use super::replies::Replies;
 use crate::error::Violation;
 
 /// A channel of one connection, by our number. Whoever holds one says so when it is done ([`super::Connection::release`]);
-/// the number means another channel after that.
+/// the number means nothing after that, not until a million other channels have come and gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(pub(super) u32);
 
@@ -90,40 +90,57 @@ impl Channel {
     }
 }
 
-/// The channels of a connection, by number.
+/// The channels of a connection, by number. A number has the place of the channel in its lower bits and how many there
+/// were before it in the upper ones, so that what is still said of a channel that is gone does not meet the next one.
 #[derive(Debug, Default)]
-pub(super) struct Channels(Vec<Option<Channel>>);
+pub(super) struct Channels {
+    places: Vec<Option<(ChannelId, Channel)>>,
+    opened: u32,
+}
+
+/// Bits of a number that say the place.
+const PLACE: u32 = 12;
+
+impl ChannelId {
+    fn place(self) -> usize {
+        (self.0 & ((1 << PLACE) - 1)) as usize
+    }
+}
 
 impl Channels {
     /// A new one; nothing when there are `limit` already.
     pub(super) fn insert(&mut self, channel: Channel, limit: usize) -> Option<ChannelId> {
-        let index = match self.0.iter().position(Option::is_none) {
+        let place = match self.places.iter().position(Option::is_none) {
             Some(free) => free,
-            None if self.0.len() < limit => {
-                self.0.push(None);
-                self.0.len() - 1
+            None if self.places.len() < limit.min(1 << PLACE) => {
+                self.places.push(None);
+                self.places.len() - 1
             }
             None => return None,
         };
-        self.0[index] = Some(channel);
-        u32::try_from(index).ok().map(ChannelId)
+        let id = ChannelId(self.opened << PLACE | u32::try_from(place).ok()?);
+        self.opened = self.opened.wrapping_add(1);
+        self.places[place] = Some((id, channel));
+        Some(id)
     }
 
-    pub(super) fn find(&mut self, ChannelId(number): ChannelId) -> Option<&mut Channel> {
-        self.0.get_mut(number as usize)?.as_mut()
+    pub(super) fn find(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        let (found, channel) = self.places.get_mut(id.place())?.as_mut()?;
+        (*found == id).then_some(channel)
     }
 
-    pub(super) fn remove(&mut self, ChannelId(number): ChannelId) -> Option<Channel> {
-        let removed = self.0.get_mut(number as usize)?.take();
-        while let Some(None) = self.0.last() {
-            self.0.pop();
+    pub(super) fn remove(&mut self, id: ChannelId) -> Option<Channel> {
+        self.find(id)?;
+        let removed = self.places.get_mut(id.place())?.take();
+        while let Some(None) = self.places.last() {
+            self.places.pop();
         }
-        removed
+        removed.map(|(_, channel)| channel)
     }
 
     /// All that there are.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {
-        self.0.iter().flatten()
+        self.places.iter().flatten().map(|(_, channel)| channel)
     }
 
     /// The channel that a message of the peer is about.
