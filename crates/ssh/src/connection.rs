@@ -85,6 +85,7 @@ pub struct Connection {
     /// Channels whose writers wait for room, in the order in which they came.
     blocked: VecDeque<ChannelId>,
     now: Duration,
+    /// When the peer was last heard, or asked since.
     heard: Duration,
     /// Keep-alives since the peer was last heard.
     unheard: u32,
@@ -188,12 +189,13 @@ impl Connection {
                 return Err(Error::Silent);
             }
             self.unheard += 1;
+            self.heard = now;
             self.ask_whether_alive();
         }
         Ok(())
     }
 
-    /// When [`Self::tick`] is next needed.
+    /// When [`Self::tick`] is next needed; to be asked again whenever something was received or sent.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         let rekey = self.transport.deadline();
@@ -201,8 +203,7 @@ impl Connection {
     }
 
     fn ask_at(&self) -> Duration {
-        let interval = self.transport.settings().keepalive.interval;
-        self.heard.saturating_add(interval.saturating_mul(self.unheard + 1))
+        self.heard.saturating_add(self.transport.settings().keepalive.interval)
     }
 
     /// The input was not looked at for a while, for reasons of whoever drives this: the peer's silence does not count.

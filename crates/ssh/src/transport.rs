@@ -107,9 +107,8 @@ pub(crate) struct Transport {
     /// What waits for the end of a key exchange.
     held: Vec<Vec<u8>>,
     held_bytes: usize,
-    /// When the current exchange began, or the last one ended.
-    since: Duration,
-    now: Duration,
+    /// When the current exchange began, or the last one ended; nothing when that was after the last tick.
+    since: Option<Duration>,
     authenticated: bool,
     extensions: Extensions,
     /// How it ended. Nothing is sent or taken after that.
@@ -168,8 +167,7 @@ impl Transport {
             session: None,
             held: Vec::new(),
             held_bytes: 0,
-            since: Duration::ZERO,
-            now: Duration::ZERO,
+            since: None,
             authenticated: false,
             extensions: Extensions::default(),
             over: None,
@@ -323,29 +321,34 @@ impl Transport {
 
     /// Time passes; agrees on fresh keys when it is time to.
     pub(crate) fn tick(&mut self, now: Duration) -> Result<(), Error> {
-        self.now = now;
         if let Some(error) = &self.over {
             return Err(error.clone());
         }
-        let elapsed = now.saturating_sub(self.since);
+        let elapsed = now.saturating_sub(*self.since.get_or_insert(now));
         if self.session.is_some() && !self.exchange.is_idle() && elapsed >= EXCHANGE_TIME {
             return Err(self.fail(Violation::exchange("a key exchange takes too long")));
         }
-        let (received, sent) = (self.incoming.used(), self.outgoing.used());
-        let Rekey { bytes, packets, interval } = self.settings.rekey;
-        let due = received.bytes.max(sent.bytes) >= bytes
-            || received.packets.max(sent.packets) >= packets
-            || elapsed >= interval;
-        if due && self.authenticated && self.exchange.is_idle() {
+        let may = self.authenticated && self.exchange.is_idle();
+        if may && (self.keys_are_used_up() || elapsed >= self.settings.rekey.interval) {
             self.begin_exchange();
         }
         Ok(())
     }
 
-    /// When [`Self::tick`] is next needed.
+    fn keys_are_used_up(&self) -> bool {
+        let (received, sent) = (self.incoming.used(), self.outgoing.used());
+        let Rekey { bytes, packets, .. } = self.settings.rekey;
+        received.bytes.max(sent.bytes) >= bytes || received.packets.max(sent.packets) >= packets
+    }
+
+    /// When [`Self::tick`] is next needed: at once where keys are used up or time has to be taken.
     pub(crate) fn deadline(&self) -> Duration {
-        let limit = if self.exchange.is_idle() { self.settings.rekey.interval } else { EXCHANGE_TIME };
-        self.since.saturating_add(limit)
+        let Some(since) = self.since else { return Duration::ZERO };
+        match self.exchange.is_idle() {
+            true if self.keys_are_used_up() => Duration::ZERO,
+            true => since.saturating_add(self.settings.rekey.interval),
+            false => since.saturating_add(EXCHANGE_TIME),
+        }
     }
 
     /// Fresh keys may be agreed on from now on, and the layers above are open.

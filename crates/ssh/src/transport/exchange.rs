@@ -108,7 +108,7 @@ impl Transport {
         let ours = kexinit(self.role, &self.settings.offer, &algorithms, self.session.is_none());
         self.outgoing.send(|message| message.put_slice(&ours));
         self.exchange = Exchange::Begun { ours };
-        self.since = self.now;
+        self.since = None;
     }
 
     pub(super) fn peer_kexinit(&mut self, theirs: &[u8]) -> Result<(), Violation> {
@@ -157,7 +157,7 @@ impl Transport {
             (NEWKEYS, Exchange::AwaitNewKeys { opening, strict }) => {
                 reader.end()?;
                 self.incoming.rekey(*opening, strict);
-                self.since = self.now;
+                self.since = None;
                 Ok(())
             }
             (number, _) => Err(Violation::new(format!("message {number} is not expected here"))),
