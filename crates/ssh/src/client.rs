@@ -15,7 +15,7 @@ use crate::message::{
 };
 use crate::negotiation::Negotiated;
 use crate::role::Role;
-use crate::transport::{HostKey, HostKeyShown, Settings, Step, ToSign, Transport, Wish};
+use crate::transport::{HostKey, HostKeyShown, MAX_ANSWERS, Settings, Step, ToSign, Transport, Wish};
 use crate::wire::{Reader, Writer as _};
 use bytes::BufMut as _;
 
@@ -106,10 +106,11 @@ impl Handshake {
         Ok(taken)
     }
 
-    /// Whether an event has to be answered before more input is taken.
+    /// Whether an event has to be answered, or the output taken, before more input is taken.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.transport.waits_for_answer()
+            || self.transport.output() >= MAX_ANSWERS
             || matches!(self.stage, Stage::Signing(_) | Stage::Accepted | Stage::Refused)
     }
 

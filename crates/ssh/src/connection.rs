@@ -32,7 +32,7 @@ use crate::message::{
 };
 use crate::negotiation::Negotiated;
 use crate::role::Role;
-use crate::transport::{Step, ToSign, Transport, Wish};
+use crate::transport::{MAX_ANSWERS, Step, ToSign, Transport, Wish};
 use channel::Channels;
 use global::Globals;
 use path::Probe;
@@ -67,8 +67,6 @@ impl Limits {
     }
 }
 
-/// What waits to be sent besides data, before nothing more is taken in that could be answered.
-const MAX_ANSWERS: usize = 256 << 10;
 /// Events that may wait to be looked at before nothing more is taken in.
 const MAX_EVENTS: usize = 64;
 

@@ -89,6 +89,8 @@ impl Default for Keepalive {
 const EXCHANGE_TIME: Duration = Duration::from_secs(120);
 /// What may wait for the end of a key exchange, in bytes. A peer can make us answer only until it begins its half.
 const MAX_HELD: usize = 1 << 20;
+/// What waits to be sent besides data, before nothing more is taken in that could be answered.
+pub(crate) const MAX_ANSWERS: usize = 256 << 10;
 /// Extensions in one `EXT_INFO`.
 const MAX_EXTENSIONS: u32 = 64;
 
@@ -104,9 +106,8 @@ pub(crate) struct Transport {
     exchange: Exchange,
     wish: Option<Wish>,
     session: Option<Session>,
-    /// What waits for the end of a key exchange.
-    held: Vec<Vec<u8>>,
-    held_bytes: usize,
+    /// What waits for the end of a key exchange: messages as strings, in one piece, since many are short.
+    held: Vec<u8>,
     /// When the current exchange began, or the last one ended; nothing when that was after the last tick.
     since: Option<Duration>,
     authenticated: bool,
@@ -166,7 +167,6 @@ impl Transport {
             wish: None,
             session: None,
             held: Vec::new(),
-            held_bytes: 0,
             since: None,
             authenticated: false,
             extensions: Extensions::default(),
@@ -191,7 +191,7 @@ impl Transport {
         if self.exchange.waits_for_answer() {
             return Ok(Step::Nothing);
         }
-        if self.held_bytes > MAX_HELD {
+        if self.held.len() > MAX_HELD {
             return Err(self.fail(Violation::exchange("too much is asked for while keys are exchanged")));
         }
         if let Err(search) = &mut self.identification {
@@ -292,10 +292,11 @@ impl Transport {
             self.outgoing.send(write);
             return;
         }
-        let mut message = Vec::new();
-        write(&mut message);
-        self.held_bytes += message.len();
-        self.held.push(message);
+        let start = self.held.len();
+        self.held.put_u32(0);
+        write(&mut self.held);
+        let length = u32::try_from(self.held.len() - start - 4).expect("no message of ours is 4 GiB long");
+        self.held[start..start + 4].copy_from_slice(&length.to_be_bytes());
     }
 
     /// Whether messages go out at once, so that data should be handed over.
@@ -304,10 +305,11 @@ impl Transport {
     }
 
     fn send_held(&mut self) {
-        for message in std::mem::take(&mut self.held) {
-            self.outgoing.send(|packet| packet.extend_from_slice(&message));
+        let held = std::mem::take(&mut self.held);
+        let mut messages = Reader::new(&held);
+        while let Ok(message) = messages.string() {
+            self.outgoing.send(|packet| packet.put_slice(message));
         }
-        self.held_bytes = 0;
     }
 
     /// Bytes that can be sent now.

@@ -1,8 +1,11 @@
 //! Attacks on a connection, by a peer that is authenticated.
 
+use std::time::Duration;
+
 use crate::connection::{ChannelEvent, Connection, Event, Limits, Purpose, Stream};
 use crate::message::{
     CHANNEL_CLOSE, CHANNEL_DATA, CHANNEL_OPEN, CHANNEL_OPEN_CONFIRMATION, CHANNEL_OPEN_FAILURE,
+    GLOBAL_REQUEST,
 };
 use crate::role::Role;
 use crate::transport::raw::{Raw, Told};
@@ -49,6 +52,13 @@ pub(crate) fn data(channel: u32, bytes: &[u8]) -> Vec<u8> {
     message
 }
 
+pub(crate) fn global_request(name: &str, wants_answer: bool) -> Vec<u8> {
+    let mut message = vec![GLOBAL_REQUEST];
+    message.put_string(name.as_bytes());
+    message.put_boolean(wants_answer);
+    message
+}
+
 /// The number that a message of the end has behind its own.
 fn number(message: &[u8]) -> u32 {
     Reader::new(&message[1..]).uint32().expect("a number")
@@ -90,4 +100,21 @@ fn rfc4254_5_3_nothing_comes_on_a_channel_that_is_closed() {
     assert_eq!(raw.heard.pop().map(|message| (message[0], number(&message))), Some((CHANNEL_CLOSE, 7)));
     let text = raw.refused(&data(channel, b"late"));
     assert!(text.contains("a channel that is not open"), "{text}");
+}
+
+/// Row D3: a peer that has been asked for fresh keys, and asks in place of answering. What waits for the end of the
+/// exchange is bounded, however short the answers are.
+#[test]
+fn d3_answers_during_a_slow_key_exchange_are_bounded() {
+    let mut raw = Raw::connected(Role::Server, Limits::default());
+    raw.connection().tick(Duration::ZERO).expect("nothing to do");
+    raw.connection().tick(Duration::from_secs(3600)).expect("begins");
+    let request = global_request("nothing@example.com", true);
+    let error = (0..1_000_000).find_map(|_| {
+        raw.say(&request);
+        raw.deliver().err()
+    });
+    let text = error.expect("it ends").to_string();
+    assert!(text.contains("too much is asked for while keys are exchanged"), "{text}");
+    assert!(raw.transport.output() == 0 && raw.overhear() < 4096, "and nothing of it was answered");
 }

@@ -2,9 +2,11 @@
 
 use crate::connection::Limits;
 use crate::error::Error;
-use crate::message::{DEBUG, IGNORE, KEX_INIT, UNIMPLEMENTED};
+use crate::message::{DEBUG, IGNORE, KEX_INIT, PING, PONG, UNIMPLEMENTED};
 use crate::role::Role;
+use crate::transport::MAX_ANSWERS;
 use crate::transport::raw::{Raw, plain, settings};
+use crate::wire::Writer as _;
 
 fn against(tried: Role) -> Raw {
     match tried {
@@ -72,4 +74,26 @@ fn nothing_is_said_or_taken_after_the_end() {
     raw.listen();
     assert_eq!(raw.goodbye, Some(Error::Disconnected { code: 11, text: "enough".to_owned() }));
     assert!(raw.heard.is_empty());
+}
+
+/// Row D1: what a stranger makes an end keep is bounded. Whatever it says, nothing more is taken while the answers lie
+/// there, and of what arrives it keeps nothing but that.
+#[test]
+fn d1_answers_that_nobody_listens_to_are_bounded() {
+    for tried in [Role::Server, Role::Client] {
+        let mut raw = against(tried);
+        raw.exchange_keys();
+        let mut ping = vec![PING];
+        ping.put_string(&[0; 30_000]);
+        for _ in 0..100 {
+            raw.say(&ping);
+        }
+        raw.deliver().expect("allowed");
+        assert!(raw.untaken() > 80 * 30_000, "the rest is not taken");
+        let output = raw.overhear();
+        assert!((MAX_ANSWERS..MAX_ANSWERS + 40_000).contains(&output), "{output} bytes");
+        raw.settle();
+        let pongs = raw.heard.iter().filter(|message| message[0] == PONG).count();
+        assert_eq!((raw.untaken(), pongs), (0, 100), "and it goes on when they are");
+    }
 }
