@@ -92,6 +92,8 @@ impl Keys {
 #[derive(Default)]
 pub struct Pipe {
     pub bytes: Vec<u8>,
+    /// How many of them have arrived, where they arrive one by one.
+    arrived: usize,
     sent: Vec<u8>,
 }
 
@@ -101,10 +103,24 @@ impl Pipe {
         self.bytes.append(&mut self.sent);
     }
 
+    /// Lets one more byte arrive; says whether there was one.
+    pub fn trickle(
+        &mut self,
+        receive: impl FnOnce(&mut [u8]) -> Result<usize, Error>,
+    ) -> Result<bool, Error> {
+        let arrives = self.bytes.len() > self.arrived;
+        self.arrived += usize::from(arrives);
+        let taken = receive(&mut self.bytes[..self.arrived])?;
+        self.bytes.drain(..taken);
+        self.arrived -= taken;
+        Ok(arrives || taken > 0)
+    }
+
     /// Lets an end take what it wants.
     pub fn drain(&mut self, receive: impl FnOnce(&mut [u8]) -> Result<usize, Error>) -> Result<usize, Error> {
         let taken = receive(&mut self.bytes)?;
         self.bytes.drain(..taken);
+        self.arrived = 0;
         Ok(taken)
     }
 }
