@@ -2,5 +2,5 @@
 //! tried on is one end of this crate, by a peer that keeps no rules.
 
 mod connection;
-mod handshake;
+pub(crate) mod handshake;
 mod time;

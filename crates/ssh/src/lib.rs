@@ -25,6 +25,8 @@ mod message;
 mod negotiation;
 mod packet;
 mod role;
+#[cfg(test)]
+mod rules;
 pub mod server;
 #[cfg(test)]
 mod timings;

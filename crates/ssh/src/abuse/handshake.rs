@@ -22,15 +22,17 @@ pub(crate) fn agreed(tried: Role) -> Raw {
     raw
 }
 
+/// The end has the peer's half, and a host key that has to sign or to be trusted.
+pub(crate) fn half_done(tried: Role) -> Raw {
+    let mut raw = agreed(tried);
+    raw.say_half();
+    raw.deliver().expect("a good half");
+    raw
+}
+
 /// The end's keys are in use and the peer's not yet.
 pub(crate) fn before_new_keys(tried: Role) -> Raw {
-    let mut raw = agreed(tried);
-    raw.listen();
-    let mut half = raw.take_said();
-    // The server's half and its NEWKEYS are one behind the other.
-    let length = u32::from_be_bytes(half[..4].try_into().expect("a packet")) as usize;
-    half.truncate(4 + length);
-    raw.deliver_bytes(&half).expect("a good half");
+    let mut raw = half_done(tried);
     raw.obey();
     raw
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::exchange::Exchange;
 use super::{HostKey, Keepalive, Settings, Step, Transport, Wish};
 use crate::algorithms::{Cipher, KeyAlgorithm, KeyExchange, SignatureScheme};
 use crate::connection::{Connection, Event, Limits};
@@ -12,9 +13,9 @@ use crate::error::Error;
 use crate::keys::SigningKey;
 use crate::message::{SERVICE_ACCEPT, SERVICE_REQUEST, USERAUTH_REQUEST, USERAUTH_SUCCESS};
 use crate::negotiation::Offer;
-use crate::packet::Outgoing;
+use crate::packet::{Incoming, Outgoing};
 use crate::role::Role;
-use crate::wire::Writer as _;
+use crate::wire::{Reader, Writer as _};
 use crate::{client, server};
 use bytes::BufMut as _;
 
@@ -90,6 +91,13 @@ pub(crate) fn plain(payload: &[u8]) -> Vec<u8> {
     packet
 }
 
+impl Transport {
+    /// The number of the next packet of the other side.
+    pub(crate) fn sequence(&self) -> u32 {
+        self.incoming.sequence()
+    }
+}
+
 #[allow(dead_code, reason = "each test uses some of it")]
 impl Raw {
     /// A client that tries a server. Nothing was sent yet.
@@ -105,6 +113,30 @@ impl Raw {
         let accepted = vec![HostKey { algorithm: PLAIN, blob: Vec::new() }];
         let transport = Transport::new(Role::Client, settings, accepted);
         Self::new(End::Server(server::Handshake::new(Arc::new(config))), transport, host, user)
+    }
+
+    /// Puts another `KEXINIT` in place of its first one.
+    pub(crate) fn offer_instead(&mut self, edit: impl FnOnce(&str) -> String, guess: bool) {
+        let Exchange::Begun { ours } = &mut self.transport.exchange else { panic!("it has begun") };
+        let (head, rest) = ours.split_at(1 + 16);
+        let mut reader = Reader::new(rest);
+        let exchanges = edit(reader.text().expect("ours"));
+        let mut edited = head.to_vec();
+        edited.put_string(exchanges.as_bytes());
+        edited.put_slice(reader.rest());
+        let flag = edited.len() - 5;
+        edited[flag] = u8::from(guess);
+        ours.clone_from(&edited);
+        let begun = self.take_said();
+        let line = begun.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
+        self.transport.outgoing.raw(&begun[..line]);
+        self.say(&edited);
+    }
+
+    /// Has another host key from now on.
+    pub(crate) fn change_host_key(&mut self) {
+        self.host = SigningKey::generate_ed25519();
+        self.transport.host_keys[0].blob = self.host.public().blob();
     }
 
     /// A server that tries a client.
@@ -143,6 +175,22 @@ impl Raw {
     /// Sends a message under the keys in use, whatever the rules.
     pub(crate) fn say(&mut self, message: &[u8]) {
         self.transport.outgoing.send(|packet| packet.put_slice(message));
+    }
+
+    /// Listens, and says its half of a key exchange without the `NEWKEYS` behind it: what it says after that still goes
+    /// under the keys of before.
+    pub(crate) fn say_half(&mut self) {
+        let half = self.half();
+        self.say(&half);
+    }
+
+    /// The same without saying it.
+    pub(crate) fn half(&mut self) -> Vec<u8> {
+        let before = std::mem::replace(&mut self.transport.outgoing, Outgoing::new());
+        self.listen();
+        let mut said = self.take_said();
+        self.transport.outgoing = before;
+        Incoming::new().open(&mut said).expect("a good packet").expect("a half").payload.to_vec()
     }
 
     /// What the peer's transport wants to send, in place of being delivered.
