@@ -59,7 +59,27 @@ impl From<Malformed> for Violation {
     }
 }
 
-/// Words of a stranger that end up on a terminal or in a log: one line, no control characters, not endless.
+/// Words of a stranger that end up on a terminal or in a log: one line, no control characters, nothing that hides or
+/// turns round what is beside it, not endless.
 pub(crate) fn plain(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { ' ' } else { c }).take(1024).collect()
+    String::from_utf8_lossy(text).chars().map(|c| if is_unseen(c) { ' ' } else { c }).take(1024).collect()
+}
+
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn words_of_strangers_are_one_line_and_what_they_look_like() {
+        assert_eq!(plain(b"a\x1b[2J\r\nb\xff\0"), "a [2J  b\u{fffd} ");
+        assert_eq!(plain("a\u{202e}b\u{2028}c\u{9b}\u{200b}\u{e0041}".as_bytes()), "a b c   ");
+        assert_eq!(plain("gr\u{fc}n \u{4f60}\u{597d}".as_bytes()), "gr\u{fc}n \u{4f60}\u{597d}");
+        assert_eq!(plain(&[b'x'; 5000]).len(), 1024);
+    }
 }
