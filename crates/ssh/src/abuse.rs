@@ -2,7 +2,8 @@
 //! tried on is one end of this crate, by a peer that keeps no rules.
 
 mod authentication;
-mod connection;
+pub(crate) mod connection;
 pub(crate) mod handshake;
+mod memory;
 mod phases;
 mod time;

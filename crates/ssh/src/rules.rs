@@ -2,4 +2,5 @@
 //! peer that breaks them. Others stand beside what they are about.
 
 pub(crate) mod authentication;
+mod connection;
 mod exchange;

@@ -270,6 +270,13 @@ impl Raw {
         output.len()
     }
 
+    /// Takes the end's output and throws it away: nothing can be heard after that. Says how much it was.
+    pub(crate) fn discard(&mut self) -> usize {
+        let count = self.overhear();
+        self.said.clear();
+        count
+    }
+
     /// Listens to what the end said, and does its part of key exchanges.
     pub(crate) fn listen(&mut self) {
         self.overhear();
