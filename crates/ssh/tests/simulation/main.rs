@@ -7,6 +7,7 @@
 mod choices;
 mod every_byte;
 mod flow;
+mod greeting;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
