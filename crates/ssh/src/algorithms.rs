@@ -71,6 +71,12 @@ impl KeyExchange {
         }
     }
 
+    /// Its standard name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.names()[0]
+    }
+
     /// Whether what is said today stays secret when quantum computers can break elliptic curves.
     #[must_use]
     pub fn is_post_quantum(self) -> bool {
@@ -82,7 +88,7 @@ impl KeyExchange {
 }
 
 impl Cipher {
-    /// All of them. AES first: it is twice as fast where the processor helps, which is nearly everywhere.
+    /// All of them. AES first: it is several times as fast where the processor helps, which is nearly everywhere.
     pub const ALL: [Self; 3] = [Self::Aes128Gcm, Self::Aes256Gcm, Self::ChaCha20Poly1305];
 
     /// Its name on the wire.
@@ -158,7 +164,7 @@ impl FromStr for KeyExchange {
 
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
         Self::ALL.into_iter().find(|exchange| exchange.names().contains(&name)).ok_or_else(|| {
-            let supported = Self::ALL.map(|exchange| exchange.names()[0]).join(", ");
+            let supported = Self::ALL.map(Self::name).join(", ");
             UnknownAlgorithm { kind: "key exchange", name: name.to_owned(), supported }
         })
     }
@@ -177,7 +183,7 @@ impl FromStr for Cipher {
 
 impl fmt::Display for KeyExchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.names()[0])
+        f.write_str(self.name())
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Connection {
     globals: Globals,
     /// What the windows have grown by.
     grown: usize,
+    /// What waits to be taken.
+    unread: usize,
     probe: Probe,
     events: VecDeque<Event>,
     /// Channels whose writers wait for room, in the order in which they came.
@@ -112,6 +114,7 @@ impl Connection {
             channels: Channels::default(),
             globals: Globals::default(),
             grown: 0,
+            unread: 0,
             probe: Probe::default(),
             events: VecDeque::new(),
             blocked: VecDeque::new(),
@@ -236,7 +239,7 @@ impl Connection {
     /// Bytes that arrived and wait to be taken, of all channels.
     #[must_use]
     pub fn unread(&self) -> usize {
-        self.channels.iter().map(|channel| channel.inbox.len()).sum()
+        self.unread
     }
 
     /// How many channels there are.

@@ -187,7 +187,7 @@ async fn there_are_so_many_channels_and_a_dropped_one_makes_room() {
     }
     for _ in 0..100 {
         let refused = client.session().await.err();
-        assert_eq!(refused, Some(OpenError::Rejected("Resource shortage".to_owned())));
+        assert_eq!(refused, Some(OpenError::Rejected("too many channels".to_owned())));
     }
     open.pop();
     let mut session = loop {

@@ -29,7 +29,7 @@ impl Server {
         Self::Node(Box::new(Fixture::start().await))
     }
 
-    pub async fn node_that_rekeys_after(bytes: u32) -> Self {
+    pub async fn node_that_rekeys_after(bytes: u64) -> Self {
         let rekey = Rekey { bytes, ..Rekey::default() };
         Self::Node(Box::new(Fixture::start_with(json!({}), |config| config.rekey = rekey).await))
     }

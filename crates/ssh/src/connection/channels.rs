@@ -89,7 +89,8 @@ impl Connection {
         if inbound.is_none() {
             channel.told_readable = false;
         }
-        if matches!(inbound, Some(Inbound::Data(_) | Inbound::Extended { .. })) {
+        if let Some(Inbound::Data(data) | Inbound::Extended { data, .. }) = &inbound {
+            self.unread -= data.len();
             self.credit(id);
         }
         inbound
@@ -104,6 +105,7 @@ impl Connection {
     /// Drops what waits on a channel and what still comes.
     pub fn ignore(&mut self, id: ChannelId) {
         if let Some(channel) = self.channels.find(id) {
+            self.unread -= channel.inbox.len();
             channel.inbox.ignore();
             self.credit(id);
         }
@@ -184,6 +186,7 @@ impl Connection {
     pub fn release(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.find(id) else { return };
         channel.released = true;
+        self.unread -= channel.inbox.len();
         channel.inbox.ignore();
         match channel.stage {
             Stage::Offered => self.reject(id, OpenFailure::Prohibited, "nobody takes it"),
@@ -355,9 +358,10 @@ impl Connection {
         if data.len() > MAX_DATA as usize {
             return Err(Violation::new("a packet of data is larger than was agreed on"));
         }
+        let before = channel.inbox.len();
         channel.inbox.data(code, data)?;
-        let unwanted = channel.close_sent;
-        if unwanted {
+        self.unread += channel.inbox.len() - before;
+        if channel.close_sent {
             return Ok(());
         }
         self.count_for_probe(id, data.len());

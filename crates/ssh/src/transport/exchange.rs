@@ -126,6 +126,11 @@ impl Transport {
         if before.is_none() && negotiated.strict && self.incoming.sequence() != 1 {
             return Err(Violation::new("something came before the first KEXINIT of a strict key exchange"));
         }
+        let held = self.session.as_ref().is_some_and(|session| session.negotiated.is_post_quantum());
+        if held && !negotiated.is_post_quantum() {
+            // Who looked at the first exchange must be able to rely on it.
+            return Err(Violation::exchange("fresh keys would not be post-quantum, as the first were"));
+        }
         let agreed = Agreed { ours, theirs: theirs.to_vec(), negotiated, signals };
         self.exchange = match self.role {
             Role::Server => Exchange::AwaitInit(agreed),

@@ -4,160 +4,92 @@
 //! of the window size from being seen.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use ::ssh::connection::{ChannelId, Closed, Stream};
 use bytes::Bytes;
-use russh::{ChannelWriteHalf, Sig, client, server};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use super::flow::{DRIBBLE, Flow, HIGH};
-use super::ports::Release;
+use super::link::{Link, Port};
+use super::{ExitSignal, Inbound};
 
 /// The channel or its whole connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the channel is closed")]
 pub struct ChannelClosed;
 
-/// What arrives on a channel, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Inbound {
-    /// Plain data.
-    Data(Bytes),
-    /// Data of another kind; 1 is standard error (RFC 4254, section 5.2).
-    Extended {
-        /// The kind.
-        code: u32,
-        /// The bytes.
-        data: Bytes,
-    },
-    /// The other side sends no more data. Only the client sees more after it.
-    Eof,
-    /// The remote command ended with this status.
-    ExitStatus(u32),
-    /// A signal ended the remote command.
-    ExitSignal(ExitSignal),
-}
-
-/// How a signal ended a command (RFC 4254, section 6.10).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExitSignal {
-    /// Without `SIG`.
-    pub name: String,
-    /// Whether a core image was written.
-    pub core_dumped: bool,
-    /// Words for the user; may be empty.
-    pub message: String,
-}
-
-/// The size of a terminal window; pixels are 0 where unknown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WindowSize {
-    /// Characters in a row.
-    pub columns: u32,
-    /// Rows.
-    pub rows: u32,
-    /// Width in pixels.
-    pub width_pixels: u32,
-    /// Height in pixels.
-    pub height_pixels: u32,
-}
-
-/// What a queued item takes besides its bytes, about: its place in the queue and the head of its allocation. Without it
-/// a peer that sends single bytes would cost many times what is counted.
-const ITEM: usize = 128;
-
-impl Inbound {
-    fn cost(&self) -> usize {
-        ITEM + match self {
-            Self::Data(data) | Self::Extended { data, .. } => data.len(),
-            Self::ExitSignal(signal) => signal.name.len() + signal.message.len(),
-            Self::Eof | Self::ExitStatus(_) => 0,
-        }
-    }
-
-    /// The bytes of a packet that carries some.
-    fn payload(&self) -> Option<usize> {
-        match self {
-            Self::Data(data) | Self::Extended { data, .. } => Some(data.len()),
-            Self::Eof | Self::ExitStatus(_) | Self::ExitSignal(_) => None,
-        }
+impl From<Closed> for ChannelClosed {
+    fn from(Closed: Closed) -> Self {
+        Self
     }
 }
 
-/// Puts what arrives into the queue of a [`Reader`].
+/// One channel; gone when both of its halves are.
 #[derive(Debug)]
-pub(super) struct Inlet {
-    queue: mpsc::UnboundedSender<Inbound>,
-    waiting: Waiting,
-    /// No more data is taken.
-    ended: bool,
+struct End {
+    link: Arc<Link>,
+    port: Arc<Port>,
+    id: ChannelId,
+    /// Keeps the connection of a client for as long as a channel is used.
+    _anchor: Option<Arc<Anchor>>,
 }
 
-/// What waits for the reader of one channel, in bytes of memory.
-#[derive(Debug, Clone)]
-struct Waiting {
-    flow: Arc<Flow>,
-    bytes: Arc<AtomicUsize>,
-}
-
-impl Inlet {
-    pub(super) fn new(flow: Arc<Flow>) -> (Self, Reader) {
-        let (queue, arrived) = mpsc::unbounded_channel();
-        let waiting = Waiting { flow, bytes: Arc::default() };
-        (Self { queue, waiting: waiting.clone(), ended: false }, Reader { arrived, waiting })
-    }
-
-    /// Never waits: the flow, not this queue, is what bounds it. Nobody reading means that it is dropped, and so is what
-    /// says nothing: empty data, and data or a further end after the end.
-    pub(super) fn put(&mut self, inbound: Inbound) {
-        let payload = inbound.payload();
-        let is_eof = inbound == Inbound::Eof;
-        if payload == Some(0) || (self.ended && (is_eof || payload.is_some())) {
-            return;
-        }
-        self.ended |= is_eof;
-        let cost = inbound.cost();
-        self.waiting.flow.touch();
-        if self.is_high() && payload.is_some_and(|bytes| bytes <= DRIBBLE as usize) {
-            self.waiting.flow.pace();
-        }
-        self.waiting.add(cost);
-        if self.queue.send(inbound).is_err() {
-            self.waiting.remove(cost);
-        }
-    }
-
-    /// Whether the reader has enough to go on with.
-    pub(super) fn is_high(&self) -> bool {
-        self.waiting.bytes.load(Ordering::Acquire) >= HIGH
+impl Drop for End {
+    fn drop(&mut self) {
+        self.link.act(|state| state.release(self.id));
     }
 }
 
-impl Waiting {
-    fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        self.flow.queue(bytes);
-    }
+/// Ends a connection when nobody has a use for it any more.
+#[derive(Debug)]
+pub(super) struct Anchor(pub(super) Arc<Link>);
 
-    fn remove(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.flow.take(bytes);
+impl Drop for Anchor {
+    fn drop(&mut self) {
+        self.0.disconnect("the connection is over");
     }
+}
+
+/// The halves of a channel.
+pub(super) fn halves(
+    link: &Arc<Link>,
+    port: Arc<Port>,
+    id: ChannelId,
+    anchor: Option<Arc<Anchor>>,
+) -> (Reader, Writer) {
+    let end = Arc::new(End { link: Arc::clone(link), port, id, _anchor: anchor });
+    (Reader(Arc::clone(&end)), Writer(Arc::new(Outlet(end))))
 }
 
 /// The receiving half of a channel. Dropping it discards what the other side sends.
 #[derive(Debug)]
-pub struct Reader {
-    arrived: mpsc::UnboundedReceiver<Inbound>,
-    waiting: Waiting,
-}
+pub struct Reader(Arc<End>);
 
 impl Reader {
     /// What arrives next; nothing once the channel is closed. Cancel-safe.
     pub async fn next(&mut self) -> Option<Inbound> {
-        let inbound = self.arrived.recv().await?;
-        self.waiting.remove(inbound.cost());
+        loop {
+            // Looked at before the engine is: what arrives before the close is taken before the end is seen.
+            let closed = self.0.port.closed.is_cancelled();
+            let inbound = self.take();
+            if inbound.is_some() || closed {
+                return inbound;
+            }
+            self.0.port.readable.notified().await;
+        }
+    }
+
+    /// What waits, if anything does.
+    fn take(&self) -> Option<Inbound> {
+        let End { link, id, .. } = &*self.0;
+        let mut state = link.lock();
+        let inbound = state.connection.read(*id)?;
+        let unread = state.connection.unread();
+        state.share.set(unread);
+        let wake = state.is_holding || state.connection.has_output();
+        drop(state);
+        link.meter.touch();
+        if wake {
+            link.io.wake();
+        }
         Some(inbound)
     }
 
@@ -175,10 +107,10 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.arrived.close();
-        while let Ok(inbound) = self.arrived.try_recv() {
-            self.waiting.remove(inbound.cost());
-        }
+        self.0.link.act(|state| {
+            state.connection.ignore(self.0.id);
+            state.share.set(state.connection.unread());
+        });
     }
 }
 
@@ -188,205 +120,91 @@ impl Drop for Reader {
 pub struct Writer(Arc<Outlet>);
 
 #[derive(Debug)]
-struct Outlet {
-    half: Arc<Half>,
-    flow: Arc<Flow>,
-    closed: CancellationToken,
-    release: Release,
-    /// Until the channel is confirmed there is nothing to close.
-    open: AtomicBool,
-}
-
-#[derive(Debug)]
-pub(super) enum Half {
-    Server(ChannelWriteHalf<server::Msg>, server::Handle),
-    Client(ChannelWriteHalf<client::Msg>),
-}
-
-/// Runs the same call on whichever half it is.
-macro_rules! on_half {
-    ($writer:expr, $half:ident => $call:expr) => {
-        match &*$writer.0.half {
-            Half::Server($half, _) => $writer.unless_closed($call).await,
-            Half::Client($half) => $writer.unless_closed($call).await,
-        }
-    };
-}
+struct Outlet(Arc<End>);
 
 impl Writer {
-    pub(super) fn new(half: Half, flow: Arc<Flow>, closed: CancellationToken, release: Release) -> Self {
-        Self(Arc::new(Outlet { half: Arc::new(half), flow, closed, release, open: AtomicBool::new(false) }))
-    }
-
-    pub(super) fn half(&self) -> &Half {
-        &self.0.half
-    }
-
-    pub(super) fn opened(&self) {
-        self.0.open.store(true, Ordering::Release);
-    }
-
     /// Sends data.
     pub async fn data(&self, data: Bytes) -> Result<(), ChannelClosed> {
-        self.0.flow.touch();
-        on_half!(self, half => half.data_bytes(data))
+        self.write(Stream::Data, &data).await
     }
 
     /// Sends to standard error.
     pub async fn stderr(&self, data: Bytes) -> Result<(), ChannelClosed> {
-        self.0.flow.touch();
-        on_half!(self, half => half.extended_data_bytes(1, data))
+        self.write(Stream::Stderr, &data).await
+    }
+
+    async fn write(&self, stream: Stream, mut data: &[u8]) -> Result<(), ChannelClosed> {
+        let End { link, port, id, .. } = &*self.0.0;
+        link.meter.touch();
+        loop {
+            let mut room = std::pin::pin!(port.writable.notified());
+            // Registered before the engine says that there is no room, so that no word of new room is missed.
+            room.as_mut().enable();
+            if port.closed.is_cancelled() {
+                return Err(ChannelClosed);
+            }
+            let written = link.act(|state| state.connection.write(*id, stream, data))?;
+            data = &data[written..];
+            if data.is_empty() {
+                return Ok(());
+            }
+            room.await;
+        }
     }
 
     /// Says that no more data follows.
     pub async fn eof(&self) -> Result<(), ChannelClosed> {
-        on_half!(self, half => half.eof())
+        self.act(|connection, id| connection.eof(id))
     }
 
     /// Says how the command ended.
     pub async fn exit_status(&self, status: u32) -> Result<(), ChannelClosed> {
-        on_half!(self, half => half.exit_status(status))
+        self.act(|connection, id| connection.exit_status(id, status))
     }
 
-    /// Says which signal ended the command. A client's channel has no command, so there it does nothing.
+    /// Says which signal ended the command.
     pub async fn exit_signal(&self, signal: ExitSignal) -> Result<(), ChannelClosed> {
-        let Half::Server(half, handle) = &*self.0.half else {
-            return Ok(());
-        };
-        let ExitSignal { name, core_dumped, message } = signal;
-        let name = signal_of(name);
-        let sent = handle.exit_signal_request(half.id(), name, core_dumped, message, String::new());
-        self.unless_closed(async { sent.await.map_err(|()| ChannelClosed) }).await
+        self.act(|connection, id| connection.exit_signal(id, &signal))
     }
 
     /// Closes the channel in both directions.
     pub async fn close(&self) {
-        if self.0.open.swap(false, Ordering::AcqRel) {
-            let _ = on_half!(self, half => half.close());
-        }
-        self.0.release.now();
+        self.0.close();
     }
 
     /// Returns once the channel is closed, by either side.
     pub async fn closed(&self) {
-        self.0.closed.cancelled().await;
+        self.0.0.port.closed.cancelled().await;
     }
 
     /// Whether the channel is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.0.closed.is_cancelled()
+        self.0.0.port.closed.is_cancelled()
     }
 
-    /// The engine waits for window even on a channel that is gone; this does not.
-    pub(super) async fn unless_closed<E>(
+    pub(super) fn act(
         &self,
-        sending: impl Future<Output = Result<(), E>>,
+        action: impl FnOnce(&mut ::ssh::connection::Connection, ChannelId) -> Result<(), Closed>,
     ) -> Result<(), ChannelClosed> {
-        tokio::select! {
-            biased;
-            () = self.0.closed.cancelled() => Err(ChannelClosed),
-            sent = sending => sent.map_err(|_| ChannelClosed),
+        let End { link, port, id, .. } = &*self.0.0;
+        if port.closed.is_cancelled() {
+            return Err(ChannelClosed);
         }
+        Ok(link.act(|state| action(&mut state.connection, *id))?)
+    }
+}
+
+impl Outlet {
+    fn close(&self) {
+        let End { link, port, id, .. } = &*self.0;
+        link.act(|state| state.connection.close(*id));
+        port.close();
     }
 }
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        self.release.now();
-        if !*self.open.get_mut() {
-            return;
-        }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        // The engine has no way to close without waiting for its queue.
-        let half = Arc::clone(&self.half);
-        runtime.spawn(async move {
-            match &*half {
-                Half::Server(half, _) => half.close().await,
-                Half::Client(half) => half.close().await,
-            }
-        });
-    }
-}
-
-/// The engine's name of a signal.
-pub(super) fn signal_of(name: String) -> Sig {
-    match name.as_str() {
-        "ABRT" => Sig::ABRT,
-        "ALRM" => Sig::ALRM,
-        "FPE" => Sig::FPE,
-        "HUP" => Sig::HUP,
-        "ILL" => Sig::ILL,
-        "INT" => Sig::INT,
-        "KILL" => Sig::KILL,
-        "PIPE" => Sig::PIPE,
-        "QUIT" => Sig::QUIT,
-        "SEGV" => Sig::SEGV,
-        "TERM" => Sig::TERM,
-        "USR1" => Sig::USR1,
-        _ => Sig::Custom(name),
-    }
-}
-
-/// The name behind the engine's signal.
-pub(super) fn signal_name(signal: Sig) -> String {
-    match signal {
-        Sig::ABRT => "ABRT",
-        Sig::ALRM => "ALRM",
-        Sig::FPE => "FPE",
-        Sig::HUP => "HUP",
-        Sig::ILL => "ILL",
-        Sig::INT => "INT",
-        Sig::KILL => "KILL",
-        Sig::PIPE => "PIPE",
-        Sig::QUIT => "QUIT",
-        Sig::SEGV => "SEGV",
-        Sig::TERM => "TERM",
-        Sig::USR1 => "USR1",
-        Sig::Custom(name) => return name,
-    }
-    .to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Inbound, Inlet};
-    use crate::ssh::flow::{Flow, MemoryBudget};
-    use bytes::Bytes;
-
-    #[tokio::test]
-    async fn what_says_nothing_is_not_kept() {
-        let (mut inlet, mut reader) = Inlet::new(Flow::new(MemoryBudget::new(1 << 30)));
-        for _ in 0..1000 {
-            inlet.put(Inbound::Data(Bytes::new()));
-            inlet.put(Inbound::Extended { code: 1, data: Bytes::new() });
-        }
-        inlet.put(Inbound::Data(Bytes::from_static(b"x")));
-        for _ in 0..1000 {
-            inlet.put(Inbound::Eof);
-            inlet.put(Inbound::Data(Bytes::from_static(b"late")));
-        }
-        inlet.put(Inbound::ExitStatus(3));
-        drop(inlet);
-        assert_eq!(reader.next().await, Some(Inbound::Data(Bytes::from_static(b"x"))));
-        assert_eq!(reader.next().await, Some(Inbound::Eof));
-        assert_eq!(reader.next().await, Some(Inbound::ExitStatus(3)), "how it ended is said after the end");
-        assert_eq!(reader.next().await, None);
-    }
-
-    #[tokio::test]
-    async fn many_small_pieces_fill_a_connection_long_before_memory() {
-        let flow = Flow::new(MemoryBudget::new(1 << 30));
-        let (mut inlet, mut reader) = Inlet::new(flow.clone());
-        let mut pieces = 0;
-        while !flow.is_full() {
-            inlet.put(Inbound::Data(Bytes::from_static(b"x")));
-            pieces += 1;
-            assert!(pieces < 1 << 20, "a million single bytes are more than a connection may keep");
-        }
-        for _ in 0..pieces {
-            reader.next().await.expect("waits");
-        }
-        assert_eq!(flow.queued(), 0, "what was added is taken away again");
+        self.close();
     }
 }

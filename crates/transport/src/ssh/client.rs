@@ -3,31 +3,31 @@
 //! [`connect`] ends with a server that the [`HostVerifier`] agreed to and that accepted our certificate. Host keys
 //! without a certificate are refused unless the verifier says otherwise.
 
-mod bridge;
+mod handshake;
 mod session;
+mod side;
 mod verify;
 
 pub use session::{Controls, OpenError, PtyRequest, RequestError, Session};
 pub use verify::{ClusterHost, HostRefusal, HostVerifier};
 
-use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use russh::client::AuthResult;
-use russh::{Disconnect, SshId, client};
+use ::ssh::algorithms::KeyAlgorithm;
+use ::ssh::connection::{GlobalAnswer, Limits, ListenAt, Origin, Purpose};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
-use super::algorithms::KEY_TYPES;
-use super::channel::{Half, Reader, Writer};
+use super::channel::{Anchor, Reader, Writer};
 use super::credentials::UserCredentials;
-use super::flow::{Ended, Flow, MemoryBudget, Traffic};
-use super::gate::Gate;
-use super::ports::{Ports, Release};
-use super::{Algorithms, Keepalive, MAX_PACKET, Negotiated, Rekey, SOFTWARE, WINDOW};
-use bridge::{Bridge, EngineError};
+use super::drive::drive;
+use super::link::Link;
+use super::meter::{Ended, MemoryBudget, Meter, Traffic};
+use super::wire::Wire;
+use super::{Algorithms, Keepalive, Negotiated, Rekey, settings};
+use side::{ClientSide, Listeners};
 
 /// Connections to our listeners that may wait for their consumer; more are rejected.
 const FORWARDED_QUEUE: usize = 32;
@@ -70,20 +70,14 @@ impl ClientConfig {
         }
     }
 
-    fn engine(&self) -> client::Config {
-        client::Config {
-            client_id: SshId::Standard(Cow::Borrowed(SOFTWARE)),
-            limits: self.rekey.limits(),
-            window_size: WINDOW,
-            maximum_packet_size: MAX_PACKET,
-            channel_buffer_size: 1,
-            preferred: self.algorithms.preferred(KEY_TYPES),
-            inactivity_timeout: None,
-            keepalive_interval: (!self.keepalive.interval.is_zero()).then_some(self.keepalive.interval),
-            keepalive_max: 0,
-            anonymous: false,
-            gex: client::GexParams::default(),
-            nodelay: false,
+    fn engine(&self) -> ::ssh::client::Config {
+        ::ssh::client::Config {
+            settings: Arc::new(settings(&self.algorithms, self.rekey, self.keepalive)),
+            host_keys: KeyAlgorithm::ALL.to_vec(),
+            login: self.login.clone(),
+            algorithm: self.credentials.algorithm(),
+            blob: self.credentials.blob().to_vec(),
+            limits: Limits::default(),
         }
     }
 }
@@ -105,12 +99,11 @@ pub enum ConnectError {
     Ended(Ended),
 }
 
-/// An authenticated connection; clones act on the same.
+/// An authenticated connection; clones act on the same. It ends when nobody has one, nor a channel of it, any more.
 #[derive(Clone)]
 pub struct Client {
-    engine: Arc<client::Handle<Bridge>>,
-    flow: Arc<Flow>,
-    ports: Arc<Ports<bool>>,
+    anchor: Arc<Anchor>,
+    listeners: Listeners,
     negotiated: Negotiated,
 }
 
@@ -140,82 +133,32 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: HostVerifier,
 {
-    let flow = Flow::new(Arc::clone(&config.budget));
-    let timeout = config.timeout;
-    match tokio::time::timeout(timeout, handshake(io, config, verifier, Arc::clone(&flow))).await {
-        Ok(outcome) => outcome.inspect_err(|error| flow.cut(Ended::Local(error.to_string()))),
-        Err(_) => {
-            flow.cut(Ended::Local("it took too long".to_owned()));
-            Err(ConnectError::Timeout(timeout))
+    let meter = Arc::new(Meter::new());
+    let mut wire = Wire::new(io, Arc::clone(&meter));
+    let handshake = handshake::run(&mut wire, &config, &verifier);
+    let outcome = tokio::time::timeout(config.timeout, handshake).await;
+    let (connection, negotiated) = match outcome {
+        Ok(Ok(connected)) => connected,
+        Ok(Err(error)) => {
+            let _ = tokio::time::timeout(FAREWELL, wire.farewell()).await;
+            return Err(error);
         }
-    }
-}
-
-async fn handshake<IO, V>(
-    io: IO,
-    config: ClientConfig,
-    verifier: V,
-    flow: Arc<Flow>,
-) -> Result<(Client, mpsc::Receiver<Forwarded>), ConnectError>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    V: HostVerifier,
-{
-    let ports = Ports::new(Arc::clone(&flow));
-    let refusal = Arc::new(Mutex::new(None));
-    let negotiated = Arc::new(OnceLock::new());
+        Err(_) => return Err(ConnectError::Timeout(config.timeout)),
+    };
+    let link = Link::new(connection, meter, Arc::clone(&config.budget));
+    let anchor = Arc::new(Anchor(Arc::clone(&link)));
     let (forwarded, arrivals) = mpsc::channel(FORWARDED_QUEUE);
-    let bridge = Bridge {
-        verifier: Box::new(verifier),
-        refusal: Arc::clone(&refusal),
-        negotiated: Arc::clone(&negotiated),
-        forwarded,
-        flow: Arc::clone(&flow),
-        ports: Arc::clone(&ports),
-    };
-    let gate = Gate::new(io, Arc::clone(&flow));
-    let refused = || refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let mut engine = client::connect_stream(Arc::new(config.engine()), gate, bridge).await.map_err(
-        |EngineError(error)| match refused() {
-            Some(refusal) => ConnectError::Host(refusal),
-            None => ConnectError::Ended(Ended::Broken(error.to_string())),
-        },
-    )?;
-    let key = config.credentials.key();
-    let certificate = config.credentials.certificate();
-    let answer = engine.authenticate_openssh_cert(config.login.clone(), key, certificate).await;
-    match answer {
-        Ok(AuthResult::Success) => {}
-        Ok(AuthResult::Failure { .. }) => return Err(ConnectError::Denied(config.login)),
-        Err(error) => return Err(ConnectError::Ended(ended(&flow, &error))),
-    }
-    let Some(negotiated) = negotiated.get().copied() else {
-        let reason = "the host chose a key exchange or a cipher that was not offered".to_owned();
-        return Err(ConnectError::Ended(Ended::Broken(reason)));
-    };
-    let watched = Arc::clone(&flow);
-    tokio::spawn(async move {
-        tokio::select! {
-            () = watched.silence(config.keepalive) => watched.cut(Ended::Silent),
-            () = watched.ended.cancelled() => {}
-        }
-    });
-    Ok((Client { engine: Arc::new(engine), flow, ports, negotiated }, arrivals))
-}
-
-/// The reason that the connection itself gave, or else the engine's.
-fn ended(flow: &Flow, error: &russh::Error) -> Ended {
-    flow.reason().unwrap_or_else(|| Ended::Broken(error.to_string()))
+    let listeners = Listeners::default();
+    let side = ClientSide::new(&anchor, forwarded, listeners.clone());
+    tokio::spawn(drive(wire, link, side));
+    Ok((Client { anchor, listeners, negotiated }, arrivals))
 }
 
 impl Client {
     /// Opens a session channel.
     pub async fn session(&self) -> Result<Session, OpenError> {
-        let entry = self.ports.opening();
-        let half = self.opened(self.engine.channel_open_session()).await?;
-        let ends = entry.take(half.id().number());
-        let writer = self.writer(half, ends.closed);
-        Ok(Session::new(ends.reader, writer, ends.control))
+        let (reader, writer, answers) = self.open(Purpose::Session).await?;
+        Ok(Session::new(reader, writer, answers))
     }
 
     /// Opens a connection from the server to somewhere.
@@ -225,34 +168,50 @@ impl Client {
         port: u16,
         origin: (&str, u16),
     ) -> Result<(Reader, Writer), OpenError> {
-        let (address, origin_port) = origin;
-        let entry = self.ports.opening();
-        let opening =
-            self.engine.channel_open_direct_tcpip(host, u32::from(port), address, u32::from(origin_port));
-        let half = self.opened(opening).await?;
-        let ends = entry.take(half.id().number());
-        Ok((ends.reader, self.writer(half, ends.closed)))
+        let origin = Origin { address: origin.0.to_owned(), port: origin.1.into() };
+        let purpose = Purpose::DirectTcpip { host: host.to_owned(), port: port.into(), origin };
+        let (reader, writer, _) = self.open(purpose).await?;
+        Ok((reader, writer))
+    }
+
+    async fn open(&self, purpose: Purpose) -> Result<super::link::Opened, OpenError> {
+        let link = self.link();
+        let opened = link.open(&purpose, ANSWER).await;
+        if matches!(opened, Err(OpenError::Ended(_))) {
+            // A server that says why it ends the connection has often not been heard when the first request fails.
+            let _ = tokio::time::timeout(FAREWELL, link.ended()).await;
+            return Err(OpenError::Ended(link.reason()));
+        }
+        opened
     }
 
     /// Asks the server to listen for us; gives the port, which the server chooses when `port` is 0.
     pub async fn listen(&self, address: &str, port: u16) -> Result<u16, OpenError> {
-        let asked = tokio::time::timeout(ANSWER, self.engine.tcpip_forward(address, u32::from(port)));
-        let bound = asked.await.map_err(|_| OpenError::Timeout(ANSWER))?.map_err(|error| self.why(error))?;
-        match u16::try_from(bound) {
-            Ok(0) | Err(_) => Ok(port),
-            Ok(bound) => Ok(bound),
+        let link = self.link();
+        let at = ListenAt::Tcp(address.to_owned(), port.into());
+        let answer = self.listeners.ask(|| link.act(|state| state.connection.listen(&at)));
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(ANSWER, answer) => answer.map_err(|_| OpenError::Timeout(ANSWER))?,
+            reason = link.ended() => return Err(OpenError::Ended(reason)),
+        };
+        match answer {
+            Ok(GlobalAnswer::Port(bound)) => Ok(u16::try_from(bound).unwrap_or(port)),
+            Ok(GlobalAnswer::Done | GlobalAnswer::Proofs(_)) => Ok(port),
+            Ok(GlobalAnswer::Refused) => Err(OpenError::Rejected("the server does not allow it".to_owned())),
+            Err(_) => Err(OpenError::Ended(link.reason())),
         }
     }
 
     /// Ends the connection politely.
     pub async fn disconnect(&self, reason: &str) {
-        self.flow.announce(Ended::Local(reason.to_owned()));
-        let farewell = async {
-            let _ = self.engine.disconnect(Disconnect::ByApplication, reason, "").await;
-            self.flow.ended.cancelled().await;
-        };
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
-        self.flow.cut(Ended::Local(reason.to_owned()));
+        self.link().disconnect(reason);
+        let _ = tokio::time::timeout(FAREWELL, self.link().ended()).await;
+    }
+
+    /// What went over the wire so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.link().meter.traffic()
     }
 
     /// What protects the connection.
@@ -261,61 +220,13 @@ impl Client {
         self.negotiated
     }
 
-    /// What went over the wire so far.
-    #[must_use]
-    pub fn traffic(&self) -> Traffic {
-        self.flow.traffic()
-    }
-
     /// Returns when nothing is left of the connection, with the reason.
     pub async fn ended(&self) -> Ended {
-        self.flow.ended.cancelled().await;
-        self.flow.reason().unwrap_or(Ended::Peer(String::new()))
+        self.link().ended().await
     }
 
-    async fn opened(
-        &self,
-        opening: impl Future<Output = Result<russh::Channel<client::Msg>, russh::Error>>,
-    ) -> Result<russh::ChannelWriteHalf<client::Msg>, OpenError> {
-        let channel = tokio::select! {
-            opened = opening => opened,
-            () = self.flow.ended.cancelled() => Err(russh::Error::Disconnect),
-            // Should it be opened after all, it is closed again at once: see `Ports::confirm`.
-            () = tokio::time::sleep(ANSWER) => return Err(OpenError::Timeout(ANSWER)),
-        };
-        match channel {
-            Ok(channel) => Ok(channel.split().1),
-            Err(error) => Err(self.why_opened(error).await),
-        }
-    }
-
-    /// A server that says why it ends the connection has often not been heard when the first request fails.
-    async fn why_opened(&self, error: russh::Error) -> OpenError {
-        if !matches!(error, russh::Error::ChannelOpenFailure(_)) {
-            let _ = tokio::time::timeout(FAREWELL, self.flow.ended.cancelled()).await;
-        }
-        self.why(error)
-    }
-
-    fn why(&self, error: russh::Error) -> OpenError {
-        match error {
-            russh::Error::ChannelOpenFailure(failure) => {
-                OpenError::Rejected(failure.description().to_owned())
-            }
-            russh::Error::RequestDenied => OpenError::Rejected("the server does not allow it".to_owned()),
-            error => OpenError::Ended(ended(&self.flow, &error)),
-        }
-    }
-
-    fn writer(
-        &self,
-        half: russh::ChannelWriteHalf<client::Msg>,
-        closed: tokio_util::sync::CancellationToken,
-    ) -> Writer {
-        let release = Release::new(&self.ports, half.id().number());
-        let writer = Writer::new(Half::Client(half), Arc::clone(&self.flow), closed, release);
-        writer.opened();
-        writer
+    fn link(&self) -> &Arc<Link> {
+        &self.anchor.0
     }
 }
 

@@ -3,9 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ::ssh::algorithms::{KeyAlgorithm, SignatureScheme};
+use ::ssh::keys::{PublicKey, SigningKey};
+use ::ssh::{HostKey, ToSign};
 use identity::Credentials;
+use identity::ssh::SshCertificate;
 use jiff::Timestamp;
-use russh::keys::ssh_key::{Certificate, HashAlg, PrivateKey};
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::pem::PemObject;
 
 /// Why a key and a certificate cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,42 +36,47 @@ pub struct UserCredentials(Pair);
 
 #[derive(Clone)]
 struct Pair {
-    key: Arc<PrivateKey>,
-    certificate: Certificate,
+    key: Arc<SigningKey>,
+    certificate: SshCertificate,
 }
 
 impl Pair {
     fn new(key_pem: &str, certificate: &str) -> Result<Self, CredentialError> {
-        let key = russh::keys::decode_secret_key(key_pem, None)
+        let key = PrivatePkcs8KeyDer::from_pem_slice(key_pem.as_bytes())
             .map_err(|error| CredentialError::Key(error.to_string()))?;
-        let certificate = Certificate::from_openssh(certificate.trim_end())
+        let certificate = SshCertificate::from_line(certificate.trim_end())
             .map_err(|error| CredentialError::Certificate(error.to_string()))?;
-        Self::checked(key, certificate)
+        Self::checked(key.secret_pkcs8_der(), certificate)
     }
 
     fn of(credentials: &Credentials) -> Result<Self, CredentialError> {
-        let key = credentials.key.ssh_private().map_err(|error| CredentialError::Key(error.to_string()))?;
-        let certificate = credentials
-            .ssh_certificate
-            .to_ssh_key()
-            .map_err(|error| CredentialError::Certificate(error.to_string()))?;
-        Self::checked(key, certificate)
+        let key = credentials.key.pkcs8_der().map_err(|error| CredentialError::Key(error.to_string()))?;
+        Self::checked(&key, credentials.ssh_certificate.clone())
     }
 
-    fn checked(key: PrivateKey, certificate: Certificate) -> Result<Self, CredentialError> {
-        match certificate.public_key() == key.public_key().key_data() {
-            true => Ok(Self { key: Arc::new(key), certificate }),
-            false => Err(CredentialError::Mismatch),
+    fn checked(key: &[u8], certificate: SshCertificate) -> Result<Self, CredentialError> {
+        let key = SigningKey::from_pkcs8(key).map_err(|error| CredentialError::Key(error.to_string()))?;
+        let pair = Self { key: Arc::new(key), certificate };
+        match PublicKey::of(pair.algorithm(), pair.certificate.blob()) {
+            Ok(subject) if subject == *pair.key.public() => Ok(pair),
+            Ok(_) => Err(CredentialError::Mismatch),
+            Err(::ssh::keys::KeyError::OtherType) => Err(CredentialError::Mismatch),
+            Err(error) => Err(CredentialError::Certificate(error.to_string())),
         }
     }
 
+    /// The best that the key can do, with its certificate.
+    fn algorithm(&self) -> KeyAlgorithm {
+        let scheme = self.key.schemes().first().copied().unwrap_or(SignatureScheme::Ed25519);
+        KeyAlgorithm { scheme, certificate: true }
+    }
+
+    fn sign(&self, to_sign: &ToSign) -> Result<Vec<u8>, String> {
+        self.key.sign(to_sign.algorithm.scheme, &to_sign.data).map_err(|error| error.to_string())
+    }
+
     fn print(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{name}({} serial {})",
-            self.key.public_key().fingerprint(HashAlg::Sha256),
-            self.certificate.serial()
-        )
+        write!(f, "{name}({} serial {})", self.key.public().fingerprint(), self.certificate.raw().serial)
     }
 }
 
@@ -86,15 +96,28 @@ impl HostCredentials {
     /// When clients stop accepting the certificate; nothing for one without an end.
     #[must_use]
     pub fn valid_before(&self) -> Option<Timestamp> {
-        i64::try_from(self.0.certificate.valid_before()).ok().and_then(|end| Timestamp::from_second(end).ok())
+        let end = self.0.certificate.raw().valid_before;
+        i64::try_from(end).ok().and_then(|end| Timestamp::from_second(end).ok())
     }
 
-    pub(super) fn key(&self) -> PrivateKey {
-        PrivateKey::clone(&self.0.key)
+    /// What clients can be shown: the certificate first, the key itself to those who cannot read one.
+    pub(super) fn shown(&self) -> Vec<HostKey> {
+        let (key, certificate) = (self.0.key.public().blob(), self.0.certificate.blob());
+        let schemes = || self.0.key.schemes().iter().copied();
+        let show = |certificate, blob: &[u8]| {
+            let blob = blob.to_vec();
+            schemes()
+                .map(move |scheme| HostKey {
+                    algorithm: KeyAlgorithm { scheme, certificate },
+                    blob: blob.clone(),
+                })
+                .collect::<Vec<_>>()
+        };
+        [show(true, certificate), show(false, &key)].concat()
     }
 
-    pub(super) fn certificate(&self) -> Certificate {
-        self.0.certificate.clone()
+    pub(super) fn sign(&self, to_sign: &ToSign) -> Result<Vec<u8>, String> {
+        self.0.sign(to_sign).map_err(|error| format!("the host key cannot sign: {error}"))
     }
 }
 
@@ -109,12 +132,16 @@ impl UserCredentials {
         Pair::of(credentials).map(Self)
     }
 
-    pub(super) fn key(&self) -> Arc<PrivateKey> {
-        Arc::clone(&self.0.key)
+    pub(super) fn algorithm(&self) -> KeyAlgorithm {
+        self.0.algorithm()
     }
 
-    pub(super) fn certificate(&self) -> Certificate {
-        self.0.certificate.clone()
+    pub(super) fn blob(&self) -> &[u8] {
+        self.0.certificate.blob()
+    }
+
+    pub(super) fn sign(&self, to_sign: &ToSign) -> Result<Vec<u8>, String> {
+        self.0.sign(to_sign).map_err(|error| format!("our key cannot sign: {error}"))
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Cipher, KeyExchange};
 pub struct Negotiated {
     /// How the keys were agreed on.
     pub key_exchange: KeyExchange,
-    /// What encrypts and authenticates.
+    /// What encrypts and authenticates what the client sends; nearly always also what the server sends.
     pub cipher: Cipher,
 }
 
@@ -17,9 +17,10 @@ impl Negotiated {
     pub fn is_post_quantum(&self) -> bool {
         self.key_exchange.is_post_quantum()
     }
+}
 
-    /// The algorithms of these names; nothing when one is not ours.
-    pub(super) fn named(key_exchange: &str, cipher: &str) -> Option<Self> {
-        Some(Self { key_exchange: key_exchange.parse().ok()?, cipher: cipher.parse().ok()? })
+impl From<::ssh::Negotiated> for Negotiated {
+    fn from(negotiated: ::ssh::Negotiated) -> Self {
+        Self { key_exchange: negotiated.key_exchange, cipher: negotiated.client_to_server }
     }
 }

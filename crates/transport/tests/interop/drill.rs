@@ -19,7 +19,7 @@ use super::table::Row;
 /// So much goes there and back: several windows.
 pub const BYTES: usize = 8 << 20;
 /// After so much, both sides want fresh keys, as far as they can be told.
-pub const REKEY: u32 = 1 << 20;
+pub const REKEY: u64 = 1 << 20;
 /// What our client has a peer's server run, besides `cat`.
 pub const BOTH: &str = "printf out; printf err >&2; exit 7";
 

@@ -24,7 +24,12 @@ fn preferred(row: Row, host_certificates: &'static [ssh_key::Algorithm]) -> Pref
     let exchange = russh::kex::Name::try_from(row.key_exchange).expect("one of russh's");
     let cipher = russh::cipher::Name::try_from(row.cipher).expect("one of russh's");
     Preferred {
-        kex: Cow::Owned(vec![exchange]),
+        // Who does not say that its exchange is strict does not get ChaCha20-Poly1305 from us.
+        kex: Cow::Owned(vec![
+            exchange,
+            russh::kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+            russh::kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+        ]),
         cipher: Cow::Owned(vec![cipher]),
         host_key_certificates: Cow::Borrowed(host_certificates),
         ..Preferred::DEFAULT

@@ -132,6 +132,10 @@ impl Authenticator for OneAuthority {
         if certificate.signature_key() != authority.key_data() {
             return Err(Rejection::untold("untrusted_ca"));
         }
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+        if !(certificate.valid_after()..certificate.valid_before()).contains(&now) {
+            return Err(Rejection::untold("expired"));
+        }
         if offer.login == "mallory" {
             return Err(Rejection::told("login \"mallory\" is not allowed (no_grant)"));
         }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use ::ssh::connection::Request;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::super::channel::{ChannelClosed, Half, Inbound, Reader, WindowSize, Writer, signal_of};
-use super::super::flow::Ended;
+use super::super::channel::{ChannelClosed, Reader, Writer};
+use super::super::meter::Ended;
+use super::super::{Inbound, WindowSize};
 use super::ANSWER;
 
 /// Why a channel or a listener was not opened.
@@ -74,50 +76,29 @@ impl Session {
 
     /// Asks for a terminal.
     pub async fn pty(&mut self, pty: &PtyRequest) -> Result<(), RequestError> {
-        let modes: Vec<(russh::Pty, u32)> = pty
-            .modes
-            .iter()
-            .filter_map(|(opcode, value)| Some((russh::Pty::from_u8(*opcode)?, *value)))
-            .collect();
-        let WindowSize { columns, rows, width_pixels, height_pixels } = pty.size;
-        if let Half::Client(half) = self.writer.half() {
-            let request =
-                half.request_pty(true, &pty.term, columns, rows, width_pixels, height_pixels, &modes);
-            self.writer.unless_closed(request).await?;
-        }
-        self.answer().await
+        let modes = encode(&pty.modes);
+        self.ask(Request::Pty { term: pty.term.clone(), size: pty.size, modes }).await
     }
 
     /// Sets a variable; whether the server takes it is not asked, as with any SSH client.
     pub async fn env(&mut self, name: &str, value: &str) -> Result<(), RequestError> {
-        if let Half::Client(half) = self.writer.half() {
-            self.writer.unless_closed(half.set_env(false, name, value)).await?;
-        }
-        Ok(())
+        let request = Request::Env { name: name.to_owned(), value: value.to_owned() };
+        Ok(self.writer.act(|connection, id| connection.request(id, &request, false))?)
     }
 
     /// Starts a command.
     pub async fn exec(&mut self, command: &[u8]) -> Result<(), RequestError> {
-        if let Half::Client(half) = self.writer.half() {
-            self.writer.unless_closed(half.exec(true, command)).await?;
-        }
-        self.answer().await
+        self.ask(Request::Exec(command.to_vec())).await
     }
 
     /// Starts the login shell.
     pub async fn shell(&mut self) -> Result<(), RequestError> {
-        if let Half::Client(half) = self.writer.half() {
-            self.writer.unless_closed(half.request_shell(true)).await?;
-        }
-        self.answer().await
+        self.ask(Request::Shell).await
     }
 
     /// Starts a subsystem.
     pub async fn subsystem(&mut self, name: &str) -> Result<(), RequestError> {
-        if let Half::Client(half) = self.writer.half() {
-            self.writer.unless_closed(half.request_subsystem(true, name)).await?;
-        }
-        self.answer().await
+        self.ask(Request::Subsystem(name.to_owned())).await
     }
 
     /// What arrives next: output, how the command ended, end of file; nothing once the channel is closed. Cancel-safe.
@@ -142,7 +123,8 @@ impl Session {
         (self.reader, self.writer)
     }
 
-    async fn answer(&mut self) -> Result<(), RequestError> {
+    async fn ask(&mut self, request: Request) -> Result<(), RequestError> {
+        self.writer.act(|connection, id| connection.request(id, &request, true))?;
         match tokio::time::timeout(ANSWER, self.answers.recv()).await {
             Ok(Some(true)) => Ok(()),
             Ok(Some(false)) => Err(RequestError::Refused),
@@ -158,21 +140,23 @@ impl Session {
 impl Controls {
     /// The window has another size now.
     pub async fn window_change(&self, size: WindowSize) -> Result<(), ChannelClosed> {
-        let WindowSize { columns, rows, width_pixels, height_pixels } = size;
-        match self.0.half() {
-            Half::Client(half) => {
-                let request = half.window_change(columns, rows, width_pixels, height_pixels);
-                self.0.unless_closed(request).await
-            }
-            Half::Server(..) => Err(ChannelClosed),
-        }
+        self.0.act(|connection, id| connection.request(id, &Request::WindowChange(size), false))
     }
 
     /// Sends a signal, by its name without `SIG`.
     pub async fn signal(&self, name: &str) -> Result<(), ChannelClosed> {
-        match self.0.half() {
-            Half::Client(half) => self.0.unless_closed(half.signal(signal_of(name.to_owned()))).await,
-            Half::Server(..) => Err(ChannelClosed),
-        }
+        self.0.act(|connection, id| connection.request(id, &Request::Signal(name.to_owned()), false))
     }
+}
+
+/// Terminal modes as RFC 4254, section 8 has them.
+fn encode(modes: &[(u8, u32)]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(modes.len() * 5 + 1);
+    for (opcode, value) in modes {
+        encoded.push(*opcode);
+        encoded.extend_from_slice(&value.to_be_bytes());
+    }
+    // TTY_OP_END
+    encoded.push(0);
+    encoded
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use ::ssh::server::Proven;
+
 use super::super::Negotiated;
 
 /// Decides who may come in. One value per connection, asked once for each certificate that the client proves.
@@ -34,9 +36,8 @@ pub struct Offer {
 pub struct ProvenCertificate(Vec<u8>);
 
 impl ProvenCertificate {
-    /// Only after the engine verified the signature over the session.
-    pub(super) fn new(blob: Vec<u8>) -> Self {
-        Self(blob)
+    pub(super) fn of(proven: &Proven) -> Self {
+        Self(proven.blob().to_vec())
     }
 
     /// As on the wire (PROTOCOL.certkeys).
@@ -93,11 +94,11 @@ impl fmt::Display for Rejection {
 pub struct Attempts {
     /// The account it wanted last.
     pub login: Option<String>,
-    /// Proven plain keys; those are always refused.
+    /// Plain keys, and others that cannot be used; those are always refused.
     pub plain_keys: u32,
     /// Passwords and keyboard-interactive; not even offered.
     pub passwords: u32,
-    /// Proven certificates that the authenticator rejected.
+    /// Certificates that were not proven, or that the authenticator rejected.
     pub certificates: u32,
 }
 

@@ -1,14 +1,17 @@
 //! What a client asks for on a connection as a whole.
 
-use std::fmt;
+use std::sync::Arc;
 
-use russh::ChannelOpenFailure;
-use russh::server::ChannelOpenHandle;
-use tokio::sync::{mpsc, oneshot};
+use ::ssh::OpenFailure;
+use ::ssh::connection::{ChannelId, GlobalAnswer};
+use tokio::sync::mpsc;
 
-use super::super::channel::{Reader, Writer};
+use super::super::channel::{Reader, Writer, halves};
+use super::super::link::{Link, Port};
 use super::handle::Handle;
 use super::request::{Reply, Requests};
+
+pub use ::ssh::connection::Origin;
 
 /// The events of one connection, in order. Dropping them disconnects.
 #[derive(Debug)]
@@ -70,20 +73,9 @@ pub enum Event {
     },
 }
 
-/// Where a forwarded connection says that it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// An address as text; nobody checked it.
-    pub address: String,
-    /// Its port.
-    pub port: u32,
-}
-
-/// A channel that the client wants open.
-pub struct OpenRequest {
-    pub(super) engine: ChannelOpenHandle,
-    pub(super) channel: Channel,
-}
+/// A channel that the client wants open. Dropped, it is rejected.
+#[derive(Debug)]
+pub struct OpenRequest(Option<(Arc<Link>, ChannelId)>);
 
 /// An open channel.
 #[derive(Debug)]
@@ -108,48 +100,64 @@ pub enum OpenRefusal {
 }
 
 impl OpenRequest {
+    pub(super) fn new(link: &Arc<Link>, id: ChannelId) -> Self {
+        Self(Some((Arc::clone(link), id)))
+    }
+
     /// Opens the channel.
-    pub async fn accept(self) -> Channel {
-        // Before the confirmation is out: whatever happens now, there is something to close.
-        self.channel.writer.opened();
-        self.engine.accept().await;
-        self.channel
+    pub async fn accept(mut self) -> Channel {
+        let (link, id) = self.0.take().expect("it is answered once, here");
+        let (port, requests) = Port::for_requests();
+        link.act(|state| {
+            state.connection.accept(id);
+            state.plug(id, &port);
+        });
+        let (reader, writer) = halves(&link, port, id, None);
+        Channel { requests: Requests(requests), reader, writer }
     }
 
     /// Does not; the client sees `text`.
-    pub async fn reject(self, refusal: OpenRefusal, text: &str) {
-        let code = match refusal {
-            OpenRefusal::Prohibited => ChannelOpenFailure::AdministrativelyProhibited.code(),
-            OpenRefusal::ConnectFailed => ChannelOpenFailure::ConnectFailed.code(),
-            OpenRefusal::ResourceShortage => ChannelOpenFailure::ResourceShortage.code(),
+    pub async fn reject(mut self, refusal: OpenRefusal, text: &str) {
+        self.answer(refusal, text);
+    }
+
+    pub(super) fn answer(&mut self, refusal: OpenRefusal, text: &str) {
+        let Some((link, id)) = self.0.take() else { return };
+        let failure = match refusal {
+            OpenRefusal::Prohibited => OpenFailure::Prohibited,
+            OpenRefusal::ConnectFailed => OpenFailure::ConnectFailed,
+            OpenRefusal::ResourceShortage => OpenFailure::ResourceShortage,
         };
-        self.engine.reject(ChannelOpenFailure::Other { code, reason: text.to_owned() }).await;
+        link.act(|state| state.connection.reject(id, failure, text));
     }
 }
 
-impl fmt::Debug for OpenRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OpenRequest")
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.answer(OpenRefusal::Prohibited, "not allowed");
     }
 }
 
 /// The answer to a wish for a listener.
 #[derive(Debug)]
-pub struct ForwardReply(oneshot::Sender<Option<u16>>);
+pub struct ForwardReply {
+    reply: Reply,
+    /// The client left the choice to us and wants to know it.
+    wants_port: bool,
+}
 
 impl ForwardReply {
-    pub(super) fn new() -> (Self, oneshot::Receiver<Option<u16>>) {
-        let (sender, answer) = oneshot::channel();
-        (Self(sender), answer)
+    pub(super) fn new(reply: Reply, wants_port: bool) -> Self {
+        Self { reply, wants_port }
     }
 
     /// Yes, on this port.
     pub fn accept(self, port: u16) {
-        let _ = self.0.send(Some(port));
+        self.reply.answer(if self.wants_port { GlobalAnswer::Port(port.into()) } else { GlobalAnswer::Done });
     }
 
     /// No.
     pub fn refuse(self) {
-        let _ = self.0.send(None);
+        self.reply.refuse();
     }
 }

@@ -1,12 +1,15 @@
 //! What a client asks for on a session channel.
 
+use std::sync::Arc;
+
+use ::ssh::connection::{ChannelId, GlobalAnswer, Request as Wanted, Token};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::super::channel::WindowSize;
+use super::super::WindowSize;
+use super::super::link::Link;
 
-/// The requests of one channel, in order. The connection waits for the answer to each, so whoever takes requests must
-/// answer them at once and must not first wait for anything of this connection, its own output included.
+/// The requests of one channel, in order. Their answers reach the client in the same order, whenever they are given.
 #[derive(Debug)]
 pub struct Requests(pub(super) mpsc::Receiver<Request>);
 
@@ -73,23 +76,70 @@ pub struct Pty {
     pub modes: Vec<u8>,
 }
 
+impl Request {
+    pub(super) fn new(wanted: Wanted, reply: Reply) -> Self {
+        match wanted {
+            Wanted::Pty { term, size, modes } => Self::Pty { pty: Pty { term, size, modes }, reply },
+            Wanted::Env { name, value } => Self::Env { name, value, reply },
+            Wanted::Shell => Self::Shell(reply),
+            Wanted::Exec(command) => Self::Exec { command: command.into(), reply },
+            Wanted::Subsystem(name) => Self::Subsystem { name, reply },
+            Wanted::WindowChange(size) => Self::WindowChange(size),
+            Wanted::Signal(name) => Self::Signal(name),
+            Wanted::AgentForward => Self::AgentForward(reply),
+            Wanted::X11 { .. } => Self::X11(reply),
+        }
+    }
+}
+
 /// The answer to one request.
 #[derive(Debug)]
-pub struct Reply(oneshot::Sender<bool>);
+pub struct Reply(Option<Owed>);
+
+#[derive(Debug)]
+struct Owed {
+    link: Arc<Link>,
+    /// Nothing for a request to the connection as a whole.
+    channel: Option<ChannelId>,
+    token: Token,
+}
 
 impl Reply {
-    pub(super) fn new() -> (Self, oneshot::Receiver<bool>) {
-        let (sender, answer) = oneshot::channel();
-        (Self(sender), answer)
+    /// To a request on a channel; without a token nobody wants to know.
+    pub(super) fn on_channel(link: &Arc<Link>, id: ChannelId, token: Option<Token>) -> Self {
+        Self(token.map(|token| Owed { link: Arc::clone(link), channel: Some(id), token }))
+    }
+
+    /// To a request to the connection as a whole.
+    pub(super) fn global(link: &Arc<Link>, token: Token) -> Self {
+        Self(Some(Owed { link: Arc::clone(link), channel: None, token }))
     }
 
     /// Yes.
     pub fn accept(self) {
-        let _ = self.0.send(true);
+        self.answer(GlobalAnswer::Done);
     }
 
     /// No.
     pub fn refuse(self) {
-        let _ = self.0.send(false);
+        self.answer(GlobalAnswer::Refused);
+    }
+
+    pub(super) fn answer(mut self, answer: GlobalAnswer) {
+        self.send(answer);
+    }
+
+    fn send(&mut self, answer: GlobalAnswer) {
+        let Some(Owed { link, channel, token }) = self.0.take() else { return };
+        link.act(|state| match channel {
+            Some(id) => state.connection.answer(id, token, answer != GlobalAnswer::Refused),
+            None => state.connection.answer_global(token, answer),
+        });
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.send(GlobalAnswer::Refused);
     }
 }
