@@ -35,6 +35,24 @@ async fn second_channel(server: Server) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_whose_process_does_not_read_does_not_slow_the_input_of_another() {
+    second_channel_reads(Server::node().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_sshd_a_channel_whose_process_does_not_read_does_not_slow_the_input_of_another() {
+    second_channel_reads(Server::stock("")).await;
+}
+
+async fn second_channel_reads(server: Server) {
+    let deaf = Deaf::start(&server, "deaf", 64 << 20).await;
+    deaf.comes_to_rest().await;
+    let counted = deaf.beside("wc -c", &vec![b'b'; 10 << 20]).await;
+    assert_eq!(text(&counted).trim(), (10 << 20).to_string());
+    deaf.reads_in_the_end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_writes_much_before_it_reads_gets_through() {
     writes_before_it_reads(Server::node().await).await;
 }
