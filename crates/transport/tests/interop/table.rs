@@ -7,8 +7,14 @@ pub struct Peer {
 }
 
 /// OpenSSH 9.2.
-pub const OPENSSH: Peer =
-    Peer { key_exchanges: &["curve25519-sha256", "curve25519-sha256@libssh.org"], ciphers: ALL_CIPHERS };
+pub const OPENSSH: Peer = Peer {
+    key_exchanges: &[
+        "sntrup761x25519-sha512@openssh.com",
+        "curve25519-sha256",
+        "curve25519-sha256@libssh.org",
+    ],
+    ciphers: ALL_CIPHERS,
+};
 
 pub const ASYNCSSH: Peer = Peer {
     key_exchanges: &["mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org"],
@@ -21,7 +27,10 @@ pub const PARAMIKO: Peer = Peer {
 };
 
 /// PuTTY 0.78.
-pub const PUTTY: Peer = Peer { key_exchanges: &["curve25519-sha256"], ciphers: ALL_CIPHERS };
+pub const PUTTY: Peer = Peer {
+    key_exchanges: &["sntrup761x25519-sha512@openssh.com", "curve25519-sha256"],
+    ciphers: ALL_CIPHERS,
+};
 
 pub const RUSSH: Peer = Peer {
     key_exchanges: &["mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org"],
