@@ -10,6 +10,7 @@ use transport::ssh::{Inbound, KeyExchange, UserCredentials};
 
 const CURVE: &str = "curve25519-sha256";
 const MLKEM: &str = "mlkem768x25519-sha256";
+const SNTRUP: &str = "sntrup761x25519-sha512";
 
 /// OpenSSH's client as alice, with this key exchange and no other.
 fn ssh_by(node: &Fixture, key_exchange: &str, line: &str) -> std::process::Command {
@@ -61,7 +62,7 @@ async fn where_it_is_required_only_post_quantum_connections_get_in() {
     let output = run(ssh_by(&node, CURVE, "true")).await;
     assert_eq!(output.status.code(), Some(255));
     let words = text(&output.stderr);
-    for told in [CURVE, "(post_quantum_required)", "OpenSSH 9.9", MLKEM, "KexAlgorithms"] {
+    for told in [CURVE, "(post_quantum_required)", "OpenSSH 9.0", SNTRUP, MLKEM, "KexAlgorithms"] {
         assert!(words.contains(told), "{told} is not in {words}");
     }
     let event = node.event("auth", |event| event["denial"] == "post_quantum_required").await;
@@ -72,6 +73,20 @@ async fn where_it_is_required_only_post_quantum_connections_get_in() {
 
     assert_eq!(status(&our_client(&node).await, "true").await, Some(0));
     assert_eq!((node.logins(MLKEM), node.logins(CURVE)), (1, 0), "who is refused does not count");
+}
+
+/// From 9.0 on with nothing configured, and by the name that it knows since 8.5.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openssh_meets_the_requirement_by_itself() {
+    let node = Fixture::start_with(strict(), |_| {}).await;
+    let by_itself = node.run("true").await;
+    assert!(by_itself.status.success(), "{}", text(&by_itself.stderr));
+    let by_name = run(ssh_by(&node, "sntrup761x25519-sha512@openssh.com", "true")).await;
+    assert!(by_name.status.success(), "{}", text(&by_name.stderr));
+    let event = node.event("session.start", |event| event["key_exchange"] == SNTRUP).await;
+    assert_eq!(event["post_quantum"], true);
+    assert!(node.logins(SNTRUP) >= 1 && node.logins(CURVE) == 0);
+    assert_eq!(node.refusals("post_quantum_required"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

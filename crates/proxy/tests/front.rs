@@ -92,6 +92,8 @@ async fn a_jump_needs_the_key_exchange_that_the_cluster_requires() {
     assert!(event["cipher"].as_str().is_some_and(|cipher| cipher.ends_with("@openssh.com")), "{event}");
     cluster.dial(&alice, "web-1").await.expect("by TLS it is the node that judges");
     assert_eq!(jump_by_our_client(&cluster).await, cluster::BANNER);
+    let (_, output, errors) = ssh(&cluster, &["-W", "web-1:22"]).await;
+    assert_eq!(output.as_bytes(), cluster::BANNER, "OpenSSH by itself: {errors}");
 }
 
 /// The first bytes of `web-1`, by a jump of our own client.

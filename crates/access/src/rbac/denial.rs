@@ -148,8 +148,8 @@ impl DenialCode {
             Self::NoRolesRequested => "name at least one role",
             Self::ReissueNotAllowed => "ask with the bot's own identity, not with an output",
             Self::PostQuantumRequired => {
-                "use tsh, or OpenSSH 9.9 or later, which offers mlkem768x25519-sha256, and remove KexAlgorithms lines \
-                 that leave it out"
+                "use tsh, or OpenSSH 9.0 or later, which offers sntrup761x25519-sha512 and from 9.9 on \
+                 mlkem768x25519-sha256, and remove KexAlgorithms lines that leave them out"
             }
         }
     }

@@ -74,7 +74,7 @@ fn the_refusal_names_what_was_used_who_wants_more_and_what_to_do() {
         "a role of yours requires a post-quantum key exchange, and this connection uses curve25519-sha256"
     );
     assert_eq!(by_role.code.as_str(), "post_quantum_required");
-    for step in ["OpenSSH 9.9", "mlkem768x25519-sha256", "KexAlgorithms"] {
+    for step in ["OpenSSH 9.0", "sntrup761x25519-sha512", "mlkem768x25519-sha256", "KexAlgorithms"] {
         assert!(by_role.hint().contains(step), "{}", by_role.hint());
     }
     let by_cluster = log_in(&strict, "root", CURVE, CLUSTER).expect_err("refused");
