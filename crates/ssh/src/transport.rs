@@ -19,7 +19,7 @@ use crate::error::{Error, Violation, plain};
 use crate::identification::{Found, Search};
 use crate::message::{
     DEBUG, DISCONNECT, Disconnect, EXT_INFO, IGNORE, KEX_INIT, KEX_REPLY, KEXINIT, NEWKEYS, PING, PONG,
-    SERVICE_ACCEPT, SERVICE_REQUEST, UNIMPLEMENTED,
+    REQUEST_FAILURE, REQUEST_SUCCESS, SERVICE_ACCEPT, SERVICE_REQUEST, UNIMPLEMENTED,
 };
 use crate::negotiation::{Negotiated, Offer};
 use crate::packet::{Incoming, Outgoing};
@@ -226,6 +226,9 @@ impl Transport {
             // In the first exchange nothing may come between if it is strict; whether it is, is known only after the
             // peer's first message, so that one is looked at again then.
             IGNORE | DEBUG | UNIMPLEMENTED if !self.is_strict_first() => Ok(()),
+            // paramiko answers a request of ours also between its KEXINIT and its NEWKEYS. To take that in does nothing
+            // but count it; to refuse it would end connections for our own curiosity about whether they are alive.
+            REQUEST_SUCCESS | REQUEST_FAILURE if self.authenticated => return Ok(true),
             _ if self.session.is_none() || !self.exchange.receives() => self.unexpected(number),
             EXT_INFO => self.ext_info(message),
             PING => self.ping(message),

@@ -102,7 +102,10 @@ fn fate(tried: Role, phase: Phase, number: u8) -> Fate {
         (52, Authentication) if !server => Good,
         (51 | 53, Authentication) if !server => Malformed,
         (80 | 90..=100, _) if connection => Malformed,
-        (81 | 82, _) if connection => Refused("an answer to a request that was not made"),
+        // Answers alone are looked at also during an exchange: paramiko sends them there.
+        (81 | 82, Connection | Asked | Rekey | RekeyNewKeys) => {
+            Refused("an answer to a request that was not made")
+        }
         (192, _) if open => Malformed,
         (193, _) if connection => Refused("an answer to a ping that was not sent"),
         _ => Unexpected,
