@@ -2,6 +2,9 @@
 //!
 //! The request goes out together with the wish for the service, so that authentication costs one round trip.
 
+#[cfg(fuzzing)]
+mod fuzzing;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

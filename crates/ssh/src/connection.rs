@@ -6,6 +6,8 @@
 
 mod channel;
 mod channels;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod global;
 mod inbox;
 mod open;
@@ -18,6 +20,8 @@ use std::time::Duration;
 
 pub use channel::{ChannelEvent, ChannelId};
 pub use channels::{Closed, Stream};
+#[cfg(fuzzing)]
+pub use fuzzing::Gauge;
 pub use global::{GlobalAnswer, GlobalRequest, ListenAt};
 pub use inbox::Inbound;
 pub use open::{Origin, Purpose};

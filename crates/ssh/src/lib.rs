@@ -19,6 +19,8 @@ pub mod client;
 pub mod connection;
 mod error;
 mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod identification;
 pub mod keys;
 mod message;

@@ -116,11 +116,20 @@ pub(crate) struct Outgoing {
     sequence: u32,
     used: Used,
     output: Vec<u8>,
+    #[cfg(fuzzing)]
+    tamper: Option<crate::fuzzing::Tamper>,
 }
 
 impl Outgoing {
     pub(crate) fn new() -> Self {
-        Self { key: None, sequence: 0, used: Used::default(), output: Vec::new() }
+        Self {
+            key: None,
+            sequence: 0,
+            used: Used::default(),
+            output: Vec::new(),
+            #[cfg(fuzzing)]
+            tamper: crate::fuzzing::prepared(),
+        }
     }
 
     /// Appends bytes that are not a packet: the identification.
@@ -133,6 +142,17 @@ impl Outgoing {
     /// Under a cipher the padding is zeros: what is authenticated and encrypted has nothing to gain from more
     /// randomness (RFC 4253, section 6 says SHOULD for ciphers that need it).
     pub(crate) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        #[cfg(fuzzing)]
+        if let Some(tamper) = &mut self.tamper {
+            for message in tamper.of(write) {
+                self.seal(|packet| packet.extend_from_slice(&message));
+            }
+            return;
+        }
+        self.seal(write);
+    }
+
+    fn seal(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.output.len();
         self.output.put_bytes(0, LENGTH + 1);
         write(&mut self.output);

@@ -3,6 +3,8 @@
 //! Here is no channel and no request: those belong to [`Connection`], and there is no way to one but
 //! [`Handshake::admit`] with a [`Proven`] certificate.
 
+#[cfg(fuzzing)]
+mod fuzzing;
 mod proof;
 mod request;
 

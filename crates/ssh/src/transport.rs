@@ -4,6 +4,8 @@
 //! only while no key exchange forbids it.
 
 mod exchange;
+#[cfg(fuzzing)]
+mod fuzzing;
 #[cfg(test)]
 pub(crate) mod raw;
 mod wish;
