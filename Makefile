@@ -9,10 +9,10 @@ OUT := target/$(if $(filter dev,$(PROFILE)),debug,release)
 BINARIES := postern tctl tsh tbot session-exec
 CARGO_BUILD := cargo build --locked --profile $(PROFILE) $(foreach b,$(BINARIES),--bin $(b))
 
-.PHONY: help quickstart test bench lint fmt docs pages deny tools build clean
+.PHONY: help quickstart test bench lint fmt docs pages deny tools build clean fuzz fuzz-smoke
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 tools: ## Install what a fresh machine is missing
 	@scripts/tools
@@ -36,9 +36,19 @@ bench: tools ## Measure the budgets of the design and the SSH engine, side by si
 
 fmt: ## Format the code
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
+
+fuzz: ## Fuzz the parsers and state machines for an hour in all (SECONDS_EACH=n for each of seven targets)
+	@scripts/tools c++
+	@scripts/fuzz --seconds $(or $(SECONDS_EACH),1020) --jobs 2
+
+fuzz-smoke: ## The same for a minute each
+	@scripts/tools c++
+	@scripts/fuzz --seconds 60 --jobs 2
 
 lint: tools ## Formatting, clippy, dependency rules
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 deny: ## Licences, advisories, bans and sources of dependencies
