@@ -87,8 +87,8 @@ impl Default for Keepalive {
     }
 }
 
-/// How long a key exchange may take once it has begun.
-const EXCHANGE_TIME: Duration = Duration::from_secs(120);
+/// How long a key exchange may take at least, and where nobody said how long a peer may be silent.
+const EXCHANGE_TIME: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(1200));
 /// What may wait for the end of a key exchange, in bytes. A peer can make us answer only until it begins its half.
 const MAX_HELD: usize = 1 << 20;
 /// What waits to be sent besides data, before nothing more is taken in that could be answered.
@@ -332,7 +332,7 @@ impl Transport {
             return Err(error.clone());
         }
         let elapsed = now.saturating_sub(*self.since.get_or_insert(now));
-        if self.session.is_some() && !self.exchange.is_idle() && elapsed >= EXCHANGE_TIME {
+        if self.session.is_some() && !self.exchange.is_idle() && elapsed >= self.exchange_time() {
             return Err(self.fail(Violation::exchange("a key exchange takes too long")));
         }
         let may = self.authenticated && self.exchange.is_idle();
@@ -348,13 +348,23 @@ impl Transport {
         received.bytes.max(sent.bytes) >= bytes || received.packets.max(sent.packets) >= packets
     }
 
+    /// How long a key exchange may take once it has begun: as long as the peer may be silent. A client that was put to
+    /// sleep is no worse off in the middle of one than at any other time.
+    fn exchange_time(&self) -> Duration {
+        let Keepalive { interval, count } = self.settings.keepalive;
+        if interval.is_zero() {
+            return EXCHANGE_TIME.1;
+        }
+        interval.saturating_mul(count.saturating_add(1)).max(EXCHANGE_TIME.0)
+    }
+
     /// When [`Self::tick`] is next needed: at once where keys are used up or time has to be taken.
     pub(crate) fn deadline(&self) -> Duration {
         let Some(since) = self.since else { return Duration::ZERO };
         match self.exchange.is_idle() {
             true if self.keys_are_used_up() => Duration::ZERO,
             true => since.saturating_add(self.settings.rekey.interval),
-            false => since.saturating_add(EXCHANGE_TIME),
+            false => since.saturating_add(self.exchange_time()),
         }
     }
 
