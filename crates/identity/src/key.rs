@@ -7,7 +7,6 @@ mod public;
 pub use public::PublicKey;
 
 use crate::pem;
-use aws_lc_rs::encoding::AsBigEndian as _;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use std::fmt;
@@ -86,19 +85,6 @@ impl SubjectKey {
         self.public.ssh()
     }
 
-    /// The whole key as the SSH engine takes it.
-    pub fn ssh_private(&self) -> Result<ssh_key::PrivateKey, KeyError> {
-        use ssh_key::private::{EcdsaKeypair, EcdsaPrivateKey};
-        let ssh_key::public::EcdsaPublicKey::NistP256(public) = self.public.ssh_ecdsa() else {
-            return Err(KeyError::NotP256);
-        };
-        let scalar = self.pair.private_key().as_be_bytes().map_err(|_| KeyError::Library)?;
-        let scalar: Zeroizing<[u8; 32]> =
-            Zeroizing::new(scalar.as_ref().try_into().map_err(|_| KeyError::Library)?);
-        let private = EcdsaPrivateKey::from(*scalar);
-        Ok(EcdsaKeypair::NistP256 { public, private }.into())
-    }
-
     /// ECDSA over SHA-256 of `message`, ASN.1 encoded.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| KeyError::Library)?;
@@ -134,13 +120,6 @@ mod tests {
     fn debug_shows_the_fingerprint_and_nothing_of_the_key() {
         let key = key();
         assert_eq!(format!("{key:?}"), format!("SubjectKey({})", key.public().fingerprint()));
-    }
-
-    #[test]
-    fn the_ssh_form_is_the_same_key() {
-        let key = key();
-        let private = key.ssh_private().expect("an SSH key");
-        assert_eq!(private.public_key().key_data(), key.ssh_public().key_data());
     }
 
     #[test]

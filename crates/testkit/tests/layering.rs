@@ -28,8 +28,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Which of ours may link a dependency of others that stands for a power.
 const POWERS: &[(&str, &[&str])] = &[
     ("rustls", &["transport"]),
-    ("russh", &["transport"]),
+    // A peer in tests, and nowhere else.
+    ("russh", &[]),
     ("rusqlite", &["store"]),
+    ("sntrup", &["ssh"]),
     ("libc", &["exec"]),
     ("tonic", &["api", "transport", "agent", "auth", "proxy", "node", "tbot", "cli"]),
 ];

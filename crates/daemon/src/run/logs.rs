@@ -175,10 +175,10 @@ mod tests {
     fn libraries_are_not_heard_below_warnings() {
         let debug = targets(Severity::Debug, false);
         assert!(debug.would_enable("proxy::routing", &Level::DEBUG));
-        assert!(!debug.would_enable("russh::client", &Level::INFO));
-        assert!(debug.would_enable("russh::client", &Level::WARN));
+        assert!(!debug.would_enable("rustls::conn", &Level::INFO));
+        assert!(debug.would_enable("rustls::conn", &Level::WARN));
         let error = targets(Severity::Error, false);
-        assert!(!error.would_enable("russh", &Level::WARN) && !error.would_enable("auth", &Level::WARN));
+        assert!(!error.would_enable("rustls", &Level::WARN) && !error.would_enable("auth", &Level::WARN));
         assert!(targets(Severity::Error, true).would_enable("auth", &Level::DEBUG));
     }
 

@@ -55,7 +55,9 @@ impl PublicKey {
 
     /// As OpenSSH has it, without a comment.
     pub fn ssh(&self) -> ssh_key::PublicKey {
-        ssh_key::PublicKey::from(KeyData::Ecdsa(self.ssh_ecdsa()))
+        let key = EcdsaPublicKey::from_sec1_bytes(&self.point);
+        let key = key.expect("an uncompressed P-256 point was checked when made");
+        ssh_key::PublicKey::from(KeyData::Ecdsa(key))
     }
 
     /// `SHA256:...`, as `ssh-keygen -l` prints it.
@@ -66,11 +68,6 @@ impl PublicKey {
     /// Whether `signature` (ASN.1, ECDSA over SHA-256) is this key's over `message`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.point).verify(message, signature).is_ok()
-    }
-
-    pub(crate) fn ssh_ecdsa(&self) -> EcdsaPublicKey {
-        EcdsaPublicKey::from_sec1_bytes(&self.point)
-            .expect("an uncompressed P-256 point was checked when made")
     }
 }
 

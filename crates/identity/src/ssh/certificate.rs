@@ -2,8 +2,7 @@
 //!
 //! The parser of the SSH crate is not used here: it follows a certificate inside a certificate without limit,
 //! and what it verifies is its own re-encoding. This one is flat: the signer stays a byte string, and the
-//! signature is checked over the very bytes that it is given. Where a connection comes through the SSH engine,
-//! those are the engine's re-encoding of what it read: bytes that it would write otherwise fail the signature.
+//! signature is checked over the very bytes that it is given, which in a connection are those that the peer sent.
 
 use super::key_blob::{self, SubjectBlob};
 use super::wire::Reader;

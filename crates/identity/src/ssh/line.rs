@@ -54,11 +54,6 @@ impl SshCertificate {
     pub fn raw(&self) -> RawCertificate<'_> {
         RawCertificate::parse(&self.blob).expect("it was taken apart when it was made")
     }
-
-    /// In the SSH crate's type, for the SSH engine. Safe to parse: there is no certificate inside.
-    pub fn to_ssh_key(&self) -> Result<ssh_key::Certificate, Refusal> {
-        ssh_key::Certificate::from_bytes(&self.blob).map_err(|_| Refusal::Malformed("certificate"))
-    }
 }
 
 impl fmt::Debug for SshCertificate {
