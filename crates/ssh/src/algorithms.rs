@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub enum KeyExchange {
     /// ML-KEM-768 with X25519 (draft-ietf-sshm-mlkem-hybrid-kex): post-quantum.
     MlKem768X25519,
-    /// Streamlined NTRU Prime with X25519 (draft-josefsson-ntruprime-ssh): post-quantum; OpenSSH 8.5 and later.
+    /// Streamlined NTRU Prime with X25519 (draft-ietf-sshm-ntruprime-ssh): post-quantum; OpenSSH 8.5 and later.
     Sntrup761X25519,
     /// X25519 alone (RFC 8731).
     Curve25519,
