@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::abuse::handshake::agreed;
-use crate::algorithms::{Cipher, KeyAlgorithm};
+use crate::algorithms::{Cipher, KeyAlgorithm, KeyExchange};
 use crate::connection::Limits;
 use crate::error::Error;
 use crate::message::{
@@ -163,6 +163,26 @@ fn rfc4253_9_the_host_key_does_not_change() {
     let half = raw.half();
     let text = raw.refused(&half);
     assert!(text.contains("the host key changed"), "{text}");
+}
+
+/// RFC 4253, section 9 lets methods change. Who looked at the first exchange can rely on it all the same: fresh keys are
+/// post-quantum where the first were.
+#[test]
+fn rfc4253_9_fresh_keys_stay_post_quantum() {
+    for tried in ROLES {
+        let offer =
+            |key_exchange: &[KeyExchange]| Offer { key_exchange: key_exchange.to_vec(), ..settings().offer };
+        let mut raw = with(tried, Settings { offer: offer(&KeyExchange::ALL), ..settings() });
+        raw.exchange_keys();
+        raw.log_in();
+        raw.change_offer(offer(&[KeyExchange::Sntrup761X25519, KeyExchange::Curve25519]));
+        raw.rekey();
+        raw.settle();
+        raw.change_offer(offer(&[KeyExchange::Curve25519]));
+        raw.rekey();
+        let error = raw.deliver().expect_err("refused").to_string();
+        assert!(error.contains("fresh keys would not be post-quantum"), "{error}");
+    }
 }
 
 /// RFC 4253, section 6.4: what was changed on its way ends the connection, whatever it was.

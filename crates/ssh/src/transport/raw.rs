@@ -139,6 +139,12 @@ impl Raw {
         self.transport.host_keys[0].blob = self.host.public().blob();
     }
 
+    /// The peer offers something else in the exchanges that follow.
+    pub(crate) fn change_offer(&mut self, offer: Offer) {
+        let settings = Settings { offer, ..(*self.transport.settings).clone() };
+        self.transport.settings = Arc::new(settings);
+    }
+
     /// A server that tries a client.
     pub(crate) fn against_client(settings: Settings, limits: Limits) -> Self {
         let (host, user) = (SigningKey::generate_ed25519(), SigningKey::generate_ed25519());
