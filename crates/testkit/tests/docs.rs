@@ -120,6 +120,14 @@ fn the_architecture_page_has_the_edges_that_are_held() {
     }
 }
 
+#[test]
+fn the_sketch_of_the_ssh_engine_is_the_one_that_runs() {
+    let (page, test) = (read("docs/src/design/ssh-engine.md"), read("crates/ssh/tests/driving.rs"));
+    let (_, sketch) = test.split_once("// <sketch>\n").expect("its beginning is marked");
+    let (sketch, _) = sketch.split_once("// </sketch>\n").expect("its end is marked");
+    assert!(page.contains(&format!("```rust\n{sketch}```\n")), "copy it from crates/ssh/tests/driving.rs");
+}
+
 /// What stands in backticks and is a path into one of our crates.
 fn cited(text: &str) -> impl Iterator<Item = &str> {
     let code = text.split('`').skip(1).step_by(2);

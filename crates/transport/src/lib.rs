@@ -1,6 +1,6 @@
 //! An identity becomes an authenticated channel: listeners, TLS, gRPC channels, the SSH transport's dial.
 //!
-//! The only crate that names rustls or the SSH engine; none of their types leave it. It verifies certificates of
+//! The only crate that names rustls or the SSH engine; what leaves it of them are plain values. It verifies certificates of
 //! the cluster by `identity::verify` and nothing else, web certificates by the system's authorities (webpki), decides
 //! nothing about access, and knows no service by name.
 
