@@ -106,7 +106,7 @@ impl TerminalModes {
         Self { by_opcode }
     }
 
-    /// From opcode and argument pairs, for an SSH engine that has parsed the list already.
+    /// From opcode and argument pairs.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (u8, u32)>) -> Self {
         let defined = |opcode: &u8| (1..FIRST_UNDEFINED).contains(opcode);
         Self { by_opcode: pairs.into_iter().filter(|(opcode, _)| defined(opcode)).collect() }

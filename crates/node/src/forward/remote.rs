@@ -17,7 +17,7 @@ use crate::connection::Context;
 const FIRST_UNPRIVILEGED: u16 = 1024;
 const ROOT: &str = "root";
 
-/// How long opening a listener may take. The SSH engine waits somewhat longer, and what is open must have been told.
+/// How long opening a listener may take. The client waits for the answer, and those to its later requests wait behind it.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// All listeners of one connection; they end with this value.
