@@ -1,8 +1,8 @@
 //! What arrived on a channel and was not taken yet, and the window that bounds it.
 //!
 //! A window is credited when data is taken, never when it arrives: what waits here is at most one window. Data lies in
-//! one piece for each stream, whatever the packets were, so that a peer that sends single bytes, or to both streams in
-//! turn, costs no more than their number.
+//! large pieces for each stream, whatever the packets were, so that a peer that sends single bytes, or to both streams in
+//! turn, costs no more than their number, and what was taken is not kept by what is left.
 
 use std::collections::VecDeque;
 
@@ -43,8 +43,8 @@ enum Run {
 
 #[derive(Debug)]
 pub(super) struct Inbox {
-    data: BytesMut,
-    stderr: BytesMut,
+    data: Lane,
+    stderr: Lane,
     runs: VecDeque<Run>,
     /// What the peer may still send.
     window: u32,
@@ -56,7 +56,14 @@ pub(super) struct Inbox {
     ignored: bool,
 }
 
-/// At most so much is taken at once, so that what is taken is of a size that is easily handed on.
+/// What waits of one stream, in pieces.
+#[derive(Debug, Default)]
+struct Lane {
+    pieces: VecDeque<BytesMut>,
+    length: usize,
+}
+
+/// A piece is at most so large, and so is what is taken at once: of a size that is easily handed on.
 const PIECE: usize = 256 << 10;
 /// So many runs keep the order of the two streams to each other; what comes on top keeps that of its own stream only.
 const MAX_RUNS: usize = 256;
@@ -66,8 +73,8 @@ const STDERR: u32 = 1;
 impl Inbox {
     pub(super) fn new(window: u32) -> Self {
         Self {
-            data: BytesMut::new(),
-            stderr: BytesMut::new(),
+            data: Lane::default(),
+            stderr: Lane::default(),
             runs: VecDeque::new(),
             window,
             target: window,
@@ -97,11 +104,11 @@ impl Inbox {
             Some(run) => *run += length,
             None => self.runs.push_back(Run::Data(stream, length)),
         }
-        self.buffer(stream).extend_from_slice(data);
+        self.lane(stream).put(data);
         Ok(())
     }
 
-    fn buffer(&mut self, stream: Stream) -> &mut BytesMut {
+    fn lane(&mut self, stream: Stream) -> &mut Lane {
         match stream {
             Stream::Data => &mut self.data,
             Stream::Stderr => &mut self.stderr,
@@ -145,24 +152,19 @@ impl Inbox {
     }
 
     fn piece(&mut self, stream: Stream, length: u32) -> Bytes {
-        let taken = (length as usize).min(PIECE);
-        if taken < length as usize {
-            let left = length - u32::try_from(taken).unwrap_or(length);
+        let piece = self.lane(stream).take(length as usize);
+        let left = length - u32::try_from(piece.len()).unwrap_or(length);
+        if left > 0 {
             self.runs.push_front(Run::Data(stream, left));
         }
-        let buffer = self.buffer(stream);
-        if taken == buffer.len() {
-            // The whole buffer goes, so that nothing of it stays behind here.
-            return std::mem::take(buffer).freeze();
-        }
-        buffer.split_to(taken).freeze()
+        piece
     }
 
     /// Nobody takes anything any more.
     pub(super) fn ignore(&mut self) {
         self.ignored = true;
-        self.data = BytesMut::new();
-        self.stderr = BytesMut::new();
+        self.data = Lane::default();
+        self.stderr = Lane::default();
         self.runs = VecDeque::new();
     }
 
@@ -192,7 +194,34 @@ impl Inbox {
 
     /// Bytes that wait to be taken.
     pub(super) fn len(&self) -> usize {
-        self.data.len() + self.stderr.len()
+        self.data.length + self.stderr.length
+    }
+}
+
+impl Lane {
+    fn put(&mut self, mut data: &[u8]) {
+        self.length += data.len();
+        while !data.is_empty() {
+            let last = match self.pieces.back_mut() {
+                Some(last) if last.len() < PIECE => last,
+                _ => self.pieces.push_back_mut(BytesMut::new()),
+            };
+            let (now, later) = data.split_at((PIECE - last.len()).min(data.len()));
+            last.extend_from_slice(now);
+            data = later;
+        }
+    }
+
+    /// What is in front, and not more than `most`.
+    fn take(&mut self, most: usize) -> Bytes {
+        let Some(mut first) = self.pieces.pop_front() else { return Bytes::new() };
+        if most < first.len() {
+            let taken = first.split_to(most);
+            self.pieces.push_front(first);
+            first = taken;
+        }
+        self.length -= first.len();
+        first.freeze()
     }
 }
 
@@ -273,9 +302,36 @@ mod tests {
             inbox.data(None, b"x").expect("within the window");
         }
         assert_eq!((inbox.runs.len(), inbox.len()), (1, 1 << 20));
-        assert!(inbox.data.capacity() <= 2 << 20);
+        assert!(inbox.data.pieces.iter().map(bytes::BytesMut::capacity).sum::<usize>() <= 2 << 20);
         assert!(std::mem::size_of::<super::Run>() <= 16);
     }
+
+    /// What was taken is gone, however little is left behind it.
+    #[test]
+    fn what_is_left_does_not_keep_what_was_taken() {
+        const WINDOW: u32 = 16 << 20;
+        let resident = || {
+            let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux says it");
+            statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4096
+        };
+        let before = resident();
+        let inboxes: Vec<Inbox> = (0..16)
+            .map(|_| {
+                let mut inbox = Inbox::new(WINDOW);
+                for _ in 0..WINDOW >> 15 {
+                    inbox.data(None, &[1; 1 << 15]).expect("within the window");
+                }
+                while inbox.len() > super::PIECE {
+                    inbox.take();
+                }
+                inbox
+            })
+            .collect();
+        assert_eq!(inboxes.iter().map(Inbox::len).sum::<usize>(), 16 * super::PIECE);
+        let kept = resident().saturating_sub(before);
+        assert!(kept < 96 << 20, "{kept} bytes");
+    }
+
     /// Bytes to both streams in turn cost no more than others, and each stream keeps its order.
     #[test]
     fn streams_in_turn_are_kept_as_two_pieces() {
