@@ -211,9 +211,12 @@ impl Connection {
         self.heard.saturating_add(self.transport.settings().keepalive.interval)
     }
 
-    /// The input was not looked at for a while, for reasons of whoever drives this: the peer's silence does not count.
+    /// The input was not looked at for a while, for reasons of whoever drives this: the peer's silence does not count,
+    /// and a key exchange that is under way has its whole time again. The peer is asked all the same, so that the network
+    /// can say that it is gone.
     pub fn was_deaf(&mut self) {
-        (self.heard, self.unheard) = (self.now, 0);
+        self.unheard = 0;
+        self.transport.was_deaf(self.now);
     }
 
     /// The answer to [`Event::Sign`]: a signature blob.

@@ -358,6 +358,13 @@ impl Transport {
         interval.saturating_mul(count.saturating_add(1)).max(EXCHANGE_TIME.0)
     }
 
+    /// What the peer said about a key exchange may lie in input that nobody looked at.
+    pub(crate) fn was_deaf(&mut self, now: Duration) {
+        if !self.exchange.is_idle() {
+            self.since = Some(now);
+        }
+    }
+
     /// When [`Self::tick`] is next needed: at once where keys are used up or time has to be taken.
     pub(crate) fn deadline(&self) -> Duration {
         let Some(since) = self.since else { return Duration::ZERO };

@@ -109,3 +109,19 @@ fn an_exchange_that_nobody_answers_ends() {
     assert_eq!(at, 4800 * SECOND);
     assert!(raw.told().is_none());
 }
+
+/// Who is not looked at cannot be too slow: neither with an answer nor with a key exchange. It is asked all the same, so
+/// that the network can say that it is gone.
+#[test]
+fn a_peer_that_nobody_listens_to_is_not_given_up() {
+    let mut raw = watched();
+    let mut now = Duration::ZERO;
+    while now < 3 * 3600 * SECOND {
+        raw.connection().tick(now).expect("nobody listened");
+        raw.connection().was_deaf();
+        now += SECOND;
+    }
+    assert!(raw.connection().has_output(), "it was asked");
+    let (at, _) = run(raw.connection(), now, now + 7200 * SECOND).expect_err("now somebody does");
+    assert!(at >= now + 30 * SECOND, "{at:?}");
+}

@@ -119,10 +119,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Side> Driver<IO, S> {
         state.share.set(unread);
         drop(state);
         for event in others {
-            self.link.meter.touch();
-            self.side.event(&self.link, event);
+            self.hand_on(event);
         }
         Ok(moved)
+    }
+
+    /// Nothing is locked here: what is handed on may be dropped at once, and say something as it goes.
+    fn hand_on(&mut self, event: Event) {
+        match event {
+            Event::Channel(id, ChannelEvent::Closed) => self.link.closed(id),
+            // Fresh keys are no sign of a user.
+            Event::Sign(_) => self.side.event(&self.link, event),
+            event => {
+                self.link.meter.touch();
+                self.side.event(&self.link, event);
+            }
+        }
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
