@@ -18,6 +18,9 @@ use super::wire::Wire;
 /// How long a peer that was told to go, or that we are leaving, may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How soon a connection that is held for want of memory looks whether there is some.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// What the two roles do with events that are theirs alone.
 pub(super) trait Side: Send + 'static {
     /// Deals with an event that is not about a channel that is already known.
@@ -30,6 +33,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Side,
 {
+    let _end = End(Arc::clone(&link));
     let timer = Box::pin(tokio::time::sleep_until(Instant::now()));
     let mut driver = Driver { wire, link: Arc::clone(&link), side, timer };
     let reason = std::future::poll_fn(|cx| driver.poll(cx)).await;
