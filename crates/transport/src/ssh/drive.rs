@@ -44,7 +44,16 @@ where
     if link.lock().goodbye {
         let _ = tokio::time::timeout(FAREWELL, part(wire, &link)).await;
     }
-    link.finish();
+}
+
+/// The end of a connection, also of one whose task died: nobody is left waiting for it.
+struct End(Arc<Link>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.close(&Ended::Broken("the connection was dropped".to_owned()));
+        self.0.finish();
+    }
 }
 
 /// Sends what is left to be said.
@@ -154,7 +163,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Side> Driver<IO, S> {
 
     /// Whether there is nothing to do before something happens.
     fn rest(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = self.link.lock().connection.deadline();
+        let state = self.link.lock();
+        let mut deadline = state.connection.deadline();
+        if state.is_holding {
+            // Other connections give memory back without a word to this one.
+            deadline = deadline.min(self.link.meter.now() + LOOK_AGAIN);
+        }
+        drop(state);
         let moment = Instant::from_std(self.link.meter.moment(deadline));
         // A timer that is early only means a look at nothing; moved on each time, it would cost more.
         if moment < self.timer.deadline() || self.timer.is_elapsed() {
@@ -170,11 +185,15 @@ fn tell(state: &mut State, event: Event) -> Option<Event> {
     match (what, state.port(id)) {
         (ChannelEvent::Readable, Some(port)) => port.readable.notify_one(),
         (ChannelEvent::Writable, Some(port)) => port.writable.notify_waiters(),
-        (ChannelEvent::Closed, Some(port)) => port.close(),
         (ChannelEvent::Answered(yes), Some(port)) => port.answer(yes),
-        (what @ (ChannelEvent::Offered(_) | ChannelEvent::Opened | ChannelEvent::Failed { .. }), _) => {
-            return Some(Event::Channel(id, what));
-        }
+        // The end of a channel among them: requests that came before it are handed on before it.
+        (
+            what @ (ChannelEvent::Offered(_)
+            | ChannelEvent::Opened
+            | ChannelEvent::Failed { .. }
+            | ChannelEvent::Closed),
+            _,
+        ) => return Some(Event::Channel(id, what)),
         (_, None) => {}
     }
     None

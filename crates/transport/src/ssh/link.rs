@@ -240,6 +240,14 @@ impl Link {
             let _ = opener.answer.send(Err(OpenError::Rejected(text)));
         }
     }
+
+    /// The peer closed a channel.
+    pub(super) fn closed(&self, id: ChannelId) {
+        let port = self.lock().port(id).cloned();
+        if let Some(port) = port {
+            port.close();
+        }
+    }
 }
 
 impl State {
