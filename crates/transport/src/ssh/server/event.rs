@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ::ssh::OpenFailure;
-use ::ssh::connection::{ChannelId, GlobalAnswer};
+use ::ssh::connection::{ChannelId, GlobalAnswer, Purpose};
 use tokio::sync::mpsc;
 
 use super::super::channel::{Reader, Writer, halves};
@@ -75,12 +75,17 @@ pub enum Event {
 
 /// A channel that the client wants open. Dropped, it is rejected.
 #[derive(Debug)]
-pub struct OpenRequest(Option<(Arc<Link>, ChannelId)>);
+pub struct OpenRequest {
+    /// Until it is answered.
+    channel: Option<(Arc<Link>, ChannelId)>,
+    /// Only sessions take requests (RFC 4254, section 6).
+    is_session: bool,
+}
 
 /// An open channel.
 #[derive(Debug)]
 pub struct Channel {
-    /// What the client asks for on it.
+    /// What the client asks for on it; nothing ever, unless it is a session.
     pub requests: Requests,
     /// What it sends.
     pub reader: Reader,
@@ -100,14 +105,18 @@ pub enum OpenRefusal {
 }
 
 impl OpenRequest {
-    pub(super) fn new(link: &Arc<Link>, id: ChannelId) -> Self {
-        Self(Some((Arc::clone(link), id)))
+    pub(super) fn new(link: &Arc<Link>, id: ChannelId, purpose: &Purpose) -> Self {
+        Self { channel: Some((Arc::clone(link), id)), is_session: *purpose == Purpose::Session }
     }
 
     /// Opens the channel.
     pub async fn accept(mut self) -> Channel {
-        let (link, id) = self.0.take().expect("it is answered once, here");
-        let (port, requests) = Port::for_requests();
+        let (link, id) = self.channel.take().expect("it is answered once, here");
+        let (port, mut requests) = Port::for_requests();
+        if !self.is_session {
+            // Who relays a connection does not look here, and a client could fill the queue.
+            requests.close();
+        }
         link.act(|state| {
             state.connection.accept(id);
             state.plug(id, &port);
@@ -122,7 +131,7 @@ impl OpenRequest {
     }
 
     pub(super) fn answer(&mut self, refusal: OpenRefusal, text: &str) {
-        let Some((link, id)) = self.0.take() else { return };
+        let Some((link, id)) = self.channel.take() else { return };
         let failure = match refusal {
             OpenRefusal::Prohibited => OpenFailure::Prohibited,
             OpenRefusal::ConnectFailed => OpenFailure::ConnectFailed,

@@ -24,7 +24,7 @@ impl ServerSide {
     }
 
     fn offered(&self, link: &Arc<Link>, id: ChannelId, purpose: Purpose) {
-        let mut open = OpenRequest::new(link, id);
+        let mut open = OpenRequest::new(link, id, &purpose);
         let Ok(slot) = self.events.try_reserve() else {
             return open.answer(OpenRefusal::ResourceShortage, "too much is asked for at once");
         };
