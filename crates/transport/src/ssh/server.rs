@@ -133,7 +133,7 @@ where
     let admitted = match outcome {
         Ok(Ok(admitted)) => admitted,
         Ok(Err(error)) => {
-            handshake.part();
+            handshake.part().await;
             return Err(error);
         }
         Err(_) => return Err(AcceptError::Grace(config.login_grace, handshake.attempts())),

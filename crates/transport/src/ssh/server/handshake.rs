@@ -156,18 +156,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<IO> {
         self.attempts.clone()
     }
 
-    /// Sends what is left to be said, in the background and not for long.
-    pub(super) fn part(self) {
+    /// Sends what is left to be said, and not for long. Whoever counts connections counts this one until then.
+    pub(super) async fn part(self) {
         let (Some(mut wire), Some(mut engine)) = (self.wire, self.engine) else { return };
-        tokio::spawn(async move {
-            let parting = async {
-                wire.send().await?;
-                wire.collect(|output| engine.take_output(output));
-                wire.farewell().await;
-                std::io::Result::Ok(())
-            };
-            let _ = tokio::time::timeout(FAREWELL, parting).await;
-        });
+        let parting = async {
+            wire.send().await?;
+            wire.collect(|output| engine.take_output(output));
+            wire.farewell().await;
+            std::io::Result::Ok(())
+        };
+        let _ = tokio::time::timeout(FAREWELL, parting).await;
     }
 
     pub(super) fn into_wire(mut self) -> Wire<IO> {
