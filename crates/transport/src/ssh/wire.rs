@@ -13,7 +13,8 @@ use super::meter::Meter;
 const LEAST: usize = 4 << 10;
 /// And while much does: a read of this size costs little besides its copy.
 const MOST: usize = 256 << 10;
-/// The output keeps no more room than this while nothing waits in it.
+/// The output keeps no more room than this once little goes out. To give it back after each burst would cost more than
+/// the burst.
 const KEPT: usize = 16 << 10;
 
 pub(super) struct Wire<IO> {
@@ -64,9 +65,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             }
         }
         if !self.output.is_empty() {
+            let little = self.output.len() < KEPT;
             self.output.clear();
-            self.output.shrink_to(KEPT);
             self.written = 0;
+            if little {
+                self.output.shrink_to(KEPT);
+            }
         }
         Pin::new(&mut self.io).poll_flush(cx)
     }
