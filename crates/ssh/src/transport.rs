@@ -89,6 +89,8 @@ impl Default for Keepalive {
 
 /// How long a key exchange may take at least, and where nobody said how long a peer may be silent.
 const EXCHANGE_TIME: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(1200));
+/// Packets that a peer may send under the same keys, however long it takes to agree on others (RFC 4344, section 3.1).
+const MOST_PACKETS: u64 = 1 << 31;
 /// What may wait for the end of a key exchange, in bytes. A peer can make us answer only until it begins its half.
 const MAX_HELD: usize = 1 << 20;
 /// What waits to be sent besides data, before nothing more is taken in that could be answered.
@@ -334,6 +336,9 @@ impl Transport {
         let elapsed = now.saturating_sub(*self.since.get_or_insert(now));
         if self.session.is_some() && !self.exchange.is_idle() && elapsed >= self.exchange_time() {
             return Err(self.fail(Violation::exchange("a key exchange takes too long")));
+        }
+        if self.incoming.used().packets >= MOST_PACKETS {
+            return Err(self.fail(Violation::exchange("too much comes under keys that are used up")));
         }
         let may = self.authenticated && self.exchange.is_idle();
         if may && (self.keys_are_used_up() || elapsed >= self.settings.rekey.interval) {
