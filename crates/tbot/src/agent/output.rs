@@ -11,7 +11,7 @@ use api::v1::{IssueOutputsRequest, OutputRequest, PingRequest};
 use identity::credentials::Credentials;
 use identity::openssh;
 use jiff::Timestamp;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Where the limit of an output's certificates comes from.
@@ -149,12 +149,23 @@ struct SshConfig {
     rendered: String,
 }
 
+/// Linux marks the path of a running program whose file was replaced (proc(5), `/proc/pid/exe`). The file that stands there
+/// now is what has to be called.
+fn after_upgrade(program: PathBuf) -> PathBuf {
+    let replaced = program.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
+    match replaced {
+        Some(replaced) if !program.exists() && replaced.exists() => replaced,
+        _ => program,
+    }
+}
+
 /// Stands for the generation's directory until that is known.
 const GENERATION: &str = "/generation/of/this/output";
 
 impl SshConfig {
     fn new(directory: &Path, proxy: &HostPort, credentials: &Credentials) -> Result<Self, AgentError> {
         let program = std::env::current_exe().map_err(AgentError::unusable("the path of tbot"))?;
+        let program = after_upgrade(program);
         let command = [
             program.to_string_lossy().into_owned(),
             "ssh-proxy-command".to_owned(),
@@ -183,5 +194,23 @@ impl SshConfig {
 
     fn render(&self, generation: &Path) -> String {
         self.rendered.replace(GENERATION, &generation.display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after_upgrade;
+
+    /// A package manager replaces the file under a running agent; its next `ssh_config` has to call the new one.
+    #[test]
+    fn a_program_that_was_replaced_is_called_by_its_path() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, marked) = (directory.path().join("tbot"), directory.path().join("tbot (deleted)"));
+        assert_eq!(after_upgrade(marked.clone()), marked, "nothing took its place");
+        std::fs::write(&path, "").expect("written");
+        assert_eq!(after_upgrade(marked.clone()), path);
+        assert_eq!(after_upgrade(path.clone()), path);
+        std::fs::write(&marked, "").expect("written");
+        assert_eq!(after_upgrade(marked.clone()), marked, "its name is that");
     }
 }
