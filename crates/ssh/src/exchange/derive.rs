@@ -14,7 +14,7 @@ pub(crate) enum Hash {
     Sha512,
 }
 
-/// What a [`Hash`] gives: 32 or 64 bytes. It may come from a secret, so it does not print itself.
+/// What a [`enum@Hash`] gives: 32 or 64 bytes. It may come from a secret, so it does not print itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Digest(digest::Digest);
 
