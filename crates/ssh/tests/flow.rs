@@ -175,3 +175,38 @@ fn what_nobody_wants_is_dropped_and_stops_nobody() {
         assert_eq!(pair.server.unread(), 0);
     }
 }
+
+/// What goes up in one round trip of a path that holds any amount: all that the window allows arrives at once, is read at
+/// once, and what the server says to that arrives at once.
+fn round_trip(pair: &mut Pair, here: ChannelId, there: ChannelId) -> usize {
+    let mut sent = 0;
+    loop {
+        let written = pair.client.write(here, Stream::Data, &[0; 32 << 10]).expect("open");
+        pair.up.fill(|output| pair.client.take_output(output));
+        while pair.client.event().is_some() {}
+        sent += written;
+        if written == 0 {
+            break;
+        }
+    }
+    while pair.up.drain(|input| pair.server.receive(input)).expect("rules are kept") > 0 {
+        while pair.server.event().is_some() {}
+        while pair.server.read(there).is_some() {}
+        pair.down.fill(|output| pair.server.take_output(output));
+    }
+    while pair.down.drain(|input| pair.client.receive(input)).expect("rules are kept") > 0 {
+        while pair.client.event().is_some() {}
+    }
+    sent
+}
+
+/// A window of 2 MiB holds a path of 100 ms to 20 MB/s; ours grows to what such a path needs for 160.
+#[test]
+fn a_window_grows_to_what_a_long_path_holds() {
+    let mut pair = Pair::new(&Setup::default());
+    let (here, there) = session(&mut pair);
+    let limits = Limits::default();
+    assert_eq!(round_trip(&mut pair, here, there), limits.window as usize);
+    let rounds: Vec<usize> = (0..20).map(|_| round_trip(&mut pair, here, there)).collect();
+    assert_eq!(rounds.last(), Some(&(limits.max_window as usize)), "{rounds:?}");
+}

@@ -124,7 +124,7 @@ impl Connection {
             message.put_u32(remote);
             message.put_u32(room);
         });
-        self.probe(id);
+        self.probe(id, room);
     }
 
     /// Sends as much of `data` as there is room for and says how much that was. When it was not all,

@@ -184,6 +184,11 @@ impl Inbox {
         self.target
     }
 
+    /// What the peer may still send.
+    pub(super) fn window(&self) -> u32 {
+        self.window
+    }
+
     pub(super) fn grow(&mut self, target: u32) {
         self.target = self.target.max(target);
     }

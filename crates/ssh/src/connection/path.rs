@@ -1,7 +1,8 @@
 //! How much is on its way at once, and so how large a window has to be.
 //!
-//! While a peer sends much, it is asked for a sign of life now and then. What arrives on a channel until the answer does
-//! is what the path holds; when that comes near the window, the window is what holds the peer back, and it is doubled.
+//! When a window is filled up again, the peer is asked for a sign of life. Its answer comes once it has seen the new window. If
+//! by then all has arrived that it could send without, the window is what holds the peer back, and it is doubled. Where
+//! the reader is behind, it is the reader who holds it back, and nothing is measured.
 
 use super::{ChannelId, Connection};
 use crate::error::Violation;
@@ -11,29 +12,41 @@ use bytes::BufMut as _;
 
 #[derive(Debug, Default)]
 pub(super) struct Probe {
-    /// The channel that is measured, and what it has got since.
-    under_way: Option<(ChannelId, u64)>,
+    under_way: Option<Measured>,
     /// Answers to pings that are still to come.
     pings: u32,
+}
+
+/// The channel that is measured.
+#[derive(Debug)]
+struct Measured {
+    id: ChannelId,
+    /// What the peer could still send before its window was filled up again.
+    left: u64,
+    /// What has arrived since.
+    got: u64,
 }
 
 impl Connection {
     /// The channel got so many bytes.
     pub(super) fn count_for_probe(&mut self, id: ChannelId, bytes: usize) {
-        if let Some((measured, got)) = &mut self.probe.under_way
-            && *measured == id
+        if let Some(measured) = &mut self.probe.under_way
+            && measured.id == id
         {
-            *got += bytes as u64;
+            measured.got += bytes as u64;
         }
     }
 
-    /// The window of a channel was filled up again; worth a look at whether it is large enough.
-    pub(super) fn probe(&mut self, id: ChannelId) {
-        let target = self.channels.find(id).map_or(u32::MAX, |channel| channel.inbox.target());
-        if self.probe.under_way.is_some() || target >= self.limits.max_window {
+    /// The window of a channel was filled up by so much; worth a look at whether it is large enough.
+    pub(super) fn probe(&mut self, id: ChannelId, room: u32) {
+        let Some(channel) = self.channels.find(id) else { return };
+        let inbox = &channel.inbox;
+        let is_behind = inbox.len() > 0;
+        if self.probe.under_way.is_some() || is_behind || inbox.target() >= self.limits.max_window {
             return;
         }
-        self.probe.under_way = Some((id, 0));
+        let left = u64::from(inbox.window().saturating_sub(room));
+        self.probe.under_way = Some(Measured { id, left, got: 0 });
         if self.transport.extensions().ping {
             self.ping();
         } else {
@@ -58,10 +71,10 @@ impl Connection {
 
     /// The answer is there.
     pub(super) fn probed(&mut self) {
-        let Some((id, got)) = self.probe.under_way.take() else { return };
+        let Some(Measured { id, left, got }) = self.probe.under_way.take() else { return };
         let Some(channel) = self.channels.find(id) else { return };
         let target = channel.inbox.target();
-        if got < u64::from(target / 2) {
+        if got < left {
             return;
         }
         let grown = target.saturating_mul(2).min(self.limits.max_window);
