@@ -88,7 +88,10 @@ pub fn packet(payload: &[u8]) -> Vec<u8> {
 /// One direction's ends with fixed keys: seals payloads one after another into one stream, lets `change` have its way
 /// with it, and gives the payloads that are opened before the stream ends or is found to be changed.
 pub fn through(cipher: Cipher, payloads: &[&[u8]], change: impl FnOnce(&mut Vec<u8>)) -> Vec<Vec<u8>> {
-    let (key, iv) = (vec![1; cipher.key_length()], vec![2; cipher.iv_length()]);
+    // Fresh ones each time: under keys that stay, a corpus comes to hold packets that are authentic.
+    let (mut key, mut iv) = (vec![0; cipher.key_length()], vec![0; cipher.iv_length()]);
+    aws_lc_rs::rand::fill(&mut key).expect("the system has randomness");
+    aws_lc_rs::rand::fill(&mut iv).expect("the system has randomness");
     let (mut outgoing, mut incoming, mut stream) = (Outgoing::new(), Incoming::new(), Vec::new());
     outgoing.rekey(Sealing::new(cipher, &key, &iv), cipher, true);
     incoming.rekey(Opening::new(cipher, &key, &iv), true);

@@ -41,7 +41,7 @@ impl Connection {
     pub(super) fn probe(&mut self, id: ChannelId, room: u32) {
         let Some(channel) = self.channels.find(id) else { return };
         let inbox = &channel.inbox;
-        let is_behind = inbox.len() > 0;
+        let is_behind = !inbox.is_empty();
         if self.probe.under_way.is_some() || is_behind || inbox.target() >= self.limits.max_window {
             return;
         }
