@@ -11,6 +11,7 @@ mod decision;
 mod forward;
 mod host;
 mod labels;
+mod launcher;
 mod listener;
 mod metrics;
 mod service;

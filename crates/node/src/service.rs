@@ -9,7 +9,6 @@ use std::time::Duration;
 use access::Labels;
 use api::v1::NodeReport;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use transport::health::ServiceHealth;
@@ -18,6 +17,7 @@ use transport::ssh::server::ServerConfig;
 
 use crate::config::{Config, Limits};
 use crate::host::Host;
+use crate::launcher::Launcher;
 use crate::metrics::Metrics;
 use crate::shared::{Shared, Users};
 use crate::{labels, listener};
@@ -82,19 +82,20 @@ pub async fn start(
         let path = config.session_exec.display().to_string();
         StartError::Helper { path, source }
     })?;
-    let Limits { connections, startups, strangers_per_address, launches, .. } = config.limits;
+    let Limits { connections, startups, strangers_per_address, .. } = config.limits;
     let caps = Caps { connections, strangers: startups, strangers_per_address };
     let failed = |BindError { addr: address, reason: source }| StartError::Listen { address, source };
     let listener = Listener::bind(config.listen, caps).await.map_err(failed)?;
     let address = listener.local_addr();
     let labels = labels::watch(config.labels.clone(), config.commands.clone(), &shutdown).await;
+    let launcher = Launcher::new(&config);
     let shared = Arc::new(Shared {
         config,
         host,
         labels,
         metrics,
         users: Users::default(),
-        launches: Arc::new(Semaphore::new(launches)),
+        launcher,
         draining: shutdown,
         stop: CancellationToken::new(),
     });

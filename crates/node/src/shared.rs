@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use access::{Labels, UserName};
 use identity::policy::Policy;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Event;
 use crate::config::Config;
 use crate::decision::View;
 use crate::host::Host;
+use crate::launcher::Launcher;
 use crate::metrics::Metrics;
 
 pub(crate) struct Shared {
@@ -21,8 +22,7 @@ pub(crate) struct Shared {
     pub(crate) labels: watch::Receiver<Labels>,
     pub(crate) metrics: Metrics,
     pub(crate) users: Users,
-    /// Those that may be starting a session; see [`crate::Limits::launches`].
-    pub(crate) launches: Arc<Semaphore>,
+    pub(crate) launcher: Launcher,
     /// Nothing new is taken any more.
     pub(crate) draining: CancellationToken,
     /// Everything ends now.

@@ -1,20 +1,16 @@
 //! The second state: the helper is started, or it is said why not.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use exec::{Launch, SessionRequest, SpawnError};
-use tokio::sync::OwnedSemaphorePermit;
+use exec::{Launch, SessionRequest};
 use transport::ssh::server::Requests;
 use transport::ssh::{Reader, Writer};
 
 use super::Scope;
 use super::running::Running;
 use crate::audit::{EXEC_FAILED, Event, Kind, SESSION_START, SUBSYSTEM_FAILED};
+use crate::launcher::LaunchError;
 
-/// How long the host's name services may take to find the account.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a client may take to hear why nothing runs.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The status of a command that could not be started, as OpenSSH has it.
@@ -49,31 +45,22 @@ pub(super) enum What {
 impl Prepared {
     /// Starts it. The client has already been told that it will; what goes wrong now it reads on standard error.
     pub(super) async fn launch(self) -> Result<Running, Failed> {
-        let request = self.request();
-        let helper: PathBuf = self.scope.connection.shared.config.session_exec.clone();
-        let Some(place) = self.place().await else {
-            self.scope.connection.shared.metrics.refuse("node_busy");
-            let words = "this node is starting too many sessions; try again later";
-            return Err(self.not_started("node_busy", words));
-        };
-        let start = move || {
-            let _place = place;
-            exec::spawn(&helper, &request)?.started(PATIENCE)
-        };
-        let started = match tokio::task::spawn_blocking(start).await {
-            Ok(started) => started,
-            Err(_) => {
-                return Err(self.not_started("node_error", "the node failed while starting the session"));
+        let connection = &self.scope.connection;
+        let launched = connection.shared.launcher.launch(&connection.admission(), self.request()).await;
+        let launched = match launched {
+            Ok(launched) => launched,
+            Err(error) => {
+                if matches!(error, LaunchError::Busy) {
+                    connection.shared.metrics.refuse(error.code());
+                }
+                return Err(self.not_started(error.code(), &error.to_string()));
             }
         };
-        let process = match started {
-            Ok(process) => process,
-            Err(error) => return Err(self.not_started(code(&error), &error.to_string())),
-        };
+        tracing::debug!(sid = %self.scope.id, pid = launched.started.pid, "a session runs");
         let what = self.what();
         self.scope.emit(self.started_event(&what));
         let Self { scope, requests, reader, writer, pty, .. } = self;
-        Ok(Running { scope, requests, reader, writer, process, what, interactive: pty.is_some() })
+        Ok(Running { scope, requests, reader, writer, launched, what, interactive: pty.is_some() })
     }
 
     fn what(&self) -> What {
@@ -125,13 +112,6 @@ impl Prepared {
         }
     }
 
-    /// Launches must not take all threads that the runtime has for what blocks: the end of a locked session needs one too.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        let shared = &self.scope.connection.shared;
-        let place = Arc::clone(&shared.launches).acquire_owned();
-        tokio::time::timeout(shared.config.limits.launch_wait, place).await.ok()?.ok()
-    }
-
     fn not_started(self, code: &str, reason: &str) -> Failed {
         let admission = self.scope.connection.admission();
         tracing::warn!(login = %admission.permit().login(), code, reason, "a session could not be started");
@@ -145,14 +125,6 @@ impl Prepared {
             words: format!("Failed to launch: {reason} ({code}).\r\n"),
             status: CANNOT_LAUNCH,
         }
-    }
-}
-
-fn code(error: &SpawnError) -> &'static str {
-    match error {
-        SpawnError::Failed(failure) => failure.kind.name(),
-        SpawnError::Request(_) => "bad_request",
-        SpawnError::Io { .. } => "node_error",
     }
 }
 

@@ -33,9 +33,7 @@ impl Ends {
                 stdout: pipe::Receiver::from_owned_fd(stdout)?,
                 stderr: pipe::Receiver::from_owned_fd(stderr)?,
             },
-            SessionIo::Pty { master } => {
-                Self::Terminal(Arc::new(watched(master, Interest::READABLE | Interest::WRITABLE)?))
-            }
+            SessionIo::Pty { master } => Self::Terminal(Arc::new(watched(master)?)),
         })
     }
 }
@@ -45,8 +43,8 @@ impl Ends {
     deprecated,
     reason = "the other constructor is unsafe for types whose descriptor can change; an OwnedFd's cannot"
 )]
-pub(super) fn watched(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(fd, interest)
+fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::READABLE | Interest::WRITABLE)
 }
 
 /// From the client to the session, until the client has sent everything or the session takes no more. Both halves are

@@ -2,16 +2,12 @@
 //!
 //! As with OpenSSH, a session is over when its first process has ended *and* nobody holds its output open any more.
 
-use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use exec::{Exit, SessionSignal};
 use jiff::Timestamp;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio_util::task::AbortOnDropHandle;
 use transport::ssh::server::{Request, Requests};
 use transport::ssh::{ExitSignal, Reader, Writer};
@@ -21,9 +17,12 @@ use super::ended::{Ended, How};
 use super::launching::What;
 use super::preparing::window;
 use super::pump::{self, Ends, Stream, Terminal};
+use crate::launcher::{Launched, SessionHandle};
 
 /// How long a session may take to end after its client went away.
 const HANG_UP: Duration = Duration::from_secs(5);
+/// How long the kernel may take to end what was killed.
+const KILL: Duration = Duration::from_secs(1);
 /// How long a client that is cut off may take to hear why.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -33,7 +32,7 @@ pub(super) struct Running {
     pub(super) requests: Requests,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
-    pub(super) process: exec::Running,
+    pub(super) launched: Launched,
     pub(super) what: What,
     pub(super) interactive: bool,
 }
@@ -43,18 +42,18 @@ type Work<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 impl Running {
     /// Carries everything until the end, whoever brings it about.
     pub(super) async fn until_end(self) -> Ended {
-        let Self { scope, requests, reader, writer, process, what, interactive } = self;
+        let Self { scope, requests, reader, writer, launched, what, interactive } = self;
         let started = Timestamp::now();
-        let exec::Running { session, io, started: of } = process;
+        let Launched { session, io, started: _ } = launched;
         let session = Arc::new(session);
-        let (how, exit) = match (Ends::new(io), pidfd(&session)) {
-            (Ok(ends), Ok(pidfd)) => {
-                let parts = Parts { scope: &scope, writer: &writer, session: &session, pidfd, uid: of.uid };
+        let (how, exit) = match Ends::new(io) {
+            Ok(ends) => {
+                let parts = Parts { scope: &scope, writer: &writer, session: &session };
                 parts.carry(ends, requests, reader).await
             }
-            (Err(error), _) | (_, Err(error)) => (How::Broken(error.to_string()), None),
+            Err(error) => (How::Broken(error.to_string()), None),
         };
-        let exit = end(session, &how, exit, &writer).await;
+        let exit = end(&session, &how, exit, &writer).await;
         Ended { scope, what, interactive, started, how, exit }
     }
 }
@@ -62,9 +61,7 @@ impl Running {
 struct Parts<'a> {
     scope: &'a Scope,
     writer: &'a Writer,
-    session: &'a Arc<exec::Session>,
-    pidfd: AsyncFd<std::os::fd::OwnedFd>,
-    uid: u32,
+    session: &'a Arc<SessionHandle>,
 }
 
 impl Parts<'_> {
@@ -87,14 +84,14 @@ impl Parts<'_> {
             ),
         };
         // In a task of its own: requests must be answered even while output waits for the client.
-        let steering = steer(requests, Arc::clone(self.session), self.uid, terminal);
+        let steering = steer(requests, Arc::clone(self.session), terminal);
         let _steering = AbortOnDropHandle::new(tokio::spawn(steering));
         self.until_over(input, output).await
     }
 
     async fn until_over(&self, input: Work<'_>, mut output: Work<'_>) -> (How, Option<Exit>) {
         let (mut input, mut exit, mut drained) = (Some(input), None, false);
-        let exited = self.exited();
+        let exited = self.session.exited();
         tokio::pin!(exited);
         loop {
             tokio::select! {
@@ -117,20 +114,6 @@ impl Parts<'_> {
             }
         }
     }
-
-    async fn exited(&self) -> Exit {
-        loop {
-            match self.session.try_wait() {
-                Ok(Some(exit)) => return exit,
-                Ok(None) => {}
-                Err(_) => return Exit::FAILED,
-            }
-            match self.pidfd.readable().await {
-                Ok(mut ready) => ready.clear_ready(),
-                Err(_) => return Exit::FAILED,
-            }
-        }
-    }
 }
 
 async fn next(work: &mut Option<Work<'_>>) {
@@ -140,12 +123,8 @@ async fn next(work: &mut Option<Work<'_>>) {
     }
 }
 
-fn pidfd(session: &exec::Session) -> io::Result<AsyncFd<std::os::fd::OwnedFd>> {
-    pump::watched(session.as_fd().try_clone_to_owned()?, Interest::READABLE)
-}
-
 /// Serves the requests of a session that runs: its size and signals. Everything else comes too late.
-async fn steer(mut requests: Requests, session: Arc<exec::Session>, uid: u32, terminal: Option<Terminal>) {
+async fn steer(mut requests: Requests, session: Arc<SessionHandle>, terminal: Option<Terminal>) {
     while let Some(request) = requests.next().await {
         match request {
             Request::WindowChange(size) => {
@@ -155,9 +134,8 @@ async fn steer(mut requests: Requests, session: Arc<exec::Session>, uid: u32, te
             }
             Request::Signal(name) => {
                 if let Some(signal) = SessionSignal::from_name(&name) {
-                    let session = Arc::clone(&session);
                     // One at a time, however many the client sends.
-                    blocking(session, move |session| session.signal(signal, uid)).await;
+                    session.signal(signal).await;
                 }
             }
             Request::Pty { reply, .. }
@@ -183,7 +161,7 @@ async fn say(exit: Exit, writer: &Writer) {
 }
 
 /// Sees to it that what should not go on does not.
-async fn end(session: Arc<exec::Session>, how: &How, exit: Option<Exit>, writer: &Writer) -> Option<Exit> {
+async fn end(session: &SessionHandle, how: &How, exit: Option<Exit>, writer: &Writer) -> Option<Exit> {
     match how {
         How::Normal => exit,
         How::Gone => match exit {
@@ -192,38 +170,25 @@ async fn end(session: Arc<exec::Session>, how: &How, exit: Option<Exit>, writer:
         },
         How::Cut(words) => {
             let said = writer.stderr(format!("\r\n{words}\r\n").into());
-            let (said, killed) =
-                tokio::join!(tokio::time::timeout(LAST_WORDS, said), blocking(session, exec::Session::kill));
+            let (said, killed) = tokio::join!(tokio::time::timeout(LAST_WORDS, said), kill(session));
             drop(said);
             exit.or(killed)
         }
-        How::Broken(_) => blocking(session, exec::Session::kill).await,
+        How::Broken(_) => kill(session).await,
     }
 }
 
 /// The terminal is gone, as far as the session can see; what does not care gets a while.
-async fn hang_up(session: Arc<exec::Session>) -> Option<Exit> {
-    let asked = Arc::clone(&session);
-    let exit = blocking(asked, exec::Session::hang_up).await;
-    if exit.is_some() {
-        return exit;
+async fn hang_up(session: &SessionHandle) -> Option<Exit> {
+    session.hang_up().await;
+    match tokio::time::timeout(HANG_UP, session.exited()).await {
+        Ok(exit) => Some(exit),
+        Err(_) => kill(session).await,
     }
-    if let Ok(pidfd) = pidfd(&session)
-        && tokio::time::timeout(HANG_UP, pidfd.readable()).await.is_ok()
-    {
-        return session.try_wait().ok().flatten();
-    }
-    blocking(session, exec::Session::kill).await
 }
 
-/// Does what reads the process table where that holds nobody up.
-async fn blocking(
-    session: Arc<exec::Session>,
-    act: impl FnOnce(&exec::Session) + Send + 'static,
-) -> Option<Exit> {
-    let acting = tokio::task::spawn_blocking(move || {
-        act(&session);
-        session.try_wait().ok().flatten()
-    });
-    acting.await.ok().flatten()
+/// How it ended, unless even this does not end it soon.
+async fn kill(session: &SessionHandle) -> Option<Exit> {
+    session.kill().await;
+    tokio::time::timeout(KILL, session.exited()).await.ok()
 }
