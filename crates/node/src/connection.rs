@@ -153,6 +153,10 @@ fn take(
             true => reply.accept(),
             false => reply.refuse(),
         },
+        // Not served: what is dropped is refused.
+        Wish::DirectStreamlocal { .. }
+        | Wish::StreamlocalForward { .. }
+        | Wish::CancelStreamlocalForward { .. } => {}
     }
 }
 

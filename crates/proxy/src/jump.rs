@@ -97,8 +97,12 @@ async fn take(event: Event, dialer: &Dialer, caller: &Arc<Caller>, channels: &Ta
             channels.spawn(channel(dialer.clone(), Arc::clone(caller), wanted, open));
         }
         Event::Session(open) => open.reject(OpenRefusal::Prohibited, REFUSED).await,
+        Event::DirectStreamlocal { open, .. } => open.reject(OpenRefusal::Prohibited, REFUSED).await,
         // Dropped: refused.
-        Event::TcpipForward { .. } | Event::CancelTcpipForward { .. } => {}
+        Event::TcpipForward { .. }
+        | Event::CancelTcpipForward { .. }
+        | Event::StreamlocalForward { .. }
+        | Event::CancelStreamlocalForward { .. } => {}
     }
 }
 

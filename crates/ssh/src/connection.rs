@@ -32,11 +32,13 @@ use crate::error::{Error, Violation};
 use crate::message::{
     CHANNEL_CLOSE, CHANNEL_DATA, CHANNEL_EOF, CHANNEL_EXTENDED_DATA, CHANNEL_FAILURE, CHANNEL_OPEN,
     CHANNEL_OPEN_CONFIRMATION, CHANNEL_OPEN_FAILURE, CHANNEL_REQUEST, CHANNEL_SUCCESS, CHANNEL_WINDOW_ADJUST,
-    Disconnect, GLOBAL_REQUEST, PONG, REQUEST_FAILURE, REQUEST_SUCCESS, USERAUTH_REQUEST,
+    DEBUG, Disconnect, GLOBAL_REQUEST, PONG, REQUEST_FAILURE, REQUEST_SUCCESS, USERAUTH_REQUEST,
 };
 use crate::negotiation::Negotiated;
 use crate::role::Role;
 use crate::transport::{MAX_ANSWERS, Step, ToSign, Transport, Wish};
+use crate::wire::Writer as _;
+use bytes::BufMut as _;
 use channel::Channels;
 use global::Globals;
 use path::Probe;
@@ -229,6 +231,16 @@ impl Connection {
     /// Says goodbye. Nothing is to be done with the connection after it but to send the output.
     pub fn disconnect(&mut self, text: &str) {
         self.transport.disconnect(Disconnect::ByApplication, text);
+    }
+
+    /// Says something that the peer's user sees when it asks for details (RFC 4253, section 11.3); `ssh -v` shows it.
+    pub fn remark(&mut self, text: &str) {
+        self.transport.send(|message| {
+            message.put_u8(DEBUG);
+            message.put_boolean(false);
+            message.put_string(text.as_bytes());
+            message.put_string(b"");
+        });
     }
 
     /// What both sides agreed on.

@@ -139,6 +139,24 @@ async fn connections_are_forwarded_both_ways() {
     assert!(words.contains("not there"), "{words}");
 }
 
+/// Into the node through one socket, back out of it through another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unix_sockets_are_forwarded_both_ways() {
+    let pki = Pki::new();
+    let server = Server::start(&pki).await;
+    let echo = echo_server().await;
+    let (local, remote) = (pki.path("local"), pki.path("remote"));
+    let mut ssh = pki.ssh(server.address, "user");
+    ssh.args(["-N", "-o", "ExitOnForwardFailure=yes", "-L"])
+        .arg(format!("{}:{}", local.display(), remote.display()))
+        .args(["-R", &format!("{}:{}:{}", remote.display(), echo.ip(), echo.port()), "localhost"]);
+    let _ssh = tokio::process::Command::from(ssh).kill_on_drop(true).spawn().expect("runs");
+    while !remote.exists() || !local.exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_echo(tokio::net::UnixStream::connect(&local).await.expect("the local forward")).await;
+}
+
 async fn echo_server() -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

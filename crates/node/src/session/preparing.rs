@@ -82,7 +82,7 @@ impl Preparing {
             // Nothing runs yet that could get a signal.
             Request::Signal(_) => {}
             // Not offered: a client that asks for them is told no and can go on.
-            Request::AgentForward(reply) | Request::X11(reply) => reply.refuse(),
+            Request::AgentForward(reply) | Request::X11 { reply, .. } => reply.refuse(),
         }
         None
     }

@@ -144,7 +144,7 @@ async fn steer(mut requests: Requests, session: Arc<SessionHandle>, terminal: Op
             | Request::Subsystem { reply, .. }
             | Request::Shell(reply)
             | Request::AgentForward(reply)
-            | Request::X11(reply) => reply.refuse(),
+            | Request::X11 { reply, .. } => reply.refuse(),
         }
     }
 }

@@ -14,7 +14,7 @@ mod side;
 pub use authenticate::{Attempts, Authenticator, Offer, ProvenCertificate, Rejection};
 pub use event::{Channel, Event, Events, ForwardReply, OpenRefusal, OpenRequest, Origin};
 pub use handle::Handle;
-pub use request::{Pty, Reply, Request, Requests};
+pub use request::{Display, Pty, Reply, Request, Requests};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

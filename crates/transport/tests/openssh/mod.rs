@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use russh::keys::ssh_key::Certificate;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use transport::ssh::server::{
     AcceptError, Authenticator, Channel, Connection, Event, Handle, Offer, Rejection, Request, ServerConfig,
@@ -236,7 +236,27 @@ async fn serve(connection: Connection<String>) {
                 reply.accept(listener.local_addr().expect("an address").port());
                 tokio::spawn(forward(handle.clone(), listener, address));
             }
-            Event::CancelTcpipForward { reply, .. } => reply.refuse(),
+            Event::CancelTcpipForward { reply, .. } | Event::CancelStreamlocalForward { reply, .. } => {
+                reply.refuse();
+            }
+            Event::DirectStreamlocal { path, open } => drop(tokio::spawn(async move {
+                let path = std::str::from_utf8(&path).expect("text");
+                let stream = tokio::net::UnixStream::connect(path).await.expect("a socket");
+                let channel = open.accept().await;
+                relay(channel.reader, channel.writer, stream).await;
+            })),
+            Event::StreamlocalForward { path, reply } => {
+                let listener = UnixListener::bind(std::str::from_utf8(&path).expect("text")).expect("free");
+                reply.accept();
+                let handle = handle.clone();
+                tokio::spawn(async move {
+                    while let Ok((stream, _)) = listener.accept().await {
+                        let (reader, writer) =
+                            handle.open_forwarded_streamlocal(&path).await.expect("a channel");
+                        tokio::spawn(async move { relay(reader, writer, stream).await });
+                    }
+                });
+            }
         }
     }
 }

@@ -71,6 +71,27 @@ pub enum Event {
         /// Accepts or refuses.
         reply: Reply,
     },
+    /// A connection from here to a Unix socket (`ssh -L` with a path).
+    DirectStreamlocal {
+        /// The socket, as the client wrote it.
+        path: Vec<u8>,
+        /// Accepts or rejects.
+        open: OpenRequest,
+    },
+    /// Listening here at a Unix socket on the client's behalf (`ssh -R` with a path).
+    StreamlocalForward {
+        /// The socket, as the client wrote it.
+        path: Vec<u8>,
+        /// Accepts or refuses.
+        reply: Reply,
+    },
+    /// No longer listening there.
+    CancelStreamlocalForward {
+        /// As it was asked for.
+        path: Vec<u8>,
+        /// Accepts or refuses.
+        reply: Reply,
+    },
 }
 
 /// A channel that the client wants open. Dropped, it is rejected.

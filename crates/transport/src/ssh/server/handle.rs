@@ -41,9 +41,33 @@ impl Handle {
         origin: Origin,
     ) -> Result<(Reader, Writer), ChannelClosed> {
         let (address, port) = listener;
-        let purpose = Purpose::ForwardedTcpip { address: address.to_owned(), port: port.into(), origin };
+        self.open(Purpose::ForwardedTcpip { address: address.to_owned(), port: port.into(), origin }).await
+    }
+
+    /// Opens a channel to the client for a connection that arrived at a Unix socket of its; `path` is named as the
+    /// client asked for it.
+    pub async fn open_forwarded_streamlocal(&self, path: &[u8]) -> Result<(Reader, Writer), ChannelClosed> {
+        self.open(Purpose::ForwardedStreamlocal { path: path.to_owned() }).await
+    }
+
+    /// Opens a channel to the client's agent. Only after the client has asked to serve it.
+    pub async fn open_agent(&self) -> Result<(Reader, Writer), ChannelClosed> {
+        self.open(Purpose::Agent).await
+    }
+
+    /// Opens a channel to the client's display. Only after the client has asked to serve it.
+    pub async fn open_x11(&self, origin: Origin) -> Result<(Reader, Writer), ChannelClosed> {
+        self.open(Purpose::X11 { origin }).await
+    }
+
+    async fn open(&self, purpose: Purpose) -> Result<(Reader, Writer), ChannelClosed> {
         let opened = self.0.open(&purpose, ANSWER).await;
         opened.map(|(reader, writer, _)| (reader, writer)).map_err(|_| ChannelClosed)
+    }
+
+    /// Says why something did not work to a user who asks for details: `ssh -v` shows it.
+    pub fn remark(&self, text: &str) {
+        self.0.act(|state| state.connection.remark(text));
     }
 
     /// How long ago the client last sent or got anything but keep-alives.

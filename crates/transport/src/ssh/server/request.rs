@@ -1,5 +1,6 @@
 //! What a client asks for on a session channel.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ::ssh::connection::{ChannelId, GlobalAnswer, Request as Wanted, Token};
@@ -62,7 +63,34 @@ pub enum Request {
     /// The client would serve its agent.
     AgentForward(Reply),
     /// The client would serve its display.
-    X11(Reply),
+    X11 {
+        /// How.
+        display: Display,
+        /// Accepts or refuses.
+        reply: Reply,
+    },
+}
+
+/// A display as the client offers it (RFC 4254, section 6.3.1).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Display {
+    /// For one connection only.
+    pub single: bool,
+    /// How connections to it are authenticated, by the client's word.
+    pub protocol: String,
+    /// With what, in hexadecimal, by the client's word; a secret.
+    pub cookie: String,
+    /// Which of its screens.
+    pub screen: u32,
+}
+
+impl fmt::Debug for Display {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { single, protocol, cookie: _, screen } = self;
+        let mut shown = f.debug_struct("Display");
+        shown.field("single", single).field("protocol", protocol).field("screen", screen);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// A terminal as the client describes it (RFC 4254, section 6.2).
@@ -87,7 +115,9 @@ impl Request {
             Wanted::WindowChange(size) => Self::WindowChange(size),
             Wanted::Signal(name) => Self::Signal(name),
             Wanted::AgentForward => Self::AgentForward(reply),
-            Wanted::X11 { .. } => Self::X11(reply),
+            Wanted::X11 { single, protocol, cookie, screen } => {
+                Self::X11 { display: Display { single, protocol, cookie, screen }, reply }
+            }
         }
     }
 }

@@ -34,9 +34,9 @@ impl ServerSide {
                 Ok(port) => slot.send(Event::DirectTcpip { host, port, origin, open }),
                 Err(_) => open.answer(OpenRefusal::ConnectFailed, "there is no such port"),
             },
-            // Not served; the others cannot be asked of a server.
-            Purpose::DirectStreamlocal { .. }
-            | Purpose::ForwardedTcpip { .. }
+            Purpose::DirectStreamlocal { path } => slot.send(Event::DirectStreamlocal { path, open }),
+            // Cannot be asked of a server.
+            Purpose::ForwardedTcpip { .. }
             | Purpose::ForwardedStreamlocal { .. }
             | Purpose::Agent
             | Purpose::X11 { .. } => open.answer(OpenRefusal::Prohibited, "not allowed"),
@@ -57,8 +57,12 @@ impl ServerSide {
                 reply.answer(proofs.map_or(GlobalAnswer::Refused, GlobalAnswer::Proofs));
                 None
             }
-            GlobalRequest::Listen(ListenAt::Streamlocal(_))
-            | GlobalRequest::CancelListen(ListenAt::Streamlocal(_)) => None,
+            GlobalRequest::Listen(ListenAt::Streamlocal(path)) => {
+                Some(Event::StreamlocalForward { path, reply })
+            }
+            GlobalRequest::CancelListen(ListenAt::Streamlocal(path)) => {
+                Some(Event::CancelStreamlocalForward { path, reply })
+            }
         };
         link.meter.touch();
         if let Some(event) = event {
