@@ -18,7 +18,9 @@ use crate::message::{
 };
 use crate::negotiation::Negotiated;
 use crate::role::Role;
-use crate::transport::{HostKey, HostKeyShown, MAX_ANSWERS, Settings, Step, ToSign, Transport, Wish};
+use crate::transport::{
+    HostKey, HostKeyShown, Layer, MAX_ANSWERS, Settings, ToSign, Transport, Wish, receive,
+};
 use crate::wire::{Reader, Writer as _};
 use bytes::BufMut as _;
 
@@ -92,21 +94,7 @@ impl Handshake {
     /// Takes in what arrived and says how many bytes it took; the rest has to be shown again, with what follows it. What
     /// is taken is overwritten.
     pub fn receive(&mut self, input: &mut [u8]) -> Result<usize, Error> {
-        let mut taken = 0;
-        while !self.is_waiting() {
-            match self.transport.next(&mut input[taken..])? {
-                Step::Nothing => break,
-                Step::Taken(count) => taken += count,
-                Step::Message(count, message) => {
-                    taken += count;
-                    self.message(message).map_err(|violation| self.transport.fail(violation))?;
-                }
-            }
-            if let Some(Wish::Trust(shown)) = self.transport.take_wish() {
-                self.events.push_back(Event::Host(shown));
-            }
-        }
-        Ok(taken)
+        receive(self, input)
     }
 
     /// Whether an event has to be answered, or the output taken, before more input is taken.
@@ -195,6 +183,16 @@ impl Handshake {
         self.transport.disconnect(Disconnect::ByApplication, text);
         Error::Ended(text.to_owned())
     }
+}
+
+impl Layer for Handshake {
+    fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
+    }
+
+    fn holds_back(&self) -> bool {
+        self.is_waiting()
+    }
 
     fn message(&mut self, message: &[u8]) -> Result<(), Violation> {
         let mut reader = Reader::new(&message[1..]);
@@ -229,6 +227,12 @@ impl Handshake {
             (number, _) => {
                 Err(Violation::new(format!("message {number} is not expected before authentication")))
             }
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        if let Wish::Trust(shown) = wish {
+            self.events.push_back(Event::Host(shown));
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::message::{
 };
 use crate::negotiation::Negotiated;
 use crate::role::Role;
-use crate::transport::{MAX_ANSWERS, Step, ToSign, Transport, Wish};
+use crate::transport::{Layer, MAX_ANSWERS, ToSign, Transport, Wish, receive};
 use crate::wire::Writer as _;
 use bytes::BufMut as _;
 use channel::Channels;
@@ -133,21 +133,8 @@ impl Connection {
     /// Takes in what arrived and says how many bytes it took; the rest has to be shown again, with what follows it. What
     /// is taken is overwritten.
     pub fn receive(&mut self, input: &mut [u8]) -> Result<usize, Error> {
-        let mut taken = 0;
         let sent_before = self.transport.sends();
-        while !self.is_waiting() {
-            match self.transport.next(&mut input[taken..])? {
-                Step::Nothing => break,
-                Step::Taken(count) => taken += count,
-                Step::Message(count, message) => {
-                    taken += count;
-                    self.message(message).map_err(|violation| self.transport.fail(violation))?;
-                }
-            }
-            if let Some(Wish::Sign(to_sign)) = self.transport.take_wish() {
-                self.events.push_back(Event::Sign(to_sign));
-            }
-        }
+        let taken = receive(self, input)?;
         if taken > 0 {
             (self.heard, self.unheard) = (self.now, 0);
         }
@@ -267,29 +254,6 @@ impl Connection {
         self.channels.iter().count()
     }
 
-    fn message(&mut self, message: &[u8]) -> Result<(), Violation> {
-        match message[0] {
-            CHANNEL_DATA => self.data(message),
-            CHANNEL_WINDOW_ADJUST => self.window_adjust(message),
-            CHANNEL_EXTENDED_DATA => self.extended_data(message),
-            CHANNEL_EOF => self.eof_received(message),
-            CHANNEL_CLOSE => self.close_received(message),
-            CHANNEL_REQUEST => self.request_received(message),
-            CHANNEL_SUCCESS => self.answered(message, true),
-            CHANNEL_FAILURE => self.answered(message, false),
-            CHANNEL_OPEN => self.open_received(message),
-            CHANNEL_OPEN_CONFIRMATION => self.confirmed(message),
-            CHANNEL_OPEN_FAILURE => self.failed(message),
-            GLOBAL_REQUEST => self.global_received(message),
-            REQUEST_SUCCESS => self.global_answered(Some(&message[1..])),
-            REQUEST_FAILURE => self.global_answered(None),
-            PONG => self.pong(),
-            // RFC 4252, section 5.1: requests that were sent before the success was seen are ignored.
-            USERAUTH_REQUEST if self.transport.role() == Role::Server => Ok(()),
-            number => Err(Violation::new(format!("message {number} is not expected on a connection"))),
-        }
-    }
-
     fn tell(&mut self, id: ChannelId, event: ChannelEvent) {
         self.events.push_back(Event::Channel(id, event));
     }
@@ -316,5 +280,44 @@ impl Connection {
 
     fn has_room(&self) -> bool {
         self.transport.sends() && self.transport.output() < self.limits.output
+    }
+}
+
+impl Layer for Connection {
+    fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
+    }
+
+    fn holds_back(&self) -> bool {
+        self.is_waiting()
+    }
+
+    fn message(&mut self, message: &[u8]) -> Result<(), Violation> {
+        match message[0] {
+            CHANNEL_DATA => self.data(message),
+            CHANNEL_WINDOW_ADJUST => self.window_adjust(message),
+            CHANNEL_EXTENDED_DATA => self.extended_data(message),
+            CHANNEL_EOF => self.eof_received(message),
+            CHANNEL_CLOSE => self.close_received(message),
+            CHANNEL_REQUEST => self.request_received(message),
+            CHANNEL_SUCCESS => self.answered(message, true),
+            CHANNEL_FAILURE => self.answered(message, false),
+            CHANNEL_OPEN => self.open_received(message),
+            CHANNEL_OPEN_CONFIRMATION => self.confirmed(message),
+            CHANNEL_OPEN_FAILURE => self.failed(message),
+            GLOBAL_REQUEST => self.global_received(message),
+            REQUEST_SUCCESS => self.global_answered(Some(&message[1..])),
+            REQUEST_FAILURE => self.global_answered(None),
+            PONG => self.pong(),
+            // RFC 4252, section 5.1: requests that were sent before the success was seen are ignored.
+            USERAUTH_REQUEST if self.transport.role() == Role::Server => Ok(()),
+            number => Err(Violation::new(format!("message {number} is not expected on a connection"))),
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        if let Wish::Sign(to_sign) = wish {
+            self.events.push_back(Event::Sign(to_sign));
+        }
     }
 }

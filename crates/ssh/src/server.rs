@@ -22,7 +22,7 @@ use crate::message::{
 };
 use crate::negotiation::Negotiated;
 use crate::role::Role;
-use crate::transport::{HostKey, MAX_ANSWERS, Settings, Step, ToSign, Transport, Wish};
+use crate::transport::{HostKey, Layer, MAX_ANSWERS, Settings, ToSign, Transport, Wish, receive};
 use crate::wire::{Reader, Writer as _};
 use bytes::BufMut as _;
 use request::{Method, PublicKeyRequest, Request};
@@ -115,21 +115,7 @@ impl Handshake {
     /// Takes in what arrived and says how many bytes it took; the rest has to be shown again, with what follows it. What
     /// is taken is overwritten.
     pub fn receive(&mut self, input: &mut [u8]) -> Result<usize, Error> {
-        let mut taken = 0;
-        while !self.is_waiting() {
-            match self.transport.next(&mut input[taken..])? {
-                Step::Nothing => break,
-                Step::Taken(count) => taken += count,
-                Step::Message(count, message) => {
-                    taken += count;
-                    self.message(message).map_err(|violation| self.transport.fail(violation))?;
-                }
-            }
-            if let Some(Wish::Sign(to_sign)) = self.transport.take_wish() {
-                self.events.push_back(Event::Sign(to_sign));
-            }
-        }
-        Ok(taken)
+        receive(self, input)
     }
 
     /// Whether an event has to be answered, or the output taken, before more input is taken.
@@ -193,16 +179,6 @@ impl Handshake {
     pub fn expel(&mut self, text: &str) -> Error {
         self.transport.disconnect(Disconnect::NoMoreAuthMethods, text);
         Error::Ended(text.to_owned())
-    }
-
-    fn message(&mut self, message: &[u8]) -> Result<(), Violation> {
-        match (message[0], &self.stage) {
-            (SERVICE_REQUEST, Stage::Service) => self.service(message),
-            (USERAUTH_REQUEST, Stage::Open(_)) => self.request(message),
-            (number, _) => {
-                Err(Violation::new(format!("message {number} is not expected before authentication")))
-            }
-        }
     }
 
     /// RFC 4253, section 10
@@ -292,6 +268,32 @@ impl Handshake {
             message.put_boolean(false);
         });
         Ok(())
+    }
+}
+
+impl Layer for Handshake {
+    fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
+    }
+
+    fn holds_back(&self) -> bool {
+        self.is_waiting()
+    }
+
+    fn message(&mut self, message: &[u8]) -> Result<(), Violation> {
+        match (message[0], &self.stage) {
+            (SERVICE_REQUEST, Stage::Service) => self.service(message),
+            (USERAUTH_REQUEST, Stage::Open(_)) => self.request(message),
+            (number, _) => {
+                Err(Violation::new(format!("message {number} is not expected before authentication")))
+            }
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        if let Wish::Sign(to_sign) = wish {
+            self.events.push_back(Event::Sign(to_sign));
+        }
     }
 }
 

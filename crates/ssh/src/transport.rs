@@ -3,9 +3,10 @@
 //! [`Transport::next`] takes one packet at a time. What belongs to this layer ends here; everything else goes up, and
 //! only while no key exchange forbids it.
 
-mod exchange;
+pub(crate) mod exchange;
 #[cfg(fuzzing)]
 mod fuzzing;
+mod layer;
 #[cfg(test)]
 pub(crate) mod raw;
 mod wish;
@@ -13,6 +14,7 @@ mod wish;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use layer::{Layer, receive};
 pub(crate) use wish::Wish;
 pub use wish::{HostKeyShown, ToSign};
 
@@ -95,6 +97,9 @@ const MOST_PACKETS: u64 = 1 << 31;
 const MAX_HELD: usize = 1 << 20;
 /// What waits to be sent besides data, before nothing more is taken in that could be answered.
 pub(crate) const MAX_ANSWERS: usize = 256 << 10;
+/// `EXT_INFO`s of one peer: after its first `NEWKEYS`, and a server's once more before the login succeeds (RFC 8308,
+/// section 2.4).
+const MOST_EXT_INFOS: u32 = 2;
 /// Extensions in one `EXT_INFO`.
 const MAX_EXTENSIONS: u32 = 64;
 
@@ -144,8 +149,8 @@ pub(crate) struct Session {
 pub(crate) struct Extensions {
     /// `ping@openssh.com`
     pub(crate) ping: bool,
-    /// `server-sig-algs`; nothing when the server does not say.
-    pub(crate) signatures: Option<Vec<KeyAlgorithm>>,
+    /// How often the peer said.
+    told: u32,
 }
 
 /// One step of taking the input in.
@@ -254,26 +259,20 @@ impl Transport {
 
     /// RFC 8308. Where it is not expected, it is refused by the layers above.
     fn ext_info(&mut self, message: &[u8]) -> Result<(), Violation> {
-        if self.authenticated {
+        if self.authenticated || self.extensions.told == MOST_EXT_INFOS {
             return self.unexpected(EXT_INFO);
         }
+        self.extensions.told += 1;
         let mut reader = Reader::new(&message[1..]);
         let count = reader.uint32()?;
         if count > MAX_EXTENSIONS {
             return Err(Violation::new("too many extensions"));
         }
         for _ in 0..count {
-            let (name, value) = (reader.string()?, reader.string()?);
-            match name {
-                b"ping@openssh.com" => self.extensions.ping = true,
-                b"server-sig-algs" => {
-                    let mut encoded = Vec::new();
-                    encoded.put_string(value);
-                    let names = Reader::new(&encoded).names()?;
-                    let known = names.iter().filter_map(|name| KeyAlgorithm::of_name(name.as_bytes()));
-                    self.extensions.signatures = Some(known.collect());
-                }
-                _ => {}
+            let (name, _) = (reader.string()?, reader.string()?);
+            // What signatures a server takes is of no use to keys that make but one kind.
+            if name == b"ping@openssh.com" {
+                self.extensions.ping = true;
             }
         }
         Ok(reader.end()?)

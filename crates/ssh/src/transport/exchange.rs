@@ -293,16 +293,19 @@ impl Transport {
 
     /// RFC 8308: the first message under the first keys.
     fn send_extensions(&mut self) {
-        self.outgoing.send(|message| {
-            message.put_u8(EXT_INFO);
-            message.put_u32(3);
-            message.put_string(b"server-sig-algs");
-            message.put_names(KeyAlgorithm::ALL.iter().map(|algorithm| algorithm.name()));
-            for name in ["publickey-hostbound@openssh.com", "ping@openssh.com"] {
-                message.put_string(name.as_bytes());
-                message.put_string(b"0");
-            }
-        });
+        self.outgoing.send(write_extensions);
+    }
+}
+
+/// What a server says of itself (RFC 8308, section 3.1; OpenSSH's PROTOCOL, sections 1.9 and 1.10).
+pub(crate) fn write_extensions(message: &mut Vec<u8>) {
+    message.put_u8(EXT_INFO);
+    message.put_u32(3);
+    message.put_string(b"server-sig-algs");
+    message.put_names(KeyAlgorithm::ALL.iter().map(|algorithm| algorithm.name()));
+    for name in ["publickey-hostbound@openssh.com", "ping@openssh.com"] {
+        message.put_string(name.as_bytes());
+        message.put_string(b"0");
     }
 }
 
