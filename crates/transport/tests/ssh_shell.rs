@@ -203,6 +203,20 @@ async fn what_is_asked_for_just_before_the_end_is_heard() {
     assert!(soon(channel.requests.next()).await.is_none());
 }
 
+/// What came in one read with the end of the connection was said before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_just_before_a_disconnect_is_heard() {
+    let pki = Pki::new();
+    let (mut hand, mut connection) = joined(&config(&pki, |_| {})).await;
+    let (id, mut channel) = hand.open(&mut connection, &Purpose::Session).await;
+    hand.engine.request(id, &Request::Exec(b"run".to_vec()), false).expect("open");
+    hand.engine.disconnect("enough");
+    hand.say().await;
+    let exec = soon(channel.requests.next()).await;
+    assert!(matches!(exec, Some(server::Request::Exec { .. })), "{exec:?}");
+    assert!(soon(channel.requests.next()).await.is_none());
+}
+
 /// Nobody looks for requests on a forwarded connection: they are refused, and not kept for its life.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forwarded_connections_take_no_requests() {

@@ -99,7 +99,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Side> Driver<IO, S> {
 
     /// Hands the engine what came in and takes what it wants to send. Says whether anything moved.
     fn take_in(&mut self) -> Result<bool, Ended> {
-        let mut others = Vec::new();
         let mut state = self.link.lock();
         if state.goodbye {
             return Err(self.link.reason());
@@ -107,34 +106,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Side> Driver<IO, S> {
         let now = self.link.meter.now();
         let ticked = state.connection.tick(now);
         let taken = ticked.and_then(|()| self.wire.offer(|input| state.connection.receive(input)));
-        let mut moved = match taken {
-            Ok(taken) => taken,
-            Err(error) => {
-                // What there is to say about it lies in the output.
-                state.goodbye = matches!(error, ::ssh::Error::Violation(_));
-                return Err(error.into());
-            }
-        };
-        while let Some(event) = state.connection.event() {
-            moved = true;
-            if let Some(other) = tell(&mut state, event) {
-                others.push(other);
-            }
+        if let Err(error) = &taken {
+            // What there is to say about it lies in the output.
+            state.goodbye = matches!(error, ::ssh::Error::Violation(_));
         }
-        self.wire.collect(|output| state.connection.take_output(output));
-        // Writers were told that there is room.
-        while let Some(event) = state.connection.event() {
-            if let Some(other) = tell(&mut state, event) {
-                others.push(other);
-            }
+        // What came before an error holds.
+        let mut others = Vec::new();
+        let happened = tell_all(&mut state, &mut others);
+        if taken.is_ok() {
+            self.wire.collect(|output| state.connection.take_output(output));
+            // Writers were told that there is room.
+            tell_all(&mut state, &mut others);
+            let unread = state.connection.unread();
+            state.share.set(unread);
         }
-        let unread = state.connection.unread();
-        state.share.set(unread);
         drop(state);
         for event in others {
             self.hand_on(event);
         }
-        Ok(moved)
+        Ok(taken? || happened)
     }
 
     /// Nothing is locked here: what is handed on may be dropped at once, and say something as it goes.
@@ -179,7 +169,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Side> Driver<IO, S> {
     }
 }
 
-/// Wakes whoever a channel's event concerns; gives back events for others.
+/// Wakes whoever the events of channels concern and collects those for others. Says whether there was any.
+fn tell_all(state: &mut State, others: &mut Vec<Event>) -> bool {
+    let mut any = false;
+    while let Some(event) = state.connection.event() {
+        any = true;
+        others.extend(tell(state, event));
+    }
+    any
+}
+
+/// Wakes whoever a channel's event concerns; gives back an event for others.
 fn tell(state: &mut State, event: Event) -> Option<Event> {
     let Event::Channel(id, what) = event else { return Some(event) };
     match (what, state.port(id)) {
