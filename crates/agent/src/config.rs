@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use access::{HostPort, SystemRole};
 use api::status::Problem;
 use api::v1::{NodeReport, ProxyReport};
+use identity::key::PublicKey;
 use transport::{ConnectError, ServerTrust};
 use zeroize::Zeroizing;
 
@@ -26,6 +27,9 @@ pub struct Config {
     pub hostname: String,
     /// Further names and addresses for the host certificate.
     pub principals: Vec<String>,
+    /// The key that this host's SSH server signs with, where another process holds it. Nothing: the agent's own key serves
+    /// SSH as well.
+    pub ssh_key: Option<PublicKey>,
     /// What auth is told about this host at first; see [`crate::HostAgent::report`].
     pub report: Report,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use access::{ClusterName, HostId, SystemRole};
 use api::v1::HostDetails;
 use identity::Credentials;
+use identity::key::PublicKey;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,6 @@ use tokio_util::task::TaskTracker;
 use transport::LiveCredentials;
 use transport::health::ServiceHealth;
 use transport::rpc::{Channel, connect_auth};
-use transport::ssh::HostCredentials;
 
 use crate::audit::{self, Auditor};
 use crate::config::{Config, Report, StartError};
@@ -22,6 +22,7 @@ use crate::node_memory::NodeMemory;
 use crate::policy::{Keeper, PolicyView};
 use crate::rejoining::Rejoin;
 use crate::renewal::Renewer;
+use crate::ssh_host::{self, SshHost};
 use crate::state::{self, StateDir, StateError};
 
 /// The file with key, certificates and trust, in the form of an identity file.
@@ -37,7 +38,7 @@ pub struct HostAgent {
     cluster: ClusterName,
     credentials: LiveCredentials,
     channel: Channel,
-    ssh_host: watch::Receiver<Arc<HostCredentials>>,
+    ssh_host: SshHost,
     policy: Arc<Keeper>,
     report: watch::Sender<Report>,
     nodes: Mutex<Option<mpsc::Receiver<NodeEvent>>>,
@@ -75,14 +76,15 @@ impl HostAgent {
             host_id: host_id.to_string(),
             hostname: config.hostname.clone(),
             principals: config.principals.clone(),
+            ssh_public_key: config.ssh_key.as_ref().map(PublicKey::spki_der).unwrap_or_default(),
         };
-        let rejoin = Rejoin { role: config.role, auth: config.auth.clone(), source: config.join };
+        let Config { role, join: source, ssh_key, .. } = config;
+        let rejoin = Rejoin { role, auth: config.auth.clone(), source, ssh_key };
         let first = match stored(&state, host_id, config.role)? {
             Some(credentials) if credentials.expires() > Timestamp::now() => credentials,
             old => join(&rejoin, &state, &host, host_id, old, health).await?,
         };
         let cluster = first.identity().cluster.clone();
-        let (ssh_sender, ssh_host) = watch::channel(ssh_credentials(&first)?);
         let bad = |error: transport::tls::CredentialsError| StartError::BadCredentials(error.to_string());
         let credentials = LiveCredentials::new(first).map_err(bad)?;
         let channel = connect_auth(&config.auth, &credentials);
@@ -107,9 +109,11 @@ impl HostAgent {
             host,
             rejoin,
         };
+        let current = renewer.with_the_right_ssh_key(|reason| health.degraded(reason.to_owned())).await?;
+        let (ssh_host, following) = ssh_host::of(current.credentials())?;
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(inventory.run()));
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(renewer.run()));
-        tasks.spawn(shutdown.clone().run_until_cancelled_owned(follow(credentials.clone(), ssh_sender)));
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(following.run(credentials.clone())));
         let (auditor, sending) = audit::start(&state, channel.clone(), shutdown.clone())?;
         tasks.spawn(sending);
         tasks.close();
@@ -152,9 +156,9 @@ impl HostAgent {
         &self.credentials
     }
 
-    /// The host key and certificate of an SSH server, always the newest.
+    /// What an SSH server of this host shows, always the newest.
     #[must_use]
-    pub fn ssh_host(&self) -> watch::Receiver<Arc<HostCredentials>> {
+    pub fn ssh_host(&self) -> SshHost {
         self.ssh_host.clone()
     }
 
@@ -239,7 +243,7 @@ fn stored(state: &StateDir, host_id: HostId, role: SystemRole) -> Result<Option<
     let wrong = |reason: String| StateError::new(&path, reason + next);
     let bytes = zeroize::Zeroizing::new(bytes);
     let text = std::str::from_utf8(&bytes).map_err(|error| wrong(error.to_string()))?;
-    let credentials = identity::file::decode(text).map_err(|error| wrong(error.to_string()))?;
+    let credentials = identity::file::decode_host(text).map_err(|error| wrong(error.to_string()))?;
     check(&credentials, host_id, role).map_err(wrong)?;
     Ok(Some(credentials))
 }
@@ -250,24 +254,6 @@ pub(crate) fn check(credentials: &Credentials, id: HostId, role: SystemRole) -> 
         Some(host) if host.id == id && host.role == role => Ok(()),
         Some(host) => Err(format!("they are of the {} {}, not of the {role} {id}", host.role, host.id)),
         None => Err("they are not a host's".to_owned()),
-    }
-}
-
-fn ssh_credentials(credentials: &Credentials) -> Result<Arc<HostCredentials>, StartError> {
-    let key = credentials.key.to_pem()?;
-    let made = HostCredentials::new(&key, &credentials.ssh_certificate.line());
-    made.map(Arc::new).map_err(|error| StartError::BadCredentials(error.to_string()))
-}
-
-/// Keeps the SSH half in step with the credentials.
-async fn follow(credentials: LiveCredentials, ssh: watch::Sender<Arc<HostCredentials>>) {
-    let mut changes = credentials.subscribe();
-    while changes.changed().await.is_ok() {
-        let Some(current) = changes.borrow_and_update().clone() else { continue };
-        match ssh_credentials(current.credentials()) {
-            Ok(fresh) => drop(ssh.send_replace(fresh)),
-            Err(error) => tracing::error!(%error, "the SSH server keeps its old host certificate"),
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use api::v1::join_service_client::JoinServiceClient;
 use api::v1::{ChallengeRequest, HostDetails, JoinRequest};
 use aws_lc_rs::rand::SystemRandom;
 use identity::Credentials;
-use identity::key::SubjectKey;
+use identity::key::{PublicKey, SubjectKey};
 use join::{Claim, TokenHash};
 use serde::{Deserialize, Serialize};
 use tonic::Status;
@@ -34,6 +34,8 @@ pub(crate) struct Joiner<'a> {
     pub(crate) auth: &'a HostPort,
     pub(crate) source: &'a JoinSource,
     pub(crate) host: HostDetails,
+    /// The key for SSH, if that is another one.
+    pub(crate) ssh_key: Option<&'a PublicKey>,
 }
 
 /// What is kept until the answer is.
@@ -101,7 +103,8 @@ impl Joiner<'_> {
         let answer = client.join(within(CALL, request)).await.map_err(|status| self.failure(&status))?;
         let bad = |reason: String| Failure::Lasting(StartError::BadCredentials(reason));
         let message = answer.into_inner().credentials.ok_or_else(|| bad("there are none".to_owned()))?;
-        convert::credentials(key.clone(), message).map_err(|error| bad(error.to_string()))
+        let made = convert::host_credentials(key.clone(), self.ssh_key, message);
+        made.map_err(|error| bad(error.to_string()))
     }
 
     fn failure(&self, status: &Status) -> Failure {
@@ -157,7 +160,8 @@ mod tests {
                 trust: ServerTrust::default(),
             };
             let host = HostDetails::default();
-            let joiner = Joiner { state: &state, role: SystemRole::Node, auth: &auth, source: &source, host };
+            let (role, auth, source) = (SystemRole::Node, &auth, &source);
+            let joiner = Joiner { state: &state, role, auth, source, host, ssh_key: None };
             let (key, attempt) = joiner.pending().expect("an attempt");
             (key.public().fingerprint(), attempt)
         };

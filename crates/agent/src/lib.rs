@@ -12,6 +12,7 @@ mod node_memory;
 mod policy;
 mod rejoining;
 mod renewal;
+mod ssh_host;
 mod state;
 
 pub use api::v1::{NodeReport, ProxyReport};
@@ -21,6 +22,7 @@ pub use host::HostAgent;
 pub use inventory::{Link, NodeEvent};
 pub use node_memory::NodeMemory;
 pub use policy::PolicyView;
+pub use ssh_host::{HostCertificate, SshHost};
 pub use state::{StateError, host_id};
 
 #[cfg(test)]

@@ -195,7 +195,13 @@ mod tests {
         let host = HostIdentity { id, role: SystemRole::Node, names: vec!["web-1".into()] };
         let identity = Identity { cluster: authorities.cluster().clone(), subject: Subject::Host(host) };
         let lifetime = std::time::Duration::from_secs(3600);
-        let order = Order { identity: &identity, public_key: key.public(), lifetime, extra: &[] };
+        let order = Order {
+            identity: &identity,
+            public_key: key.public(),
+            ssh_public_key: None,
+            lifetime,
+            extra: &[],
+        };
         let issued = authorities.issue(&order, Timestamp::now(), &rng).expect("issued");
         let trust = authorities.trust_bundle(1);
         let made = Credentials::new(key, issued.ssh, issued.tls_chain, trust).expect("credentials");

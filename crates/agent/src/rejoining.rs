@@ -6,6 +6,7 @@ use std::time::Duration;
 use access::{HostId, HostPort, SystemRole};
 use api::v1::HostDetails;
 use identity::Credentials;
+use identity::key::PublicKey;
 use transport::LiveCredentials;
 use transport::backoff::between_zero_and;
 
@@ -23,6 +24,8 @@ pub(crate) struct Rejoin {
     pub(crate) role: SystemRole,
     pub(crate) auth: HostPort,
     pub(crate) source: Option<JoinSource>,
+    /// The key for SSH, if that is another one.
+    pub(crate) ssh_key: Option<PublicKey>,
 }
 
 impl Rejoin {
@@ -36,7 +39,14 @@ impl Rejoin {
         waiting: impl FnMut(&str),
     ) -> Result<Credentials, StartError> {
         let role = self.role;
-        let joiner = Joiner { state, role, auth: &self.auth, source, host: host.clone() };
+        let joiner = Joiner {
+            state,
+            role,
+            auth: &self.auth,
+            source,
+            host: host.clone(),
+            ssh_key: self.ssh_key.as_ref(),
+        };
         let credentials = joiner.join(waiting).await?;
         check(&credentials, host_id, role).map_err(StartError::BadCredentials)?;
         let text = identity::file::encode(&credentials)?;

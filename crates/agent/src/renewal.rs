@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use access::SystemRole;
@@ -14,8 +15,10 @@ use identity::{Credentials, HostIdentity};
 use jiff::Timestamp;
 use transport::backoff::between_zero_and;
 use transport::rpc::{Channel, within};
+use transport::tls::Current;
 use transport::{Backoff, ConnectError, LiveCredentials};
 
+use crate::config::StartError;
 use crate::host::{CREDENTIALS, check};
 use crate::rejoining::Rejoin;
 use crate::state::StateDir;
@@ -67,6 +70,29 @@ impl Renewer {
         }
     }
 
+    /// The credentials, once their SSH certificate is about the key that this host's SSH server has: one of an earlier
+    /// run may be about another, and is renewed before anybody is shown it. `waiting` hears why it takes long.
+    pub(crate) async fn with_the_right_ssh_key(
+        &self,
+        waiting: impl Fn(&str),
+    ) -> Result<Arc<Current>, StartError> {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        loop {
+            let current = self.credentials.current();
+            let current = current.ok_or_else(|| StartError::BadCredentials("there are none".to_owned()))?;
+            let held = current.credentials();
+            if held.ssh_key() == self.rejoin.ssh_key.as_ref().unwrap_or(held.key.public()) {
+                return Ok(current);
+            }
+            tracing::info!("the host certificate is about another SSH key: renewing it");
+            if let Err(reason) = self.renew(held).await {
+                waiting(&format!("has no certificate for its SSH host key yet: {reason}"));
+                tracing::warn!(reason, "cannot renew the host certificate; trying again");
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+        }
+    }
+
     /// Whether the certificate has other names than the configuration.
     fn renamed(&self, held: &Credentials) -> bool {
         let identity = held.identity();
@@ -89,7 +115,8 @@ impl Renewer {
         let mut client = CertificateServiceClient::new(self.channel.clone());
         let answer = client.renew_host(within(CALL, request)).await.map_err(|status| reason(&status))?;
         let message = answer.into_inner().credentials.ok_or("auth sent no credentials")?;
-        let fresh = convert::credentials(key, message).map_err(|error| error.to_string())?;
+        let fresh = convert::host_credentials(key, self.rejoin.ssh_key.as_ref(), message)
+            .map_err(|error| error.to_string())?;
         let host = old.identity().host().ok_or("the old credentials are no host's")?;
         check(&fresh, host.id, host.role)?;
         let text = identity::file::encode(&fresh).map_err(|error| error.to_string())?;
@@ -158,8 +185,12 @@ mod tests {
         let same = |role, principals: &[&str], held: &[&str]| {
             let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
             let host = HostIdentity { id: id.parse().expect("an id"), role, names: list(held) };
-            let details =
-                HostDetails { host_id: id.into(), hostname: "Web-1".into(), principals: list(principals) };
+            let details = HostDetails {
+                host_id: id.into(),
+                hostname: "Web-1".into(),
+                principals: list(principals),
+                ..HostDetails::default()
+            };
             wanted(&details, &host, "example.com") == names(&host, &host.names)
         };
         let (node, proxy) = (SystemRole::Node, SystemRole::Proxy);

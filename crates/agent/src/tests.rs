@@ -8,6 +8,8 @@ use std::time::Duration;
 use access::{ClusterName, HostPort, SystemRole};
 use api::v1::audit_service_client::AuditServiceClient;
 use api::v1::{HostDetails, NodeReport, SearchRequest};
+use aws_lc_rs::rand::SystemRandom;
+use identity::key::{PublicKey, SubjectKey};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::rejoining::Rejoin;
 use crate::renewal::Renewer;
 use crate::state::StateDir;
-use crate::{AuditEvent, Config, HostAgent, JoinSource, Report, StartError};
+use crate::{AuditEvent, Config, HostAgent, JoinSource, Report, SshHost, StartError};
 
 /// Long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -104,15 +106,29 @@ async fn start_as(
     join: Option<JoinSource>,
     stop: &CancellationToken,
 ) -> Result<HostAgent, StartError> {
-    let config = Config {
+    start_with(config(hostname, principals, directory, auth, join), stop).await
+}
+
+fn config(
+    hostname: &str,
+    principals: &[&str],
+    directory: &Path,
+    auth: SocketAddr,
+    join: Option<JoinSource>,
+) -> Config {
+    Config {
         role: SystemRole::Node,
         data_dir: directory.join("node"),
         auth: address(auth),
         join,
         hostname: hostname.into(),
         principals: principals.iter().map(|name| (*name).to_owned()).collect(),
+        ssh_key: None,
         report: Report::Node(NodeReport { hostname: hostname.into(), ..NodeReport::default() }),
-    };
+    }
+}
+
+async fn start_with(config: Config, stop: &CancellationToken) -> Result<HostAgent, StartError> {
     let health = ServiceHealth::new("node");
     let starting = HostAgent::start(config, &health, stop.clone());
     tokio::time::timeout(PATIENCE, starting).await.expect("in time")
@@ -218,15 +234,16 @@ async fn renewed_credentials_are_kept_and_used() {
     let stop = CancellationToken::new();
     let agent = start(directory.path(), auth.addr, Some(auth.source()), &stop).await.expect("joins");
     let old = agent.credentials().current().expect("there");
-    let (mut ssh, before) = (agent.ssh_host(), old.credentials().serial());
+    let (mut ssh, before) = (agent.ssh_host().own().expect("one key"), old.credentials().serial());
     let state = StateDir::open(&directory.path().join("node"), SystemRole::Node).expect("opens");
     let host = HostDetails {
         host_id: agent.host_id().to_string(),
         hostname: "web-1".into(),
-        principals: Vec::new(),
+        ..HostDetails::default()
     };
     let credentials = agent.credentials().clone();
-    let rejoin = Rejoin { role: SystemRole::Node, auth: address(auth.addr), source: Some(auth.source()) };
+    let (auth_addr, source) = (address(auth.addr), Some(auth.source()));
+    let rejoin = Rejoin { role: SystemRole::Node, auth: auth_addr, source, ssh_key: None };
     let renewer = Renewer { state: state.clone(), credentials, channel: agent.channel(), host, rejoin };
     renewer.renew(old.credentials()).await.expect("renewed");
     let fresh = agent.credentials().current().expect("there");
@@ -281,8 +298,8 @@ async fn a_host_whose_certificate_expired_joins_again_if_it_can() {
     let live = agent.credentials().clone();
     let before = live.current().expect("there").credentials().serial();
     let (host_id, hostname) = (agent.host_id().to_string(), "web-1".into());
-    let host = HostDetails { host_id, hostname, principals: Vec::new() };
-    let way = |source| Rejoin { role: SystemRole::Node, auth: address(auth.addr), source };
+    let host = HostDetails { host_id, hostname, ..HostDetails::default() };
+    let way = |source| Rejoin { role: SystemRole::Node, auth: address(auth.addr), source, ssh_key: None };
     let error = way(None).once(&state, &host, &live).await.expect_err("nothing to join with");
     assert!(error.to_string().contains("tctl tokens add --type=node"), "{error}");
     assert_eq!(live.current().expect("there").credentials().serial(), before);
@@ -293,4 +310,41 @@ async fn a_host_whose_certificate_expired_joins_again_if_it_can() {
     let kept = identity::file::decode(std::str::from_utf8(&text).expect("text")).expect("whole");
     assert_eq!(kept.serial(), fresh);
     leave(agent, stop).await;
+}
+
+/// Starts, says over which key the SSH certificate is, by agent and by file, and leaves.
+async fn shown(config: Config) -> Option<PublicKey> {
+    let (state, stop) =
+        (StateDir::open(&config.data_dir, config.role).expect("opens"), CancellationToken::new());
+    let agent = start_with(config, &stop).await.expect("starts");
+    let text = state.read(crate::host::CREDENTIALS).expect("read").expect("kept");
+    let kept = identity::file::decode_host(std::str::from_utf8(&text).expect("text")).expect("whole");
+    let shown = match agent.ssh_host() {
+        SshHost::Own(_) => None,
+        SshHost::Elsewhere(shown) => {
+            let shown = shown.borrow().clone();
+            assert_eq!(shown.certificate, kept.ssh_certificate);
+            Some(shown.key.clone())
+        }
+    };
+    assert_eq!(*kept.ssh_key(), shown.clone().unwrap_or_else(|| kept.key.public().clone()));
+    leave(agent, stop).await;
+    shown
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_for_ssh_may_be_held_elsewhere_and_change_from_start_to_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = Auth::start(directory.path(), anywhere()).await;
+    let keys = [(); 2].map(|()| SubjectKey::generate(&SystemRandom::new()).expect("a key"));
+    let with = |ssh_key: Option<&SubjectKey>, join| {
+        let ssh_key = ssh_key.map(|key| key.public().clone());
+        Config { ssh_key, ..config("web-1", &[], directory.path(), auth.addr, join) }
+    };
+    let first = with(Some(&keys[0]), Some(auth.source()));
+    assert_eq!(shown(first).await.as_ref(), Some(keys[0].public()), "joined with it");
+    // What an earlier run left is renewed where it is about another key; no token is needed for that.
+    for key in [Some(&keys[0]), None, Some(&keys[1]), Some(&keys[0])] {
+        assert_eq!(shown(with(key, None)).await.as_ref(), key.map(SubjectKey::public));
+    }
 }

@@ -4,7 +4,7 @@ use crate::v1;
 use access::ClusterName;
 use access::resource::cert_authority::CaKind;
 use identity::credentials::{Credentials, CredentialsError};
-use identity::key::SubjectKey;
+use identity::key::{PublicKey, SubjectKey};
 use identity::ssh::SshCertificate;
 use identity::trust::{Authority, TrustBundle, TrustError};
 use identity::{Refusal, pem};
@@ -24,6 +24,11 @@ pub enum ConvertError {
     /// The parts do not belong together.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// The SSH certificate is about the key for TLS, and another was asked for.
+    #[error(
+        "the SSH certificate is not about this host's SSH key; the auth service may be too old to know of one: upgrade it first"
+    )]
+    SshKey,
     /// The bundle names an authority twice.
     #[error("the trust bundle has the authority {0:?} twice")]
     Twice(&'static str),
@@ -69,6 +74,28 @@ pub fn trust_message(bundle: &TrustBundle) -> v1::TrustBundle {
 
 /// The credentials in a message, made whole with the key that they were asked for.
 pub fn credentials(key: SubjectKey, message: v1::Credentials) -> Result<Credentials, ConvertError> {
+    let credentials = of_somebody(key, message)?;
+    match credentials.one_key_serves_both() {
+        true => Ok(credentials),
+        false => Err(CredentialsError::OtherKey { certificate: "SSH" }.into()),
+    }
+}
+
+/// The same for a host whose SSH certificate was asked for over `ssh_key`, if that is another key.
+pub fn host_credentials(
+    key: SubjectKey,
+    ssh_key: Option<&PublicKey>,
+    message: v1::Credentials,
+) -> Result<Credentials, ConvertError> {
+    let Some(ssh_key) = ssh_key else { return credentials(key, message) };
+    let credentials = of_somebody(key, message)?;
+    match credentials.ssh_key() == ssh_key {
+        true => Ok(credentials),
+        false => Err(ConvertError::SshKey),
+    }
+}
+
+fn of_somebody(key: SubjectKey, message: v1::Credentials) -> Result<Credentials, ConvertError> {
     let v1::Credentials { ssh_certificate, tls_certificates, trust: bundle } = message;
     let bundle = trust(bundle.ok_or(ConvertError::Missing("trust bundle"))?)?;
     let ssh = SshCertificate::from_line(&ssh_certificate).map_err(ConvertError::SshCertificate)?;
@@ -76,7 +103,7 @@ pub fn credentials(key: SubjectKey, message: v1::Credentials) -> Result<Credenti
         return Err(ConvertError::TooLong);
     }
     let chain = tls_certificates.into_iter().map(Into::into).collect();
-    Ok(Credentials::new(key, ssh, chain, bundle)?)
+    Ok(Credentials::of_host(key, ssh, chain, bundle)?)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use api::status::{Class, Problem};
 use api::v1;
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::SystemRandom;
-use ca::{Authorities, Extra, IssueError, Issued, Order};
+use ca::{Authorities, Extra, HOST_LIFETIME, IssueError, Issued, Order};
 use identity::Identity;
 use identity::key::PublicKey;
 use identity::trust::TrustBundle;
@@ -24,6 +24,15 @@ pub struct Issuer {
     /// The same as it is answered: made once, not with each certificate.
     message: Arc<v1::TrustBundle>,
     rng: SystemRandom,
+}
+
+/// The keys of a host.
+#[derive(Debug, Clone, Copy)]
+pub struct HostKeys<'a> {
+    /// For TLS; it makes the host who it is towards auth.
+    pub tls: &'a PublicKey,
+    /// For SSH, if that is another one.
+    pub ssh: Option<&'a PublicKey>,
 }
 
 /// A pair of certificates and whom to trust, ready to be answered.
@@ -71,8 +80,25 @@ impl Issuer {
         extra: &[Extra],
         now: Timestamp,
     ) -> Result<Certificates, Problem> {
-        let order = Order { identity, public_key, lifetime, extra };
-        let issued = self.authorities.load().issue(&order, now, &self.rng).map_err(problem)?;
+        self.certify(&Order { identity, public_key, ssh_public_key: None, lifetime, extra }, now)
+    }
+
+    /// The same for a host, by its keys.
+    pub fn issue_host(
+        &self,
+        identity: &Identity,
+        keys: HostKeys<'_>,
+        now: Timestamp,
+    ) -> Result<Certificates, Problem> {
+        let HostKeys { tls: public_key, ssh: ssh_public_key } = keys;
+        self.certify(
+            &Order { identity, public_key, ssh_public_key, lifetime: HOST_LIFETIME, extra: &[] },
+            now,
+        )
+    }
+
+    fn certify(&self, order: &Order<'_>, now: Timestamp) -> Result<Certificates, Problem> {
+        let issued = self.authorities.load().issue(order, now, &self.rng).map_err(problem)?;
         Ok(Certificates { issued, trust: self.message.clone() })
     }
 
@@ -113,9 +139,10 @@ fn problem(error: IssueError) -> Problem {
         IssueError::AuthorityKey | IssueError::Key(_) => {
             Problem::new(Class::Invalid, "key_refused", error.to_string()).hint("generate a new key")
         }
-        IssueError::Identity(_) | IssueError::Lifetime(_) | IssueError::ReservedExtension(_) => {
-            Problem::new(Class::Invalid, "certificate_refused", error.to_string())
-        }
+        IssueError::Identity(_)
+        | IssueError::Lifetime(_)
+        | IssueError::ReservedExtension(_)
+        | IssueError::TwoKeys => Problem::new(Class::Invalid, "certificate_refused", error.to_string()),
         IssueError::OtherCluster { .. } | IssueError::Signing(_) | IssueError::Check(_) => {
             refusal::internal("a certificate could not be issued", error)
         }
@@ -127,4 +154,12 @@ pub fn public_key(der: &[u8]) -> Result<PublicKey, Problem> {
     PublicKey::from_spki_der(der).map_err(|error| {
         Problem::new(Class::Invalid, "key_refused", error.to_string()).hint("generate a P-256 key")
     })
+}
+
+/// The key of a host's SSH server from a request, if it is apart.
+pub fn ssh_key(details: &v1::HostDetails) -> Result<Option<PublicKey>, Problem> {
+    match details.ssh_public_key.as_slice() {
+        [] => Ok(None),
+        der => public_key(der).map(Some),
+    }
 }

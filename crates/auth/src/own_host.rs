@@ -3,9 +3,9 @@
 use crate::bootstrap::{Cluster, StartError};
 use crate::caller::{Caller, Who};
 use crate::core::Core;
+use crate::issuer::HostKeys;
 use access::{HostPort, SystemRole};
 use aws_lc_rs::rand::SystemRandom;
-use ca::HOST_LIFETIME;
 use identity::key::SubjectKey;
 use identity::{Credentials, HostIdentity, Identity, Subject};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl OwnHost {
         let key = SubjectKey::generate(&SystemRandom::new()).map_err(|error| failed(&error))?;
         let issued = core
             .issuer
-            .issue(&self.0, key.public(), HOST_LIFETIME, &[], core.now())
+            .issue_host(&self.0, HostKeys { tls: key.public(), ssh: None }, core.now())
             .map_err(|problem| failed(&problem))?;
         let auth = Caller { who: Who::LocalAdmin { uid: 0 }, addr: None };
         let record = core.issued(&auth, &self.0, &issued);

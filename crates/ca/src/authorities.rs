@@ -137,7 +137,8 @@ impl Authorities {
         rng: &dyn SecureRandom,
     ) -> Result<Issued, IssueError> {
         let validity = order.decide(&self.cluster, now)?;
-        if CaKind::ALL.into_iter().any(|kind| self.authority(kind).owns(order.public_key)) {
+        let ordered = [order.public_key, order.ssh_key()];
+        if CaKind::ALL.into_iter().any(|kind| ordered.iter().any(|key| self.authority(kind).owns(key))) {
             return Err(IssueError::AuthorityKey);
         }
         let kind = match &order.identity.subject {
@@ -151,7 +152,7 @@ impl Authorities {
         let meant = ssh_meaning::Claims::of(order.identity, Uuid::from_bytes(drawn(rng)?));
         let contents = ssh::Contents {
             claims: &meant,
-            public_key: order.public_key,
+            public_key: order.ssh_key(),
             validity,
             serial,
             nonce: drawn(rng)?,

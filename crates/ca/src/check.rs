@@ -37,7 +37,7 @@ pub(crate) fn check(
             (verified.identity().clone(), verified.valid_before(), verified.serial(), verified.key().clone())
         }
     };
-    if key.key_data() != order.public_key.ssh().key_data() {
+    if key.key_data() != order.ssh_key().ssh().key_data() {
         return Err(IssueError::Check("the SSH certificate certifies another key".into()));
     }
     agree("SSH", &said, order, before, serial, issued, validity)?;
@@ -46,7 +46,7 @@ pub(crate) fn check(
     agree("TLS", verified.identity(), order, verified.valid_before(), verified.serial(), issued, validity)?;
     match verified.key() == order.public_key {
         true => Ok(()),
-        false => Err(IssueError::Check("it certifies another key".into())),
+        false => Err(IssueError::Check("the TLS certificate certifies another key".into())),
     }
 }
 
@@ -155,7 +155,13 @@ mod tests {
         let ordered = [extra("login@github.com", "alice"), extra("flag", "")];
         let judged = |certificate: SshCertificate| {
             let lifetime = std::time::Duration::from_secs(3600);
-            let order = Order { identity: &identity, public_key: key.public(), lifetime, extra: &ordered };
+            let order = Order {
+                identity: &identity,
+                public_key: key.public(),
+                ssh_public_key: None,
+                lifetime,
+                extra: &ordered,
+            };
             let raw = RawCertificate::parse(certificate.blob()).expect("a certificate");
             word_for_word(&raw, &order, &claims, validity)
         };

@@ -20,6 +20,8 @@ pub struct Order<'a> {
     pub identity: &'a Identity,
     /// The key that it certifies; its possession was proven to whoever orders.
     pub public_key: &'a PublicKey,
+    /// For a host whose SSH server signs with another key: that one. The first is then for TLS alone.
+    pub ssh_public_key: Option<&'a PublicKey>,
     /// How long it is good for, counted from now.
     pub lifetime: Duration,
     /// More SSH extensions, from the roles' `cert_extensions`.
@@ -60,6 +62,9 @@ pub enum IssueError {
     /// The key is the authority's own.
     #[error("the key to certify is an authority's")]
     AuthorityKey,
+    /// Only hosts have one key for SSH and another for TLS.
+    #[error("a user has one key for SSH and TLS")]
+    TwoKeys,
     /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -85,12 +90,20 @@ pub(crate) struct Validity {
 }
 
 impl Order<'_> {
+    /// The key in the SSH certificate.
+    pub(crate) fn ssh_key(&self) -> &PublicKey {
+        self.ssh_public_key.unwrap_or(self.public_key)
+    }
+
     /// Checks the order and fixes its validity.
     pub(crate) fn decide(&self, own: &ClusterName, now: Timestamp) -> Result<Validity, IssueError> {
         if self.identity.cluster != *own {
             return Err(IssueError::OtherCluster { wanted: self.identity.cluster.clone(), own: own.clone() });
         }
         self.identity.check()?;
+        if self.ssh_public_key.is_some() && self.identity.host().is_none() {
+            return Err(IssueError::TwoKeys);
+        }
         let reserved = |extra: &&Extra| identity::ssh::claims::is_reserved_extension(&extra.name);
         if let Some(extra) = self.extra.iter().find(reserved) {
             return Err(IssueError::ReservedExtension(extra.name.clone()));

@@ -23,7 +23,7 @@ use identity::ssh::SshCertificate;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 
-/// A pair of certificates over one subject key, about one identity.
+/// A pair of certificates about one identity: over one subject key, or over a host's two.
 #[derive(Debug, Clone)]
 pub struct Issued {
     /// The SSH certificate.

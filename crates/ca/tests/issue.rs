@@ -62,7 +62,7 @@ fn issue(
     lifetime: Duration,
 ) -> Result<ca::Issued, IssueError> {
     let key = key();
-    let order = Order { identity, public_key: key.public(), lifetime, extra: &[] };
+    let order = Order { identity, public_key: key.public(), ssh_public_key: None, lifetime, extra: &[] };
     authorities.issue(&order, now(), &SystemRandom::new())
 }
 
@@ -75,6 +75,33 @@ fn a_certificate_says_exactly_what_was_ordered() {
         assert_eq!(issued.valid_before, now() + HOUR);
         assert_eq!(issued.valid_after, now() - Duration::from_secs(60));
     }
+}
+
+#[test]
+fn a_host_may_have_one_key_for_tls_and_another_for_ssh() {
+    use identity::verify::ssh::HostContext;
+    use identity::verify::x509::ClientContext;
+    let (authorities, tls, ssh) = (authorities(), key(), key());
+    let identity = host(&["my-host"]);
+    let mut order = Order {
+        identity: &identity,
+        public_key: tls.public(),
+        ssh_public_key: Some(ssh.public()),
+        lifetime: HOUR,
+        extra: &[],
+    };
+    let issued = authorities.issue(&order, now(), &SystemRandom::new()).expect("issued");
+    let trust = authorities.trust_bundle(1);
+    let context = HostContext { trust: &trust, now: now(), names: &["my-host"] };
+    let shown = identity::verify::ssh::host(issued.ssh.blob(), &context).expect("accepted");
+    assert_eq!(shown.key().key_data(), ssh.ssh_public().key_data());
+    let context = ClientContext { trust: &trust, now: now(), peer: None };
+    let shown = identity::verify::x509::client(&issued.tls_chain, &context).expect("accepted");
+    assert_eq!(shown.key(), tls.public());
+    let user = bot();
+    order.identity = &user;
+    let refused = authorities.issue(&order, now(), &SystemRandom::new());
+    assert!(matches!(refused, Err(IssueError::TwoKeys)));
 }
 
 fn is_root() -> bool {
@@ -146,6 +173,7 @@ fn what_is_never_issued() {
     let order = Order {
         identity: &bot,
         public_key: key.public(),
+        ssh_public_key: None,
         lifetime: HOUR,
         extra: &[Extra { name: "teleport-roles".into(), value: "{}".into() }],
     };
@@ -171,9 +199,15 @@ fn an_authoritys_key_is_not_certified() {
         let spki = &authority[spki.expect("a P-256 key")..][..91];
         let key = identity::key::PublicKey::from_spki_der(spki).expect("a key");
         let bot = bot();
-        let order = Order { identity: &bot, public_key: &key, lifetime: HOUR, extra: &[] };
+        let order =
+            Order { identity: &bot, public_key: &key, ssh_public_key: None, lifetime: HOUR, extra: &[] };
         let refused = authorities.issue(&order, now(), &SystemRandom::new());
         assert!(matches!(refused, Err(IssueError::AuthorityKey)));
+        let (node, own) = (host(&["my-host"]), self::key());
+        let (public_key, ssh_public_key) = (own.public(), Some(&key));
+        let order = Order { identity: &node, public_key, ssh_public_key, lifetime: HOUR, extra: &[] };
+        let refused = authorities.issue(&order, now(), &SystemRandom::new());
+        assert!(matches!(refused, Err(IssueError::AuthorityKey)), "for SSH neither");
     }
 }
 

@@ -67,7 +67,13 @@ impl World {
 
     fn issue(&mut self, lifetime: Duration) {
         let identity = identity(self.kind);
-        let order = Order { identity: &identity, public_key: self.key.public(), lifetime, extra: &[] };
+        let order = Order {
+            identity: &identity,
+            public_key: self.key.public(),
+            ssh_public_key: None,
+            lifetime,
+            extra: &[],
+        };
         let issued = self.authorities.issue(&order, self.now, &SystemRandom::new());
         self.issued.push(issued.expect("issued in every phase"));
     }

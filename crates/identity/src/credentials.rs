@@ -1,6 +1,6 @@
 //! Credentials: a private key, its two certificates, and whom to trust.
 
-use crate::key::SubjectKey;
+use crate::key::{PublicKey, SubjectKey};
 use crate::ssh::SshCertificate;
 use crate::trust::TrustBundle;
 use crate::x509::parsed::Parsed;
@@ -8,8 +8,8 @@ use crate::{Identity, Refusal};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 
-/// A set that fits together: both certificates are about the key and about the same identity. Only
-/// [`Credentials::new`] makes one.
+/// A set that fits together: both certificates are about the key and about the same identity. A host's SSH certificate may
+/// be about another key, which somebody else holds. Only [`Credentials::new`] and [`Credentials::of_host`] make one.
 ///
 /// The identity inside is what the authority wrote, not something verified here: whoever meets these
 /// credentials verifies them.
@@ -23,6 +23,7 @@ pub struct Credentials {
     pub tls_chain: Vec<CertificateDer<'static>>,
     /// Whom to trust; may be replaced by a newer bundle.
     pub trust: TrustBundle,
+    ssh_key: PublicKey,
     identity: Identity,
     valid_after: Timestamp,
     expires: Timestamp,
@@ -62,6 +63,34 @@ impl Credentials {
         tls_chain: Vec<CertificateDer<'static>>,
         trust: TrustBundle,
     ) -> Result<Self, CredentialsError> {
+        let credentials = Self::of_any(key, ssh_certificate, tls_chain, trust)?;
+        match credentials.one_key_serves_both() {
+            true => Ok(credentials),
+            false => Err(CredentialsError::OtherKey { certificate: "SSH" }),
+        }
+    }
+
+    /// The same for a host, whose SSH certificate may be about a key that is not here; [`Self::ssh_key`] says which, and
+    /// whoever has such a set asks whether it is the right one.
+    pub fn of_host(
+        key: SubjectKey,
+        ssh_certificate: SshCertificate,
+        tls_chain: Vec<CertificateDer<'static>>,
+        trust: TrustBundle,
+    ) -> Result<Self, CredentialsError> {
+        let credentials = Self::of_any(key, ssh_certificate, tls_chain, trust)?;
+        match credentials.one_key_serves_both() || credentials.identity.host().is_some() {
+            true => Ok(credentials),
+            false => Err(CredentialsError::OtherKey { certificate: "SSH" }),
+        }
+    }
+
+    fn of_any(
+        key: SubjectKey,
+        ssh_certificate: SshCertificate,
+        tls_chain: Vec<CertificateDer<'static>>,
+        trust: TrustBundle,
+    ) -> Result<Self, CredentialsError> {
         let leaf = tls_chain.first().ok_or(CredentialsError::NoTlsCertificate)?;
         let leaf = Parsed::parse(leaf).map_err(CredentialsError::Tls)?;
         if leaf.key != *key.public() {
@@ -72,9 +101,9 @@ impl Credentials {
             .ok_or(CredentialsError::Tls(Refusal::BadValidity))?;
         let serial = leaf.serial.ok_or(CredentialsError::Tls(Refusal::Malformed("serial")))?;
         let raw = ssh_certificate.raw();
-        if Some(raw.subject.as_bytes()) != key.ssh_public().to_bytes().ok().as_deref() {
-            return Err(CredentialsError::OtherKey { certificate: "SSH" });
-        }
+        let ssh_key = ssh_key::PublicKey::from_bytes(raw.subject.as_bytes()).ok();
+        let ssh_key = ssh_key.and_then(|key| PublicKey::from_ssh(&key).ok());
+        let ssh_key = ssh_key.ok_or(CredentialsError::OtherKey { certificate: "SSH" })?;
         if crate::ssh::Claims::read(&raw, None).map_err(CredentialsError::Ssh)? != identity {
             return Err(CredentialsError::OtherIdentity);
         }
@@ -85,12 +114,23 @@ impl Credentials {
             valid_after: not_before.max(after),
             expires: not_after.min(before),
             key,
+            ssh_key,
             tls_chain,
             trust,
             identity,
             serial,
             ssh_certificate,
         })
+    }
+
+    /// The key that the SSH certificate is about.
+    pub fn ssh_key(&self) -> &PublicKey {
+        &self.ssh_key
+    }
+
+    /// Whether the private key here is the one for SSH as well.
+    pub fn one_key_serves_both(&self) -> bool {
+        self.ssh_key == *self.key.public()
     }
 
     /// Who this is, in the authority's words.

@@ -68,6 +68,19 @@ pub fn encode(credentials: &Credentials) -> Result<Zeroizing<String>, KeyError> 
 
 /// Reads a bundle. The trust inside has revision 0 and host authorities alone.
 pub fn decode(text: &str) -> Result<Credentials, FileError> {
+    let (key, ssh, chain, trust) = read(text)?;
+    Ok(Credentials::new(key, ssh, chain, trust)?)
+}
+
+/// Reads the bundle of a host, whose SSH certificate may be about a key that is kept elsewhere.
+pub fn decode_host(text: &str) -> Result<Credentials, FileError> {
+    let (key, ssh, chain, trust) = read(text)?;
+    Ok(Credentials::of_host(key, ssh, chain, trust)?)
+}
+
+type Read = (SubjectKey, SshCertificate, Vec<CertificateDer<'static>>, TrustBundle);
+
+fn read(text: &str) -> Result<Read, FileError> {
     let parts = Parts::collect(text)?;
     let key = parts.key.ok_or(FileError::Missing("private key"))?;
     let key = SubjectKey::from_pkcs8_der(&key)?;
@@ -80,7 +93,7 @@ pub fn decode(text: &str) -> Result<Credentials, FileError> {
     let cluster = identity.map_err(CredentialsError::Tls)?.cluster;
     let mut trust = TrustBundle::empty(cluster);
     trust.host = Authority::from_parts(CaKind::Host, parts.authorities, authorities)?;
-    Ok(Credentials::new(key, ssh_certificate, vec![leaf], trust)?)
+    Ok((key, ssh_certificate, vec![leaf], trust))
 }
 
 #[derive(Default)]

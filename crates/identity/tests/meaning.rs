@@ -123,6 +123,33 @@ fn parts_of_different_renewals_do_not_make_a_set() {
 }
 
 #[test]
+fn a_host_may_keep_its_key_for_ssh_elsewhere_and_nobody_else_may() {
+    let cluster = Cluster::new();
+    let (key, elsewhere) = (subject_key(), subject_key());
+    let host = host(SystemRole::Node);
+    let apart = |identity: &Identity, ssh: &identity::key::SubjectKey| {
+        let ssh = credentials(&cluster, identity, ssh).expect("a set").ssh_certificate;
+        let chain = vec![cluster.user_tls.sign(&Leaf::of(identity, &key))];
+        (key.clone(), ssh, chain, cluster.trust())
+    };
+    let (tls, ssh, chain, trust) = apart(&host, &elsewhere);
+    let refused = Credentials::new(tls, ssh, chain, trust).err();
+    assert_eq!(refused, Some(CredentialsError::OtherKey { certificate: "SSH" }));
+    let (tls, ssh, chain, trust) = apart(&host, &elsewhere);
+    let set = Credentials::of_host(tls, ssh, chain, trust).expect("a set");
+    assert_eq!((set.ssh_key(), set.one_key_serves_both()), (elsewhere.public(), false));
+    let text = file::encode(&set).expect("a file");
+    assert_eq!(file::decode_host(&text).expect("a set").ssh_key(), elsewhere.public());
+    let refused = file::decode(&text).expect_err("is no set for a client");
+    assert!(matches!(refused, file::FileError::Credentials(CredentialsError::OtherKey { .. })));
+    let (tls, ssh, chain, trust) = apart(&person(), &elsewhere);
+    let refused = Credentials::of_host(tls, ssh, chain, trust).err();
+    assert_eq!(refused, Some(CredentialsError::OtherKey { certificate: "SSH" }));
+    let (tls, ssh, chain, trust) = apart(&person(), &key);
+    assert!(Credentials::of_host(tls, ssh, chain, trust).expect("a set").one_key_serves_both());
+}
+
+#[test]
 fn a_trust_bundle_survives_json() {
     let trust = Cluster::new().trust();
     let json = serde_json::to_string(&trust).expect("JSON");

@@ -31,12 +31,14 @@ pub struct Host {
 
 impl Host {
     /// Of an agent that has joined. Follows it for as long as it lives.
-    pub fn of(agent: Arc<HostAgent>) -> Self {
+    ///
+    /// What clients are shown comes from [`HostAgent::ssh_host`], with a way to sign where the key is not the agent's.
+    pub fn of(agent: Arc<HostAgent>, credentials: watch::Receiver<Arc<HostCredentials>>) -> Self {
         let (auditor, reporter, listener) = (agent.audit().clone(), Arc::clone(&agent), Arc::clone(&agent));
         Self {
             id: agent.host_id(),
             policy: policies(&agent),
-            credentials: agent.ssh_host(),
+            credentials,
             silence: Arc::new(move || listener.silence()),
             audit: Arc::new(move |fields| auditor.emit(event(fields))),
             report: Arc::new(move |report| reporter.report(Report::Node(report))),

@@ -79,9 +79,10 @@ pub async fn start(
     }
     let own = || ServerCertificates::Own(agent.credentials().clone());
     let web_certificates = ServerCertificates::Web(web.clone(), agent.credentials().clone());
+    let shown = agent.ssh_host().own().expect("a proxy's agent was given no other key");
     let front = Front {
         proxy_protocol: config.proxy_protocol,
-        jump: Arc::new(ServerConfig { max_channels: 64, ..ServerConfig::new(agent.ssh_host()) }),
+        jump: Arc::new(ServerConfig { max_channels: 64, ..ServerConfig::new(shown) }),
         ssh: Server::new(own(), ClientCertificates::Required, &[alpn::SSH]),
         join: Server::new(own(), ClientCertificates::Ignored, &[alpn::JOIN]),
         web: Server::new(web_certificates, ClientCertificates::Ignored, &[alpn::H2, alpn::HTTP]),
@@ -172,6 +173,7 @@ fn agent_config(config: &Config, addr: SocketAddr, public: &[HostPort]) -> agent
         join: config.join.clone(),
         hostname: config.hostname.clone(),
         principals,
+        ssh_key: None,
         report: Report::Proxy(ProxyReport { public_addrs, version: env!("CARGO_PKG_VERSION").to_owned() }),
     }
 }

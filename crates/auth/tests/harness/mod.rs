@@ -15,7 +15,7 @@ use auth::tokens::Tokens;
 use auth::{Config, Running, StartError, StaticToken};
 use aws_lc_rs::rand::SystemRandom;
 use identity::Credentials;
-use identity::key::SubjectKey;
+use identity::key::{PublicKey, SubjectKey};
 use jiff::{SignedDuration, Timestamp};
 use join::Claim;
 use serde_json::json;
@@ -259,6 +259,7 @@ impl Joiner {
             host_id: HostId(uuid::Uuid::new_v4()).to_string(),
             hostname: hostname.to_owned(),
             principals: vec![],
+            ssh_public_key: vec![],
         };
         Self { role, host: Some(host), ..Self::bot(token) }
     }
@@ -301,7 +302,9 @@ impl Joiner {
         let answer = JoinServiceClient::new(channel).join(request).await;
         let answer = answer.map_err(|status| Problem::of(&status))?.into_inner();
         let message = answer.credentials.expect("credentials");
-        Ok(convert::credentials(self.key.clone(), message).expect("they fit"))
+        let ssh_key = self.host.as_ref().map(|host| PublicKey::from_spki_der(&host.ssh_public_key));
+        let ssh_key = ssh_key.and_then(Result::ok);
+        Ok(convert::host_credentials(self.key.clone(), ssh_key.as_ref(), message).expect("they fit"))
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) async fn start(
     metrics.register(&mut registry);
     agent.audit().register(registry.sub_registry_with_prefix("node"));
     surroundings.metrics.adopt(registry);
-    let host = Host::of(Arc::clone(&agent));
+    let shown = agent.ssh_host().own().ok_or("the SSH host key is not the agent's")?;
+    let host = Host::of(Arc::clone(&agent), shown);
     let told = settings(surroundings, config)?;
     let running = node::start(told, host, metrics, health, surroundings.drain.clone()).await?;
     surroundings.endpoints.tell("node", running.address());
@@ -90,6 +91,7 @@ fn membership(surroundings: &Surroundings<'_>, config: &NodeConfig, way: Way) ->
         join: way.join,
         hostname: hostname.clone(),
         principals,
+        ssh_key: None,
         // What the node says of itself follows when it listens.
         report: Report::Node(NodeReport { hostname, ..NodeReport::default() }),
     }

@@ -132,6 +132,7 @@ impl Cluster {
             join: Some(JoinSource { token: self.node_token.clone(), trust }),
             hostname: name.into(),
             principals: Vec::new(),
+            ssh_key: None,
             report: Report::Node(report),
         };
         let health = ServiceHealth::new("node");

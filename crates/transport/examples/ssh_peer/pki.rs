@@ -67,7 +67,13 @@ fn certify(
     let rng = SystemRandom::new();
     let key = SubjectKey::generate(&rng)?;
     let identity = Identity { cluster: authorities.cluster().clone(), subject };
-    let order = Order { identity: &identity, public_key: key.public(), lifetime: LIFETIME, extra: &[] };
+    let order = Order {
+        identity: &identity,
+        public_key: key.public(),
+        ssh_public_key: None,
+        lifetime: LIFETIME,
+        extra: &[],
+    };
     let issued = authorities.issue(&order, now, &rng)?;
     fs::write(directory.join(format!("{name}-cert.pub")), issued.ssh.line() + "\n")?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(directory.join(name))?;

@@ -57,7 +57,13 @@ impl Cluster {
         let key = SubjectKey::generate(&rng).expect("a key");
         let identity = Identity { cluster: self.authorities.cluster().clone(), subject };
         let lifetime = Duration::from_secs(3600);
-        let order = Order { identity: &identity, public_key: key.public(), lifetime, extra: &[] };
+        let order = Order {
+            identity: &identity,
+            public_key: key.public(),
+            ssh_public_key: None,
+            lifetime,
+            extra: &[],
+        };
         let issued = self.authorities.issue(&order, at, &rng).expect("issued");
         let trust = self.authorities.trust_bundle(1);
         Credentials::new(key, issued.ssh, issued.tls_chain, trust).expect("credentials")

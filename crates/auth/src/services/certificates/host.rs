@@ -6,15 +6,13 @@ use crate::catalog::{Reads, layout};
 use crate::core::Core;
 use crate::enrol::host::{Host, HostMismatch};
 use crate::enrol::host_names::{self, Owner, Wish};
-use crate::issuer::{self, Certificates};
+use crate::issuer::{self, Certificates, HostKeys};
 use crate::metrics::Issued;
 use crate::refusal;
 use crate::services::join::{Taking, identity_of, name_problem, owner, refuse_bound_key};
 use access::rbac::lock::LockSubject;
 use api::status::{Class, Problem};
 use api::v1;
-use ca::HOST_LIFETIME;
-use identity::key::PublicKey;
 use store::{Entry, Expect, Txn};
 
 /// Renews the caller's certificate.
@@ -26,7 +24,9 @@ pub async fn renew(
     let Who::Host(bearer) = &caller.who else { return Err(unexpected_caller()) };
     let key = issuer::public_key(&request.public_key)?;
     let details = request.host.as_ref().ok_or_else(|| refusal::invalid("the host details are missing"))?;
-    let renewing = Renewing { core, caller, bearer, key: &key, details };
+    let ssh_key = issuer::ssh_key(details)?;
+    let keys = HostKeys { tls: &key, ssh: ssh_key.as_ref() };
+    let renewing = Renewing { core, caller, bearer, keys, details };
     let mut reads = Reads::new(&core.catalog);
     loop {
         match renewing.plan(&mut reads).await {
@@ -49,13 +49,13 @@ struct Renewing<'a> {
     core: &'a Core,
     caller: &'a Caller,
     bearer: &'a Bearer,
-    key: &'a PublicKey,
+    keys: HostKeys<'a>,
     details: &'a v1::HostDetails,
 }
 
 impl Renewing<'_> {
     async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Certificates), Problem> {
-        let Self { core, caller, bearer, key, details } = *self;
+        let Self { core, caller, bearer, keys, details } = *self;
         if details.host_id != bearer.id.to_string() {
             return Err(Problem::new(Class::Denied, "other_host", "a host renews its own certificate only"));
         }
@@ -63,10 +63,13 @@ impl Renewing<'_> {
         reads.refuse_locked(&subject).await?;
         let entry = self.enrolment().await?;
         let known = Host::read(&entry)?;
-        let fingerprint = key.fingerprint();
+        let fingerprint = keys.tls.fingerprint();
         let mut host = known.renewed(&bearer.key.fingerprint(), &fingerprint).map_err(mismatch)?;
         let me = owner(bearer.id, bearer.role);
         refuse_bound_key(core, &fingerprint, Some(&me)).await?;
+        if let Some(key) = keys.ssh {
+            refuse_bound_key(core, &key.fingerprint(), Some(&me)).await?;
+        }
         let wish = Wish {
             id: bearer.id,
             role: bearer.role,
@@ -75,7 +78,7 @@ impl Renewing<'_> {
         };
         let names = host_names::names(&wish, &core.cluster).map_err(|refused| name_problem(&refused))?;
         let identity = identity_of(core, bearer.id, bearer.role, names.clone());
-        let certificates = core.issuer.issue(&identity, key, HOST_LIFETIME, &[], core.now())?;
+        let certificates = core.issuer.issue_host(&identity, keys, core.now())?;
         // Where it was enrolled from stays: a renewal may come through a proxy and has that one's address.
         (host.expires, host.names) = (certificates.expires(), names);
         let owner = Owner { id: bearer.id, role: bearer.role, from: host.from };

@@ -8,15 +8,15 @@ use crate::core::Core;
 use crate::enrol::claim::Claim;
 use crate::enrol::host::Host;
 use crate::enrol::host_names::{self, Grounds, NameRefusal, Owner, Wish};
-use crate::issuer::Certificates;
+use crate::issuer::{self, Certificates, HostKeys};
 use crate::metrics::Issued;
 use crate::refusal;
 use access::rbac::lock::LockSubject;
 use access::{HostId, SystemRole};
 use api::status::{Class, Problem};
 use api::v1::HostDetails;
-use ca::HOST_LIFETIME;
 use futures_util::future::try_join_all;
+use identity::key::PublicKey;
 use identity::{HostIdentity, Identity, Subject};
 use store::{Expect, Revision, Txn};
 
@@ -31,11 +31,12 @@ pub async fn admit(
         .parse()
         .map_err(|_| Refused::unproven(refusal::invalid("the host id is not a UUID")))?;
     let role = admission.proven.role();
+    let ssh_key = issuer::ssh_key(details).map_err(Refused::unproven)?;
     let wish = Wish { id, role, hostname: &details.hostname, principals: &details.principals };
     let mut reads = Reads::new(&core.catalog);
     loop {
         let Standing { grant, claim } = admission.standing(core).await?;
-        let joining = Joining { core, admission, wish };
+        let joining = Joining { core, admission, wish, ssh_key: ssh_key.as_ref() };
         let planned = match claim {
             Some((claim, revision)) => joining.again(&mut reads, &claim, revision).await,
             None => joining.first(&mut reads, grant).await,
@@ -57,18 +58,20 @@ struct Joining<'a> {
     core: &'a Core,
     admission: &'a Admission,
     wish: Wish<'a>,
+    /// The key of its SSH server, if it is apart.
+    ssh_key: Option<&'a PublicKey>,
 }
 
 type Planned = Result<(Txn, Certificates), Refused>;
 
 impl Joining<'_> {
     async fn first(&self, reads: &mut Reads<'_>, grant: Result<Grant, NoGrant>) -> Planned {
-        let Self { core, admission, wish } = *self;
+        let Self { core, admission, wish, .. } = *self;
         let grant = grant?;
         let names = self.names()?;
         self.refuse_locked(reads).await?;
         let expect = self.refuse_taken_id(&grant).await?;
-        refuse_bound_key(core, &admission.fingerprint, Some(&owner(wish.id, wish.role))).await?;
+        self.refuse_bound_keys().await?;
         let until = Claim::until(grant.expires(), core.now());
         let claim = Claim::Host { id: wish.id, role: wish.role, until };
         let txn = admission.spend(&grant, &claim, false).expect(Host::key_of(wish.id, wish.role), expect);
@@ -77,7 +80,7 @@ impl Joining<'_> {
 
     /// The same attempt again: its answer was lost.
     async fn again(&self, reads: &mut Reads<'_>, claim: &Claim, revision: Revision) -> Planned {
-        let Self { core, admission, wish } = *self;
+        let Self { core, admission, wish, .. } = *self;
         match claim {
             Claim::Host { id, role, .. } if (*id, *role) == (wish.id, wish.role) => {}
             _ => return Err(Refused::token("the attempt was made for another host")),
@@ -91,6 +94,8 @@ impl Joining<'_> {
         if known.key != admission.fingerprint || known.previous.is_some() {
             return Err(Refused::token("the host of this attempt has renewed since"));
         }
+        // Who holds the key of the attempt could renew with any SSH key: another than before changes nothing.
+        self.refuse_bound_keys().await?;
         let txn = Txn::new()
             .expect(admission.claim_key(), Expect::Revision(revision))
             .expect(entry.key, Expect::Revision(entry.revision));
@@ -106,10 +111,21 @@ impl Joining<'_> {
         Ok(reads.refuse_locked(&subject).await?)
     }
 
+    /// Neither of its keys may be somebody else's.
+    async fn refuse_bound_keys(&self) -> Result<(), Problem> {
+        let Self { core, admission, wish, ssh_key } = *self;
+        let me = owner(wish.id, wish.role);
+        refuse_bound_key(core, &admission.fingerprint, Some(&me)).await?;
+        match ssh_key {
+            Some(key) => refuse_bound_key(core, &key.fingerprint(), Some(&me)).await,
+            None => Ok(()),
+        }
+    }
+
     /// An id belongs to whoever enrolled it. The services of one process share it, and with it their names: they prove it
     /// by a secret that no token and no list of hosts tells.
     async fn refuse_taken_id(&self, grant: &Grant) -> Result<Expect, Refused> {
-        let Self { core, admission, wish } = self;
+        let Self { core, admission, wish, .. } = self;
         let mut expect = Expect::Absent;
         for entry in core.catalog.all(layout::host_roles(wish.id)).await? {
             let known = Host::read(&entry).map_err(Problem::from)?;
@@ -131,9 +147,10 @@ impl Joining<'_> {
 
     /// Signs, and completes the transaction. `had` are the names in the host's present certificate.
     async fn enrolled(&self, txn: Txn, names: &[String], had: &[String]) -> Planned {
-        let Self { core, admission, wish } = *self;
+        let Self { core, admission, wish, ssh_key } = *self;
         let identity = identity_of(core, wish.id, wish.role, names.to_vec());
-        let certificates = core.issuer.issue(&identity, &admission.key, HOST_LIFETIME, &[], core.now())?;
+        let certificates =
+            core.issuer.issue_host(&identity, HostKeys { tls: &admission.key, ssh: ssh_key }, core.now())?;
         let host = Host {
             id: wish.id,
             role: wish.role,
