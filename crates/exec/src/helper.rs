@@ -12,11 +12,14 @@ mod receive;
 mod stdio;
 mod switch;
 
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
 use rustix::process::getpid;
 
 use crate::request::{Launch, RequestError, SessionRequest};
-use crate::sftp;
 use crate::status::{Failure, FailureKind, Started};
+use crate::{sftp, sockets};
 use receive::Control;
 
 /// The exit code of a helper that could not start its session.
@@ -41,9 +44,14 @@ pub fn run() -> u8 {
         }
     };
     match start(&control, request) {
-        Ok(()) => {
+        Ok(Remains::Sftp) => {
             drop(control);
             sftp::serve_stdio()
+        }
+        Ok(Remains::Sockets(socket, environment)) => {
+            drop(control);
+            sockets::server::serve(socket, environment);
+            0
         }
         Err(failure) => {
             // Where the node is gone there is nobody left to tell.
@@ -53,25 +61,38 @@ pub fn run() -> u8 {
     }
 }
 
-/// Becomes the session. `Ok` means that this process is to be the SFTP server; a shell replaces it instead.
-fn start(control: &Control, request: Result<SessionRequest, RequestError>) -> Result<(), Failure> {
+/// What this process goes on as; a shell replaces it instead.
+enum Remains {
+    Sftp,
+    /// With the socket of its questions, and the user's environment.
+    Sockets(OwnedFd, BTreeMap<String, String>),
+}
+
+/// Becomes the session.
+fn start(control: &Control, request: Result<SessionRequest, RequestError>) -> Result<Remains, Failure> {
     let request = request.map_err(|reason| Failure::new(FailureKind::BadRequest, reason.to_string()))?;
     // 3. Who. Name services run here, in a process of its own, and may block.
     let user = account::look_up(&request)?;
+    if request.launch == Launch::Sockets {
+        account::check_shell(&user)?;
+    }
     // 4. What only root can do for the user.
     request.limits.apply();
     let terminal = stdio::hand_over(&request, &user)?;
     // 5. The user, for good.
     switch::become_user(&user)?;
     // 6. As the user: home, environment, program.
-    launch::enter_home(&user.account);
+    if request.launch != Launch::Sockets {
+        launch::enter_home(&user.account);
+    }
     let environment = launch::environment(&request, &user.account, terminal);
     let started = Started { pid: getpid().as_raw_pid().unsigned_abs(), uid: user.account.uid };
     control
         .say(&started.encode())
         .map_err(|error| Failure::new(FailureKind::HelperDied, error.to_string()))?;
     match &request.launch {
-        Launch::Sftp => Ok(()),
+        Launch::Sftp => Ok(Remains::Sftp),
+        Launch::Sockets => Ok(Remains::Sockets(stdio::take_socket()?, environment)),
         Launch::LoginShell => Err(launch::execute(&user.account, None, environment)),
         Launch::Command(command) => Err(launch::execute(&user.account, Some(command), environment)),
     }

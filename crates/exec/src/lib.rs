@@ -5,7 +5,8 @@
 //! - the **library half** ([`spawn()`], [`Spawned`], [`Session`]) runs in the node: it opens the pipes or the pty, starts
 //!   the program `session-exec`, hands it a [`SessionRequest`] and three descriptors, and hears whether that worked;
 //! - the **helper half** ([`helper`]) is that program: a small process of one thread which looks the account up,
-//!   becomes that user for good, and then is the shell, the command, or the SFTP server ([`sftp`]).
+//!   becomes that user for good, and then is the shell, the command, the SFTP server ([`sftp`]), or what opens
+//!   sockets for a connection's forwards ([`sockets`]).
 //!
 //! This crate must not decide who may log in (the node holds the permit), must not speak SSH, must not link tokio, and
 //! must not contain `unsafe` outside of its module `sys`.
@@ -18,6 +19,7 @@ pub mod modes;
 pub mod request;
 pub mod session;
 pub mod sftp;
+pub mod sockets;
 pub mod spawn;
 pub mod standing;
 pub mod status;

@@ -46,6 +46,8 @@ pub enum Launch {
     Command(Vec<u8>),
     /// The built-in SFTP server.
     Sftp,
+    /// Nothing of the user's: opens sockets for the forwards of one connection; see [`crate::sockets`].
+    Sockets,
 }
 
 /// A terminal as `pty-req` describes it (RFC 4254, section 6.2).
@@ -173,6 +175,7 @@ impl fmt::Debug for Launch {
             Self::LoginShell => f.write_str("LoginShell"),
             Self::Command(command) => write!(f, "Command({} bytes)", command.len()),
             Self::Sftp => f.write_str("Sftp"),
+            Self::Sockets => f.write_str("Sockets"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here is inheritable at any moment, so threads that start other processes meanwhile leak nothing; and no
 //! account is looked up, so no directory service can hold up the node.
 
+use std::fs::File;
 use std::io::{self, IoSlice, PipeReader, PipeWriter, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,12 +13,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionbio;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
+    socketpair,
+};
 use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::request::{RequestError, SessionRequest, WindowSize};
+use crate::request::{Launch, RequestError, SessionRequest, WindowSize};
 use crate::session::Session;
 use crate::status::{self, Failure, FailureKind, Started};
 
@@ -79,14 +83,23 @@ pub enum SessionIo {
         /// The master; see [`resize`].
         master: OwnedFd,
     },
+    /// No input and no output: questions go to it and replies come back.
+    Sockets {
+        /// For [`ask`](crate::sockets::ask) and [`hear`](crate::sockets::hear); closing it ends the helper.
+        socket: OwnedFd,
+    },
 }
 
 /// Starts the helper program at `helper` with this request. Takes about a millisecond and does not wait for the account
 /// lookup; [`Spawned::started`] does.
 pub fn spawn(helper: &Path, request: &SessionRequest) -> Result<Spawned, SpawnError> {
     let bytes = request.encode()?;
-    let (io, theirs) = if request.pty.is_some() { open_terminal() } else { open_pipes() }
-        .map_err(doing("open the session's terminal or pipes"))?;
+    let (io, theirs) = match (&request.launch, &request.pty) {
+        (Launch::Sockets, _) => open_sockets(),
+        (_, Some(_)) => open_terminal(),
+        (_, None) => open_pipes(),
+    }
+    .map_err(doing("open the session's terminal or pipes"))?;
     let (control, helper_end) = UnixStream::pair().map_err(doing("open the helper's socket"))?;
     let session = start(helper, helper_end).map_err(doing("start session-exec"))?;
     match hand_over(&control, &bytes, &theirs) {
@@ -166,11 +179,21 @@ fn open_terminal() -> io::Result<(SessionIo, Theirs)> {
     Ok((io, theirs))
 }
 
+fn open_sockets() -> io::Result<(SessionIo, Theirs)> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let nothing = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+    let io = SessionIo::Sockets { socket: ours };
+    io.set_nonblocking()?;
+    Ok((io, [theirs, nothing.try_clone()?, nothing]))
+}
+
 impl SessionIo {
     fn set_nonblocking(&self) -> io::Result<()> {
         let all: &[&OwnedFd] = match self {
             Self::Pipes { stdin, stdout, stderr } => &[stdin, stdout, stderr],
             Self::Pty { master } => &[master],
+            Self::Sockets { socket } => &[socket],
         };
         all.iter().try_for_each(|fd| Ok(ioctl_fionbio(fd, true)?))
     }

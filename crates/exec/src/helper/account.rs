@@ -39,6 +39,19 @@ pub(super) fn look_up(request: &SessionRequest) -> Result<User, Failure> {
     Ok(User { account, groups })
 }
 
+/// A forward is as good as a login to whatever listens on this host, but runs no shell that would say no.
+pub(super) fn check_shell(user: &User) -> Result<(), Failure> {
+    let Account { name, shell, .. } = &user.account;
+    match shell.rsplit('/').next() {
+        Some("nologin" | "false") => {
+            let detail =
+                format!("account \"{name}\" has no login shell on this host; set one with usermod --shell");
+            Err(Failure::new(FailureKind::AccountUnusable, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check(request: &SessionRequest, account: &Account) -> Result<(), Failure> {
     let refuse = |detail: String| Err(Failure::new(FailureKind::NotAllowed, detail));
     // Some directories ignore case or complete names. The permit is for one spelling: a rule about "root" must not be

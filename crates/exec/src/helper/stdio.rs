@@ -1,11 +1,13 @@
 //! Step 4: give the user the terminal or the pipes. By descriptor, never by path: a path could be exchanged.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Gid, Mode, Uid, fchmod, fchown, fstat, fstatfs};
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{geteuid, ioctl_tiocsctty};
-use rustix::stdio::{stderr, stdin, stdout};
+use rustix::stdio::{dup2_stdin, stderr, stdin, stdout};
 use rustix::termios::{Winsize, isatty, tcsetwinsize, ttyname};
 
 use super::account::User;
@@ -33,6 +35,18 @@ pub(super) fn hand_over(request: &SessionRequest, user: &User) -> Result<Option<
     };
     outcome.map_err(|error| {
         Failure::new(FailureKind::Terminal, format!("cannot hand over the session's terminal: {error}"))
+    })
+}
+
+/// Takes the socket of questions from standard input; what is run later must not inherit it there.
+pub(super) fn take_socket() -> Result<OwnedFd, Failure> {
+    let take = || {
+        let socket = fcntl_dupfd_cloexec(stdin(), 3)?;
+        dup2_stdin(File::open("/dev/null")?)?;
+        Ok(socket)
+    };
+    take().map_err(|error: io::Error| {
+        Failure::new(FailureKind::Terminal, format!("cannot take the socket of questions: {error}"))
     })
 }
 

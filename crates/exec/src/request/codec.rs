@@ -13,6 +13,7 @@ pub(super) const VERSION: u8 = 2;
 const LAUNCH_SHELL: u8 = 0;
 const LAUNCH_COMMAND: u8 = 1;
 const LAUNCH_SFTP: u8 = 2;
+const LAUNCH_SOCKETS: u8 = 3;
 
 impl SessionRequest {
     /// The bytes of a valid request.
@@ -67,6 +68,7 @@ fn encode_launch(out: &mut Writer, launch: &Launch) {
     match launch {
         Launch::LoginShell => out.u8(LAUNCH_SHELL),
         Launch::Sftp => out.u8(LAUNCH_SFTP),
+        Launch::Sockets => out.u8(LAUNCH_SOCKETS),
         Launch::Command(command) => {
             out.u8(LAUNCH_COMMAND);
             out.bytes(command);
@@ -79,6 +81,7 @@ fn decode_launch(reader: &mut Reader<'_>) -> Result<Launch, WireError> {
         LAUNCH_SHELL => Ok(Launch::LoginShell),
         LAUNCH_COMMAND => Ok(Launch::Command(reader.bytes()?.to_vec())),
         LAUNCH_SFTP => Ok(Launch::Sftp),
+        LAUNCH_SOCKETS => Ok(Launch::Sockets),
         _ => Err(WireError::OutOfRange),
     }
 }
@@ -233,6 +236,7 @@ mod tests {
         let launch = prop_oneof![
             proptest::strategy::Just(Launch::LoginShell),
             proptest::strategy::Just(Launch::Sftp),
+            proptest::strategy::Just(Launch::Sockets),
             proptest::collection::vec(1u8.., 0..200).prop_map(Launch::Command),
         ];
         let env = || proptest::collection::vec(("[A-Z_]{1,8}", "[^\\x00]{0,20}"), 0..8);

@@ -42,6 +42,14 @@ pub(crate) fn reset_signals() {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
 }
 
+/// Makes this process outlive what is sent to end it kindly.
+pub(crate) fn ignore_end_signals() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: no code of ours is run for a signal that is ignored.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// Closes every descriptor from 3 up. Only for the start of the helper, before it has opened any: nothing that owns a
 /// descriptor exists yet.
 pub(crate) fn close_inherited_descriptors() -> io::Result<()> {

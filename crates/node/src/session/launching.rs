@@ -67,7 +67,8 @@ impl Prepared {
         match &self.launch {
             Launch::LoginShell => What::Shell,
             Launch::Command(command) => What::Command(String::from_utf8_lossy(command).into_owned()),
-            Launch::Sftp => What::Sftp,
+            // No request of a client leads to the other.
+            Launch::Sftp | Launch::Sockets => What::Sftp,
         }
     }
 

@@ -34,6 +34,7 @@ impl Ends {
                 stderr: pipe::Receiver::from_owned_fd(stderr)?,
             },
             SessionIo::Pty { master } => Self::Terminal(Arc::new(watched(master)?)),
+            SessionIo::Sockets { .. } => return Err(io::Error::other("a session has input and output")),
         })
     }
 }
