@@ -13,7 +13,7 @@ use transport::LiveCredentials;
 use transport::listen::Place;
 use transport::ssh;
 use transport::ssh::server::{
-    Authenticator, Connection, Event, Offer, OpenRefusal, OpenRequest, Rejection, ServerConfig, accept,
+    Attempt, Authenticator, Connection, Event, OpenRefusal, OpenRequest, Rejection, ServerConfig, accept,
 };
 
 use crate::caller::Caller;
@@ -31,7 +31,8 @@ struct Door {
 impl Authenticator for Door {
     type Grant = Caller;
 
-    async fn authenticate(&self, offer: Offer) -> Result<Caller, Rejection> {
+    async fn authenticate(&self, attempt: &Attempt) -> Result<Caller, Rejection> {
+        let offer = attempt.verify()?;
         let Some(current) = self.credentials.current() else {
             return Err(Rejection::untold("the proxy has no credentials"));
         };

@@ -145,7 +145,7 @@ impl Handshake {
         data.put_string(&session_id);
         data.put_slice(&request);
         self.stage = Stage::Signing(request);
-        self.events.push_back(Event::Sign(ToSign { algorithm: *algorithm, data }));
+        self.events.push_back(Event::Sign(ToSign { algorithm: *algorithm, data, exchange: None }));
         Ok(())
     }
 

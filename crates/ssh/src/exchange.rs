@@ -15,9 +15,11 @@ use crate::wire::Writer;
 mod curve25519;
 mod derive;
 mod mlkem;
+mod record;
 mod sntrup;
 
 pub(crate) use derive::{Hash, derive};
+pub use record::ExchangeRecord;
 
 /// Why no secret was agreed upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -36,6 +36,7 @@ mod transport;
 mod wire;
 
 pub use error::{Error, Violation};
+pub use exchange::ExchangeRecord;
 pub use message::{Disconnect, OpenFailure};
 pub use negotiation::{Negotiated, Offer};
 pub use role::Role;

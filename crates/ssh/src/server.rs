@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use proof::{Proof, Proven};
+pub use proof::{Claim, Proof, Proven};
 
 use crate::connection::{Connection, Limits};
 use crate::error::{Error, Violation};
@@ -249,7 +249,8 @@ impl Handshake {
             }
             Some(signature) => {
                 let signed = &message[..message.len() - request.signature_length];
-                let proof = Proof::new(login, algorithm, request.blob, &session.id, signed, signature);
+                let bound = request.host_key.is_some();
+                let proof = Proof::new(login, algorithm, request.blob, &session.id, bound, signed, signature);
                 self.stage = Stage::Judging(login.to_owned());
                 self.events.push_back(Event::Proof(Box::new(proof)));
             }

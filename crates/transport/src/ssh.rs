@@ -20,9 +20,9 @@ mod wire;
 
 pub use ::ssh::algorithms::{Cipher, KeyExchange, UnknownAlgorithm};
 pub use ::ssh::connection::{ExitSignal, Inbound, WindowSize};
-pub use ::ssh::{Keepalive, Offer as Algorithms, Rekey};
+pub use ::ssh::{ExchangeRecord, Keepalive, Offer as Algorithms, Rekey};
 pub use channel::{ChannelClosed, Reader, Writer};
-pub use credentials::{CredentialError, HostCredentials, UserCredentials};
+pub use credentials::{CredentialError, HostCredentials, HostSigner, Signing, UserCredentials};
 pub use meter::{Ended, MemoryBudget, Traffic};
 pub use negotiated::Negotiated;
 pub use relay::{Relayed, relay};

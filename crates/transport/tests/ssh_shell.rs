@@ -19,7 +19,7 @@ use ssh::{Settings, client};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::sync::watch;
 use transport::ssh::server::{
-    self, AcceptError, Authenticator, Channel, Connection, Offer, Rejection, ServerConfig, accept,
+    self, AcceptError, Attempt, Authenticator, Channel, Connection, Rejection, ServerConfig, accept,
 };
 use transport::ssh::{MemoryBudget, Rekey};
 
@@ -29,8 +29,8 @@ struct Anybody;
 impl Authenticator for Anybody {
     type Grant = ();
 
-    async fn authenticate(&self, _: Offer) -> Result<(), Rejection> {
-        Ok(())
+    async fn authenticate(&self, attempt: &Attempt) -> Result<(), Rejection> {
+        attempt.verify().map(drop)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use transport::ssh::server::{Authenticator, Offer, Rejection};
+use transport::ssh::server::{self, Authenticator, Offer, Rejection};
 
 use crate::audit::{AUTH_FAILED, Event, SESSION_REJECTED};
 use crate::decision::{Admission, Attempt, Refused, decide};
@@ -71,7 +71,8 @@ impl Gatekeeper {
 impl Authenticator for Gatekeeper {
     type Grant = Admitted;
 
-    async fn authenticate(&self, offer: Offer) -> Result<Admitted, Rejection> {
+    async fn authenticate(&self, attempt: &server::Attempt) -> Result<Admitted, Rejection> {
+        let offer = attempt.verify()?;
         let Offer { login, certificate, peer, negotiated } = &offer;
         // A socket for both families shows IPv4 clients as mapped addresses; certificates are bound to real ones.
         let address = peer.ip().to_canonical();

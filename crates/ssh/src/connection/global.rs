@@ -203,7 +203,7 @@ impl Connection {
             data.put_string(b"hostkeys-prove-00@openssh.com");
             data.put_string(self.session_id());
             data.put_string(blob);
-            to_sign.push(ToSign { algorithm: host_key.algorithm, data });
+            to_sign.push(ToSign { algorithm: host_key.algorithm, data, exchange: None });
         }
         Ok((!to_sign.is_empty()).then_some(GlobalRequest::ProveHostKeys(to_sign)))
     }

@@ -95,6 +95,18 @@ fn rfc4252_7_a_signature_does_for_its_own_session_only() {
     assert!(proof(&mut raw, &message).verify().is_err(), "changed");
 }
 
+/// RFC 4252, section 7: who knows the session can put together what was signed, and is not fooled by another one.
+#[test]
+fn rfc4252_7_a_proof_is_rebuilt_from_its_parts() {
+    let mut raw = asked();
+    let message = raw.request("alice");
+    let proof = proof(&mut raw, &message);
+    let rebuilt = proof.claim().in_session(proof.session_id(), b"the host key");
+    assert_eq!((rebuilt.signed(), rebuilt.signature()), (proof.signed(), proof.signature()));
+    rebuilt.verify().expect("good");
+    proof.claim().in_session(&[7; 32], b"the host key").verify().expect_err("another session");
+}
+
 /// RFC 4252, section 7: a question is answered with what was asked about.
 #[test]
 fn rfc4252_7_questions_are_answered_with_their_words() {

@@ -426,7 +426,7 @@ fn protocol_2_5_host_keys_are_announced_and_proven() {
         data.put_string(b"hostkeys-prove-00@openssh.com");
         data.put_string(raw.connection().session_id());
         data.put_string(blob);
-        assert_eq!(*to_sign, ToSign { algorithm, data });
+        assert_eq!(*to_sign, ToSign { algorithm, data, exchange: None });
     }
     raw.connection().answer_global(*token, GlobalAnswer::Proofs(vec![b"a".to_vec(), b"b".to_vec()]));
     raw.settle();

@@ -13,7 +13,7 @@ use super::{Session, Transport};
 use crate::algorithms::KeyAlgorithm;
 use crate::cipher::{Opening, Sealing};
 use crate::error::{Error, Violation};
-use crate::exchange::{ExchangeError, Shared, Started, derive, respond};
+use crate::exchange::{ExchangeError, ExchangeRecord, Shared, Started, derive, respond};
 use crate::keys::PublicKey;
 use crate::message::{Disconnect, EXT_INFO, KEX_INIT, KEX_REPLY, NEWKEYS};
 use crate::negotiation::{Negotiated, Signals, agree, kexinit};
@@ -175,8 +175,9 @@ impl Transport {
         let shown = self.host_keys.iter().find(|host_key| host_key.algorithm == algorithm);
         let host_key = shown.map(|shown| shown.blob.clone()).ok_or_else(no_host_key)?;
         let (reply, shared) = respond(agreed.negotiated.key_exchange, init).map_err(failed)?;
-        let made = self.made(agreed, host_key, [init, &reply], shared);
-        self.wish = Some(Wish::Sign(ToSign { algorithm, data: made.hash.clone() }));
+        let (made, record) = self.made(agreed, host_key, [init, &reply], shared);
+        let exchange = Some(Box::new(record));
+        self.wish = Some(Wish::Sign(ToSign { algorithm, data: made.hash.clone(), exchange }));
         self.exchange = Exchange::AwaitSignature(Box::new(Made { reply, ..made }));
         Ok(())
     }
@@ -193,7 +194,7 @@ impl Transport {
         let algorithm = agreed.negotiated.host_key;
         let init = started.init().to_vec();
         let shared = started.finish(reply).map_err(failed)?;
-        let made = self.made(agreed, host_key.to_vec(), [&init, reply], shared);
+        let (made, _) = self.made(agreed, host_key.to_vec(), [&init, reply], shared);
         let key = PublicKey::of(algorithm, host_key);
         key.and_then(|key| key.verify(algorithm.scheme, &made.hash, signature)).map_err(|error| {
             Violation::exchange(format!("the host key did not sign this key exchange: {error}"))
@@ -214,7 +215,13 @@ impl Transport {
     }
 
     /// The exchange hash (RFC 4253, section 8; RFC 5656, section 4).
-    fn made(&self, agreed: Agreed, host_key: Vec<u8>, halves: [&[u8]; 2], shared: Shared) -> Made {
+    fn made(
+        &self,
+        agreed: Agreed,
+        host_key: Vec<u8>,
+        halves: [&[u8]; 2],
+        shared: Shared,
+    ) -> (Made, ExchangeRecord) {
         let Agreed { ours, theirs, negotiated, signals } = agreed;
         let own = self.own_identification();
         let peer = self.identification.as_deref().unwrap_or_default();
@@ -222,12 +229,11 @@ impl Transport {
             Role::Client => ((own.as_bytes(), &ours), (peer, &theirs)),
             Role::Server => ((peer, &theirs), (own.as_bytes(), &ours)),
         };
-        let mut hashed = Vec::with_capacity(4096);
-        for part in [client.0, server.0, client.1, server.1, &host_key, halves[0], halves[1]] {
-            hashed.put_string(part);
-        }
-        let hash = negotiated.key_exchange.hash().digest(&[&hashed, shared.encoded()]);
-        Made { negotiated, signals, host_key, reply: Vec::new(), shared, hash: hash.as_ref().to_vec() }
+        let strings = [client.0, server.0, client.1, server.1, &host_key, halves[0], halves[1]];
+        let is_first = self.session.is_none();
+        let record = ExchangeRecord::new(negotiated.key_exchange, is_first, strings, &shared);
+        let hash = record.hash();
+        (Made { negotiated, signals, host_key, reply: Vec::new(), shared, hash }, record)
     }
 
     /// The answer to [`Wish::Sign`].

@@ -1,6 +1,7 @@
 //! What the transport layer cannot do by itself: it holds no private key and trusts nobody.
 
 use crate::algorithms::KeyAlgorithm;
+use crate::exchange::ExchangeRecord;
 use crate::keys::{KeyError, PublicKey};
 
 /// Something that has to be answered before the connection goes on.
@@ -20,6 +21,8 @@ pub struct ToSign {
     /// What is signed: an exchange hash of the host key (RFC 4253, section 8) or a request of the user key (RFC 4252,
     /// section 7).
     pub data: Vec<u8>,
+    /// What the exchange hash is made of, where it is one: for a signer that wants to see for itself.
+    pub exchange: Option<Box<ExchangeRecord>>,
 }
 
 /// A host key that signed this key exchange. Nothing else about it is established: not whose it is, and of a certificate

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use transport::ssh::client::{self, ClientConfig, ClusterHost, Forwarded};
 use transport::ssh::server::{
-    Authenticator, Channel, Event, Events, Offer, Rejection, Request, ServerConfig, accept,
+    Attempt, Authenticator, Channel, Event, Events, Rejection, Request, ServerConfig, accept,
 };
 use transport::ssh::{Cipher, HostCredentials, KeyExchange, Reader, UserCredentials, Writer};
 
@@ -25,7 +25,8 @@ struct Members(Arc<Pki>);
 impl Authenticator for Members {
     type Grant = ();
 
-    async fn authenticate(&self, offer: Offer) -> Result<(), Rejection> {
+    async fn authenticate(&self, attempt: &Attempt) -> Result<(), Rejection> {
+        let offer = attempt.verify()?;
         let login = Login::new(&offer.login).map_err(|error| Rejection::untold(error.to_string()))?;
         let context = UserContext {
             trust: &self.0.trust,

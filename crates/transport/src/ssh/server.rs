@@ -11,7 +11,8 @@ mod handshake;
 mod request;
 mod side;
 
-pub use authenticate::{Attempts, Authenticator, Offer, ProvenCertificate, Rejection};
+pub use ::ssh::server::{Claim, Proof};
+pub use authenticate::{Attempt, Attempts, Authenticator, Offer, ProvenCertificate, Rejection};
 pub use event::{Channel, Event, Events, ForwardReply, OpenRefusal, OpenRequest, Origin};
 pub use handle::Handle;
 pub use request::{Display, Pty, Reply, Request, Requests};

@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use transport::ssh::server::{
-    AcceptError, Authenticator, Channel, Connection, Event, Handle, Offer, Rejection, Request, ServerConfig,
-    accept,
+    AcceptError, Attempt, Authenticator, Channel, Connection, Event, Handle, Rejection, Request,
+    ServerConfig, accept,
 };
 use transport::ssh::{ExitSignal, HostCredentials, Negotiated, UserCredentials, relay};
 
@@ -126,7 +126,8 @@ pub struct OneAuthority(pub String);
 impl Authenticator for OneAuthority {
     type Grant = String;
 
-    async fn authenticate(&self, offer: Offer) -> Result<String, Rejection> {
+    async fn authenticate(&self, attempt: &Attempt) -> Result<String, Rejection> {
+        let offer = attempt.verify()?;
         let certificate = Certificate::from_bytes(offer.certificate.blob()).expect("the engine read it");
         let authority = russh::keys::ssh_key::PublicKey::from_openssh(&self.0).expect("a CA");
         if certificate.signature_key() != authority.key_data() {

@@ -3,21 +3,59 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use ::ssh::server::Proven;
+use ::ssh::server::Proof;
 
 use super::super::Negotiated;
 
-/// Decides who may come in. One value per connection, asked once for each certificate that the client proves.
+/// Decides who may come in. One value per connection, asked once for each certificate that the client offers with a
+/// proof.
 pub trait Authenticator: Send + Sync + 'static {
     /// What a yes carries: the permit, for example.
     type Grant: Send + Sync + 'static;
 
-    /// Judges a certificate whose key signed this very session. It should answer from memory: the whole connection
-    /// waits for it.
-    fn authenticate(&self, offer: Offer) -> impl Future<Output = Result<Self::Grant, Rejection>> + Send;
+    /// Judges an attempt whose proof nobody has looked at yet: [`Attempt::verify`] does, or another process that does
+    /// not trust this one. It should answer from memory: the whole connection waits for it.
+    fn authenticate(&self, attempt: &Attempt) -> impl Future<Output = Result<Self::Grant, Rejection>> + Send;
 }
 
-/// One attempt to log in.
+/// One attempt to log in. The client says that it has the key of a certificate.
+#[derive(Debug)]
+pub struct Attempt {
+    proof: Proof,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// What protects the connection.
+    pub negotiated: Negotiated,
+}
+
+impl Attempt {
+    pub(super) fn new(proof: Proof, peer: SocketAddr, negotiated: Negotiated) -> Self {
+        Self { proof, peer, negotiated }
+    }
+
+    /// Looks at the proof; what comes out is worth judging.
+    pub fn verify(&self) -> Result<Offer, Rejection> {
+        let proven = self.proof.verify().map_err(|error| Rejection::untold(error.to_string()))?;
+        Ok(Offer {
+            login: proven.login().to_owned(),
+            certificate: ProvenCertificate(proven.blob().to_vec()),
+            peer: self.peer,
+            negotiated: self.negotiated,
+        })
+    }
+
+    /// What another process needs to look at the proof by itself.
+    #[must_use]
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
+    pub(super) fn into_proof(self) -> Proof {
+        self.proof
+    }
+}
+
+/// An attempt whose proof is good.
 #[derive(Debug)]
 pub struct Offer {
     /// The account that the client wants.
@@ -36,10 +74,6 @@ pub struct Offer {
 pub struct ProvenCertificate(Vec<u8>);
 
 impl ProvenCertificate {
-    pub(super) fn of(proven: &Proven) -> Self {
-        Self(proven.blob().to_vec())
-    }
-
     /// As on the wire (PROTOCOL.certkeys).
     #[must_use]
     pub fn blob(&self) -> &[u8] {

@@ -10,10 +10,10 @@ use ::ssh::server::{Config, Event, Proof, Tried, TriedMethod};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::Negotiated;
-use super::super::credentials::HostCredentials;
+use super::super::credentials::{HostCredentials, Signed};
 use super::super::wire::Wire;
 use super::AcceptError;
-use super::authenticate::{Attempts, Authenticator, Offer, ProvenCertificate};
+use super::authenticate::{Attempt, Attempts, Authenticator};
 
 /// How long a client that was refused may take to go.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -52,7 +52,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<IO> {
             while let Some(event) = self.engine().event() {
                 match event {
                     Event::Sign(to_sign) => {
-                        let signature = self.host.sign(&to_sign).map_err(AcceptError::Broken)?;
+                        let signature = match self.host.sign(to_sign) {
+                            Signed::Now(signature) => signature,
+                            Signed::Later(signing) => signing.await,
+                        };
+                        let signature = signature.map_err(AcceptError::Broken)?;
                         self.engine().signed(&signature).map_err(|error| self.broken(error))?;
                     }
                     Event::Tried(tried) => self.note(tried),
@@ -108,18 +112,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<IO> {
     ) -> Result<Option<Admitted<A::Grant>>, AcceptError> {
         self.attempts.login = Some(proof.login().to_owned());
         let negotiated = self.engine().negotiated().map(Negotiated::from);
-        let (Ok(proven), Some(negotiated)) = (proof.verify(), negotiated) else {
-            return self.refuse().map(|()| None);
-        };
-        let offer = Offer {
-            login: proven.login().to_owned(),
-            certificate: ProvenCertificate::of(&proven),
-            peer: self.peer,
-            negotiated,
-        };
-        match authenticator.authenticate(offer).await {
+        let Some(negotiated) = negotiated else { return self.refuse().map(|()| None) };
+        let attempt = Attempt::new(proof, self.peer, negotiated);
+        match authenticator.authenticate(&attempt).await {
             Ok(grant) => {
                 let engine = self.engine.take().expect(TAKEN);
+                // By whoever said yes.
+                let proven = attempt.into_proof().verified_elsewhere();
                 let connection = engine.admit(&proven).map_err(|error| self.broken(error))?;
                 Ok(Some(Admitted { connection, grant, negotiated }))
             }

@@ -7,7 +7,7 @@ use ::ssh::connection::{
 };
 use tokio::sync::mpsc;
 
-use super::super::credentials::HostCredentials;
+use super::super::credentials::{HostCredentials, Signed};
 use super::super::drive::Side;
 use super::super::link::Link;
 use super::event::{Event, ForwardReply, OpenRefusal, OpenRequest};
@@ -53,7 +53,7 @@ impl ServerSide {
                 u16::try_from(port).ok().map(|port| Event::CancelTcpipForward { address, port, reply })
             }
             GlobalRequest::ProveHostKeys(to_sign) => {
-                let proofs: Result<Vec<_>, _> = to_sign.iter().map(|one| self.host.sign(one)).collect();
+                let proofs = self.host.prove(&to_sign);
                 reply.answer(proofs.map_or(GlobalAnswer::Refused, GlobalAnswer::Proofs));
                 None
             }
@@ -71,12 +71,23 @@ impl ServerSide {
     }
 }
 
+/// Goes on with a key exchange, or ends the connection for want of a signature.
+fn signed(link: &Link, signature: Result<Vec<u8>, String>) {
+    match signature {
+        Ok(signature) => drop(link.act(|state| state.connection.signed(&signature))),
+        Err(error) => link.disconnect(&error),
+    }
+}
+
 impl Side for ServerSide {
     fn event(&mut self, link: &Arc<Link>, event: Happened) {
         match event {
-            Happened::Sign(to_sign) => match self.host.sign(&to_sign) {
-                Ok(signature) => drop(link.act(|state| state.connection.signed(&signature))),
-                Err(error) => link.disconnect(&error),
+            Happened::Sign(to_sign) => match self.host.sign(to_sign) {
+                Signed::Now(signature) => signed(link, signature),
+                Signed::Later(signing) => {
+                    let link = Arc::clone(link);
+                    tokio::spawn(async move { signed(&link, signing.await) });
+                }
             },
             Happened::Channel(id, ChannelEvent::Offered(purpose)) => self.offered(link, id, purpose),
             Happened::Channel(id, ChannelEvent::Opened) => link.opened(id, None),
