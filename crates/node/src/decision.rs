@@ -11,7 +11,7 @@ use access::resource::Role;
 use access::resource::cluster::LockingMode;
 use access::{HostId, Labels, Login, UserName};
 use identity::policy::Policy;
-use identity::verify::ssh::{UserContext, VerifiedUser, user as verify};
+use identity::verify::ssh::{UserContext, VerifiedUser, holder, user as verify};
 use identity::{Refusal, UserIdentity};
 use jiff::Timestamp;
 use transport::ssh::Negotiated;
@@ -96,7 +96,7 @@ impl Refused {
         // Past this point the certificate is ours, and its holder may know what is wrong with it. The end of one does
         // not count: clients keep old certificates beside new ones, and the next one offered may be good.
         let told = matches!(refusal, Refusal::LoginNotInCertificate(_) | Refusal::WrongSourceAddress { .. });
-        let known = told || user.is_some() || is_ours(refusal);
+        let known = told || user.is_some();
         Self { code: refusal.code(), reason: refusal.to_string(), rule: None, user, known, told }
     }
 
@@ -130,42 +130,11 @@ pub(crate) fn decide(attempt: Attempt<'_>, view: &View<'_>) -> Result<Admission,
     })?;
     let context =
         UserContext { trust: &view.policy.trust, now: view.now, peer: Some(peer), login: Some(&wanted) };
-    let user = verify(blob, &context).map_err(|refusal| {
-        let anybody = UserContext { login: None, ..context };
-        let user = verify(blob, &anybody).ok().map(|user| user.user().name.clone());
-        Refused::by_verifier(&refusal, user)
-    })?;
+    let user = verify(blob, &context)
+        .map_err(|refusal| Refused::by_verifier(&refusal, holder(blob, context.trust)))?;
     let permit = permit(user.user(), &wanted, negotiated, view)
         .map_err(|denial| Refused::by_rules(&denial, user.user()))?;
     Ok(Admission { user, permit, negotiated })
-}
-
-/// Whether a refusal can only follow on the signature of an authority of ours.
-fn is_ours(refusal: &Refusal) -> bool {
-    match refusal {
-        Refusal::TooLarge { .. }
-        | Refusal::Malformed(_)
-        | Refusal::AlgorithmNotAllowed(_)
-        | Refusal::SignerIsCertificate
-        | Refusal::UntrustedCa { .. }
-        | Refusal::BadSignature
-        | Refusal::BadKey(_)
-        | Refusal::WrongHost { .. }
-        | Refusal::WrongRole { .. }
-        | Refusal::PinMismatch => false,
-        Refusal::WrongCertType { .. }
-        | Refusal::NotYetValid(_)
-        | Refusal::Expired(_)
-        | Refusal::BadValidity
-        | Refusal::NoPrincipals
-        | Refusal::BadPrincipal(_)
-        | Refusal::LoginNotInCertificate(_)
-        | Refusal::UnknownCriticalOption(_)
-        | Refusal::BadSourceAddress
-        | Refusal::WrongSourceAddress { .. }
-        | Refusal::WrongCluster { .. }
-        | Refusal::BadIdentity(_) => true,
-    }
 }
 
 fn permit(

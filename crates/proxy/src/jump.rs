@@ -4,7 +4,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use identity::verify::ssh::{UserContext, user};
+use access::UserName;
+use agent::{AuditEvent, Auditor};
+use identity::Refusal;
+use identity::verify::ssh::{UserContext, holder, user};
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -19,13 +22,14 @@ use transport::ssh::server::{
 use crate::caller::Caller;
 use crate::dialer::{Dialer, Wanted};
 use crate::metrics::Protocol;
-use crate::ssh_transport::{denial, disconnected};
+use crate::ssh_transport::{denial, disconnected, over, refused};
 
 const REFUSED: &str = "this is a jump host: it only connects to nodes of the cluster (ssh -J)";
 
 /// Admits holders of a valid user certificate, whatever account they name: no session is opened here.
 struct Door {
     credentials: LiveCredentials,
+    audit: Auditor,
 }
 
 impl Authenticator for Door {
@@ -41,7 +45,15 @@ impl Authenticator for Door {
             UserContext { trust: current.trust(), now: Timestamp::now(), peer: Some(peer.ip()), login: None };
         match user(offer.certificate.blob(), &context) {
             Ok(verified) => Ok(Caller::from_ssh(&verified, peer, offer.negotiated)),
-            Err(refusal) => Err(Rejection::untold(format!("{refusal} ({})", refusal.code()))),
+            Err(refusal) => {
+                if let Some(holder) = holder(offer.certificate.blob(), current.trust()) {
+                    // Only for certificates of ours: strangers could fill the log with theirs.
+                    let code = refusal.code();
+                    tracing::warn!(%peer, user = %holder, code, reason = %refusal, "refused a jump");
+                    self.audit.emit(turned_away(&holder, &refusal, &offer));
+                }
+                Err(Rejection::untold(format!("{refusal} ({})", refusal.code())))
+            }
         }
     }
 }
@@ -57,7 +69,7 @@ pub(crate) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let door = Door { credentials: dialer.agent.credentials().clone() };
+    let door = Door { credentials: dialer.agent.credentials().clone(), audit: dialer.agent.audit().clone() };
     let connection = match accept(stream, Arc::clone(config), peer, door).await {
         Ok(connection) => connection,
         Err(error) => {
@@ -89,6 +101,12 @@ pub(crate) async fn serve<S>(
             }
         }
     }
+}
+
+/// The event of a certificate of ours that does not do, an expired one most often.
+fn turned_away(holder: &UserName, refusal: &Refusal, offer: &Offer) -> AuditEvent {
+    let event = refused(&refusal.to_string(), refusal.code(), offer.peer);
+    over(event, offer.negotiated).with("user", holder.to_string()).with("login", offer.login.as_str())
 }
 
 async fn take(event: Event, dialer: &Dialer, caller: &Arc<Caller>, channels: &TaskTracker) {

@@ -14,6 +14,7 @@ use transport::PeerIdentity;
 use transport::dial::frame;
 use transport::listen::Place;
 use transport::relay::{Ending, relay};
+use transport::ssh::Negotiated;
 use transport::tls::{SecureStream, Server};
 
 use crate::caller::Caller;
@@ -111,12 +112,27 @@ async fn deny<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut SecureStream<S>, d
 
 /// The event of a refusal: who, what for, why.
 pub(crate) fn denial(caller: &Caller, wanted: &Wanted, denied: &Denied) -> AuditEvent {
-    by(AuditEvent::new("auth", "T3007W"), caller)
-        .with("success", false)
-        .with("error", denied.reason.clone())
-        .with("reason_code", denied.code)
+    by(refused(&denied.reason, denied.code, caller.peer()), caller)
         .with("target", wanted.host.chars().take(253).collect::<String>())
         .with_some("login", wanted.login.as_ref().map(Login::to_string))
+}
+
+/// What every refusal says.
+pub(crate) fn refused(reason: &str, code: &str, peer: SocketAddr) -> AuditEvent {
+    AuditEvent::new("auth", "T3007W")
+        .with("success", false)
+        .with("error", reason)
+        .with("reason_code", code)
+        .with("addr.remote", peer.to_string())
+        .with("proto", "ssh")
+}
+
+/// What protects a connection.
+pub(crate) fn over(event: AuditEvent, negotiated: Negotiated) -> AuditEvent {
+    event
+        .with("key_exchange", negotiated.key_exchange.name())
+        .with("cipher", negotiated.cipher.name())
+        .with("post_quantum", negotiated.is_post_quantum())
 }
 
 /// Reports that a live connection was ended.
@@ -128,10 +144,7 @@ pub(crate) fn disconnected(audit: &Auditor, caller: &Caller, denied: &Denied) {
 fn by(event: AuditEvent, caller: &Caller) -> AuditEvent {
     let user = caller.user();
     let event = match caller.negotiated() {
-        Some(negotiated) => event
-            .with("key_exchange", negotiated.key_exchange.name())
-            .with("cipher", negotiated.cipher.name())
-            .with("post_quantum", negotiated.is_post_quantum()),
+        Some(negotiated) => over(event, negotiated),
         None => event,
     };
     event

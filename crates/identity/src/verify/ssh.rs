@@ -23,7 +23,7 @@ use crate::ssh::claims::{Claims, SOURCE_ADDRESS};
 use crate::ssh::key_blob;
 use crate::trust::{Authority, TrustBundle};
 use crate::{HostIdentity, Identity, Refusal, UserIdentity};
-use access::Login;
+use access::{Login, UserName};
 use jiff::Timestamp;
 use std::net::IpAddr;
 
@@ -129,6 +129,14 @@ pub fn user(blob: &[u8], context: &UserContext<'_>) -> Result<VerifiedUser, Refu
         return Err(Refusal::LoginNotInCertificate(login.clone()));
     }
     Ok(VerifiedUser { identity, user, facts })
+}
+
+/// Whom the cluster issued a refused certificate to, whatever speaks against it. For the record of a refusal: it says
+/// who came, and tells them from strangers, who can come with as many certificates as they like. It admits nobody.
+pub fn holder(blob: &[u8], trust: &TrustBundle) -> Option<UserName> {
+    let raw = signed_by(blob, &trust.user, "user").ok()?;
+    let identity = Claims::read(&raw, None).ok()?;
+    identity.user().map(|user| user.name.clone())
 }
 
 /// Verifies a host certificate.

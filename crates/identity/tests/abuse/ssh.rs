@@ -296,3 +296,19 @@ mod c11_time {
         assert_eq!(within(now - 60, now + 32 * 86_400), Err("bad_validity"));
     }
 }
+
+/// For the record of a refusal: who came, if the cluster ever said so.
+#[test]
+fn a_refused_certificate_tells_its_holder_only_if_it_is_ours() {
+    let (cluster, trust) = cluster();
+    let over = || {
+        let now = NOW as u64;
+        Certificate::of(&person()).with(|user| (user.valid_after, user.valid_before) = (now - 60, now - 1))
+    };
+    let holder = |blob: &[u8]| ssh::holder(blob, &trust).map(|name| name.to_string());
+    let person = person().user().expect("a user").name.to_string();
+    assert_eq!(holder(&over().sign(&cluster.user)), Some(person));
+    assert_eq!(holder(&over().sign(&cluster.host)), None);
+    assert_eq!(holder(&over().sign(&crate::Cluster::new().user)), None);
+    assert_eq!(holder(b"certificate"), None);
+}
