@@ -50,6 +50,11 @@ impl SessionSignal {
         NAMES.iter().find(|(known, _)| *known == name).map(|(_, signal)| Self(*signal))
     }
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, signal)| *signal == self.0).map_or(OTHER, |(name, _)| name)
+    }
+
     pub(crate) fn raw(self) -> Signal {
         self.0
     }
@@ -58,6 +63,12 @@ impl SessionSignal {
 impl Exit {
     /// The code of a session that could not be started or whose end is not known.
     pub const FAILED: Self = Self::Code(255);
+
+    /// An end by the signal of this name; one that is not in the RFC's list is the one for all others.
+    pub fn by_signal(name: &str, core_dumped: bool) -> Self {
+        let name = NAMES.iter().find(|(known, _)| *known == name).map_or(OTHER, |(name, _)| name);
+        Self::Signal { name, core_dumped }
+    }
 
     pub(crate) fn from_wait(status: &WaitIdStatus) -> Self {
         if let Some(code) = status.exit_status() {

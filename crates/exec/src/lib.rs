@@ -17,6 +17,7 @@ pub mod helper;
 pub mod limits;
 pub mod modes;
 pub mod request;
+pub mod service;
 pub mod session;
 pub mod sftp;
 pub mod sockets;
@@ -25,12 +26,12 @@ pub mod standing;
 pub mod status;
 #[allow(unsafe_code, reason = "the one place that talks to the C library; each block says why it is sound")]
 mod sys;
-mod wire;
+pub mod wire;
 
 pub use exit::{Exit, SessionSignal};
 pub use limits::Limits;
 pub use modes::TerminalModes;
 pub use request::{Launch, Pty, RequestError, SessionRequest, WindowSize};
 pub use session::Session;
-pub use spawn::{Running, SessionIo, SpawnError, Spawned, resize, spawn};
+pub use spawn::{Running, SessionIo, SpawnError, Spawned, Starting, resize, spawn};
 pub use status::{Failure, FailureKind, Started};

@@ -3,7 +3,10 @@
 //! The first process stays unreaped until the [`Session`] is dropped. So its number, which is also that of its process
 //! group and of its kernel session, cannot be given to anything else while signals may still be sent to it.
 
-use std::fs;
+mod members;
+
+pub use members::{Act, sweep};
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
@@ -13,9 +16,6 @@ use rustix::process::{
 };
 
 use crate::exit::{Exit, SessionSignal};
-
-/// How often the process table is searched again for processes that were forked while it was searched before.
-const KILL_ROUNDS: usize = 16;
 
 /// The processes of one session: the first one and all that it started and that did not make a session of their own.
 ///
@@ -54,46 +54,28 @@ impl Session {
     /// `uid`. The rest, such as what sudo runs, that user could not signal either. Nobody left to receive it is no error.
     /// Reads the process table; call it from where blocking for milliseconds is no harm.
     pub fn signal(&self, signal: SessionSignal, uid: u32) {
-        let signal = signal.raw();
-        self.signal_members(signal, |member| member.group == self.pid && member.real_uid() == Some(uid));
+        sweep(&[(self.pid(), Act::Signal(signal, uid))]);
     }
 
     /// Tells every process of the session that its terminal is gone: those that did not ask to survive that (`nohup`)
     /// end. Reads the process table; call it from where blocking for milliseconds is no harm.
     pub fn hang_up(&self) {
-        self.signal_members(Signal::HUP, |_| true);
-        self.signal_members(Signal::CONT, |_| true);
+        sweep(&[(self.pid(), Act::HangUp)]);
     }
 
     /// Kills every process of the session. A process that made a kernel session of its own (a daemon) is not one of
     /// them. Reads the process table; call it from where blocking for milliseconds is no harm.
     pub fn kill(&self) {
         // Directly first: the helper may not have made its session yet, and then is in nobody's list.
+        self.kill_first();
+        sweep(&[(self.pid(), Act::Kill)]);
+    }
+
+    /// Kills the first process and its process group, which needs no look at the process table; the rest is for
+    /// [`sweep`].
+    pub fn kill_first(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         let _ = kill_process_group(self.pid, Signal::KILL);
-        for _ in 0..KILL_ROUNDS {
-            if self.signal_members(Signal::KILL, |_| true) == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Signals each living process of the session that is meant, and says how many there were.
-    fn signal_members(&self, signal: Signal, meant: impl Fn(&Member) -> bool) -> usize {
-        let Ok(processes) = fs::read_dir("/proc") else { return 0 };
-        let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        numbers.filter_map(Pid::from_raw).filter(|pid| self.signal_member(*pid, signal, &meant)).count()
-    }
-
-    /// Signals one process if it is of this session. The second look makes sure that the descriptor is of the process
-    /// that the first look was at.
-    fn signal_member(&self, pid: Pid, signal: Signal, meant: impl Fn(&Member) -> bool) -> bool {
-        let is_meant = || Member::of(pid).is_some_and(|member| member.session == self.pid && meant(&member));
-        if !is_meant() {
-            return false;
-        }
-        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-        is_meant() && pidfd_send_signal(pidfd, signal).is_ok()
     }
 
     fn peek(&self, more: WaitIdOptions) -> io::Result<Option<Exit>> {
@@ -126,40 +108,12 @@ impl Drop for Session {
     }
 }
 
-/// A living process, as the process table shows it.
-#[derive(Debug, PartialEq, Eq)]
-struct Member {
-    pid: Pid,
-    group: Pid,
-    session: Pid,
-}
-
-impl Member {
-    /// From `/proc/<pid>/stat` (`proc(5)`, fields 5 and 6).
-    fn of(pid: Pid) -> Option<Self> {
-        let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-        // The name in parentheses may itself contain parentheses and spaces; the last one ends it.
-        let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
-        let mut fields = std::str::from_utf8(stat.get(after_name..)?).ok()?.split_ascii_whitespace();
-        let state = fields.next()?;
-        let group = Pid::from_raw(fields.nth(1)?.parse().ok()?)?;
-        let session = Pid::from_raw(fields.next()?.parse().ok()?)?;
-        if matches!(state, "Z" | "X") { None } else { Some(Self { pid, group, session }) }
-    }
-
-    /// From `/proc/<pid>/status`, where the name of the process is escaped, so that it cannot pass for this line.
-    fn real_uid(&self) -> Option<u32> {
-        let status = fs::read(format!("/proc/{}/status", self.pid.as_raw_pid())).ok()?;
-        let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
-        std::str::from_utf8(line).ok()?.split_ascii_whitespace().next()?.parse().ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Read};
     use std::process::{Command, Stdio};
 
+    use super::members::Member;
     use super::*;
 
     /// A shell that leads its own kernel session, through `setsid(1)`; its output is a pipe that all members hold.

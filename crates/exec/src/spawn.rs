@@ -93,19 +93,71 @@ pub enum SessionIo {
 /// Starts the helper program at `helper` with this request. Takes about a millisecond and does not wait for the account
 /// lookup; [`Spawned::started`] does.
 pub fn spawn(helper: &Path, request: &SessionRequest) -> Result<Spawned, SpawnError> {
-    let bytes = request.encode()?;
-    let (io, theirs) = match (&request.launch, &request.pty) {
-        (Launch::Sockets, _) => open_sockets(),
-        (_, Some(_)) => open_terminal(),
-        (_, None) => open_pipes(),
+    let (io, theirs) = SessionIo::open(request)?;
+    let Starting { session, control, .. } = Starting::begin(helper, request, &theirs, |_| Ok(()))?;
+    Ok(Spawned { session, control, io })
+}
+
+/// A helper that was started by somebody who has no time to wait for it.
+#[derive(Debug)]
+pub struct Starting {
+    session: Session,
+    control: UnixStream,
+    heard: Vec<u8>,
+}
+
+impl Starting {
+    /// Starts the helper with this request and the session's ends of what [`SessionIo::open`] opened. `before` hears the
+    /// number of its process before anything of the session happens, and can prevent it.
+    pub fn begin(
+        helper: &Path,
+        request: &SessionRequest,
+        theirs: &[OwnedFd],
+        before: impl FnOnce(u32) -> io::Result<()>,
+    ) -> Result<Self, SpawnError> {
+        let bytes = request.encode()?;
+        let (control, helper_end) = UnixStream::pair().map_err(doing("open the helper's socket"))?;
+        let session = start(helper, helper_end).map_err(doing("start session-exec"))?;
+        before(session.pid()).map_err(doing("have the session watched"))?;
+        match hand_over(&control, &bytes, theirs) {
+            Ok(()) => Ok(Self { session, control, heard: Vec::new() }),
+            Err(error) if is_gone(&error) => Err(Failure::helper_died().into()),
+            Err(error) => Err(doing("hand the request to session-exec")(error)),
+        }
     }
-    .map_err(doing("open the session's terminal or pipes"))?;
-    let (control, helper_end) = UnixStream::pair().map_err(doing("open the helper's socket"))?;
-    let session = start(helper, helper_end).map_err(doing("start session-exec"))?;
-    match hand_over(&control, &bytes, &theirs) {
-        Ok(()) => Ok(Spawned { session, control, io }),
-        Err(error) if is_gone(&error) => Err(Failure::helper_died().into()),
-        Err(error) => Err(doing("hand the request to session-exec")(error)),
+
+    /// What has become of it, as far as that is known now: it started, it did not, or nothing is known yet.
+    pub fn look(&mut self) -> io::Result<Option<Result<Started, Failure>>> {
+        self.control.set_nonblocking(true)?;
+        let mut buffer = [0; 1024];
+        while self.heard.len() <= status::MAX_BYTES {
+            match self.control.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => self.heard.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_gone(&error) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(status::decode(&self.heard)))
+    }
+
+    /// Its processes.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Its processes, once it has started.
+    pub fn into_session(self) -> Session {
+        self.session
+    }
+}
+
+impl AsFd for Starting {
+    /// Readable when there is something to [`Self::look`] at.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
     }
 }
 
@@ -154,6 +206,9 @@ fn hear(mut control: UnixStream, timeout: Duration) -> io::Result<Option<Vec<u8>
     Ok(Some(heard))
 }
 
+/// The most descriptors that a session is given.
+const MOST_DESCRIPTORS: usize = 4;
+
 /// The session's side of its input and output, in the order 0, 1, 2.
 type Theirs = [OwnedFd; 3];
 
@@ -189,6 +244,17 @@ fn open_sockets() -> io::Result<(SessionIo, Theirs)> {
 }
 
 impl SessionIo {
+    /// Opens what a session of this request has for input and output. The second is the session's side.
+    pub fn open(request: &SessionRequest) -> Result<(Self, Vec<OwnedFd>), SpawnError> {
+        let (io, theirs) = match (&request.launch, &request.pty) {
+            (Launch::Sockets, _) => open_sockets(),
+            (_, Some(_)) => open_terminal(),
+            (_, None) => open_pipes(),
+        }
+        .map_err(doing("open the session's terminal or pipes"))?;
+        Ok((io, theirs.into()))
+    }
+
     fn set_nonblocking(&self) -> io::Result<()> {
         let all: &[&OwnedFd] = match self {
             Self::Pipes { stdin, stdout, stderr } => &[stdin, stdout, stderr],
@@ -216,13 +282,13 @@ fn start(helper: &Path, helper_end: UnixStream) -> io::Result<Session> {
     })
 }
 
-fn hand_over(control: &UnixStream, bytes: &[u8], theirs: &Theirs) -> io::Result<()> {
+fn hand_over(control: &UnixStream, bytes: &[u8], theirs: &[OwnedFd]) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?.to_be_bytes();
-    let descriptors: [BorrowedFd<'_>; 3] = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let descriptors: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(io::Error::other("no room for three descriptors"));
+    if theirs.len() > MOST_DESCRIPTORS || !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::Error::other("no room for so many descriptors"));
     }
     control.set_write_timeout(Some(SEND_TIMEOUT))?;
     let parts = [IoSlice::new(&length), IoSlice::new(bytes)];

@@ -50,6 +50,22 @@ pub(crate) fn ignore_end_signals() {
     }
 }
 
+/// Ignores what terminals and service managers send: hang-up, interrupt, quit, terminate, and broken pipes.
+pub(crate) fn ignore_signals() {
+    for signal in [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGPIPE,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+    ] {
+        // SAFETY: no handler is installed, so nothing runs in a signal's context.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// Closes every descriptor from 3 up. Only for the start of the helper, before it has opened any: nothing that owns a
 /// descriptor exists yet.
 pub(crate) fn close_inherited_descriptors() -> io::Result<()> {
