@@ -156,15 +156,6 @@ pub(crate) fn agree(
     let cipher = |client, server| first("cipher", client, server, |name| name.parse::<Cipher>().ok());
     let client_to_server = cipher(client.client_to_server, server.client_to_server)?;
     let server_to_client = cipher(client.server_to_client, server.server_to_client)?;
-    // Where the exchange is not strict, a packet can be cut off before it without ChaCha20-Poly1305 noticing
-    // (CVE-2023-48795); the counter of GCM does notice. To pass over it in the lists would not do: the peer takes what
-    // the lists say.
-    if !strict && [client_to_server, server_to_client].contains(&Cipher::ChaCha20Poly1305) {
-        return Err(Violation::exchange(
-            "chacha20-poly1305@openssh.com is not safe without strict key exchange; \
-             update the client and server, or have the client prefer aes128-gcm@openssh.com",
-        ));
-    }
     if theirs.compression.iter().any(|names| !names.contains(NO_COMPRESSION)) {
         return Err(Violation::exchange("the other side insists on compression, which is not spoken here"));
     }
@@ -175,6 +166,22 @@ pub(crate) fn agree(
         skip_guess: theirs.guess_follows && !guess_right,
     };
     Ok((Negotiated { key_exchange, host_key, client_to_server, server_to_client, strict }, signals))
+}
+
+impl Negotiated {
+    /// Whether keys for this may come into use. Where the exchange is not strict, a packet can be cut off before it
+    /// without ChaCha20-Poly1305 noticing (CVE-2023-48795); the counter of GCM does notice. To pass over it in the lists
+    /// would not do: the peer takes what the lists say. Whoever only asks for the host key, as ssh-keyscan does, gets it.
+    pub(crate) fn check(&self) -> Result<(), Violation> {
+        if !self.strict && [self.client_to_server, self.server_to_client].contains(&Cipher::ChaCha20Poly1305)
+        {
+            return Err(Violation::exchange(
+                "chacha20-poly1305@openssh.com is not safe without strict key exchange; \
+                 update the client and server, or have the client prefer aes128-gcm@openssh.com",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// The first of the client's names that the server has too and that is an algorithm.
@@ -282,12 +289,14 @@ mod tests {
         // RFC 4253, section 7.1: the peer takes the first, so to pass over it would be to speak another cipher than it does.
         let lax = |exchanges, ciphers| server(&peer(exchanges, "ssh-ed25519", ciphers, "none", false));
         for ciphers in [all, "chacha20-poly1305@openssh.com"] {
-            let error = lax("curve25519-sha256", ciphers).expect_err("refused").to_string();
+            let (negotiated, _) = lax("curve25519-sha256", ciphers).expect("what the lists say");
+            let error = negotiated.check().expect_err("refused").to_string();
             assert!(error.contains("not safe without strict key exchange"), "{error}");
         }
         let other_order = "aes256-gcm@openssh.com,chacha20-poly1305@openssh.com";
         let (negotiated, _) = lax("curve25519-sha256", other_order).expect("not strict");
         assert_eq!((negotiated.strict, negotiated.client_to_server), (false, Cipher::Aes256Gcm));
+        negotiated.check().expect("its counter notices");
         // The server's own signal, sent back by a client, is not the client's.
         let (reflected, _) =
             lax("curve25519-sha256,kex-strict-s-v00@openssh.com", other_order).expect("not strict");

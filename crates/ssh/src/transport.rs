@@ -204,7 +204,7 @@ impl Transport {
             return Err(self.fail(Violation::exchange("too much is asked for while keys are exchanged")));
         }
         if let Err(search) = &mut self.identification {
-            return match search.next(self.role, input).map_err(|violation| self.fail(violation))? {
+            return match search.next(self.role, input).map_err(|violation| self.turn_away(violation))? {
                 Found::Nothing => Ok(Step::Nothing),
                 Found::Preamble(taken) => Ok(Step::Taken(taken)),
                 Found::Line(line, taken) => {
@@ -387,6 +387,15 @@ impl Transport {
     /// Says goodbye with the rule that was broken.
     pub(crate) fn fail(&mut self, violation: Violation) -> Error {
         self.disconnect(violation.code, &violation.text);
+        self.over.insert(Error::Violation(violation)).clone()
+    }
+
+    /// To what does not speak SSH a packet is noise; servers say in a line what they want.
+    fn turn_away(&mut self, violation: Violation) -> Error {
+        if self.role == Role::Client {
+            return self.fail(violation);
+        }
+        self.outgoing.raw(b"Invalid SSH identification string.\r\n");
         self.over.insert(Error::Violation(violation)).clone()
     }
 

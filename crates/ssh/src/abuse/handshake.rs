@@ -1,11 +1,14 @@
 //! Attacks before there is a connection.
 
+use crate::algorithms::{Cipher, KeyExchange};
 use crate::connection::Limits;
 use crate::error::Error;
 use crate::message::{DEBUG, IGNORE, KEX_INIT, PING, PONG, UNIMPLEMENTED};
+use crate::negotiation::Offer;
 use crate::role::Role;
-use crate::transport::MAX_ANSWERS;
-use crate::transport::raw::{Raw, plain, settings};
+use crate::server::Event;
+use crate::transport::raw::{End, Raw, Told, plain, settings};
+use crate::transport::{MAX_ANSWERS, Settings};
 use crate::wire::Writer as _;
 
 fn against(tried: Role) -> Raw {
@@ -59,6 +62,22 @@ fn s3_nothing_is_slipped_into_a_strict_key_exchange() {
             assert!(text.contains(&format!("message {number} is not expected")), "{text}");
         }
     }
+}
+
+/// CVE-2023-48795, row S3: who is not strict hears who the host is, and gets no keys for a cipher that would not notice.
+#[test]
+fn s3_chacha_is_never_keyed_without_a_strict_exchange() {
+    let offer =
+        Offer { key_exchange: vec![KeyExchange::Curve25519], ciphers: vec![Cipher::ChaCha20Poly1305] };
+    let mut raw = Raw::against_server(Settings { offer, ..settings() }, Limits::default());
+    raw.offer_instead(|names| names.replace(",kex-strict-c-v00@openssh.com", ""), false);
+    raw.deliver().expect("it may be said");
+    raw.say_half();
+    raw.deliver().expect("a good half");
+    assert!(matches!(raw.told(), Some(Told::Server(Event::Sign(_)))));
+    let End::Server(server) = &mut raw.end else { panic!("it has not begun") };
+    let error = server.signed(b"a signature").expect_err("no keys");
+    assert!(error.to_string().contains("not safe without strict key exchange"), "{error}");
 }
 
 /// A connection that is over stays over, whatever a driver does with it.

@@ -271,6 +271,7 @@ impl Transport {
     /// Our `NEWKEYS`; the new keys are in use for what we send from here on (RFC 4253, sections 7.2 and 7.3).
     fn new_keys(&mut self, made: Made) -> Result<(), Violation> {
         let Made { negotiated, signals, host_key, shared, hash, .. } = made;
+        negotiated.check()?;
         let Negotiated { client_to_server, server_to_client, strict, .. } = negotiated;
         let is_first = self.session.is_none();
         let session = self.session.get_or_insert(Session { id: hash.clone(), negotiated, host_key });

@@ -409,6 +409,11 @@ impl Raw {
         let again = self.deliver_bytes(bytes);
         assert_eq!(again, Err(error.clone()), "nothing is taken after the end");
         assert!(self.told().is_none());
+        self.overhear();
+        // What does not speak SSH is told in a line.
+        if self.said.ends_with(b"Invalid SSH identification string.\r\n") {
+            return violation.text.to_string();
+        }
         self.listen();
         let Some(Error::Disconnected { code, text }) = &self.goodbye else {
             panic!("no goodbye for {violation:?}, but {:?}", self.goodbye);

@@ -161,3 +161,22 @@ async fn as_a_server_with_old_algorithms_alone_it_is_refused() {
         assert!(refused.is_err(), "{line}");
     }
 }
+
+/// It only asks who the host is, offers no strict key exchange (9.2), and gets its answer all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ssh_keyscan_reads_the_host_key_and_its_certificate() {
+    let pki = Pki::new();
+    let server = drill::server(&pki).await;
+    let port = server.address.port().to_string();
+    for (more, kind) in [
+        (&["-t", "ecdsa"][..], format!("[127.0.0.1]:{port} ecdsa-sha2-nistp256 ")),
+        // Where it prints a certificate, it names no host.
+        (&["-c", "-t", "ecdsa"], "ecdsa-sha2-nistp256-cert-v01@openssh.com ".to_owned()),
+    ] {
+        let mut scan = Command::new("ssh-keyscan");
+        scan.args(["-p", &port]).args(more).arg("127.0.0.1");
+        let output = peer::run(scan, b"").await;
+        let found = text(&output.stdout);
+        assert!(found.starts_with(&kind), "{found}{}", text(&output.stderr));
+    }
+}
