@@ -1,5 +1,5 @@
 //! An SSH server or client for measurements, by the engine of `transport::ssh` or by russh directly; `scripts/bench-ssh`
-//! drives it. What runs in a session is a few lines in this process ([`commands`]), so that no shell, pipe or terminal
+//! and `scripts/bench-node` drive it. As a server, what runs in a session is a few lines in this process ([`commands`]), so that no shell, pipe or terminal
 //! is measured with the engine.
 //!
 //! `ours` uses the public interface of `transport::ssh` only: it measures whichever engine is beneath.
@@ -11,6 +11,7 @@ mod ours;
 mod peer;
 mod pki;
 mod russh_engine;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -18,9 +19,11 @@ mod work;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use peer::{Link, Outcome, Wish};
+use futures_util::{StreamExt, stream};
+use peer::{Outcome, Wish};
 use pki::Pki;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
@@ -55,7 +58,7 @@ enum Action {
         #[arg(long)]
         pki: PathBuf,
     },
-    /// Logs in again and again; prints `seconds N`
+    /// Logs in again and again, with a session if there is a command; prints `seconds N`
     Connect {
         #[command(flatten)]
         client: Client,
@@ -64,14 +67,38 @@ enum Action {
         /// How many at once
         #[arg(long, default_value_t = 4)]
         parallel: usize,
+        /// Run on each connection; has to say something
+        #[arg(long)]
+        command: Option<String>,
     },
-    /// Opens as many connections as each line of its input says, prints `open N`, and keeps them
+    /// Runs a command that says something again and again on one connection; prints `seconds N`
+    Sessions {
+        #[command(flatten)]
+        client: Client,
+        #[arg(long)]
+        count: usize,
+        /// How many at once
+        #[arg(long, default_value_t = 4)]
+        parallel: usize,
+        command: String,
+    },
+    /// Opens as many connections as each line of its input says, with sessions if there is a command, prints `open N`, and
+    /// keeps them
     Hold {
         #[command(flatten)]
         client: Client,
         /// Run on each connection before it falls idle
         #[arg(long)]
         first: Option<String>,
+        /// Runs in each session; has to say something and to stay
+        #[arg(long, requires = "sessions")]
+        command: Option<String>,
+        /// How many of them each connection has
+        #[arg(long, default_value_t = 0, requires = "command", conflicts_with = "first")]
+        sessions: usize,
+        /// How many connections are opened at once
+        #[arg(long, default_value_t = 1)]
+        parallel: usize,
     },
     /// Runs a command; prints `received N`, `seconds N` and what little it said
     Run {
@@ -92,10 +119,24 @@ enum Action {
         load: Load,
         command: String,
     },
+    /// Measures single bytes through a terminal that echoes; prints as `echo`
+    Keystrokes {
+        #[command(flatten)]
+        client: Client,
+        #[arg(long)]
+        samples: usize,
+        /// Milliseconds between them
+        #[arg(long, default_value_t = 20)]
+        pause: u64,
+        command: String,
+    },
 }
 
 #[derive(Args)]
 struct Client {
+    /// The server's name in its certificate
+    #[arg(long, default_value = pki::HOST)]
+    name: String,
     #[arg(long)]
     engine: Engine,
     #[arg(long)]
@@ -139,15 +180,26 @@ async fn main() -> Outcome<()> {
             Engine::Russh => russh_engine::knows(&key_exchange),
         },
         Action::Serve { engine, pki } => serve(engine, Arc::new(Pki::read(&pki)?)).await,
-        Action::Connect { client, connections, parallel } => {
-            let wish = client.wish()?;
-            let seconds = with_engine!(client, L => work::connect::<L>(&wish, connections, parallel).await)?;
-            println!("seconds {seconds:.6}");
+        Action::Connect { client, connections, parallel, command } => {
+            let (wish, command) = (client.wish()?, command.as_deref());
+            let work =
+                with_engine!(client, L => work::connect::<L>(&wish, connections, parallel, command).await);
+            println!("seconds {:.6}", work?);
             Ok(())
         }
-        Action::Hold { client, first } => {
+        Action::Sessions { client, count, parallel, command } => {
             let wish = client.wish()?;
-            with_engine!(client, L => hold::<L>(&wish, first.as_deref()).await)
+            let work = with_engine!(client, L => sessions::on_one_connection::<L>(&wish, &command, count, parallel).await);
+            println!("seconds {:.6}", work?);
+            Ok(())
+        }
+        Action::Hold { client, first, command: None, parallel, .. } => {
+            let wish = client.wish()?;
+            with_engine!(client, L => hold(parallel, async || work::idle::<L>(&wish, first.as_deref()).await).await)
+        }
+        Action::Hold { client, command: Some(command), sessions, parallel, .. } => {
+            let wish = client.wish()?;
+            with_engine!(client, L => hold(parallel, async || sessions::hold::<L>(&wish, &command, sessions).await).await)
         }
         Action::Run { client, send, command } => {
             let wish = client.wish()?;
@@ -158,7 +210,14 @@ async fn main() -> Outcome<()> {
         Action::Echo { client, samples, load, command } => {
             let wish = client.wish()?;
             let trips = with_engine!(client, L => work::echo::<L>(&wish, &command, samples, &load).await)?;
-            println!("p50 {:.1}\np99 {:.1}", trips.percentile(50), trips.percentile(99));
+            print_trips(&trips);
+            Ok(())
+        }
+        Action::Keystrokes { client, samples, pause, command } => {
+            let (wish, pause) = (client.wish()?, Duration::from_millis(pause));
+            let trips =
+                with_engine!(client, L => sessions::keystrokes::<L>(&wish, &command, samples, pause).await)?;
+            print_trips(&trips);
             Ok(())
         }
     }
@@ -168,6 +227,7 @@ impl Client {
     fn wish(&self) -> Outcome<Wish> {
         Ok(Wish {
             server: self.server,
+            name: self.name.clone(),
             pki: Arc::new(Pki::read(&self.pki)?),
             key_exchange: self.key_exchange.clone(),
             cipher: self.cipher.clone(),
@@ -184,13 +244,20 @@ async fn serve(engine: Engine, pki: Arc<Pki>) -> Outcome<()> {
     }
 }
 
-async fn hold<L: Link>(wish: &Wish, first: Option<&str>) -> Outcome<()> {
-    let mut held: Vec<L> = Vec::new();
+fn print_trips(trips: &work::Trips) {
+    println!("p50 {:.1}\np99 {:.1}", trips.percentile(50), trips.percentile(99));
+}
+
+async fn hold<T>(parallel: usize, open: impl AsyncFn() -> Outcome<T>) -> Outcome<()> {
+    let mut held: Vec<T> = Vec::new();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        for _ in 0..line.trim().parse::<usize>()? {
-            held.push(work::idle(wish, first).await?);
+        let mut opening =
+            stream::iter(0..line.trim().parse::<usize>()?).map(|_| open()).buffer_unordered(parallel);
+        while let Some(opened) = opening.next().await {
+            held.push(opened?);
         }
+        drop(opening);
         println!("open {}", held.len());
     }
     Ok(())

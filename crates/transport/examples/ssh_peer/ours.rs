@@ -9,15 +9,15 @@ use identity::verify::ssh::{UserContext, user};
 use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use transport::ssh::client::{self, ClientConfig, ClusterHost, Forwarded};
+use transport::ssh::client::{self, ClientConfig, ClusterHost, Forwarded, PtyRequest};
 use transport::ssh::server::{
     Attempt, Authenticator, Channel, Event, Events, Rejection, Request, ServerConfig, accept,
 };
-use transport::ssh::{Cipher, HostCredentials, KeyExchange, Reader, UserCredentials, Writer};
+use transport::ssh::{Cipher, HostCredentials, KeyExchange, Reader, UserCredentials, WindowSize, Writer};
 
 use super::commands;
-use super::peer::{Link, Outcome, Sink, Source, Wish};
-use super::pki::{HOST, Pki};
+use super::peer::{Link, Outcome, Sink, Source, TERM, Wish};
+use super::pki::Pki;
 
 /// Accepts every certificate of the user authority.
 struct Members(Arc<Pki>);
@@ -42,7 +42,7 @@ impl Authenticator for Members {
 }
 
 pub async fn serve(listener: TcpListener, pki: Arc<Pki>) -> Outcome<()> {
-    let (key, certificate) = &pki.host;
+    let (key, certificate) = pki.host()?;
     // Dropped at the end only: a server without a source of host keys has none.
     let (_source, host) = watch::channel(Arc::new(HostCredentials::new(key, certificate)?));
     let config = Arc::new(ServerConfig::new(host));
@@ -75,6 +75,8 @@ async fn session(mut channel: Channel) {
                 reply.accept();
                 break command;
             }
+            // What it runs needs none: it echoes by itself.
+            Some(Request::Pty { reply, .. }) => reply.accept(),
             Some(_) => {}
             None => return,
         }
@@ -108,13 +110,21 @@ impl Link for Client {
         let trust: TrustBundle = wish.pki.trust.clone();
         let stream = TcpStream::connect(wish.server).await?;
         stream.set_nodelay(true)?;
-        let host = ClusterHost { trust, names: vec![HOST.to_owned()] };
+        let host = ClusterHost { trust, names: vec![wish.name.clone()] };
         let (engine, listeners) = client::connect(stream, config, host).await?;
         Ok(Self { engine, _listeners: listeners })
     }
 
     async fn run(&self, command: &str) -> Outcome<(Reader, Writer)> {
         let mut session = self.engine.session().await?;
+        session.exec(command.as_bytes()).await?;
+        Ok(session.split())
+    }
+
+    async fn terminal(&self, command: &str) -> Outcome<(Reader, Writer)> {
+        let mut session = self.engine.session().await?;
+        let size = WindowSize { columns: 80, rows: 24, width_pixels: 0, height_pixels: 0 };
+        session.pty(&PtyRequest { term: TERM.to_owned(), size, modes: Vec::new() }).await?;
         session.exec(command.as_bytes()).await?;
         Ok(session.split())
     }

@@ -13,10 +13,15 @@ pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 /// The largest piece that is sent at once: a full channel packet, as our relays read from sockets and pipes.
 pub const CHUNK: usize = 32 << 10;
 
+/// The terminal that [`Link::terminal`] asks for.
+pub const TERM: &str = "xterm";
+
 /// Whom to connect to and how.
 #[derive(Clone)]
 pub struct Wish {
     pub server: SocketAddr,
+    /// Its name in its certificate.
+    pub name: String,
     pub pki: Arc<Pki>,
     /// The one key exchange that is offered.
     pub key_exchange: String,
@@ -33,6 +38,9 @@ pub trait Link: Send + Sync + Sized + 'static {
 
     /// Starts a command on a channel of its own.
     fn run(&self, command: &str) -> impl Future<Output = Outcome<(Self::Source, Self::Sink)>> + Send;
+
+    /// The same with a terminal.
+    fn terminal(&self, command: &str) -> impl Future<Output = Outcome<(Self::Source, Self::Sink)>> + Send;
 
     /// Says farewell and waits until the server has closed.
     fn close(self) -> impl Future<Output = ()> + Send;

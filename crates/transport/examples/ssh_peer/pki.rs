@@ -27,8 +27,8 @@ pub const HOST: &str = "localhost";
 pub struct Pki {
     pub trust: TrustBundle,
     pub login: String,
-    /// Private key and certificate line.
-    pub host: (String, String),
+    /// Private key and certificate line; clients have none.
+    pub host: Option<(String, String)>,
     /// Private key and certificate line.
     pub user: (String, String),
 }
@@ -82,6 +82,7 @@ fn certify(
 }
 
 impl Pki {
+    /// What a client of somebody else's server needs is enough: `user`, its certificate, `login` and the authorities.
     pub fn read(directory: &Path) -> Outcome<Self> {
         let text = |name: &str| {
             fs::read_to_string(directory.join(name))
@@ -93,8 +94,13 @@ impl Pki {
         Ok(Self {
             trust,
             login: text("login")?,
-            host: (text("host")?, text("host-cert.pub")?),
+            host: text("host").ok().zip(text("host-cert.pub").ok()),
             user: (text("user")?, text("user-cert.pub")?),
         })
+    }
+
+    /// The host's private key and certificate line.
+    pub fn host(&self) -> Outcome<&(String, String)> {
+        self.host.as_ref().ok_or_else(|| "a server needs `host` and `host-cert.pub`".into())
     }
 }

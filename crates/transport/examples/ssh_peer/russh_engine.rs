@@ -13,14 +13,14 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::{Algorithm, Certificate, EcdsaCurve};
 use russh::server::{Auth, ChannelOpenHandle, Msg};
 use russh::{
-    Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, cipher, client,
-    compression, kex, server,
+    Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, Pty, cipher,
+    client, compression, kex, server,
 };
 use tokio::net::{TcpListener, TcpStream};
 
 use super::commands;
-use super::peer::{Link, Outcome, Sink, Source, Wish};
-use super::pki::{HOST, Pki};
+use super::peer::{Link, Outcome, Sink, Source, TERM, Wish};
+use super::pki::Pki;
 
 /// What our certificates certify.
 const CERTIFIED: &[Algorithm] = &[Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }];
@@ -41,7 +41,7 @@ fn preferred(exchanges: &[kex::Name], ciphers: &[cipher::Name]) -> Preferred {
 }
 
 pub async fn serve(listener: TcpListener, pki: Arc<Pki>) -> Outcome<()> {
-    let (key, certificate) = &pki.host;
+    let (key, certificate) = pki.host()?;
     let config = Arc::new(server::Config {
         // Its second for each refused key would be all that is measured.
         auth_rejection_time: Duration::ZERO,
@@ -108,6 +108,21 @@ impl server::Handler for Host {
         Ok(())
     }
 
+    /// What it runs needs no terminal: it echoes by itself.
+    async fn pty_request(
+        &mut self,
+        id: ChannelId,
+        _: &str,
+        _: u32,
+        _: u32,
+        _: u32,
+        _: u32,
+        _: &[(Pty, u32)],
+        session: &mut server::Session,
+    ) -> Result<(), russh::Error> {
+        session.channel_success(id)
+    }
+
     async fn exec_request(
         &mut self,
         id: ChannelId,
@@ -141,7 +156,7 @@ fn exchange(name: &str) -> Outcome<kex::Name> {
 pub struct Client(client::Handle<Guest>);
 
 /// One connection to a server.
-struct Guest(Arc<Pki>);
+struct Guest(Wish);
 
 impl client::Handler for Guest {
     type Error = russh::Error;
@@ -151,7 +166,7 @@ impl client::Handler for Guest {
         let PublicKeyOrCertificate::Certificate(certificate) = shown else {
             return Ok(false);
         };
-        let context = HostContext { trust: &self.0.trust, now: Timestamp::now(), names: &[HOST] };
+        let context = HostContext { trust: &self.0.pki.trust, now: Timestamp::now(), names: &[&self.0.name] };
         Ok(certificate.to_bytes().is_ok_and(|blob| host(&blob, &context).is_ok()))
     }
 }
@@ -175,7 +190,7 @@ impl Link for Client {
         let certificate = Certificate::from_openssh(certificate.trim_end())?;
         let stream = TcpStream::connect(wish.server).await?;
         stream.set_nodelay(true)?;
-        let guest = Guest(Arc::clone(&wish.pki));
+        let guest = Guest(wish.clone());
         let mut engine = client::connect_stream(Arc::new(config), stream, guest).await?;
         match engine.authenticate_openssh_cert(&wish.pki.login, key, certificate).await?.success() {
             true => Ok(Self(engine)),
@@ -184,20 +199,34 @@ impl Link for Client {
     }
 
     async fn run(&self, command: &str) -> Outcome<(Self::Source, Self::Sink)> {
-        let mut channel = self.0.channel_open_session().await?;
-        channel.exec(true, command).await?;
-        loop {
-            match channel.wait().await {
-                Some(ChannelMsg::Success) => return Ok(channel.split()),
-                Some(ChannelMsg::WindowAdjusted { .. }) => {}
-                other => return Err(format!("the server does not run {command:?}: {other:?}").into()),
-            }
-        }
+        let channel = self.0.channel_open_session().await?;
+        exec(channel, command).await
+    }
+
+    async fn terminal(&self, command: &str) -> Outcome<(Self::Source, Self::Sink)> {
+        let channel = self.0.channel_open_session().await?;
+        // Refused or not is seen by what the command says.
+        channel.request_pty(false, TERM, 80, 24, 0, 0, &[]).await?;
+        exec(channel, command).await
     }
 
     async fn close(self) {
         let _ = self.0.disconnect(Disconnect::ByApplication, "done", "").await;
         let _ = self.0.await;
+    }
+}
+
+async fn exec(
+    mut channel: Channel<client::Msg>,
+    command: &str,
+) -> Outcome<(ChannelReadHalf, ChannelWriteHalf<client::Msg>)> {
+    channel.exec(true, command).await?;
+    loop {
+        match channel.wait().await {
+            Some(ChannelMsg::Success) => return Ok(channel.split()),
+            Some(ChannelMsg::WindowAdjusted { .. }) => {}
+            other => return Err(format!("the server does not run {command:?}: {other:?}").into()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -10,7 +11,7 @@ use tokio::net::TcpListener;
 use super::peer::{Link, Wish};
 use super::pki::{self, Pki};
 use super::work::{self, Direction, Load};
-use super::{Engine, ours, russh_engine};
+use super::{Engine, ours, russh_engine, sessions};
 
 const BYTES: u64 = 3_000_001;
 
@@ -39,6 +40,7 @@ impl Bench {
         });
         Wish {
             server,
+            name: pki::HOST.to_owned(),
             pki: Arc::clone(&self.pki),
             key_exchange: "curve25519-sha256".to_owned(),
             cipher: "aes128-gcm@openssh.com".to_owned(),
@@ -61,7 +63,14 @@ impl Bench {
 }
 
 async fn everything_with<L: Link>(wish: &Wish) {
-    work::connect::<L>(wish, 3, 2).await.expect("connects");
+    work::connect::<L>(wish, 3, 2, None).await.expect("connects");
+    work::connect::<L>(wish, 3, 2, Some("zeros 5")).await.expect("connects and runs");
+    work::connect::<L>(wish, 1, 1, Some("true")).await.expect_err("a command that says nothing");
+    sessions::on_one_connection::<L>(wish, "zeros 5", 7, 3).await.expect("runs");
+    sessions::hold::<L>(wish, "zeros 1125899906842624", 2).await.expect("stays");
+    sessions::hold::<L>(wish, "true", 1).await.err().expect("does not stay");
+    let trips = sessions::keystrokes::<L>(wish, "echo", 5, Duration::ZERO).await.expect("echoes");
+    assert!(trips.percentile(50) <= trips.percentile(99));
     let down = work::run::<L>(wish, &format!("zeros {BYTES}"), 0).await.expect("runs");
     assert_eq!(down.received, BYTES);
     let up = work::run::<L>(wish, "count", BYTES).await.expect("runs");

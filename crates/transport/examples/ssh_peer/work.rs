@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use tokio::task::JoinSet;
 
 use super::peer::{Link, Outcome, Sink, Source, Wish};
+use super::sessions;
 
 /// A bulk channel is under way once this much went through it, window and buffers filled.
 const UNDER_WAY: u64 = 8 << 20;
@@ -18,16 +19,25 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How long an echo may take; a connection that stands still is told from a slow one by this.
 const STUCK: Duration = Duration::from_secs(20);
 
-/// Logs in `connections` times, so many at once, and gives the seconds that all took together.
-pub async fn connect<L: Link>(wish: &Wish, connections: usize, parallel: usize) -> Outcome<f64> {
+/// Logs in `connections` times, so many at once, with or without a session, and gives the seconds that all took together.
+pub async fn connect<L: Link>(
+    wish: &Wish,
+    connections: usize,
+    parallel: usize,
+    command: Option<&str>,
+) -> Outcome<f64> {
     let start = Instant::now();
     let mut workers = JoinSet::new();
     for worker in 0..parallel {
-        let wish = wish.clone();
+        let (wish, command) = (wish.clone(), command.map(str::to_owned));
         let share = (connections + worker) / parallel;
         workers.spawn(async move {
             for _ in 0..share {
-                L::connect(&wish).await?.close().await;
+                let link = L::connect(&wish).await?;
+                if let Some(command) = &command {
+                    sessions::to_end(&link, command).await?;
+                }
+                link.close().await;
             }
             Outcome::Ok(())
         });
@@ -110,6 +120,14 @@ pub enum Direction {
 pub struct Trips(Vec<f64>);
 
 impl Trips {
+    pub fn new(mut microseconds: Vec<f64>) -> Outcome<Self> {
+        if microseconds.is_empty() {
+            return Err("no samples, no percentiles".into());
+        }
+        microseconds.sort_by(f64::total_cmp);
+        Ok(Self(microseconds))
+    }
+
     pub fn percentile(&self, percent: usize) -> f64 {
         self.0[(self.0.len() - 1) * percent / 100]
     }
@@ -117,9 +135,6 @@ impl Trips {
 
 /// Times round trips of a short line while bulk is moved.
 pub async fn echo<L: Link>(wish: &Wish, command: &str, samples: usize, load: &Load) -> Outcome<Trips> {
-    if samples == 0 {
-        return Err("no samples, no percentiles".into());
-    }
     let link = L::connect(wish).await?;
     // Held until the end: without its link a channel is closed.
     let mut others = Vec::new();
@@ -144,8 +159,7 @@ pub async fn echo<L: Link>(wish: &Wish, command: &str, samples: usize, load: &Lo
             return Err("the bulk ended before the echoes did".into());
         }
     }
-    trips.sort_by(f64::total_cmp);
-    Ok(Trips(trips))
+    Trips::new(trips)
 }
 
 async fn round_trip(source: &mut impl Source, sink: &impl Sink) -> Outcome<()> {
