@@ -1,7 +1,8 @@
 //! Starts a session on this host the way the node does, and connects it to this program's own input and output:
 //!
 //! ```text
-//! local_session [--pty] [--helper PATH] [--env NAME=VALUE]... [--trusted NAME=VALUE]... LOGIN shell|sftp|exec COMMAND
+//! local_session [--pty] [--helper PATH] [--env NAME=VALUE]... [--trusted NAME=VALUE]... [--peer ADDRESS] [--user-env]
+//!               [--pam SERVICE [--pam-env NAME=VALUE]...] LOGIN shell|sftp|exec COMMAND
 //! ```
 //!
 //! For trying things out and for the tests (`sftp -D` runs it as its server). It exits as the session did; after a
@@ -15,7 +16,9 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use exec::{Exit, Launch, Limits, Pty, Running, SessionIo, SessionRequest, TerminalModes, WindowSize, spawn};
+use exec::{
+    Exit, Launch, Limits, Pam, Pty, Running, SessionIo, SessionRequest, TerminalModes, WindowSize, spawn,
+};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -49,6 +52,10 @@ fn parse(mut args: impl Iterator<Item = String>) -> Option<(PathBuf, SessionRequ
             "--helper" => helper = args.next()?.into(),
             "--env" => request.client_env.push(variable(args.next())?),
             "--trusted" => request.trusted_env.push(variable(args.next())?),
+            "--peer" => request.peer = Some(args.next()?.parse().ok()?),
+            "--user-env" => request.user_env = true,
+            "--pam" => request.pam = Some(Pam { service: args.next()?, environment: Vec::new() }),
+            "--pam-env" => request.pam.as_mut()?.environment.push(variable(args.next())?),
             "--pty" => {
                 let size = WindowSize { columns: 101, rows: 37, width_pixels: 0, height_pixels: 0 };
                 // Echo off and no newline translation, so that what comes back is what was written.

@@ -1,9 +1,9 @@
 //! Which environment variables a session gets, and whose word counts.
 //!
-//! Three sources, strongest first: the account (`HOME`, `USER`, `LOGNAME`, `SHELL`, `PATH`) with the terminal (`TERM`,
-//! `SSH_TTY`); the node (`SSH_CONNECTION` and the like); the client. A client can add, never replace, and never set what
-//! a loader, shell or interpreter acts on before the user's own files do. The same rule runs in the node and again in
-//! the helper.
+//! Sources, strongest first: the account (`HOME`, `USER`, `LOGNAME`, `SHELL`) with the terminal (`TERM`, `SSH_TTY`); the
+//! node (`SSH_CONNECTION` and the like); PAM's modules; the host's defaults (`PATH`, `MAIL`); the client; the user's own
+//! file. A weaker one can add, never replace. A client, and a file that a client can write, never set what a loader,
+//! shell or interpreter acts on before the user's own files do. The same rule runs in the node and again in the helper.
 
 use std::collections::BTreeMap;
 
@@ -109,30 +109,45 @@ pub(crate) fn is_terminal_name(term: &str) -> bool {
         && !term.starts_with(['.', '-'])
 }
 
-/// The variables of a session from its sources, strongest first; `fallback` only fills what nobody set.
-pub(crate) fn assemble(
-    account: Vec<(String, String)>,
-    trusted: &[(String, String)],
-    client: &[(String, String)],
-    fallback: Vec<(String, String)>,
-) -> BTreeMap<String, String> {
-    let mut env: BTreeMap<String, String> = BTreeMap::new();
-    env.extend(account);
-    for (name, value) in trusted {
-        if node_may_set(name, value) && !env.contains_key(name) {
-            env.insert(name.clone(), value.clone());
+/// Where the variables of a session come from, strongest first.
+#[derive(Debug, Default)]
+pub(crate) struct Sources<'a> {
+    /// The account and its terminal.
+    pub(crate) own: Vec<(String, String)>,
+    /// The node.
+    pub(crate) node: &'a [(String, String)],
+    /// PAM's modules.
+    pub(crate) modules: Vec<(String, String)>,
+    /// What the host has for everybody, unless its modules say otherwise.
+    pub(crate) defaults: Vec<(String, String)>,
+    /// What the client sent.
+    pub(crate) client: &'a [(String, String)],
+    /// What the user's own file says.
+    pub(crate) user: Vec<(String, String)>,
+    /// What nobody else has set.
+    pub(crate) fallback: Vec<(String, String)>,
+}
+
+/// The variables of a session. Of two values that one source has for one name the later counts, as in sshd.
+pub(crate) fn assemble(sources: &Sources<'_>) -> BTreeMap<String, String> {
+    let Sources { own, node, modules, defaults, client, user, fallback } = sources;
+    let mut all = BTreeMap::new();
+    let mut add = |source: &[(String, String)], may_set: fn(&str, &str) -> bool| {
+        let accepted: BTreeMap<String, String> =
+            source.iter().filter(|(name, value)| may_set(name, value)).cloned().collect();
+        for (name, value) in accepted {
+            all.entry(name).or_insert(value);
         }
-    }
-    // Of two values that a client sends for one name, the later counts, as in sshd.
-    let accepted: BTreeMap<&String, &String> =
-        client.iter().filter(|(name, value)| client_may_set(name, value)).map(|(n, v)| (n, v)).collect();
-    for (name, value) in accepted {
-        env.entry(name.clone()).or_insert_with(|| value.clone());
-    }
-    for (name, value) in fallback {
-        env.entry(name).or_insert(value);
-    }
-    env
+    };
+    // The account database is the host's own word.
+    add(own, |_, _| true);
+    add(node, node_may_set);
+    add(modules, node_may_set);
+    add(defaults, |_, _| true);
+    add(client, client_may_set);
+    add(user, client_may_set);
+    add(fallback, |_, _| true);
+    all
 }
 
 #[cfg(test)]
@@ -147,15 +162,24 @@ mod tests {
 
     #[test]
     fn a_client_adds_but_never_replaces() {
-        let env = assemble(
-            pairs(&[("HOME", "/home/a"), ("TERM", "xterm")]),
-            &pairs(&[
+        let env = assemble(&Sources {
+            own: pairs(&[("HOME", "/home/a"), ("TERM", "xterm")]),
+            node: &pairs(&[
                 ("SSH_CONNECTION", "trusted"),
                 ("LD_PRELOAD", "node.so"),
                 ("HOME", "/node"),
                 ("APP", "node"),
             ]),
-            &pairs(&[
+            modules: pairs(&[
+                ("PATH", "/from/a/module"),
+                ("LC_ALL", "module"),
+                ("APP", "module"),
+                ("HOME", "/module"),
+                ("SSH_CONNECTION", "module"),
+                ("LD_LIBRARY_PATH", "/module"),
+            ]),
+            defaults: pairs(&[("PATH", "/bin"), ("MAIL", "/var/mail/a")]),
+            client: &pairs(&[
                 ("HOME", "/tmp"),
                 ("TERM", "evil"),
                 ("APP", "client"),
@@ -163,16 +187,23 @@ mod tests {
                 ("SSH_ORIGINAL_COMMAND", "forged"),
                 ("LC_ALL", "first"),
                 ("LC_ALL", "last"),
+                ("LC_TIME", "first"),
+                ("LC_TIME", "last"),
                 ("LANG", "de_DE.UTF-8"),
             ]),
-            pairs(&[("LANG", "C.UTF-8"), ("EXTRA", "1")]),
-        );
+            user: pairs(&[("LANG", "user"), ("EDITOR", "ed"), ("PATH", "/user"), ("BASH_ENV", "/user")]),
+            fallback: pairs(&[("LANG", "C.UTF-8"), ("EXTRA", "1")]),
+        });
         let expected = pairs(&[
             ("APP", "node"),
+            ("EDITOR", "ed"),
             ("EXTRA", "1"),
             ("HOME", "/home/a"),
             ("LANG", "de_DE.UTF-8"),
-            ("LC_ALL", "last"),
+            ("LC_ALL", "module"),
+            ("LC_TIME", "last"),
+            ("MAIL", "/var/mail/a"),
+            ("PATH", "/from/a/module"),
             ("SSH_CONNECTION", "trusted"),
             ("TERM", "xterm"),
         ]);
@@ -218,7 +249,8 @@ mod tests {
         ) {
             let mut client = client;
             client.push((name, "client".into()));
-            let env = assemble(pairs(&[("HOME", "/h"), ("PATH", "/bin")]), &[], &client, Vec::new());
+            let own = pairs(&[("HOME", "/h"), ("PATH", "/bin")]);
+            let env = assemble(&Sources { own, client: &client, user: client.clone(), ..Sources::default() });
             prop_assert!(env["HOME"] == "/h" && env["PATH"] == "/bin");
             prop_assert!(!env.keys().any(|name| name.starts_with("LD_") || name.starts_with("SSH_") || name == "IFS"));
         }

@@ -11,6 +11,7 @@
 //! This crate must not decide who may log in (the node holds the permit), must not speak SSH, must not link tokio, and
 //! must not contain `unsafe` outside of its module `sys`.
 
+pub mod cgroup;
 pub mod environment;
 pub mod exit;
 pub mod helper;
@@ -31,7 +32,7 @@ pub mod wire;
 pub use exit::{Exit, SessionSignal};
 pub use limits::Limits;
 pub use modes::TerminalModes;
-pub use request::{Launch, Pty, RequestError, SessionRequest, WindowSize};
+pub use request::{Launch, Pam, Pty, RequestError, SessionRequest, WindowSize};
 pub use session::Session;
 pub use spawn::{Running, SessionIo, SpawnError, Spawned, Starting, resize, spawn};
 pub use status::{Failure, FailureKind, Started};

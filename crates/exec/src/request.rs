@@ -7,6 +7,7 @@
 mod codec;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::limits::Limits;
 use crate::modes::TerminalModes;
@@ -35,6 +36,21 @@ pub struct SessionRequest {
     pub pty: Option<Pty>,
     /// The limits that the session starts with.
     pub limits: Limits,
+    /// Where the client is, for the host's own records.
+    pub peer: Option<IpAddr>,
+    /// How the host's own rules for sessions are asked; `None` leaves them out.
+    pub pam: Option<Pam>,
+    /// Whether the user's own file `~/.tsh/environment` counts.
+    pub user_env: bool,
+}
+
+/// How to ask the host's pluggable authentication modules.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pam {
+    /// The name of the rules, a file in `/etc/pam.d`.
+    pub service: String,
+    /// Variables for the modules, who may pass them on to the session.
+    pub environment: Vec<(String, String)>,
 }
 
 /// What a session runs.
@@ -99,6 +115,9 @@ pub enum RequestError {
     /// A field has a NUL byte, which no program argument or variable can carry.
     #[error("{0} contains a NUL byte")]
     Nul(&'static str),
+    /// The PAM service is not the name of a file.
+    #[error("the PAM service is not a plain name")]
+    PamService,
     /// More than [`MAX_ENV`] variables.
     #[error("more than {MAX_ENV} environment variables")]
     TooManyVariables,
@@ -120,6 +139,9 @@ impl SessionRequest {
             trusted_env: Vec::new(),
             pty: None,
             limits: Limits::default(),
+            peer: None,
+            pam: None,
+            user_env: false,
         }
     }
 
@@ -133,7 +155,11 @@ impl SessionRequest {
         {
             return Err(RequestError::Nul("the command"));
         }
-        for list in [&self.client_env, &self.trusted_env] {
+        if self.pam.as_ref().is_some_and(|pam| !is_service(&pam.service)) {
+            return Err(RequestError::PamService);
+        }
+        let for_modules = self.pam.as_ref().map(|pam| &pam.environment);
+        for list in [&self.client_env, &self.trusted_env].into_iter().chain(for_modules) {
             if list.len() > MAX_ENV {
                 return Err(RequestError::TooManyVariables);
             }
@@ -154,6 +180,14 @@ fn is_login(login: &str) -> bool {
         && !login.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, ':' | '/' | ','))
 }
 
+/// Whether a name can be that of a file in `/etc/pam.d`, and of no other.
+pub fn is_service(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= MAX_LOGIN
+        && !name.starts_with(['.', '-'])
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
 impl fmt::Debug for SessionRequest {
     /// Names of variables, never their values: people put tokens there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,7 +198,16 @@ impl fmt::Debug for SessionRequest {
             .field("client_env", &names(&self.client_env))
             .field("trusted_env", &names(&self.trusted_env))
             .field("pty", &self.pty)
+            .field("peer", &self.peer)
+            .field("pam", &self.pam)
+            .field("user_env", &self.user_env)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Pam {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pam").field("service", &self.service).finish_non_exhaustive()
     }
 }
 

@@ -9,29 +9,47 @@ pub use members::{Act, sweep};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
 };
 
+use crate::cgroup;
 use crate::exit::{Exit, SessionSignal};
 
 /// The processes of one session: the first one and all that it started and that did not make a session of their own.
 ///
 /// Dropping it while the first process runs kills them all, as [`Session::kill`] does; afterwards it only lets go of the
-/// first one, and what it left in the background goes on.
+/// first one, and what it left in the background goes on. After [`Session::release`] it never kills.
 #[derive(Debug)]
 pub struct Session {
     pid: Pid,
     /// Readable once the first process has ended.
     pidfd: OwnedFd,
+    /// The control group that all of its processes are in, where there is one.
+    group: Option<PathBuf>,
+    released: AtomicBool,
 }
 
 impl Session {
     /// Takes over a child of this process which leads, or is about to lead, a session.
     pub(crate) fn adopt(pid: Pid) -> io::Result<Self> {
-        Ok(Self { pid, pidfd: pidfd_open(pid, PidfdFlags::empty())? })
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Self { pid, pidfd, group: None, released: AtomicBool::new(false) })
+    }
+
+    /// Knows from here on that all processes of the session are in this group.
+    pub(crate) fn is_in(&mut self, group: Option<PathBuf>) {
+        self.group = group;
+    }
+
+    /// Lets the session go on without anybody who could end it: nobody is there any more for whom it ran, and that is
+    /// for its processes to notice. Keep the value until the first process has ended, so that it is reaped.
+    pub fn release(&self) {
+        self.released.store(true, Ordering::Release);
     }
 
     /// The number of the first process, of its process group, and of its kernel session.
@@ -63,19 +81,23 @@ impl Session {
         sweep(&[(self.pid(), Act::HangUp)]);
     }
 
-    /// Kills every process of the session. A process that made a kernel session of its own (a daemon) is not one of
-    /// them. Reads the process table; call it from where blocking for milliseconds is no harm.
+    /// Kills every process of the session: all in its control group. Where it has none, a process that made a kernel
+    /// session of its own (a daemon) is not found. Reads the process table; call it from where blocking for milliseconds
+    /// is no harm.
     pub fn kill(&self) {
         // Directly first: the helper may not have made its session yet, and then is in nobody's list.
         self.kill_first();
         sweep(&[(self.pid(), Act::Kill)]);
     }
 
-    /// Kills the first process and its process group, which needs no look at the process table; the rest is for
-    /// [`sweep`].
+    /// Kills what can be killed without a look at the process table: all in its control group, or the first process and
+    /// its process group. The rest is for [`sweep`].
     pub fn kill_first(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         let _ = kill_process_group(self.pid, Signal::KILL);
+        if let Some(group) = self.group.clone().or_else(|| cgroup::of_child(self.pid)) {
+            cgroup::kill(&group);
+        }
     }
 
     fn peek(&self, more: WaitIdOptions) -> io::Result<Option<Exit>> {
@@ -94,12 +116,16 @@ impl AsFd for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if !matches!(self.try_wait(), Ok(Some(_))) {
+        let released = self.released.load(Ordering::Acquire);
+        if !released && !matches!(self.try_wait(), Ok(Some(_))) {
             self.kill();
+        }
+        if let Some(group) = self.group.take().or_else(|| cgroup::of_child(self.pid)) {
+            cgroup::let_go(group);
         }
         let pid = self.pid;
         let reap = move |more| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | more);
-        if matches!(reap(WaitIdOptions::NOHANG), Ok(None)) {
+        if matches!(reap(WaitIdOptions::NOHANG), Ok(None)) && !released {
             // Killed, but perhaps in a system call that does not end soon; the parent must not wait for that.
             let _ = thread::Builder::new().name("reap-session".into()).spawn(move || {
                 let _ = reap(WaitIdOptions::empty());

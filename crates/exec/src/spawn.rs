@@ -140,7 +140,11 @@ impl Starting {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Some(status::decode(&self.heard)))
+        let outcome = status::decode(&self.heard);
+        if let Ok(started) = &outcome {
+            self.session.is_in(started.group.clone());
+        }
+        Ok(Some(outcome))
     }
 
     /// Its processes.
@@ -172,13 +176,14 @@ impl Spawned {
     /// Waits until the session runs or has failed to, at most this long. Blocks the calling thread: a name service may
     /// take its time. On failure everything is ended.
     pub fn started(self, timeout: Duration) -> Result<Running, SpawnError> {
-        let Self { session, control, io } = self;
+        let Self { mut session, control, io } = self;
         let answer = hear(control, timeout).map_err(doing("hear from session-exec"))?;
         let answer = answer.ok_or_else(|| {
             let detail = format!("the host's name services did not answer within {} s", timeout.as_secs());
             Failure::new(FailureKind::TimedOut, detail)
         })?;
         let started = status::decode(&answer)?;
+        session.is_in(started.group.clone());
         Ok(Running { session, io, started })
     }
 }

@@ -4,6 +4,11 @@
 //! `Started` and nothing more is a running session; anything ending in `Failed` is none; nothing at all means that the
 //! helper died.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use crate::cgroup;
 use crate::wire::{Reader, WireError, Writer};
 
 /// The most bytes that the helper may say in all.
@@ -15,12 +20,14 @@ const TAG_STARTED: u8 = 1;
 const TAG_FAILED: u8 = 2;
 
 /// A session that runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Started {
     /// The session's first process, as the helper sees its own number; it leads its session and process group.
     pub pid: u32,
     /// The account's uid, for the audit log.
     pub uid: u32,
+    /// The control group that holds all of the session's processes, where the host lets one be made.
+    pub group: Option<PathBuf>,
 }
 
 /// A session that did not start. `Display` is what the user may read after `Failed to launch: `.
@@ -60,6 +67,10 @@ pub enum FailureKind {
     AccountUnusable = 10,
     /// The host takes no logins but root's now.
     HostClosed = 11,
+    /// The host's pluggable authentication modules could not be asked, or did not set the session up.
+    Pam = 12,
+    /// What is to close the session at its end could not be started.
+    Keeper = 13,
 }
 
 impl FailureKind {
@@ -77,6 +88,8 @@ impl FailureKind {
             Self::TimedOut => "timed_out",
             Self::AccountUnusable => "account_unusable",
             Self::HostClosed => "host_closed",
+            Self::Pam => "pam",
+            Self::Keeper => "keeper",
         }
     }
 
@@ -93,6 +106,8 @@ impl FailureKind {
             Self::TimedOut,
             Self::AccountUnusable,
             Self::HostClosed,
+            Self::Pam,
+            Self::Keeper,
         ];
         all.into_iter().find(|kind| *kind as u8 == value)
     }
@@ -124,11 +139,12 @@ impl Failure {
 }
 
 impl Started {
-    pub(crate) fn encode(self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.u8(TAG_STARTED);
         out.u32(self.pid);
         out.u32(self.uid);
+        out.bytes(self.group.as_ref().map_or(&[], |group| group.as_os_str().as_bytes()));
         out.into_bytes()
     }
 }
@@ -149,7 +165,7 @@ fn decode_all(bytes: &[u8]) -> Result<Result<Started, Failure>, WireError> {
     let mut reader = Reader::new(bytes);
     let mut tag = reader.u8()?;
     if tag == TAG_STARTED {
-        let started = Started { pid: reader.u32()?, uid: reader.u32()? };
+        let started = Started { pid: reader.u32()?, uid: reader.u32()?, group: group(reader.bytes()?) };
         match reader.u8() {
             Ok(next) => tag = next,
             Err(_) => return Ok(Ok(started)),
@@ -162,6 +178,11 @@ fn decode_all(bytes: &[u8]) -> Result<Result<Started, Failure>, WireError> {
     let detail = reader.text()?.to_owned();
     reader.finish()?;
     Ok(Err(Failure { kind, detail }))
+}
+
+/// Anything but a path that session-exec makes is nothing that should ever be written to.
+fn group(bytes: &[u8]) -> Option<PathBuf> {
+    Some(PathBuf::from(OsStr::from_bytes(bytes))).filter(|path| cgroup::is_group(path))
 }
 
 /// Names in the text can come from a directory service; nothing in it may drive a terminal or break a log line.
@@ -177,11 +198,22 @@ mod tests {
 
     use super::*;
 
-    const STARTED: Started = Started { pid: 42, uid: 1000 };
+    const STARTED: Started = Started { pid: 42, uid: 1000, group: None };
 
     #[test]
     fn started_then_silence_is_a_session() {
         assert_eq!(decode(&STARTED.encode()), Ok(STARTED));
+        let grouped = Started { group: Some("/sys/fs/cgroup/postern-1.2-3".into()), ..STARTED };
+        assert_eq!(decode(&grouped.encode()), Ok(grouped));
+    }
+
+    #[test]
+    fn only_groups_of_sessions_are_groups() {
+        for path in ["/", "/sys/fs/cgroup", "postern-1.2-3", "/sys/fs/cgroup/postern-1.2-3/..", "/etc/passwd"]
+        {
+            let odd = Started { group: Some(path.into()), ..STARTED };
+            assert_eq!(decode(&odd.encode()), Ok(STARTED), "{path}");
+        }
     }
 
     #[test]

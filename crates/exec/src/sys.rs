@@ -3,8 +3,12 @@
 //!
 //! - `accounts`: the user and group databases, which are reached only through the C library's name service switch;
 //! - `process`: signals, inherited descriptors, keyrings, and the user switch;
-//! - `clock`: local time for directory listings.
+//! - `records`: who is logged in, for `who` and `last`;
+//! - `pam`: the host's pluggable authentication modules;
+//! - `clock`: local time for directory listings and greetings.
 
 pub(crate) mod accounts;
 pub(crate) mod clock;
+pub(crate) mod pam;
 pub(crate) mod process;
+pub(crate) mod records;

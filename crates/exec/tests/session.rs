@@ -126,6 +126,7 @@ fn the_environment_is_made_new() {
         "LANG=C.UTF-8",
         "LC_TIME=C",
         "LOGNAME=tess",
+        "MAIL=/var/mail/tess",
         "PATH=/usr/bin:/bin:/test-user",
         pwd_line.as_str(),
         "SHELL=/bin/sh",

@@ -3,13 +3,16 @@
 //! The descriptors travel in the socket's ancillary data, so the node needs no inheritable descriptor at any moment:
 //! nothing that another thread of it starts at the same time can catch one.
 
+use std::fs::File;
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown, recvmsg, send, shutdown,
+};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin};
 
 use crate::request::{MAX_BYTES, RequestError, SessionRequest};
@@ -18,7 +21,7 @@ use crate::request::{MAX_BYTES, RequestError, SessionRequest};
 pub(crate) const DESCRIPTORS: usize = 3;
 
 /// The way back to the node. Closes by itself when the shell is executed, which is how the node knows that it was.
-pub(super) struct Control(UnixStream);
+pub(super) struct Control(OwnedFd);
 
 impl Control {
     /// Tells the node; a node that has gone away is an error, never a signal.
@@ -27,6 +30,19 @@ impl Control {
             let sent = rustix::io::retry_on_intr(|| send(&self.0, bytes, SendFlags::NOSIGNAL))?;
             bytes = bytes.get(sent..).unwrap_or_default();
         }
+        Ok(())
+    }
+
+    /// Says that nothing more will be said: the session runs. What it says from here on is for its user.
+    pub(super) fn finish(&self) {
+        // Where the node is gone there is nobody to tell.
+        let _ = shutdown(&self.0, Shutdown::Write);
+    }
+
+    /// Closes this process's copy; for a process that does not become the session.
+    pub(super) fn let_go(&mut self) -> io::Result<()> {
+        let nothing = File::open("/dev/null")?;
+        self.0 = nothing.into();
         Ok(())
     }
 }
@@ -45,7 +61,7 @@ pub(super) fn receive() -> io::Result<(Control, Result<SessionRequest, RequestEr
     dup2_stdin(input)?;
     dup2_stdout(output)?;
     dup2_stderr(error)?;
-    Ok((Control(socket), SessionRequest::decode(&bytes)))
+    Ok((Control(socket.into()), SessionRequest::decode(&bytes)))
 }
 
 fn receive_head(socket: &UnixStream) -> io::Result<(usize, [OwnedFd; DESCRIPTORS])> {

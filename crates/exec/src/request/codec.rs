@@ -1,14 +1,16 @@
 //! [`SessionRequest`] to and from bytes. `encode` destructures without `..`, so a new field does not compile until it
 //! is mapped here and in `decode`.
 
-use super::{Launch, MAX_BYTES, MAX_ENV, Pty, RequestError, SessionRequest, WindowSize};
+use std::net::IpAddr;
+
+use super::{Launch, MAX_BYTES, MAX_ENV, Pam, Pty, RequestError, SessionRequest, WindowSize};
 use crate::limits::Limits;
 use crate::modes::TerminalModes;
 use crate::wire::{Reader, WireError, Writer};
 
 /// The first byte of a request. Node and helper are of one release; after an upgrade in place they may not be, and then
 /// a clear refusal is better than a guess.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 
 const LAUNCH_SHELL: u8 = 0;
 const LAUNCH_COMMAND: u8 = 1;
@@ -19,7 +21,7 @@ impl SessionRequest {
     /// The bytes of a valid request.
     pub fn encode(&self) -> Result<Vec<u8>, RequestError> {
         self.check()?;
-        let Self { login, launch, client_env, trusted_env, pty, limits } = self;
+        let Self { login, launch, client_env, trusted_env, pty, limits, peer, pam, user_env } = self;
         let mut out = Writer::default();
         out.u8(VERSION);
         out.bytes(login.as_bytes());
@@ -28,6 +30,9 @@ impl SessionRequest {
         encode_env(&mut out, trusted_env);
         encode_pty(&mut out, pty.as_ref());
         encode_limits(&mut out, limits);
+        encode_peer(&mut out, *peer);
+        encode_pam(&mut out, pam.as_ref());
+        out.u8(u8::from(*user_env));
         let bytes = out.into_bytes();
         if bytes.len() > MAX_BYTES { Err(RequestError::TooLarge) } else { Ok(bytes) }
     }
@@ -61,6 +66,9 @@ fn decode_fields(reader: &mut Reader<'_>) -> Result<SessionRequest, WireError> {
         trusted_env: decode_env(reader)?,
         pty: decode_pty(reader)?,
         limits: decode_limits(reader)?,
+        peer: decode_peer(reader)?,
+        pam: decode_pam(reader)?,
+        user_env: flag(reader)?,
     })
 }
 
@@ -146,6 +154,38 @@ fn decode_limits(reader: &mut Reader<'_>) -> Result<Limits, WireError> {
     Limits::from_entries(entries.collect::<Result<_, WireError>>()?).ok_or(WireError::OutOfRange)
 }
 
+fn encode_peer(out: &mut Writer, peer: Option<IpAddr>) {
+    match peer {
+        None => out.bytes(&[]),
+        Some(IpAddr::V4(address)) => out.bytes(&address.octets()),
+        Some(IpAddr::V6(address)) => out.bytes(&address.octets()),
+    }
+}
+
+fn decode_peer(reader: &mut Reader<'_>) -> Result<Option<IpAddr>, WireError> {
+    let bytes = reader.bytes()?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let address = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
+    address.map(Some).map_err(|_| WireError::OutOfRange)
+}
+
+fn encode_pam(out: &mut Writer, pam: Option<&Pam>) {
+    out.u8(u8::from(pam.is_some()));
+    let Some(Pam { service, environment }) = pam else { return };
+    out.bytes(service.as_bytes());
+    encode_env(out, environment);
+}
+
+fn decode_pam(reader: &mut Reader<'_>) -> Result<Option<Pam>, WireError> {
+    if !flag(reader)? {
+        return Ok(None);
+    }
+    Ok(Some(Pam { service: reader.text()?.to_owned(), environment: decode_env(reader)? }))
+}
+
 fn flag(reader: &mut Reader<'_>) -> Result<bool, WireError> {
     match reader.u8()? {
         0 => Ok(false),
@@ -172,6 +212,12 @@ mod tests {
                 modes: TerminalModes::parse(&[53, 0, 0, 0, 1, 128, 0, 0, 0x96, 0, 0]),
             }),
             limits: Limits::capture(),
+            peer: Some(IpAddr::from([192, 0, 2, 7])),
+            pam: Some(Pam {
+                service: "sshd".into(),
+                environment: vec![("TELEPORT_LOGIN".into(), "alice".into())],
+            }),
+            user_env: true,
         }
     }
 
@@ -220,6 +266,19 @@ mod tests {
     }
 
     #[test]
+    fn a_pam_service_is_the_name_of_a_file_and_its_variables_are_checked() {
+        let ask = |service: &str, value: &str| {
+            let environment = vec![("NAME".to_owned(), value.to_owned())];
+            SessionRequest { pam: Some(Pam { service: service.into(), environment }), ..full() }.encode()
+        };
+        ask("sshd-2.postern", "value").expect("valid");
+        for service in ["", "..", "../sshd", "a/b", "-x", "a b", "a\0", "ä"] {
+            assert_eq!(ask(service, "value"), Err(RequestError::PamService), "{service:?}");
+        }
+        assert_eq!(ask("sshd", "a\0b"), Err(RequestError::Nul("an environment variable")));
+    }
+
+    #[test]
     fn another_version_says_so() {
         let mut bytes = full().encode().expect("a valid request");
         bytes[0] = 9;
@@ -240,8 +299,11 @@ mod tests {
             proptest::collection::vec(1u8.., 0..200).prop_map(Launch::Command),
         ];
         let env = || proptest::collection::vec(("[A-Z_]{1,8}", "[^\\x00]{0,20}"), 0..8);
-        (("[a-z][a-z0-9_.@-]{0,30}", launch, env(), env()), any::<Option<[u16; 4]>>()).prop_map(
-            |((login, launch, client_env, trusted_env), size)| SessionRequest {
+        let pam = proptest::option::of(("[a-z][a-z0-9.-]{0,20}", env()))
+            .prop_map(|pam| pam.map(|(service, environment)| Pam { service, environment }));
+        let more = (any::<Option<IpAddr>>(), pam, any::<bool>());
+        (("[a-z][a-z0-9_.@-]{0,30}", launch, env(), env()), any::<Option<[u16; 4]>>(), more).prop_map(
+            |((login, launch, client_env, trusted_env), size, (peer, pam, user_env))| SessionRequest {
                 login,
                 launch,
                 client_env,
@@ -252,6 +314,9 @@ mod tests {
                     modes: TerminalModes::default(),
                 }),
                 limits: Limits::default(),
+                peer,
+                pam,
+                user_env,
             },
         )
     }

@@ -80,7 +80,7 @@ fn mode(mode: u32) -> String {
 }
 
 fn date(modified: i64, now: u64) -> String {
-    let Some(LocalTime { year, month, day, hour, minute }) = local_time(modified) else {
+    let Some(LocalTime { year, month, day, hour, minute, .. }) = local_time(modified) else {
         return "?".repeat(12);
     };
     let month = MONTHS[month];

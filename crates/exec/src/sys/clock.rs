@@ -1,4 +1,4 @@
-//! Local time, for the dates in a directory listing.
+//! Local time, for the dates in a directory listing and in greetings.
 
 use std::mem::MaybeUninit;
 
@@ -11,6 +11,9 @@ pub(crate) struct LocalTime {
     pub(crate) day: u8,
     pub(crate) hour: u8,
     pub(crate) minute: u8,
+    pub(crate) second: u8,
+    /// 0 is Sunday.
+    pub(crate) weekday: usize,
 }
 
 /// This many seconds since 1970 as local time; `None` where the calendar ends.
@@ -26,6 +29,8 @@ pub(crate) fn local_time(seconds: i64) -> Option<LocalTime> {
         day: u8::try_from(tm.tm_mday).ok()?,
         hour: u8::try_from(tm.tm_hour).ok()?,
         minute: u8::try_from(tm.tm_min).ok()?,
+        second: u8::try_from(tm.tm_sec).ok()?,
+        weekday: usize::try_from(tm.tm_wday).ok().filter(|day| *day < 7)?,
     })
 }
 

@@ -134,6 +134,53 @@ pub(crate) fn can_regain_root() -> bool {
     user || unsafe { libc::setresuid(0, 0, 0) } == 0
 }
 
+/// Which of the two processes goes on after [`detach`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The one that called.
+    Caller,
+    /// A new one in a kernel session of its own, which is no child of the caller: whatever that becomes next, it gets to
+    /// know nothing of a child.
+    Detached,
+}
+
+/// Makes a second process of this one. Only for a process of one thread.
+pub(crate) fn detach() -> io::Result<Side> {
+    // SAFETY: this process has one thread, so that the copy is whole.
+    let between = match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: takes nothing; this process leads no group yet.
+            unsafe { libc::setsid() };
+            // SAFETY: as above.
+            match unsafe { libc::fork() } {
+                0 => return Ok(Side::Detached),
+                // SAFETY: ends this process without running what the caller has registered for its own end.
+                pid => unsafe { libc::_exit(c_int::from(pid < 0)) },
+            }
+        }
+        pid => pid,
+    };
+    let mut status = 0;
+    loop {
+        // SAFETY: waits for a child of this process; `status` is writable.
+        if unsafe { libc::waitpid(between, &mut status, 0) } == between {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    if status == 0 { Ok(Side::Caller) } else { Err(io::Error::other("no second process can be made")) }
+}
+
+/// Replaces the groups of this process, whose ids stay root's.
+pub(crate) fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: pointer and length describe `groups`.
+    ok(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })
+}
+
 /// Closes a descriptor and tells how that went, which dropping it does not.
 pub(crate) fn close(descriptor: OwnedFd) -> io::Result<()> {
     let descriptor = descriptor.into_raw_fd();

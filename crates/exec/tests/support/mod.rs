@@ -55,6 +55,13 @@ impl Host {
         fs::set_permissions(host.path(""), Permissions::from_mode(0o755)).expect("own directory");
         fs::create_dir(host.home()).expect("a home");
         std::os::unix::fs::chown(host.home(), Some(UID), Some(GID)).expect("root may");
+        for directory in ["run", "log", "pam.d"] {
+            fs::create_dir(host.path(directory)).expect("own directory");
+        }
+        for record in ["run/utmp", "log/wtmp", "log/lastlog"] {
+            host.write(record, "");
+        }
+        host.write("motd", "the message\nof the day\n");
         host.write("nsswitch.conf", "passwd: files\ngroup: files\n");
         host.write("login.defs", "ENV_SUPATH PATH=/usr/sbin:/usr/bin:/sbin:/bin:/test-root\nENV_PATH PATH=/usr/bin:/bin:/test-user\n");
         let home = host.home();
@@ -99,15 +106,29 @@ impl Host {
         self.path("home")
     }
 
-    fn write(&self, name: &str, content: &str) {
+    /// Rules of PAM for a service of this name.
+    pub fn pam(&self, service: &str, rules: &str) {
+        self.write(&format!("pam.d/{service}"), rules);
+    }
+
+    /// The records of one of the files that `utmpdump` reads, without the time, which is the last field.
+    pub fn records(&self, name: &str) -> Vec<String> {
+        let dump = Command::new("utmpdump").arg(self.path(name)).output().expect("util-linux is everywhere");
+        let lines = String::from_utf8(dump.stdout).expect("text");
+        lines.lines().filter_map(|line| Some(line.rsplit_once('[')?.0.trim().to_owned())).collect()
+    }
+
+    pub fn write(&self, name: &str, content: &str) {
         fs::write(self.path(name), content).expect("a file in the own directory");
     }
 
     /// A program on this host.
     pub fn command(&self, program: impl AsRef<Path>, args: &[&str]) -> Command {
-        const ENTER: &str = r#"for file in passwd shadow group nsswitch.conf login.defs; do
+        const ENTER: &str = r#"for file in passwd shadow group nsswitch.conf login.defs motd pam.d; do
                 if test -e "/etc/$file"; then mount --bind "$0/$file" "/etc/$file" || exit 99; fi
-            done; exec "$@""#;
+            done
+            mount --bind "$0/run" /run && mount --bind "$0/log" /var/log || exit 99
+            exec "$@""#;
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c", ENTER]);
         command.arg(self.dir.path()).arg(program.as_ref()).args(args);
@@ -123,6 +144,17 @@ impl Host {
     pub fn run(&self, login: &str, command: &str) -> Output {
         self.session(&[login, "exec", command]).stdin(Stdio::null()).output().expect("unshare runs")
     }
+}
+
+/// Waits for something that another process does.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("waited in vain for {what}");
 }
 
 pub fn stdout(output: &Output) -> String {
