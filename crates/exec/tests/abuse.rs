@@ -100,14 +100,19 @@ mod abuse {
             return;
         }
         // keyctl(JOIN_SESSION_KEYRING), add_key to it, and then a session of root's, which could read it if it were there.
-        let node = r#"syscall(250, 1, 0); my ($t, $n, $d) = ("user", "node-secret", "x");
-            syscall(248, $t, $n, $d, 1, -3) > 0 or die "no key"; system("grep -c node-secret /proc/keys"); exec @ARGV"#;
+        let name = format!("node-secret-{}", std::process::id());
+        let node = format!(
+            r#"syscall(250, 1, 0); my ($t, $n, $d) = ("user", "{name}", "x");
+            syscall(248, $t, $n, $d, 1, -3) > 0 or die "no key"; $| = 1; print syscall(250, 10, -3, $t, $n, 0) > 0, "\n";
+            exec @ARGV"#
+        );
         let session = support::local_session().display().to_string();
-        let search =
-            r#"perl -e 'my ($t, $n) = ("user", "node-secret"); print syscall(250, 10, -3, $t, $n, 0), "\n"'"#;
+        let search = format!(
+            r#"perl -e 'my ($t, $n) = ("user", "{name}"); print syscall(250, 10, -3, $t, $n, 0), "\n"'"#
+        );
         for login in ["root", LOGIN] {
             let output = host
-                .command("perl", &["-e", node, &session, login, "exec", search])
+                .command("perl", &["-e", &node, &session, login, "exec", &search])
                 .stdin(Stdio::null())
                 .output()
                 .expect("runs");

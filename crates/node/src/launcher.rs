@@ -55,8 +55,8 @@ pub(crate) enum LaunchError {
 
 /// The processes of one session. All of its methods can be called at the same time.
 ///
-/// Dropping it while the first process runs kills all of them; afterwards it only lets go of what was left in the
-/// background.
+/// Dropping it while the first process runs kills all of them, unless it was released; afterwards it only lets go of what
+/// was left in the background.
 #[derive(Debug)]
 pub(crate) struct SessionHandle {
     session: Arc<exec::Session>,
@@ -134,14 +134,18 @@ impl SessionHandle {
         self.act(move |session| session.signal(signal, uid)).await;
     }
 
-    /// Tells all of its processes that their terminal is gone.
-    pub(crate) async fn hang_up(&self) {
-        self.act(exec::Session::hang_up).await;
-    }
-
     /// Kills all of its processes.
     pub(crate) async fn kill(&self) {
         self.act(exec::Session::kill).await;
+    }
+
+    /// Lets it go on, whatever becomes of this value: nobody is there any more for whom it ran, and that is for its
+    /// processes to notice.
+    pub(crate) fn release(self: &Arc<Self>) {
+        self.session.release();
+        let kept = Arc::clone(self);
+        // Until it can be reaped.
+        tokio::spawn(async move { kept.exited().await });
     }
 
     /// Does what reads the process table where that holds nobody up.

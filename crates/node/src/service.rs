@@ -88,6 +88,7 @@ pub async fn start(
     let listener = Listener::bind(config.listen, caps).await.map_err(failed)?;
     let address = listener.local_addr();
     let labels = labels::watch(config.labels.clone(), config.commands.clone(), &shutdown).await;
+    exec::cgroup::clean_up();
     let launcher = Launcher::new(&config);
     let shared = Arc::new(Shared {
         config,

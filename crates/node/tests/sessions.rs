@@ -226,27 +226,50 @@ async fn a_process_that_closes_its_output_first_still_ends_by_itself() {
     assert_eq!(node.event("exec", |_| true).await["exitCode"], "7");
 }
 
+/// A process whose client goes away without a word; its number.
+async fn left_by_its_client(node: &Fixture, options: &[&str], line: &str) -> u32 {
+    let mark = node.pki.path(&format!("pid-{}", options.len()));
+    let mut ssh = node.ssh("alice");
+    ssh.args(options).args([NODENAME, &format!("echo $$ > {}; {line}", mark.display())]);
+    let mut ssh = ssh.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
+    let mut pid = None;
+    until("the process", || {
+        pid = std::fs::read_to_string(&mark).unwrap_or_default().trim().parse().ok();
+        pid.is_some()
+    })
+    .await;
+    ssh.kill().expect("killed");
+    ssh.wait().expect("ends");
+    pid.expect("a number")
+}
+
+fn lives(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_end_with_their_client() {
+async fn a_terminal_hangs_its_processes_up_when_the_client_goes() {
     let node = Fixture::start().await;
-    let mark = node.pki.path("pid");
-    for options in [vec![], vec!["-tt"]] {
-        let mut ssh = node.ssh("alice");
-        ssh.args(&options).args([NODENAME, &format!("echo $$ > {}; exec sleep 1000", mark.display())]);
-        let mut ssh = ssh.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
-        let mut pid = String::new();
-        until("the process", || {
-            pid = std::fs::read_to_string(&mark).unwrap_or_default().trim().to_owned();
-            !pid.is_empty()
-        })
-        .await;
-        ssh.kill().expect("killed");
-        ssh.wait().expect("ends");
-        until("the end of the process", || !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
-        std::fs::remove_file(&mark).expect("removed");
-    }
+    let pid = left_by_its_client(&node, &["-tt"], "exec sleep 1000").await;
+    until("the end of the process", || !lives(pid)).await;
     let end = node.event("session.end", |event| event.contains_key("reason")).await;
     assert_eq!(end["reason"], "the client went away");
+    assert_eq!(node.event("exec", |_| true).await["exitError"], "signal: HUP");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_terminal_processes_find_their_input_ended_and_are_left_alone() {
+    let node = Fixture::start().await;
+    let reader = left_by_its_client(&node, &[], "exec cat").await;
+    until("the end of what reads", || !lives(reader)).await;
+    assert_eq!(node.event("exec", |_| true).await["exitCode"], "0");
+    let deaf = left_by_its_client(&node, &["-v"], "exec sleep 1000").await;
+    let exec = node.event("exec", |event| event.contains_key("exitError")).await;
+    assert_eq!((&exec["exitCode"], &exec["exitError"]), (&json!("255"), &json!("still running")));
+    assert!(lives(deaf));
+    // Nobody waits for it any more; it must not be left as a zombie all the same.
+    std::process::Command::new("kill").arg(deaf.to_string()).status().expect("runs");
+    until("the end of the process", || !lives(deaf)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

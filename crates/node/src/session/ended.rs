@@ -64,6 +64,7 @@ impl Ended {
             Some(Exit::Signal { name, .. }) => {
                 event.with("exitCode", "255").with("exitError", format!("signal: {name}"))
             }
+            None if self.how == How::Gone => event.with("exitCode", "255").with("exitError", "still running"),
             None => event.with("exitCode", "255").with("exitError", "unknown"),
         }
     }

@@ -80,6 +80,7 @@ impl Prepared {
         request.trusted_env = self.trusted_variables();
         request.pty.clone_from(&self.pty);
         request.limits = connection.shared.config.session_limits.clone();
+        request.peer = Some(connection.peer.ip().to_canonical());
         request
     }
 

@@ -19,7 +19,7 @@ use super::preparing::window;
 use super::pump::{self, Ends, Stream, Terminal};
 use crate::launcher::{Launched, SessionHandle};
 
-/// How long a session may take to end after its client went away.
+/// How long a session whose client went away is watched, for the record of its end.
 const HANG_UP: Duration = Duration::from_secs(5);
 /// How long the kernel may take to end what was killed.
 const KILL: Duration = Duration::from_secs(1);
@@ -161,12 +161,12 @@ async fn say(exit: Exit, writer: &Writer) {
 }
 
 /// Sees to it that what should not go on does not.
-async fn end(session: &SessionHandle, how: &How, exit: Option<Exit>, writer: &Writer) -> Option<Exit> {
+async fn end(session: &Arc<SessionHandle>, how: &How, exit: Option<Exit>, writer: &Writer) -> Option<Exit> {
     match how {
         How::Normal => exit,
         How::Gone => match exit {
             Some(exit) => Some(exit),
-            None => hang_up(session).await,
+            None => leave(session).await,
         },
         How::Cut(words) => {
             let said = writer.stderr(format!("\r\n{words}\r\n").into());
@@ -178,13 +178,14 @@ async fn end(session: &SessionHandle, how: &How, exit: Option<Exit>, writer: &Wr
     }
 }
 
-/// The terminal is gone, as far as the session can see; what does not care gets a while.
-async fn hang_up(session: &SessionHandle) -> Option<Exit> {
-    session.hang_up().await;
-    match tokio::time::timeout(HANG_UP, session.exited()).await {
-        Ok(exit) => Some(exit),
-        Err(_) => kill(session).await,
+/// As with sshd, nobody ends what the client has left: a terminal that is closed hangs its processes up, and others find
+/// the end of their input and nobody to read their output. What can live with that lives on.
+async fn leave(session: &Arc<SessionHandle>) -> Option<Exit> {
+    let exit = tokio::time::timeout(HANG_UP, session.exited()).await.ok();
+    if exit.is_none() {
+        session.release();
     }
+    exit
 }
 
 /// How it ended, unless even this does not end it soon.
