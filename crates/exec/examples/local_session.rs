@@ -78,7 +78,10 @@ fn parse(mut args: impl Iterator<Item = String>) -> Option<(PathBuf, SessionRequ
 fn relay(running: Running) -> ExitCode {
     let Running { session, io, started: _ } = running;
     let outputs = match io {
-        SessionIo::Pipes { stdin, stdout, stderr } => {
+        SessionIo::Pipes { stdin, stdout, stderr, records } => {
+            if let Some(records) = records {
+                thread::spawn(move || copy(blocking(records), io::sink()));
+            }
             pump_in_background(own(0), blocking(stdin));
             let errors = thread::spawn(move || copy(blocking(stderr), own(2)));
             copy(blocking(stdout), own(1));

@@ -29,6 +29,8 @@ use crate::status::{Failure, FailureKind, Started};
 use crate::{sftp, sockets};
 use greeting::Greeting;
 use keeper::Closing;
+pub(crate) use receive::MOST_DESCRIPTORS;
+
 use receive::Control;
 
 /// The exit code of a helper that could not start its session.
@@ -54,8 +56,8 @@ pub fn run() -> u8 {
     };
     match start(&mut control, request) {
         Ok(Remains::Sftp) => {
-            drop(control);
-            sftp::serve_stdio()
+            // Present, since this was what the request asks for; an end without it would be one that nobody sees.
+            control.into_records().map_or(CANNOT_LAUNCH, sftp::serve_stdio)
         }
         Ok(Remains::Sockets(socket, environment)) => {
             drop(control);

@@ -21,6 +21,7 @@ use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::helper::MOST_DESCRIPTORS;
 use crate::request::{Launch, RequestError, SessionRequest, WindowSize};
 use crate::session::Session;
 use crate::status::{self, Failure, FailureKind, Started};
@@ -69,7 +70,7 @@ pub struct Running {
 /// The node's ends of a session's input and output. All are non-blocking and close on exec.
 #[derive(Debug)]
 pub enum SessionIo {
-    /// Three pipes; the session's standard error stays apart.
+    /// Three pipes; the session's standard error stays apart. The SFTP server has a socket besides.
     Pipes {
         /// To write the session's input to; closing it is end of file there.
         stdin: OwnedFd,
@@ -77,6 +78,9 @@ pub enum SessionIo {
         stdout: OwnedFd,
         /// To read its error output from.
         stderr: OwnedFd,
+        /// Of [`Launch::Sftp`] alone: to read [`crate::sftp::record`]s from, until its end. The server waits for whoever
+        /// does not read them.
+        records: Option<OwnedFd>,
     },
     /// A terminal's master side, for both directions. Reading fails with `EIO` once the session has closed its side.
     Pty {
@@ -211,20 +215,25 @@ fn hear(mut control: UnixStream, timeout: Duration) -> io::Result<Option<Vec<u8>
     Ok(Some(heard))
 }
 
-/// The most descriptors that a session is given.
-const MOST_DESCRIPTORS: usize = 4;
+/// The session's side of its input and output, in the order 0, 1, 2, and behind them what only the helper uses.
+type Theirs = Vec<OwnedFd>;
 
-/// The session's side of its input and output, in the order 0, 1, 2.
-type Theirs = [OwnedFd; 3];
-
-fn open_pipes() -> io::Result<(SessionIo, Theirs)> {
+fn open_pipes(launch: &Launch) -> io::Result<(SessionIo, Theirs)> {
     let (their_stdin, our_stdin): (PipeReader, PipeWriter) = io::pipe()?;
     let (our_stdout, their_stdout) = io::pipe()?;
     let (our_stderr, their_stderr) = io::pipe()?;
-    let io =
-        SessionIo::Pipes { stdin: our_stdin.into(), stdout: our_stdout.into(), stderr: our_stderr.into() };
+    let mut theirs: Theirs = vec![their_stdin.into(), their_stdout.into(), their_stderr.into()];
+    let mut records = None;
+    if matches!(launch, Launch::Sftp) {
+        // No pipe: that could be opened once more through /proc, by a client that would like to write its own records.
+        let (ours, their_records) = UnixStream::pair()?;
+        records = Some(ours.into());
+        theirs.push(their_records.into());
+    }
+    let (stdin, stdout, stderr) = (our_stdin.into(), our_stdout.into(), our_stderr.into());
+    let io = SessionIo::Pipes { stdin, stdout, stderr, records };
     io.set_nonblocking()?;
-    Ok((io, [their_stdin.into(), their_stdout.into(), their_stderr.into()]))
+    Ok((io, theirs))
 }
 
 fn open_terminal() -> io::Result<(SessionIo, Theirs)> {
@@ -233,7 +242,7 @@ fn open_terminal() -> io::Result<(SessionIo, Theirs)> {
     unlockpt(&master)?;
     // From the master, not by name: /dev/pts may be another one in a container.
     let slave = ioctl_tiocgptpeer(&master, flags)?;
-    let theirs = [slave.try_clone()?, slave.try_clone()?, slave];
+    let theirs = vec![slave.try_clone()?, slave.try_clone()?, slave];
     let io = SessionIo::Pty { master };
     io.set_nonblocking()?;
     Ok((io, theirs))
@@ -245,7 +254,7 @@ fn open_sockets() -> io::Result<(SessionIo, Theirs)> {
     let nothing = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
     let io = SessionIo::Sockets { socket: ours };
     io.set_nonblocking()?;
-    Ok((io, [theirs, nothing.try_clone()?, nothing]))
+    Ok((io, vec![theirs, nothing.try_clone()?, nothing]))
 }
 
 impl SessionIo {
@@ -254,19 +263,21 @@ impl SessionIo {
         let (io, theirs) = match (&request.launch, &request.pty) {
             (Launch::Sockets, _) => open_sockets(),
             (_, Some(_)) => open_terminal(),
-            (_, None) => open_pipes(),
+            (launch, None) => open_pipes(launch),
         }
         .map_err(doing("open the session's terminal or pipes"))?;
-        Ok((io, theirs.into()))
+        Ok((io, theirs))
     }
 
     fn set_nonblocking(&self) -> io::Result<()> {
-        let all: &[&OwnedFd] = match self {
-            Self::Pipes { stdin, stdout, stderr } => &[stdin, stdout, stderr],
-            Self::Pty { master } => &[master],
-            Self::Sockets { socket } => &[socket],
+        let all = match self {
+            Self::Pipes { stdin, stdout, stderr, records } => {
+                [Some(stdin), Some(stdout), Some(stderr), records.as_ref()]
+            }
+            Self::Pty { master } => [Some(master), None, None, None],
+            Self::Sockets { socket } => [Some(socket), None, None, None],
         };
-        all.iter().try_for_each(|fd| Ok(ioctl_fionbio(fd, true)?))
+        all.into_iter().flatten().try_for_each(|fd| Ok(ioctl_fionbio(fd, true)?))
     }
 }
 

@@ -45,7 +45,9 @@ fn blocking(fd: OwnedFd) -> File {
 }
 
 fn pipes(io: SessionIo) -> (File, BufReader<File>, File) {
-    let SessionIo::Pipes { stdin, stdout, stderr } = io else { panic!("asked for no terminal") };
+    let SessionIo::Pipes { stdin, stdout, stderr, records: None } = io else {
+        panic!("asked for no terminal")
+    };
     (blocking(stdin), BufReader::new(blocking(stdout)), blocking(stderr))
 }
 
@@ -69,7 +71,7 @@ fn the_node_learns_pid_uid_and_end() {
 #[test]
 fn the_node_s_ends_never_block_and_are_not_inherited() {
     let Running { session: _session, io, started: _ } = run(&request("cat"));
-    let SessionIo::Pipes { stdin, stdout, stderr } = io else { panic!("pipes") };
+    let SessionIo::Pipes { stdin, stdout, stderr, records: None } = io else { panic!("pipes") };
     for fd in [&stdout, &stderr] {
         let error =
             File::from(fd.try_clone().expect("a copy")).read(&mut [0]).expect_err("nothing there yet");

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use exec::sftp::record::Action;
 use serde_json::{Map, Value, json};
 use transport::ssh::Negotiated;
 
@@ -28,6 +29,24 @@ pub(crate) const PORT_STOP: Kind = Kind("port", "T3003S");
 pub(crate) const CLIENT_DISCONNECT: Kind = Kind("client.disconnect", "T3006I");
 pub(crate) const SCP_DISALLOWED: Kind = Kind("scp", "T3010E");
 pub(crate) const SFTP_DISALLOWED: Kind = Kind("sftp", "TS020E");
+pub(crate) const SFTP_SUMMARY: Kind = Kind("sftp_summary", "TS021I");
+
+/// An operation on files, or a failed one.
+pub(crate) fn sftp(action: Action, failed: bool) -> Kind {
+    let (done, not_done) = match action {
+        Action::OpenToRead | Action::OpenToWrite => ("TS001I", "TS001E"),
+        Action::Setstat | Action::Fsetstat => ("TS007I", "TS007E"),
+        Action::Opendir => ("TS009I", "TS009E"),
+        Action::Readdir => ("TS010I", "TS010E"),
+        Action::Remove => ("TS011I", "TS011E"),
+        Action::Mkdir => ("TS012I", "TS012E"),
+        Action::Rmdir => ("TS013I", "TS013E"),
+        Action::Rename => ("TS016I", "TS016E"),
+        Action::Symlink => ("TS018I", "TS018E"),
+        Action::Link => ("TS019I", "TS019E"),
+    };
+    Kind("sftp", if failed { not_done } else { done })
+}
 
 impl Event {
     pub(crate) fn new(Kind(event, code): Kind) -> Self {

@@ -4,6 +4,7 @@
 //! must not sign anything, must not know an SSH engine (that is `transport`), and must not become a user (that is
 //! `exec`).
 
+mod allowance;
 mod audit;
 mod config;
 mod connection;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use access::Labels;
@@ -19,6 +19,7 @@ use crate::config::{Config, Limits};
 use crate::host::Host;
 use crate::launcher::Launcher;
 use crate::metrics::Metrics;
+use crate::session::file_records;
 use crate::shared::{Shared, Users};
 use crate::{labels, listener};
 
@@ -97,6 +98,7 @@ pub async fn start(
         metrics,
         users: Users::default(),
         launcher,
+        file_records: Mutex::new(file_records()),
         draining: shutdown,
         stop: CancellationToken::new(),
     });

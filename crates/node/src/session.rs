@@ -7,6 +7,7 @@ mod launching;
 mod preparing;
 mod pump;
 mod running;
+mod transfers;
 
 use std::sync::Arc;
 
@@ -16,7 +17,10 @@ use uuid::Uuid;
 use crate::audit::{Event, Kind};
 use crate::connection::Context;
 
+pub(crate) use transfers::file_records;
+
 /// What the states of one session have in common.
+#[derive(Clone)]
 pub(crate) struct Scope {
     pub(crate) connection: Arc<Context>,
     pub(crate) id: Uuid,

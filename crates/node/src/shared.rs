@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::allowance::Allowance;
 use crate::audit::Event;
 use crate::config::Config;
 use crate::decision::View;
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) users: Users,
     pub(crate) launcher: Launcher,
+    /// How fast all sessions together report operations on files.
+    pub(crate) file_records: Mutex<Allowance>,
     /// Nothing new is taken any more.
     pub(crate) draining: CancellationToken,
     /// Everything ends now.

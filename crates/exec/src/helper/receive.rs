@@ -1,4 +1,4 @@
-//! Step 2: the request and the three descriptors that come with it.
+//! Step 2: the request and the descriptors that come with it.
 //!
 //! The descriptors travel in the socket's ancillary data, so the node needs no inheritable descriptor at any moment:
 //! nothing that another thread of it starts at the same time can catch one.
@@ -15,19 +15,24 @@ use rustix::net::{
 };
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin};
 
-use crate::request::{MAX_BYTES, RequestError, SessionRequest};
+use crate::request::{Launch, MAX_BYTES, RequestError, SessionRequest};
 
-/// How many descriptors a request brings: standard input, output and error.
-pub(crate) const DESCRIPTORS: usize = 3;
+/// The most descriptors that a request brings: standard input, output and error, and the socket for the SFTP server's
+/// records.
+pub(crate) const MOST_DESCRIPTORS: usize = 4;
 
 /// The way back to the node. Closes by itself when the shell is executed, which is how the node knows that it was.
-pub(super) struct Control(OwnedFd);
+pub(super) struct Control {
+    socket: OwnedFd,
+    /// Where the SFTP server's records go; present if and only if that is what the request asks for.
+    records: Option<UnixStream>,
+}
 
 impl Control {
     /// Tells the node; a node that has gone away is an error, never a signal.
     pub(super) fn say(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let sent = rustix::io::retry_on_intr(|| send(&self.0, bytes, SendFlags::NOSIGNAL))?;
+            let sent = rustix::io::retry_on_intr(|| send(&self.socket, bytes, SendFlags::NOSIGNAL))?;
             bytes = bytes.get(sent..).unwrap_or_default();
         }
         Ok(())
@@ -36,14 +41,20 @@ impl Control {
     /// Says that nothing more will be said: the session runs. What it says from here on is for its user.
     pub(super) fn finish(&self) {
         // Where the node is gone there is nobody to tell.
-        let _ = shutdown(&self.0, Shutdown::Write);
+        let _ = shutdown(&self.socket, Shutdown::Write);
     }
 
     /// Closes this process's copy; for a process that does not become the session.
     pub(super) fn let_go(&mut self) -> io::Result<()> {
         let nothing = File::open("/dev/null")?;
-        self.0 = nothing.into();
+        self.socket = nothing.into();
+        self.records = None;
         Ok(())
+    }
+
+    /// Closes it, but for what the SFTP server goes on with.
+    pub(super) fn into_records(self) -> Option<UnixStream> {
+        self.records
     }
 }
 
@@ -57,16 +68,23 @@ pub(super) fn receive() -> io::Result<(Control, Result<SessionRequest, RequestEr
     }
     let mut bytes = vec![0; length];
     socket.read_exact(&mut bytes)?;
-    let [input, output, error] = descriptors;
-    dup2_stdin(input)?;
-    dup2_stdout(output)?;
-    dup2_stderr(error)?;
-    Ok((Control(socket.into()), SessionRequest::decode(&bytes)))
+    let request = SessionRequest::decode(&bytes);
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or_else(|| io::Error::other("it brought too few descriptors"));
+    dup2_stdin(next()?)?;
+    dup2_stdout(next()?)?;
+    dup2_stderr(next()?)?;
+    let is_sftp = matches!(&request, Ok(request) if request.launch == Launch::Sftp);
+    let records = if is_sftp { Some(UnixStream::from(next()?)) } else { None };
+    if request.is_ok() && descriptors.next().is_some() {
+        return Err(io::Error::other("it brought more descriptors than the session has"));
+    }
+    Ok((Control { socket: socket.into(), records }, request))
 }
 
-fn receive_head(socket: &UnixStream) -> io::Result<(usize, [OwnedFd; DESCRIPTORS])> {
+fn receive_head(socket: &UnixStream) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut head = [0; 4];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {
         recvmsg(socket, &mut [IoSliceMut::new(&mut head)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
@@ -78,8 +96,6 @@ fn receive_head(socket: &UnixStream) -> io::Result<(usize, [OwnedFd; DESCRIPTORS
         )
         .flatten()
         .collect();
-    let descriptors =
-        descriptors.try_into().map_err(|_| io::Error::other("it did not bring three descriptors"))?;
     if received.bytes != head.len() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

@@ -2,7 +2,8 @@
 
 use rustix::fs::Stat;
 
-use crate::wire::{Reader, WireError, Writer};
+use super::output::Output;
+use crate::wire::{Reader, WireError};
 
 const SIZE: u32 = 0x1;
 const OWNER: u32 = 0x2;
@@ -51,7 +52,7 @@ impl Attributes {
         Ok(attributes)
     }
 
-    pub(super) fn write(&self, out: &mut Writer) {
+    pub(super) fn write(&self, out: &mut Output) {
         let Self { size, owner, permissions, times } = self;
         let flag = |present, flag| if present { flag } else { 0 };
         out.u32(
@@ -105,9 +106,9 @@ mod tests {
             times in any::<Option<(u32, u32)>>(),
         ) {
             let attributes = Attributes { size, owner, permissions, times };
-            let mut out = Writer::default();
+            let (mut out, mut bytes) = (Output::default(), Vec::new());
             attributes.write(&mut out);
-            let bytes = out.into_bytes();
+            out.flush(&mut bytes).expect("memory");
             let mut reader = Reader::new(&bytes);
             prop_assert_eq!(Attributes::parse(&mut reader), Ok(attributes));
             prop_assert_eq!(reader.finish(), Ok(()));

@@ -7,13 +7,12 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, statat};
 
 use super::attributes::Attributes;
 use super::longname::{Owners, longname};
-use super::reply::{Name, Reply};
+use super::output::Output;
+use super::reply::{Reply, name};
 use super::status::Refusal;
 
 /// A reply is sent once its names take this many bytes; the largest single one adds less than a kilobyte.
 const ENOUGH: usize = 64 * 1024;
-/// What an entry takes besides its two names.
-const ENTRY: usize = 48;
 
 /// An open directory and how far it was read.
 pub(super) struct Directory(Dir);
@@ -32,23 +31,20 @@ pub(super) fn open(path: &[u8]) -> Result<Directory, Refusal> {
 /// The next names, `.` and `..` included as everywhere; none left is the end.
 pub(super) fn read(directory: &mut Directory, owners: &mut Owners, reply: Reply<'_>) -> Result<(), Refusal> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
-    let mut names = Vec::new();
-    let mut bytes = 0;
-    while bytes < ENOUGH {
-        let Some(entry) = directory.0.read() else { break };
+    let enough = reply.out.len() + ENOUGH;
+    reply.names(|out| if out.len() < enough { next(directory, owners, now, out) } else { Ok(false) })
+}
+
+fn next(directory: &mut Directory, owners: &mut Owners, now: u64, out: &mut Output) -> Result<bool, Refusal> {
+    while let Some(entry) = directory.0.read() {
         let entry = entry?;
         // Removed since, or not to be looked at: a name without attributes would make clients guess.
         let Ok(stat) = statat(directory.0.fd()?, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else {
             continue;
         };
-        let name = entry.file_name().to_bytes().to_vec();
-        let longname = longname(&stat, &name, owners, now);
-        bytes += name.len() + longname.len() + ENTRY;
-        names.push(Name { name, longname, attributes: Attributes::from(&stat) });
+        let file_name = entry.file_name().to_bytes();
+        name(out, file_name, &longname(&stat, file_name, owners, now), &Attributes::from(&stat));
+        return Ok(true);
     }
-    if names.is_empty() {
-        return Err(Refusal::EOF);
-    }
-    reply.names(&names);
-    Ok(())
+    Ok(false)
 }

@@ -4,13 +4,16 @@ use rustix::fs::{StatVfs, StatVfsMountFlags};
 use rustix::process::getuid;
 
 use super::handles::Handle;
+use super::longname::Owners;
+use super::output::Output;
 use super::reply::Reply;
-use super::status::Refusal;
+use super::status::{Code, Refusal};
 use super::{MAX_DATA, MAX_PACKET, files, paths};
 use crate::sys::accounts::{self, Account};
 
 const READ_ONLY: u64 = 0x1;
 const NO_SETUID: u64 = 0x2;
+const NO_SUCH_USER: Refusal = Refusal::new(Code::Failure, "No such user");
 
 pub(super) fn statvfs(path: &[u8], reply: Reply<'_>) -> Result<(), Refusal> {
     file_system(&rustix::fs::statvfs(path)?, reply);
@@ -52,6 +55,27 @@ pub(super) fn limits(handles: u64, reply: Reply<'_>) {
             out.u64(number);
         }
     });
+}
+
+/// The home of a user, of this one if none is named; as the user database has it, whether it exists or not.
+pub(super) fn home(user: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let account = if user.is_empty() { accounts::account_by_uid(getuid().as_raw())? } else { by_name(user)? };
+    Ok(account.ok_or(NO_SUCH_USER)?.home.into_bytes())
+}
+
+/// The names of users and groups by their numbers; an unknown one has an empty name.
+pub(super) fn names_by_id(users: &[u8], groups: &[u8], owners: &mut Owners, reply: Reply<'_>) {
+    reply.extended(|out| {
+        list(out, users, |uid, out| out.bytes(owners.user(uid).unwrap_or_default().as_bytes()));
+        list(out, groups, |gid, out| out.bytes(owners.group(gid).unwrap_or_default().as_bytes()));
+    });
+}
+
+fn list(out: &mut Output, ids: &[u8], mut put: impl FnMut(u32, &mut Output)) {
+    let place = out.later();
+    let start = out.len();
+    ids.as_chunks().0.iter().for_each(|id| put(u32::from_be_bytes(*id), out));
+    out.set_u32(place, u32::try_from(out.len() - start).unwrap_or(u32::MAX));
 }
 
 /// A path as a shell would read its tilde, then made absolute: `~`, `~/x`, `~user` and `~user/x`.

@@ -12,16 +12,10 @@ use rustix::fs::{
 use super::MAX_DATA;
 use super::attributes::Attributes;
 use super::handles::Handle;
+use super::protocol::open::{APPEND, CREATE, EXCLUSIVE, READ, TRUNCATE, WRITE};
 use super::reply::Reply;
 use super::status::Refusal;
 use crate::sys::process;
-
-const READ: u32 = 0x1;
-const WRITE: u32 = 0x2;
-const APPEND: u32 = 0x4;
-const CREATE: u32 = 0x8;
-const TRUNCATE: u32 = 0x10;
-const EXCLUSIVE: u32 = 0x20;
 
 /// The bits of a mode that a client can set.
 const MODE_BITS: u32 = 0o7777;
@@ -65,8 +59,8 @@ pub(super) fn close(handle: Handle) -> Result<(), Refusal> {
     }
 }
 
-/// Reads what is there at once, up to the most that a reply can carry.
-pub(super) fn read(file: &File, offset: u64, length: u32, reply: Reply<'_>) -> Result<(), Refusal> {
+/// Reads what is there at once, up to the most that a reply can carry, and says how much that was.
+pub(super) fn read(file: &File, offset: u64, length: u32, reply: Reply<'_>) -> Result<usize, Refusal> {
     let length = usize::try_from(length).unwrap_or(MAX_DATA).min(MAX_DATA);
     reply.data(length, |buffer| {
         loop {

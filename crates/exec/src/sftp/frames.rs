@@ -37,14 +37,21 @@ impl Frames {
         Ok(Some(&self.buffer[packet]))
     }
 
+    /// A packet that has begun stays where it is for as long as there is room for all of it: moving it with every read
+    /// would copy most of what is written a second time.
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        if self.start > 0 && self.buffer.len() - self.start < LENGTH + MAX_PACKET {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+    }
+
     /// Reads more, once; `false` at the end of the input. An end within a packet is an error.
     pub(super) fn fill(&mut self, input: &mut impl Read) -> io::Result<bool> {
-        // A large packet comes in many pieces and stays where it is.
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
+        self.make_room();
         loop {
             match input.read(&mut self.buffer[self.end..]) {
                 Ok(0) if self.end == 0 => return Ok(false),

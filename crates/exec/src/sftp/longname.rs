@@ -1,5 +1,6 @@
 //! The long form of a name in a listing: what `ls -l` prints, which clients show as it is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rustix::fs::{FileType, Stat};
@@ -13,34 +14,51 @@ const MONTHS: [&str; 12] =
 const RECENT_SECONDS: u64 = 15_778_476;
 /// More names than this are not kept; a directory with more owners asks again.
 const MAX_NAMES: usize = 4096;
+/// No account has a longer name.
+const MAX_NAME: usize = 128;
 
 /// Names of users and groups, asked for once.
 #[derive(Default)]
 pub(super) struct Owners {
-    users: BTreeMap<u32, String>,
-    groups: BTreeMap<u32, String>,
+    users: Names,
+    groups: Names,
 }
 
+type Names = BTreeMap<u32, Option<String>>;
+
 impl Owners {
-    /// The names of a user and a group.
-    fn names(&mut self, uid: u32, gid: u32) -> (&str, &str) {
-        let user = cached(&mut self.users, uid, || Some(accounts::account_by_uid(uid).ok()??.name));
-        (user, cached(&mut self.groups, gid, || accounts::group_name(gid).ok()?))
+    /// The name of a user, if there is one that can be shown.
+    pub(super) fn user(&mut self, uid: u32) -> Option<&str> {
+        cached(&mut self.users, uid, || Some(accounts::account_by_uid(uid).ok()??.name))
+    }
+
+    /// The name of a group, if there is one that can be shown.
+    pub(super) fn group(&mut self, gid: u32) -> Option<&str> {
+        cached(&mut self.groups, gid, || accounts::group_name(gid).ok()?)
     }
 }
 
-/// A name that is missing, or that could break the columns or a terminal, is its number.
-fn cached(names: &mut BTreeMap<u32, String>, id: u32, ask: impl FnOnce() -> Option<String>) -> &str {
+/// A name that could break columns or a terminal is none.
+fn cached(names: &mut Names, id: u32, ask: impl FnOnce() -> Option<String>) -> Option<&str> {
     if names.len() >= MAX_NAMES {
         names.clear();
     }
-    let plain =
-        |name: &String| !name.is_empty() && !name.contains(|c: char| c.is_control() || c.is_whitespace());
-    names.entry(id).or_insert_with(|| ask().filter(plain).unwrap_or_else(|| id.to_string()))
+    let plain = |name: &String| {
+        !name.is_empty()
+            && name.len() <= MAX_NAME
+            && !name.contains(|c: char| c.is_control() || c.is_whitespace())
+    };
+    names.entry(id).or_insert_with(|| ask().filter(plain)).as_deref()
+}
+
+/// A name, or the number where there is none.
+fn shown(name: Option<&str>, id: u32) -> Cow<'_, str> {
+    name.map_or_else(|| id.to_string().into(), Cow::Borrowed)
 }
 
 pub(super) fn longname(stat: &Stat, name: &[u8], owners: &mut Owners, now: u64) -> Vec<u8> {
-    let (user, group) = owners.names(stat.st_uid, stat.st_gid);
+    let user = shown(owners.user(stat.st_uid), stat.st_uid).into_owned();
+    let group = shown(owners.group(stat.st_gid), stat.st_gid);
     let columns = format!(
         "{} {:>3} {user:<8} {group:<8} {:>8} {} ",
         mode(stat.st_mode),
@@ -126,8 +144,10 @@ mod tests {
     #[test]
     fn an_unknown_owner_is_a_number() {
         let mut owners = Owners::default();
-        assert_eq!(owners.names(0, 0), ("root", "root"));
+        assert_eq!(owners.user(0), Some("root"));
+        assert_eq!(owners.group(0), Some("root"));
         let number = u32::MAX - 9;
-        assert_eq!(owners.names(number, number), (&*number.to_string(), &*number.to_string()));
+        assert_eq!(shown(owners.user(number), number), number.to_string());
+        assert_eq!(owners.group(number), None);
     }
 }

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::attributes::Attributes;
 use super::files;
 use super::status::Refusal;
+use crate::sys;
 
 /// What a new directory may be at most, before the umask, when the client does not say.
 const DEFAULT_MODE: u32 = 0o777;
@@ -34,8 +35,8 @@ pub(super) fn setstat(path: &[u8], attributes: &Attributes) -> Result<(), Refusa
     let Attributes { size, owner, permissions, times } = attributes;
     let outcomes = [
         size.map(|size| {
-            let file = rustix::fs::open(path, OFlags::WRONLY | QUIET, files::mode(0))?;
-            rustix::fs::ftruncate(file, size)
+            // By path, which waits for nobody, whatever is there.
+            sys::files::truncate(path, size)
         }),
         owner.map(|(user, group)| chown(path, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))),
         permissions.map(|bits| chmod(path, files::mode(bits))),
@@ -61,8 +62,12 @@ pub(super) fn lsetstat(path: &[u8], attributes: &Attributes) -> Result<(), Refus
     Ok(outcomes.into_iter().flatten().collect::<Result<(), _>>()?)
 }
 
-/// Linux has no mode on links, and no call for this on kernels of today; through a descriptor it cannot be misled.
+/// Linux has no mode on links. Kernels before 6.6 have no call for this; through a descriptor it cannot be misled.
 fn chmod_here(path: &[u8], bits: u32) -> Result<(), Errno> {
+    match sys::files::chmod_no_follow(path, files::mode(bits).as_raw_mode()) {
+        Err(Errno::NOSYS) => {}
+        outcome => return outcome,
+    }
     match FileType::from_raw_mode(rustix::fs::lstat(path)?.st_mode) {
         FileType::RegularFile | FileType::Directory => {}
         _ => return Err(Errno::OPNOTSUPP),

@@ -9,6 +9,9 @@ use crate::wire::{Reader, WireError};
 /// The version that is spoken.
 pub const VERSION: u32 = 3;
 
+/// The most users, and groups, whose names are told in one reply.
+const MOST_IDS: usize = 1024;
+
 /// A packet from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet<'a> {
@@ -120,6 +123,22 @@ pub enum Request<'a> {
     ExpandPath {
         path: &'a [u8],
     },
+    CopyData {
+        from: &'a [u8],
+        from_offset: u64,
+        /// 0 is all until the end.
+        length: u64,
+        to: &'a [u8],
+        to_offset: u64,
+    },
+    HomeDirectory {
+        user: &'a [u8],
+    },
+    /// Numbers of 32 bits, one behind the other.
+    UsersGroupsById {
+        users: &'a [u8],
+        groups: &'a [u8],
+    },
     /// A type or an extension that this server does not know.
     Unknown,
 }
@@ -195,12 +214,23 @@ fn parse_extended<'a>(name: &[u8], reader: &mut Reader<'a>) -> Result<Request<'a
         }
         b"limits@openssh.com" => Request::Limits,
         b"expand-path@openssh.com" => Request::ExpandPath { path: path(reader)? },
+        b"copy-data" => Request::CopyData {
+            from: reader.bytes()?,
+            from_offset: reader.u64()?,
+            length: reader.u64()?,
+            to: reader.bytes()?,
+            to_offset: reader.u64()?,
+        },
+        b"home-directory" => Request::HomeDirectory { user: path(reader)? },
+        b"users-groups-by-id@openssh.com" => {
+            Request::UsersGroupsById { users: numbers(reader)?, groups: numbers(reader)? }
+        }
         _ => Request::Unknown,
     })
 }
 
 /// The extensions that are announced, with their versions.
-pub(super) const EXTENSIONS: [(&str, &str); 8] = [
+pub(super) const EXTENSIONS: [(&str, &str); 11] = [
     ("posix-rename@openssh.com", "1"),
     ("statvfs@openssh.com", "2"),
     ("fstatvfs@openssh.com", "2"),
@@ -209,7 +239,42 @@ pub(super) const EXTENSIONS: [(&str, &str); 8] = [
     ("lsetstat@openssh.com", "1"),
     ("limits@openssh.com", "1"),
     ("expand-path@openssh.com", "1"),
+    ("copy-data", "1"),
+    ("home-directory", "1"),
+    ("users-groups-by-id@openssh.com", "1"),
 ];
+
+/// Whether a file that is opened with these flags (draft section 6.3) can be another one afterwards.
+pub fn changes(flags: u32) -> bool {
+    flags & (open::WRITE | open::APPEND | open::CREATE | open::TRUNCATE) != 0
+}
+
+/// The flags of an open request (draft section 6.3).
+pub mod open {
+    /// To read.
+    pub const READ: u32 = 0x1;
+    /// To write.
+    pub const WRITE: u32 = 0x2;
+    /// Every write at the end.
+    pub const APPEND: u32 = 0x4;
+    /// Makes the file if there is none.
+    pub const CREATE: u32 = 0x8;
+    /// Empties it.
+    pub const TRUNCATE: u32 = 0x10;
+    /// Fails if there is one.
+    pub const EXCLUSIVE: u32 = 0x20;
+}
+
+/// Whole numbers of 32 bits, not more than can be answered in one packet.
+fn numbers<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], WireError> {
+    let numbers = reader.bytes()?;
+    let whole = numbers.len().is_multiple_of(size_of::<u32>());
+    if whole && numbers.len() <= MOST_IDS * size_of::<u32>() {
+        Ok(numbers)
+    } else {
+        Err(WireError::OutOfRange)
+    }
+}
 
 /// A path. One with a NUL would name another file to the kernel than to whoever wrote it down.
 fn path<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], WireError> {
@@ -237,7 +302,7 @@ mod tests {
         for (name, _) in EXTENSIONS {
             let bytes = packet(200, |fields| {
                 fields.bytes(name.as_bytes());
-                fields.bytes(b"one");
+                fields.bytes(b"four");
                 fields.bytes(b"\0\0\0\0");
             });
             let parsed = parse(&bytes);

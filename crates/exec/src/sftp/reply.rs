@@ -3,9 +3,9 @@
 use std::io;
 
 use super::attributes::Attributes;
+use super::output::Output;
 use super::protocol::{EXTENSIONS, VERSION};
 use super::status::{Code, Refusal};
-use crate::wire::Writer;
 
 const VERSION_PACKET: u8 = 2;
 const STATUS: u8 = 101;
@@ -18,14 +18,7 @@ const EXTENDED_REPLY: u8 = 201;
 /// Where the answer to one request goes. Exactly one method is called on it.
 pub(super) struct Reply<'a> {
     pub(super) id: u32,
-    pub(super) out: &'a mut Vec<u8>,
-}
-
-/// One entry of a name reply.
-pub(super) struct Name {
-    pub(super) name: Vec<u8>,
-    pub(super) longname: Vec<u8>,
-    pub(super) attributes: Attributes,
+    pub(super) out: &'a mut Output,
 }
 
 impl Reply<'_> {
@@ -49,49 +42,54 @@ impl Reply<'_> {
         self.packet(ATTRIBUTES, |out| attributes.write(out));
     }
 
-    /// Names.
-    pub(super) fn names(self, names: &[Name]) {
-        self.packet(NAME, |out| {
-            out.u32(u32::try_from(names.len()).unwrap_or(u32::MAX));
-            for Name { name, longname, attributes } in names {
-                out.bytes(name);
-                out.bytes(longname);
-                attributes.write(out);
-            }
-        });
+    /// As many names as `next` puts, which says whether there was one; none are the end of the directory.
+    pub(super) fn names(
+        self,
+        mut next: impl FnMut(&mut Output) -> Result<bool, Refusal>,
+    ) -> Result<(), Refusal> {
+        let packet = self.out.begin(NAME, self.id);
+        let (place, mut count) = (self.out.later(), 0);
+        while next(self.out)? {
+            count += 1;
+        }
+        if count == 0 {
+            return Err(Refusal::EOF);
+        }
+        self.out.set_u32(place, count);
+        self.out.finish(packet);
+        Ok(())
     }
 
     /// One path.
-    pub(super) fn path(self, path: Vec<u8>) {
-        self.names(&[Name { longname: path.clone(), name: path, attributes: Attributes::default() }]);
+    pub(super) fn path(self, path: &[u8]) {
+        self.packet(NAME, |out| {
+            out.u32(1);
+            name(out, path, path, &Attributes::default());
+        });
     }
 
     /// The answer to an extension.
-    pub(super) fn extended(self, fields: impl FnOnce(&mut Writer)) {
+    pub(super) fn extended(self, fields: impl FnOnce(&mut Output)) {
         self.packet(EXTENDED_REPLY, fields);
     }
 
-    /// Up to `length` bytes of content, which `read` puts where they are sent from; none are the end of the file.
+    /// Up to `length` bytes of content, which `read` puts where they are sent from. None are the end of the file, unless
+    /// none were asked for.
     pub(super) fn data(
         self,
         length: usize,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-    ) -> Result<(), Refusal> {
-        const HEAD: usize = 4 + 1 + 4 + 4;
-        let start = self.out.len();
-        self.out.resize(start + HEAD + length, 0);
-        let count = read(&mut self.out[start + HEAD..])?.min(length);
-        if count == 0 {
+    ) -> Result<usize, Refusal> {
+        let packet = self.out.begin(DATA, self.id);
+        let place = self.out.later();
+        let count = if length == 0 { 0 } else { read(self.out.room(length))?.min(length) };
+        if count == 0 && length > 0 {
             return Err(Refusal::EOF);
         }
-        self.out.truncate(start + HEAD + count);
-        let mut head = Writer::default();
-        head.u32(wire_length(HEAD - 4 + count));
-        head.u8(DATA);
-        head.u32(self.id);
-        head.u32(wire_length(count));
-        self.out[start..start + HEAD].copy_from_slice(&head.into_bytes());
-        Ok(())
+        self.out.keep(count);
+        self.out.set_u32(place, u32::try_from(count).unwrap_or(u32::MAX));
+        self.out.finish(packet);
+        Ok(count)
     }
 
     fn status(self, code: Code, message: &str) {
@@ -102,33 +100,26 @@ impl Reply<'_> {
         });
     }
 
-    fn packet(self, kind: u8, fields: impl FnOnce(&mut Writer)) {
-        let mut body = Writer::default();
-        body.u8(kind);
-        body.u32(self.id);
-        fields(&mut body);
-        append(self.out, &body.into_bytes());
+    fn packet(self, kind: u8, fields: impl FnOnce(&mut Output)) {
+        let packet = self.out.begin(kind, self.id);
+        fields(self.out);
+        self.out.finish(packet);
     }
+}
+
+/// One entry of a name reply.
+pub(super) fn name(out: &mut Output, name: &[u8], longname: &[u8], attributes: &Attributes) {
+    out.bytes(name);
+    out.bytes(longname);
+    attributes.write(out);
 }
 
 /// The server's first packet: version and extensions.
-pub(super) fn hello(out: &mut Vec<u8>) {
-    let mut body = Writer::default();
-    body.u8(VERSION_PACKET);
-    body.u32(VERSION);
+pub(super) fn hello(out: &mut Output) {
+    let packet = out.begin(VERSION_PACKET, VERSION);
     for (name, version) in EXTENSIONS {
-        body.bytes(name.as_bytes());
-        body.bytes(version.as_bytes());
+        out.bytes(name.as_bytes());
+        out.bytes(version.as_bytes());
     }
-    append(out, &body.into_bytes());
-}
-
-fn append(out: &mut Vec<u8>, body: &[u8]) {
-    out.extend_from_slice(&wire_length(body.len()).to_be_bytes());
-    out.extend_from_slice(body);
-}
-
-/// Everything that is sent is far smaller than this type.
-fn wire_length(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
+    out.finish(packet);
 }

@@ -26,14 +26,18 @@ pub(super) enum Ends {
 }
 
 impl Ends {
-    pub(super) fn new(io: SessionIo) -> io::Result<Self> {
+    /// With the socket for the records of what runs, if it makes any.
+    pub(super) fn new(io: SessionIo) -> io::Result<(Self, Option<OwnedFd>)> {
         Ok(match io {
-            SessionIo::Pipes { stdin, stdout, stderr } => Self::Pipes {
-                stdin: pipe::Sender::from_owned_fd(stdin)?,
-                stdout: pipe::Receiver::from_owned_fd(stdout)?,
-                stderr: pipe::Receiver::from_owned_fd(stderr)?,
-            },
-            SessionIo::Pty { master } => Self::Terminal(Arc::new(watched(master)?)),
+            SessionIo::Pipes { stdin, stdout, stderr, records } => {
+                let ends = Self::Pipes {
+                    stdin: pipe::Sender::from_owned_fd(stdin)?,
+                    stdout: pipe::Receiver::from_owned_fd(stdout)?,
+                    stderr: pipe::Receiver::from_owned_fd(stderr)?,
+                };
+                (ends, records)
+            }
+            SessionIo::Pty { master } => (Self::Terminal(Arc::new(watched(master)?)), None),
             SessionIo::Sockets { .. } => return Err(io::Error::other("a session has input and output")),
         })
     }

@@ -17,12 +17,15 @@ use super::ended::{Ended, How};
 use super::launching::What;
 use super::preparing::window;
 use super::pump::{self, Ends, Stream, Terminal};
+use super::transfers::Transfers;
 use crate::launcher::{Launched, SessionHandle};
 
 /// How long a session whose client went away is watched, for the record of its end.
 const HANG_UP: Duration = Duration::from_secs(5);
 /// How long the kernel may take to end what was killed.
 const KILL: Duration = Duration::from_secs(1);
+/// How long the last records of a file transfer may take to be reported.
+const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// How long a client that is cut off may take to hear why.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -46,14 +49,21 @@ impl Running {
         let started = Timestamp::now();
         let Launched { session, io, started: _ } = launched;
         let session = Arc::new(session);
-        let (how, exit) = match Ends::new(io) {
-            Ok(ends) => {
+        let (how, exit, records) = match Ends::new(io) {
+            Ok((ends, records)) => {
+                let transfers = records.map(|records| Transfers::new(scope.clone()).report(records));
+                let records = transfers.map(|report| AbortOnDropHandle::new(tokio::spawn(report)));
                 let parts = Parts { scope: &scope, writer: &writer, session: &session };
-                parts.carry(ends, requests, reader).await
+                let (how, exit) = parts.carry(ends, requests, reader).await;
+                (how, exit, records)
             }
-            Err(error) => (How::Broken(error.to_string()), None),
+            Err(error) => (How::Broken(error.to_string()), None, None),
         };
         let exit = end(&session, &how, exit, &writer).await;
+        if let Some(records) = records {
+            // Nobody writes any more; what is left is read and told before the session's own end.
+            let _ = tokio::time::timeout(LAST_RECORDS, records).await;
+        }
         Ended { scope, what, interactive, started, how, exit }
     }
 }

@@ -309,6 +309,13 @@ impl Fixture {
         self.events.borrow().iter().filter(fits).count()
     }
 
+    /// The names of the events so far that fit, in order.
+    pub fn order(&self, fits: impl Fn(&Map<String, Value>) -> bool) -> Vec<String> {
+        let events = self.events.borrow();
+        let names = events.iter().filter(|event| fits(event)).map(|event| &event["event"]);
+        names.map(|name| name.as_str().expect("text").to_owned()).collect()
+    }
+
     /// How often the node has refused for this reason.
     pub fn refusals(&self, reason: &str) -> u64 {
         self.counted(&format!("node_refused_total{{reason=\"{reason}\"}}")).unwrap_or(0)
