@@ -16,7 +16,8 @@ use transport::LiveCredentials;
 use transport::listen::Place;
 use transport::ssh;
 use transport::ssh::server::{
-    Attempt, Authenticator, Connection, Event, OpenRefusal, OpenRequest, Rejection, ServerConfig, accept,
+    Attempt, Authenticator, Connection, Event, Offer, OpenRefusal, OpenRequest, Rejection, ServerConfig,
+    accept,
 };
 
 use crate::caller::Caller;
