@@ -27,9 +27,11 @@ def pinned(core):
 
 
 class Sshd:
-    """Stock sshd on a free port that accepts certificates of the user authorities in `trusted`, a list of key lines."""
+    """Stock sshd on a free port that accepts certificates of the user authorities in `trusted`, a list of key lines.
 
-    def __init__(self, directory, trusted, hostkey=None, core=None):
+    `more` are settings that come before ours, `start` is called in the new process."""
+
+    def __init__(self, directory, trusted, hostkey=None, core=None, more="", start=None):
         self.directory = directory
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -42,7 +44,7 @@ class Sshd:
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", hostkey])
         (directory / "trusted").write_text("\n".join(trusted) + "\n")
         (directory / "sshd_config").write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {hostkey}\n{certificate}PidFile none\nUsePAM no\n"
+            f"{more}Port {self.port}\nListenAddress 127.0.0.1\nHostKey {hostkey}\n{certificate}PidFile none\nUsePAM no\n"
             f"TrustedUserCAKeys {directory}/trusted\nAuthorizedKeysFile none\nPermitRootLogin yes\nStrictModes no\n"
             "MaxStartups 200\nSubsystem sftp internal-sftp\n"
         )
@@ -50,7 +52,7 @@ class Sshd:
             os.makedirs("/run/sshd", exist_ok=True)
         self.log = open(directory / "sshd.log", "w")
         command = [SSHD, "-D", "-e", "-f", directory / "sshd_config"]
-        self.process = subprocess.Popen(command, stderr=self.log, preexec_fn=pinned(core))
+        self.process = subprocess.Popen(command, stderr=self.log, preexec_fn=start or pinned(core))
         self.pid = self.process.pid
         for _ in range(200):
             with socket.socket() as probe:
