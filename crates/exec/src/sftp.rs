@@ -42,6 +42,8 @@ pub const MAX_PACKET: usize = 256 * 1024;
 pub(crate) const MAX_DATA: usize = MAX_PACKET - 1024;
 /// Replies are written once this many bytes wait, or when no further request is at hand. One default pipe full.
 const FLUSH_AT: usize = 64 * 1024;
+/// What the pipes to the client should hold, so that neither side stands still while the other works.
+const PIPE: i32 = 256 * 1024;
 
 /// Serves standard input and output until the client has finished, putting what it does down in `records`; the result is
 /// the session's exit code.
@@ -61,6 +63,10 @@ pub fn serve_stdio(records: UnixStream) -> u8 {
 
 /// The library's own standard input and output buffer by line, which costs a copy and a write per packet.
 fn serve_descriptors(input: impl AsFd, output: impl AsFd, records: impl Write) -> io::Result<()> {
+    for pipe in [input.as_fd(), output.as_fd()] {
+        // What is no pipe, or may not grow, stays as it is.
+        let _ = sys::files::enlarge_pipe(pipe, PIPE);
+    }
     let own =
         |descriptor: &dyn AsFd| Ok::<_, io::Error>(File::from(descriptor.as_fd().try_clone_to_owned()?));
     serve(own(&input)?, own(&output)?, records)

@@ -78,16 +78,20 @@ fn list(out: &mut Output, ids: &[u8], mut put: impl FnMut(u32, &mut Output)) {
     out.set_u32(place, u32::try_from(out.len() - start).unwrap_or(u32::MAX));
 }
 
-/// A path as a shell would read its tilde, then made absolute: `~`, `~/x`, `~user` and `~user/x`.
+/// A path as a shell would read its tilde, then made absolute: `~`, `~/x`, `~user` and `~user/x`. The own home is where
+/// this process started, which exists even where the user database names one that does not.
 pub(super) fn expand(path: &[u8]) -> Result<Vec<u8>, Refusal> {
     let Some(after_tilde) = path.strip_prefix(b"~") else { return paths::resolve(path) };
     let (user, rest) = match after_tilde.iter().position(|byte| *byte == b'/') {
         Some(slash) => after_tilde.split_at(slash),
         None => (after_tilde, &b""[..]),
     };
-    let account = if user.is_empty() { accounts::account_by_uid(getuid().as_raw())? } else { by_name(user)? };
-    let home = account.ok_or(rustix::io::Errno::NOENT)?.home;
-    paths::resolve(&[home.as_bytes(), rest].concat())
+    let home = if user.is_empty() {
+        b".".to_vec()
+    } else {
+        by_name(user)?.ok_or(rustix::io::Errno::NOENT)?.home.into_bytes()
+    };
+    paths::resolve(&[&home, rest].concat())
 }
 
 fn by_name(user: &[u8]) -> Result<Option<Account>, Refusal> {

@@ -6,8 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{
-    Gid, Mode, OFlags, Timespec, Timestamps, Uid, fchmod, fchown, fstat as stat_fd, ftruncate, futimens,
+    FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, fchmod, fchown, fstat as stat_fd, fstatfs,
+    ftruncate, futimens,
 };
+
+use rustix::io::Errno;
 
 use super::MAX_DATA;
 use super::attributes::Attributes;
@@ -17,6 +20,8 @@ use super::reply::Reply;
 use super::status::Refusal;
 use crate::sys::process;
 
+/// `PIPEFS_MAGIC` of `linux/magic.h`.
+const PIPE_FILE_SYSTEM: u64 = 0x5049_5045;
 /// The bits of a mode that a client can set.
 const MODE_BITS: u32 = 0o7777;
 /// What a new file may be at most, before the umask, when the client does not say.
@@ -24,7 +29,15 @@ const DEFAULT_MODE: u32 = 0o666;
 
 pub(super) fn open(path: &[u8], flags: u32, attributes: &Attributes) -> Result<File, Refusal> {
     let mode = mode(attributes.permissions.unwrap_or(DEFAULT_MODE));
-    Ok(File::from(rustix::fs::open(path, open_flags(flags), mode)?))
+    let file = File::from(rustix::fs::open(path, open_flags(flags), mode)?);
+    if is_anonymous_pipe(&file)? { Err(Errno::ACCESS.into()) } else { Ok(file) }
+}
+
+/// Such as this process's own input and output, by their names in `/proc`: whoever holds them open as well never sees the
+/// other side go away.
+fn is_anonymous_pipe(file: &File) -> Result<bool, Errno> {
+    let is_pipe = FileType::from_raw_mode(stat_fd(file)?.st_mode) == FileType::Fifo;
+    Ok(is_pipe && u64::try_from(fstatfs(file)?.f_type).is_ok_and(|kind| kind == PIPE_FILE_SYSTEM))
 }
 
 /// Never blocking: a FIFO or a device that waits for someone must not hold up the requests behind this one.

@@ -60,7 +60,7 @@ pub(super) fn longname(stat: &Stat, name: &[u8], owners: &mut Owners, now: u64) 
     let user = shown(owners.user(stat.st_uid), stat.st_uid).into_owned();
     let group = shown(owners.group(stat.st_gid), stat.st_gid);
     let columns = format!(
-        "{} {:>3} {user:<8} {group:<8} {:>8} {} ",
+        "{} {:>4} {user:<8} {group:<8} {:>8} {} ",
         mode(stat.st_mode),
         stat.st_nlink,
         stat.st_size,

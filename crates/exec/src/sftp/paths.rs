@@ -19,6 +19,10 @@ use crate::sys;
 
 /// What a new directory may be at most, before the umask, when the client does not say.
 const DEFAULT_MODE: u32 = 0o777;
+/// `PATH_MAX`.
+const LONGEST: usize = 4096;
+/// As many links as the kernel follows.
+const MOST_LINKS: usize = 40;
 /// Enough to set attributes of a file; without blocking on, or taking as terminal, whatever it is.
 const QUIET: OFlags = OFlags::CLOEXEC.union(OFlags::NOCTTY).union(OFlags::NONBLOCK);
 
@@ -131,18 +135,29 @@ pub(super) fn hardlink(from: &[u8], to: &[u8]) -> Result<(), Refusal> {
 
 /// The absolute path without links, `.` and `..`. The last name need not exist: clients ask before they create.
 pub(super) fn resolve(path: &[u8]) -> Result<Vec<u8>, Refusal> {
+    if path.len() >= LONGEST {
+        return Err(Errno::NAMETOOLONG.into());
+    }
     let path = Path::new(OsStr::from_bytes(if path.is_empty() { b"." } else { path }));
     let resolved = match path.canonicalize() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => resolve_parent(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => resolve_missing(path.to_owned())?,
         outcome => outcome?,
     };
     Ok(resolved.into_os_string().into_vec())
 }
 
-fn resolve_parent(path: &Path) -> io::Result<PathBuf> {
-    let Some(Component::Normal(name)) = path.components().next_back() else {
-        return Err(Errno::NOENT.into());
-    };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(parent.canonicalize()?.join(name))
+/// The same of a path whose last name does not exist, or is a link to one that does not.
+fn resolve_missing(mut path: PathBuf) -> io::Result<PathBuf> {
+    for _ in 0..MOST_LINKS {
+        let Some(Component::Normal(name)) = path.components().next_back() else {
+            return Err(Errno::NOENT.into());
+        };
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = parent.canonicalize()?;
+        match parent.join(name).read_link() {
+            Ok(target) => path = parent.join(target),
+            Err(_) => return Ok(parent.join(name)),
+        }
+    }
+    Err(Errno::LOOP.into())
 }

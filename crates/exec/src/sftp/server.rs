@@ -88,7 +88,7 @@ impl<W: Write> Server<W> {
                 reply.handle(&handles.open(path, open)?);
             }
             Request::Close { handle } => {
-                files::close(handles.take(handle)?)?;
+                files::close(handles.take(handle).map_err(|_| Refusal::NO_SUCH_HANDLE)?)?;
                 reply.ok();
             }
             Request::Read { handle, offset, length } => {
@@ -142,7 +142,9 @@ impl<W: Write> Server<W> {
                 outcome
             }
             Request::Fsetstat { handle, attributes } => files::fsetstat(handles.find(handle)?, &attributes),
-            Request::Fsync { handle } => files::sync(handles.file(handle)?),
+            Request::Fsync { handle } => {
+                files::sync(handles.file(handle).map_err(|_| Refusal::NO_SUCH_HANDLE)?)
+            }
             Request::Setstat { path, attributes } => paths::setstat(path, &attributes),
             Request::Lsetstat { path, attributes } => paths::lsetstat(path, &attributes),
             Request::Remove { path } => paths::remove(path),

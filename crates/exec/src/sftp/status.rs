@@ -29,6 +29,8 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) const EOF: Self = Self::new(Code::Eof, "End of file");
     pub(super) const UNKNOWN_HANDLE: Self = Self::new(Code::Failure, "The handle is not open");
+    /// The same, as OpenSSH's server answers it to closing and syncing.
+    pub(super) const NO_SUCH_HANDLE: Self = Self::new(Code::NoSuchFile, "The handle is not open");
     pub(super) const TOO_MANY_HANDLES: Self = Self::new(Code::Failure, "Too many open files; close some");
     pub(super) const UNSUPPORTED: Self = Self::new(Code::Unsupported, "Operation unsupported");
     pub(super) const MALFORMED: Self = Self::new(Code::BadMessage, "Bad message");
@@ -44,7 +46,7 @@ impl From<Errno> for Refusal {
             Errno::NOENT | Errno::NOTDIR | Errno::BADF | Errno::LOOP => Code::NoSuchFile,
             Errno::PERM | Errno::ACCESS | Errno::FAULT => Code::PermissionDenied,
             Errno::NAMETOOLONG | Errno::INVAL => Code::BadMessage,
-            Errno::NOSYS | Errno::OPNOTSUPP => Code::Unsupported,
+            Errno::NOSYS => Code::Unsupported,
             _ => Code::Failure,
         };
         let text = io::Error::from(error).to_string();

@@ -1,7 +1,8 @@
 //! Calls on files that no safe wrapper has.
 
-use std::ffi::{CString, c_long};
+use std::ffi::{CString, c_int, c_long};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
@@ -24,6 +25,17 @@ pub(crate) fn chmod_no_follow(path: &[u8], mode: u32) -> Result<(), Errno> {
         libc::syscall(SYS_FCHMODAT2, libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_SYMLINK_NOFOLLOW)
     };
     if code == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// Has a pipe hold so many bytes, unless it holds more already.
+pub(crate) fn enlarge_pipe(pipe: BorrowedFd<'_>, bytes: c_int) -> Result<(), Errno> {
+    // SAFETY: takes and gives integers.
+    let now = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_GETPIPE_SZ) };
+    // SAFETY: as above; pages that hold something are kept.
+    if now < 0 || (now < bytes && unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) } < 0) {
+        return Err(last_error());
+    }
+    Ok(())
 }
 
 /// Makes a reader or a terminal that has gone away an error of the call that meets it, not a signal.
