@@ -75,10 +75,11 @@ pub struct CommandLabel {
 /// Bounds that hold whatever roles say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections that have not logged in yet, in all.
+    /// Connections that have not logged in yet, in all. Above it, the address that has most of them loses one to the
+    /// newcomer.
     pub startups: usize,
-    /// Connections from one address (IPv6: one /64) that have not logged in yet. A proxy's clients all come from its
-    /// address.
+    /// Connections from one address (IPv6: one /64) that have not logged in yet; above it, it loses one to the newcomer.
+    /// A proxy's clients all come from its address.
     pub strangers_per_address: usize,
     /// Connections in all.
     pub connections: usize,
@@ -102,7 +103,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             startups: 512,
-            strangers_per_address: 64,
+            strangers_per_address: 256,
             connections: 15_000,
             login_grace: Duration::from_secs(30),
             channels: 128,

@@ -19,7 +19,7 @@ pub(crate) async fn serve(
     shared: Arc<Shared>,
     connections: TaskTracker,
 ) {
-    let mut turned_away = 0;
+    let (mut turned_away, mut dropped) = (0, 0);
     loop {
         let Accepted { stream, addr: peer, mut place } = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -27,10 +27,15 @@ pub(crate) async fn serve(
         };
         let before = std::mem::replace(&mut turned_away, listener.turned_away());
         shared.metrics.refuse_many("too_many_connections", turned_away - before);
+        let before = std::mem::replace(&mut dropped, listener.dropped());
+        shared.metrics.refuse_many("too_many_strangers", dropped - before);
         let (ssh, shared) = (current(&ssh, &shared), Arc::clone(&shared));
         connections.spawn(async move {
             shared.metrics.startups.inc();
-            let connection = log_in(stream, peer, ssh, &shared).await;
+            let connection = tokio::select! {
+                connection = log_in(stream, peer, ssh, &shared) => connection,
+                () = place.lost() => None,
+            };
             shared.metrics.startups.dec();
             if let Some((connection, local)) = connection {
                 place.known();

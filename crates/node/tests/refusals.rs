@@ -9,7 +9,6 @@ use std::time::Duration;
 use access::{Login, RoleName};
 use serde_json::{Value, json};
 use support::{Fixture, NODENAME, lock, login, ops, resource, run, text, user};
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 /// Refused with a reason that names this code, which also stands in the audit event.
@@ -272,66 +271,6 @@ async fn what_a_certificate_or_a_node_does_not_offer_is_refused_and_the_rest_goe
     let mut ssh = node.ssh("alice");
     ssh.args(["-s", NODENAME, "nothing"]);
     assert!(text(&run(ssh).await.stderr).contains("subsystem request failed"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strangers_without_a_login_do_not_fill_the_node() {
-    let node = Fixture::start_with(json!({}), |config| config.limits.startups = 2).await;
-    let slow = [greeted(&node).await, greeted(&node).await];
-    assert_turned_away(&node).await;
-    drop(slow);
-    until_let_in(&node).await;
-    // And those that stay do not hold their places for long.
-    let node =
-        Fixture::start_with(json!({}), |config| config.limits.login_grace = Duration::from_millis(300)).await;
-    let _ = greeted(&node).await.read_to_end(&mut Vec::new()).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_stranger_does_not_lock_everybody_else_out() {
-    let node = Fixture::start_with(json!({}), |config| config.limits.strangers_per_address = 2).await;
-    let slow = [greeted(&node).await, greeted(&node).await];
-    assert_turned_away(&node).await;
-    let mut elsewhere = node.ssh("alice");
-    elsewhere.args(["-b", "127.0.0.2", NODENAME, "true"]);
-    assert!(run(elsewhere).await.status.success());
-    // Whoever has logged in counts no more against the address.
-    drop(slow);
-    let mut open = Vec::new();
-    for number in 0..3 {
-        let mut ssh = node.ssh("alice");
-        ssh.args([NODENAME, "cat"]).stdin(Stdio::piped());
-        until_let_in(&node).await;
-        open.push(tokio::process::Command::from(ssh).kill_on_drop(true).spawn().expect("runs"));
-        support::until("the session", || node.count("session.start", "cat") > number).await;
-    }
-}
-
-/// A stranger who has been greeted, and so counts.
-async fn greeted(node: &Fixture) -> TcpStream {
-    let mut stream = TcpStream::connect(node.address).await.expect("accepted");
-    let mut greeting = [0; 17];
-    stream.read_exact(&mut greeting).await.expect("a greeting");
-    assert_eq!(&greeting, b"SSH-2.0-Postern\r\n");
-    stream
-}
-
-/// One more is closed without a greeting.
-async fn assert_turned_away(node: &Fixture) {
-    let mut stream = TcpStream::connect(node.address).await.expect("connects");
-    let mut rest = Vec::new();
-    let _ = stream.read_to_end(&mut rest).await;
-    assert_eq!(rest, b"");
-}
-
-/// The node notices a little later that somebody has gone.
-async fn until_let_in(node: &Fixture) {
-    for _ in 0..500 {
-        if node.run("true").await.status.success() {
-            return;
-        }
-    }
-    panic!("the places of those who went are not free again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

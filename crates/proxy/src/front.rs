@@ -53,10 +53,23 @@ impl Front {
         }
     }
 
+    /// Serves one connection, unless somebody else gets its place before it has proved who it is.
     async fn connection(self: Arc<Self>, accepted: Accepted) {
-        let Accepted { stream, addr, place } = accepted;
+        let lost = accepted.place.lost();
+        tokio::select! {
+            () = self.understand(accepted) => {}
+            () = lost => self.metrics().dropped(),
+        }
+    }
+
+    async fn understand(&self, accepted: Accepted) {
+        let Accepted { stream, addr, mut place } = accepted;
         match self.first_bytes(stream, addr).await {
-            Ok((hello, stream, addr)) => self.serve(hello, stream, addr, place).await,
+            Ok((hello, stream, addr)) => {
+                // With a PROXY header, everybody seems to come from the load balancer before it was read.
+                place.comes_from(addr.ip());
+                self.serve(hello, stream, addr, place).await;
+            }
             Err(error) => {
                 self.metrics().failure(Protocol::UNKNOWN);
                 tracing::debug!(%addr, %error, "connection not understood");

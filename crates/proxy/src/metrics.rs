@@ -16,6 +16,7 @@ use crate::denied::CODES;
 pub(crate) struct Metrics {
     connections: Family<Protocol, Counter>,
     failures: Family<Protocol, Counter>,
+    dropped: Counter,
     relays: Family<Protocol, Gauge>,
     dials: Family<Outcome, Counter>,
     cuts: Family<Reason, Counter>,
@@ -73,6 +74,11 @@ impl Metrics {
         let m = metrics.clone();
         registry.register("connections", "Connections by what their first bytes asked for", m.connections);
         registry.register("failures", "Connections that ended before they were served", m.failures);
+        registry.register(
+            "strangers_dropped",
+            "Connections dropped before they proved who they were, to make room for others",
+            m.dropped,
+        );
         registry.register("relays", "Relays that are open", m.relays);
         registry.register("dials", "Dials of nodes by outcome", m.dials);
         registry.register("cuts", "Live relays that were ended, by reason", m.cuts);
@@ -96,6 +102,10 @@ impl Metrics {
 
     pub(crate) fn failure(&self, protocol: Protocol) {
         self.failures.get_or_create(&protocol).inc();
+    }
+
+    pub(crate) fn dropped(&self) {
+        self.dropped.inc();
     }
 
     /// Counts a relay for as long as the value lives.

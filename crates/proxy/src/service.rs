@@ -131,10 +131,10 @@ impl Running {
 }
 
 fn caps(config: &Config) -> Caps {
-    let caps = Caps { strangers_per_address: 128, ..Caps::default() };
+    let caps = Caps::default();
     match config.proxy_protocol {
-        // Everybody comes from the load balancer.
-        true => Caps { strangers_per_address: caps.connections, ..caps },
+        // Everybody comes from the load balancer until its header was read.
+        true => Caps { strangers_per_address: caps.strangers, ..caps },
         false => caps,
     }
 }

@@ -1,36 +1,24 @@
 //! Listening sockets that outlive every accept error and hold strangers to a limit.
 //!
 //! Knows nothing of protocols. A connection occupies a [`Place`]; until its peer has proved who it is, it counts
-//! against its address too, so that one address cannot fill the service.
+//! against its address too, and can lose the place to a newcomer, so that one address cannot fill the service.
 
-use std::collections::HashMap;
+mod places;
+
+pub use places::{Caps, Place};
+
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::backoff::Backoff;
+use places::{Dropped, Places};
 
-/// How many connections a listener holds.
-#[derive(Debug, Clone, Copy)]
-pub struct Caps {
-    /// At once, from everywhere.
-    pub connections: usize,
-    /// At once from everywhere, of peers that have not proved who they are: well below `connections`, so that they
-    /// cannot keep out those who can prove it.
-    pub strangers: usize,
-    /// At once from one address (IPv6: one /64), of peers that have not proved who they are.
-    pub strangers_per_address: usize,
-}
-
-impl Default for Caps {
-    fn default() -> Self {
-        Self { connections: 20_000, strangers: 4_096, strangers_per_address: 256 }
-    }
-}
+/// How often the log has a line on connections that were dropped or turned away.
+const COMPLAINT: Duration = Duration::from_secs(10);
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +49,9 @@ fn next_step(reason: &io::Error) -> &'static str {
 pub struct Listener {
     tcp: TcpListener,
     addr: SocketAddr,
-    caps: Caps,
     places: Arc<Places>,
+    dropped: Mutex<Complaint>,
+    turned_away: Mutex<Complaint>,
 }
 
 /// One accepted connection, with TCP_NODELAY and keep-alive set.
@@ -82,7 +71,8 @@ impl Listener {
         let opened = async {
             let tcp = TcpListener::bind(addr).await?;
             let addr = tcp.local_addr()?;
-            Ok(Self { tcp, addr, caps, places: Arc::new(Places::default()) })
+            let places = Places::new(caps);
+            Ok(Self { tcp, addr, places, dropped: Mutex::default(), turned_away: Mutex::default() })
         };
         opened.await.map_err(|reason| BindError { addr, reason })
     }
@@ -96,17 +86,23 @@ impl Listener {
     /// Connections held now.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.places.taken.load(Ordering::Relaxed)
+        self.places.taken()
     }
 
-    /// Connections turned away so far because of a cap.
+    /// Connections turned away so far, because all places were taken by peers that had proved who they are.
     #[must_use]
     pub fn turned_away(&self) -> u64 {
-        self.places.turned_away.load(Ordering::Relaxed)
+        self.places.turned_away()
     }
 
-    /// The next connection. Errors of the system (no file descriptors left, aborted connections) are waited out;
-    /// connections above a cap are closed.
+    /// Connections so far that lost their places to newcomers before their peers had proved who they are.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.places.dropped()
+    }
+
+    /// The next connection. Errors of the system (no file descriptors left, aborted connections) are waited out. Above
+    /// a cap of strangers another one loses its place, see [`Place::lost`].
     pub async fn accept(&self) -> Accepted {
         let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
         loop {
@@ -118,13 +114,34 @@ impl Listener {
                 }
             };
             let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-            let Some(place) = Place::take(&self.places, self.caps, addr.ip()) else {
-                tracing::debug!(%addr, listener = %self.addr, "connection turned away: too many");
+            let Some((place, dropped)) = self.places.take(addr.ip()) else {
+                self.complain_of_turning_away(addr);
                 continue;
             };
+            if let Some(dropped) = dropped {
+                self.complain_of_dropping(dropped);
+            }
             prepare(&stream);
             return Accepted { stream, addr, place };
         }
+    }
+
+    fn complain_of_dropping(&self, Dropped { source, held }: Dropped) {
+        let due = self.dropped.lock().unwrap_or_else(PoisonError::into_inner).one_more(Instant::now());
+        let Some(dropped) = due else { return };
+        tracing::warn!(
+            listener = %self.addr, %source, held, dropped,
+            "too many connections that do not say who they are; dropping some of the source that has most"
+        );
+    }
+
+    fn complain_of_turning_away(&self, addr: SocketAddr) {
+        let due = self.turned_away.lock().unwrap_or_else(PoisonError::into_inner).one_more(Instant::now());
+        let Some(turned_away) = due else { return };
+        tracing::warn!(
+            listener = %self.addr, source = %addr.ip(), turned_away,
+            "all places are taken; connections are turned away"
+        );
     }
 
     async fn wait_out(&self, error: &io::Error, backoff: &mut Backoff) {
@@ -149,90 +166,31 @@ pub fn prepare(stream: &TcpStream) {
     let _ = sockopt::set_tcp_keepcnt(stream, 4);
 }
 
+/// When the log last had such a line, and what happened since.
 #[derive(Debug, Default)]
-struct Places {
-    taken: AtomicUsize,
-    turned_away: AtomicU64,
-    strangers: Mutex<Strangers>,
+struct Complaint {
+    last: Option<Instant>,
+    since: u64,
 }
 
-#[derive(Debug, Default)]
-struct Strangers {
-    all: usize,
-    by_source: HashMap<IpAddr, usize>,
-}
-
-/// A connection's place within the caps; given back when dropped.
-#[derive(Debug)]
-pub struct Place {
-    places: Arc<Places>,
-    stranger: Option<IpAddr>,
-}
-
-impl Place {
-    fn take(places: &Arc<Places>, caps: Caps, ip: IpAddr) -> Option<Self> {
-        if places.taken.fetch_add(1, Ordering::Relaxed) >= caps.connections {
-            places.turn_away();
+impl Complaint {
+    /// One more; how many there were since the last line, where it is time for the next.
+    fn one_more(&mut self, now: Instant) -> Option<u64> {
+        self.since += 1;
+        if self.last.is_some_and(|last| now.duration_since(last) < COMPLAINT) {
             return None;
         }
-        let source = source_of(ip);
-        let mut strangers = places.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let from_here = strangers.by_source.get(&source).copied().unwrap_or(0);
-        if strangers.all >= caps.strangers || from_here >= caps.strangers_per_address {
-            drop(strangers);
-            places.turn_away();
-            return None;
-        }
-        strangers.all += 1;
-        strangers.by_source.insert(source, from_here + 1);
-        drop(strangers);
-        Some(Self { places: Arc::clone(places), stranger: Some(source) })
-    }
-
-    /// The peer has proved who it is: it no longer counts as a stranger.
-    pub fn known(&mut self) {
-        let Some(source) = self.stranger.take() else { return };
-        let mut strangers = self.places.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        strangers.all -= 1;
-        if let Some(count) = strangers.by_source.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                strangers.by_source.remove(&source);
-            }
-        }
-    }
-}
-
-impl Places {
-    fn turn_away(&self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
-        self.turned_away.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.known();
-        self.places.taken.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// One subscriber of an IPv6 provider holds at least a /64.
-fn source_of(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.since))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BindError, Caps, Listener, Place, Places};
-    use std::net::{IpAddr, SocketAddr};
-    use std::sync::Arc;
+    use super::{BindError, COMPLAINT, Caps, Complaint, Listener};
+    use futures_util::FutureExt;
+    use std::net::SocketAddr;
+    use std::time::Instant;
     use tokio::net::TcpStream;
 
     fn loopback() -> SocketAddr {
@@ -249,37 +207,50 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_held_to_their_cap_and_the_known_are_not() {
-        let places = Arc::new(Places::default());
-        let caps = Caps { connections: 4, strangers: 4, strangers_per_address: 2 };
-        let ip = |text: &str| text.parse::<IpAddr>().expect("address");
-        let mut one = Place::take(&places, caps, ip("10.0.0.1")).expect("first");
-        let two = Place::take(&places, caps, ip("10.0.0.1")).expect("second");
-        assert!(Place::take(&places, caps, ip("10.0.0.1")).is_none());
-        one.known();
-        let three = Place::take(&places, caps, ip("10.0.0.1")).expect("a known one made room");
-        let four = Place::take(&places, caps, ip("2001:db8::1")).expect("another address");
-        assert!(Place::take(&places, caps, ip("2001:db8::2")).is_none(), "the global cap");
-        drop((one, two, three));
-        let five = Place::take(&places, caps, ip("2001:db8::2")).expect("room");
-        assert!(Place::take(&places, caps, ip("2001:db8::3")).is_none(), "one /64 is one source");
-        drop((four, five));
-        assert!(places.strangers.lock().expect("lock").by_source.is_empty());
-        assert_eq!(places.taken.load(std::sync::atomic::Ordering::Relaxed), 0);
+    fn the_log_has_one_line_in_a_while_and_none_is_uncounted() {
+        let (mut complaint, start) = (Complaint::default(), Instant::now());
+        assert_eq!(complaint.one_more(start), Some(1));
+        assert_eq!(complaint.one_more(start), None);
+        assert_eq!(complaint.one_more(start + COMPLAINT / 2), None);
+        assert_eq!(complaint.one_more(start + COMPLAINT), Some(3));
     }
 
-    #[test]
-    fn strangers_from_everywhere_leave_room_for_the_known() {
-        let places = Arc::new(Places::default());
-        let caps = Caps { connections: 4, strangers: 2, strangers_per_address: 2 };
-        let take = |last: u8| Place::take(&places, caps, IpAddr::from([10, 0, 0, last]));
-        let (mut one, two) = (take(1).expect("first"), take(2).expect("second"));
-        assert!(take(3).is_none(), "two strangers are here already");
-        one.known();
-        let three = take(3).expect("a known one made room");
-        assert!(take(4).is_none());
-        drop((one, two, three));
-        assert_eq!(places.strangers.lock().expect("lock").all, 0);
+    #[tokio::test]
+    async fn thousands_of_half_open_connections_keep_nobody_out() {
+        let caps = Caps { connections: 100, strangers: 16, strangers_per_address: 8 };
+        let listener = Listener::bind(loopback(), caps).await.expect("binds");
+        let accept = async |from: [u8; 4]| {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind(SocketAddr::from((from, 0))).expect("bound");
+            let client = socket.connect(listener.local_addr()).await.expect("connects");
+            (client, listener.accept().await)
+        };
+        let (_member, mut member) = accept([127, 0, 0, 1]).await;
+        member.place.known();
+        let mut open = Vec::new();
+        for _ in 0..1_000 {
+            let (client, accepted) = accept([127, 0, 0, 1]).await;
+            let lost = accepted.place.lost();
+            // As services do: the connection lives until its place is lost.
+            let life = tokio::spawn(async move {
+                lost.await;
+                drop(accepted);
+            });
+            open.push((client, life));
+        }
+        let mut lasting = Vec::new();
+        for from in [[127, 0, 0, 2], [127, 0, 0, 1]] {
+            let (client, mut accepted) = accept(from).await;
+            accepted.place.known();
+            lasting.push((client, accepted));
+        }
+        assert_eq!(member.place.lost().now_or_never(), None);
+        assert_eq!((listener.dropped(), listener.turned_away()), (993, 0));
+        let mut left = open.len();
+        while left > 7 {
+            tokio::task::yield_now().await;
+            left = open.iter().filter(|(_, life)| !life.is_finished()).count();
+        }
     }
 
     #[tokio::test]

@@ -97,7 +97,16 @@ impl RpcServer {
     }
 }
 
+/// Serves one connection, unless somebody else gets its place.
 async fn one(accepted: Accepted, tls: Server, serving: Serving) {
+    let lost = accepted.place.lost();
+    tokio::select! {
+        () = serve(accepted, tls, serving) => {}
+        () = lost => {}
+    }
+}
+
+async fn serve(accepted: Accepted, tls: Server, serving: Serving) {
     let Accepted { stream, addr, mut place } = accepted;
     let accepted = match tls.accept(stream, Some(addr.ip())).await {
         Ok(accepted) => accepted,
