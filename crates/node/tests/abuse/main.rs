@@ -1,5 +1,7 @@
 //! Attacks on a node, one file for each row of the abuse table.
 
 mod d1_half_open;
+mod s4_privileges;
+mod s5_sessions_of_others;
 #[path = "../support/mod.rs"]
 mod support;
