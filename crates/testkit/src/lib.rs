@@ -5,6 +5,8 @@
 
 pub mod bot;
 pub mod cluster;
+pub mod inetd;
+pub mod namespace;
 pub mod process;
 pub mod programs;
 pub mod source;
@@ -13,6 +15,7 @@ pub mod wait;
 
 pub use bot::Bot;
 pub use cluster::{Cluster, Layout};
+pub use inetd::Inetd;
 pub use process::{Outcome, Process, run};
 pub use sshd::Sshd;
 pub use wait::until;

@@ -1,26 +1,18 @@
 //! Stock `sshd` on a port of the loopback interface: the measure of what a server of ours must do.
-//!
-//! Each connection gets an `sshd -i` of its own, so the port is one that the system chose and nobody can take in between.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use crate::inetd::Inetd;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::process::Command;
 
 /// Where every distribution has it.
 const SSHD: &str = "/usr/sbin/sshd";
 
-/// OpenSSH's server; ends when dropped.
+/// OpenSSH's server, an `sshd -i` for each connection; ends when dropped.
 #[derive(Debug)]
 pub struct Sshd {
-    address: SocketAddr,
     config: PathBuf,
-    stop: Arc<AtomicBool>,
-    connections: Arc<Mutex<Vec<Child>>>,
-    accepting: Option<JoinHandle<()>>,
+    inetd: Inetd,
 }
 
 impl Sshd {
@@ -35,27 +27,20 @@ impl Sshd {
         let fixed =
             "PidFile none\nUsePAM no\nStrictModes no\nUseDNS no\nPermitRootLogin yes\nMaxStartups 1000\n";
         std::fs::write(&config, format!("{lines}\n{fixed}")).expect("written");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let (stop, connections) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<Child>>>::default());
-        let accepting = {
-            let (stop, connections, config) = (Arc::clone(&stop), Arc::clone(&connections), config.clone());
-            std::thread::spawn(move || {
-                for stream in listener.incoming() {
-                    if stop.load(Ordering::Acquire) {
-                        return;
-                    }
-                    let child = serve(stream.expect("a connection"), &config);
-                    connections.lock().expect("not poisoned").push(child);
-                }
+        let inetd = {
+            let config = config.clone();
+            Inetd::start(move || {
+                let mut sshd = Command::new(SSHD);
+                sshd.arg("-i").arg("-f").arg(&config).arg("-E").arg(config.with_extension("log"));
+                sshd
             })
         };
-        Self { address, config, stop, connections, accepting: Some(accepting) }
+        Self { config, inetd }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.inetd.address()
     }
 
     /// What it has said so far.
@@ -64,28 +49,10 @@ impl Sshd {
     }
 }
 
-fn serve(stream: TcpStream, config: &Path) -> Child {
-    let output = stream.try_clone().expect("a second handle");
-    let mut sshd = Command::new(SSHD);
-    sshd.arg("-i").arg("-f").arg(config).arg("-E").arg(config.with_extension("log"));
-    sshd.stdin(Stdio::from(OwnedFd::from(stream))).stdout(Stdio::from(OwnedFd::from(output)));
-    sshd.stderr(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{sshd:?}: {error}"))
-}
-
 impl Drop for Sshd {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        // So that it looks.
-        TcpStream::connect(self.address).ok();
-        if let Some(accepting) = self.accepting.take() {
-            accepting.join().ok();
-        }
         if std::thread::panicking() {
             eprintln!("--- sshd\n{}", self.log());
-        }
-        for child in self.connections.lock().expect("not poisoned").iter_mut() {
-            child.kill().ok();
-            child.wait().ok();
         }
     }
 }
