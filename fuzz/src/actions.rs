@@ -43,7 +43,7 @@ impl Book {
                     self.questions.extend(token.map(|token| (id, token)));
                 }
                 Event::Global(request, token) => self.global_questions.push((request, token)),
-                Event::GlobalAnswer(_) => {}
+                Event::GlobalAnswer(_) | Event::CancelListen(_) => {}
             }
         }
     }

@@ -108,6 +108,8 @@ pub enum Event {
     Request(ChannelId, Request, Option<Token>),
     /// The client wants something of the connection as a whole; always with an answer.
     Global(GlobalRequest, Token),
+    /// The client no longer wants a listener, and no answer either; OpenSSH's never does.
+    CancelListen(ListenAt),
     /// The peer's answer to the global request of ours that waits longest.
     GlobalAnswer(GlobalAnswer),
 }

@@ -158,6 +158,7 @@ impl Connection {
                     self.events.push_back(Event::Global(request, token));
                 }
             }
+            Some(GlobalRequest::CancelListen(at)) => self.events.push_back(Event::CancelListen(at)),
             // Who does not want to know whether there is a listener does not get one.
             Some(_) => {}
             None if wants_answer => self.globals.owed.answered(GlobalAnswer::Refused)?,

@@ -351,6 +351,21 @@ fn rfc4254_7_1_listeners() {
     raw.connection().answer_global(*first, GlobalAnswer::Port(4022));
     raw.settle();
     assert_eq!(raw.heard, [numbers(REQUEST_SUCCESS, &[4022]), vec![REQUEST_SUCCESS]]);
+    raw.heard.clear();
+    let mut cancel = global_request("cancel-tcpip-forward", false);
+    cancel.put_string(b"localhost");
+    cancel.put_u32(4022);
+    raw.say(&cancel);
+    let told = raw.settle();
+    let [Told::Connection(Event::CancelListen(ListenAt::Tcp(host, 4022)))] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(host, "localhost");
+    let mut unasked = global_request("tcpip-forward", false);
+    unasked.put_string(b"localhost");
+    unasked.put_u32(0);
+    raw.say(&unasked);
+    assert!(raw.settle().is_empty() && raw.heard.is_empty(), "who wants no answer gets no listener");
 
     let mut raw = client();
     raw.connection().listen(&ListenAt::Tcp(String::new(), 0));

@@ -187,17 +187,32 @@ impl Client {
 
     /// Asks the server to listen for us; gives the port, which the server chooses when `port` is 0.
     pub async fn listen(&self, address: &str, port: u16) -> Result<u16, OpenError> {
-        let link = self.link();
         let at = ListenAt::Tcp(address.to_owned(), port.into());
-        let answer = self.listeners.ask(|| link.act(|state| state.connection.listen(&at)));
+        match self.about_listener(|connection| connection.listen(&at)).await? {
+            GlobalAnswer::Port(bound) => Ok(u16::try_from(bound).unwrap_or(port)),
+            _ => Ok(port),
+        }
+    }
+
+    /// Asks the server to listen there no more.
+    pub async fn unlisten(&self, address: &str, port: u16) -> Result<(), OpenError> {
+        let at = ListenAt::Tcp(address.to_owned(), port.into());
+        self.about_listener(|connection| connection.cancel_listen(&at)).await.map(drop)
+    }
+
+    async fn about_listener(
+        &self,
+        ask: impl FnOnce(&mut ::ssh::connection::Connection),
+    ) -> Result<GlobalAnswer, OpenError> {
+        let link = self.link();
+        let answer = self.listeners.ask(|| link.act(|state| ask(&mut state.connection)));
         let answer = tokio::select! {
             answer = tokio::time::timeout(ANSWER, answer) => answer.map_err(|_| OpenError::Timeout(ANSWER))?,
             reason = link.ended() => return Err(OpenError::Ended(reason)),
         };
         match answer {
-            Ok(GlobalAnswer::Port(bound)) => Ok(u16::try_from(bound).unwrap_or(port)),
-            Ok(GlobalAnswer::Done | GlobalAnswer::Proofs(_)) => Ok(port),
             Ok(GlobalAnswer::Refused) => Err(OpenError::Rejected("the server does not allow it".to_owned())),
+            Ok(answer) => Ok(answer),
             Err(_) => Err(OpenError::Ended(link.reason())),
         }
     }

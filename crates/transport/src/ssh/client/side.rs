@@ -81,7 +81,11 @@ impl Side for ClientSide {
             Event::Channel(id, ChannelEvent::Opened) => link.opened(id, self.anchor.upgrade()),
             Event::Channel(id, ChannelEvent::Failed { text, .. }) => link.failed(id, text),
             Event::GlobalAnswer(answer) => self.listeners.answer(answer),
-            Event::Channel(..) | Event::Sign(_) | Event::Request(..) | Event::Global(..) => {}
+            Event::Channel(..)
+            | Event::Sign(_)
+            | Event::Request(..)
+            | Event::Global(..)
+            | Event::CancelListen(_) => {}
         }
     }
 }

@@ -145,6 +145,11 @@ impl Reply {
         Self(Some(Owed { link: Arc::clone(link), channel: None, token }))
     }
 
+    /// To a request whose answer nobody wants.
+    pub(super) fn unwanted() -> Self {
+        Self(None)
+    }
+
     /// Yes.
     pub fn accept(self) {
         self.answer(GlobalAnswer::Done);

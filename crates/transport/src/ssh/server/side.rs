@@ -100,6 +100,9 @@ impl Side for ServerSide {
                 }
             }
             Happened::Global(request, token) => self.global(link, request, Reply::global(link, token)),
+            Happened::CancelListen(at) => {
+                self.global(link, GlobalRequest::CancelListen(at), Reply::unwanted());
+            }
             Happened::Channel(..) | Happened::GlobalAnswer(_) => {}
         }
     }
