@@ -27,6 +27,8 @@ pub struct Config {
     pub port_forwarding: bool,
     /// Whether SFTP and scp are possible at all; roles decide within this.
     pub file_copy: bool,
+    /// The displays that sessions can have, if X11 is forwarded at all; roles decide within this.
+    pub x11: Option<Displays>,
     /// The program `session-exec`.
     pub session_exec: PathBuf,
     /// Resource limits for sessions: those that the daemon was started with, before it raised its own.
@@ -52,6 +54,7 @@ impl Config {
             commands: Vec::new(),
             port_forwarding: true,
             file_copy: true,
+            x11: None,
             session_exec,
             session_limits: exec::Limits::capture(),
             algorithms: Algorithms::default(),
@@ -59,6 +62,15 @@ impl Config {
             limits: Limits::default(),
         }
     }
+}
+
+/// Numbers of displays that sessions can have; each stands for a port, 6000 and up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Displays {
+    /// The first.
+    pub offset: u16,
+    /// The last.
+    pub most: u16,
 }
 
 /// A label whose value is what a command prints.

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use transport::ssh::server::{Connection, Event as Wish, Handle, OpenRefusal, OpenRequest};
+use transport::ssh::server::{Connection, Event as Wish, Handle, OpenRefusal, OpenRequest, Reply};
 
 use crate::audit::{CLIENT_DISCONNECT, Event, Kind, SESSION_DATA, SESSION_REJECTED};
 use crate::decision::Admission;
-use crate::forward::{self, AccountCheck};
+use crate::forward::{self, Answer, At, Sockets, Target};
 use crate::metrics::Reason;
 use crate::session;
 use crate::shared::Shared;
@@ -35,7 +35,8 @@ pub(crate) struct Context {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) cut: CutSwitch,
-    pub(crate) account: AccountCheck,
+    /// Opens sockets as the user.
+    pub(crate) sockets: Sockets,
     sessions: AtomicU32,
 }
 
@@ -103,7 +104,7 @@ pub(crate) async fn run(
         peer,
         local,
         cut: CutSwitch::default(),
-        account: AccountCheck::default(),
+        sockets: Sockets::default(),
         sessions: AtomicU32::new(0),
     });
     shared.metrics.log_in(negotiated.key_exchange);
@@ -143,20 +144,46 @@ fn take(
     match wish {
         Wish::Session(open) => open_session(open, context, channels),
         Wish::DirectTcpip { host, port, origin, open } => {
-            channels.spawn(forward::direct(Arc::clone(context), host, port, origin, open));
+            let target = Target::Tcp { host, port, origin };
+            channels.spawn(forward::direct(Arc::clone(context), target, open));
+        }
+        Wish::DirectStreamlocal { path, open } => {
+            channels.spawn(forward::direct(Arc::clone(context), Target::Unix(path), open));
         }
         Wish::TcpipForward { address, port, reply } => {
-            let taken = listeners.len() + openings.len();
-            openings.spawn(forward::open(Arc::clone(context), address, port, taken, reply));
+            listen(At::Tcp(address, port), Answer::Tcp(reply), context, openings, listeners);
         }
-        Wish::CancelTcpipForward { address, port, reply } => match listeners.close(&address, port) {
-            true => reply.accept(),
-            false => reply.refuse(),
-        },
-        // Not served: what is dropped is refused.
-        Wish::DirectStreamlocal { .. }
-        | Wish::StreamlocalForward { .. }
-        | Wish::CancelStreamlocalForward { .. } => {}
+        Wish::StreamlocalForward { path, reply } => {
+            listen(At::Unix(path), Answer::Unix(reply), context, openings, listeners);
+        }
+        Wish::CancelTcpipForward { address, port, reply } => {
+            cancel(&At::Tcp(address, port), reply, channels, listeners);
+        }
+        Wish::CancelStreamlocalForward { path, reply } => {
+            cancel(&At::Unix(path), reply, channels, listeners);
+        }
+    }
+}
+
+fn listen(
+    at: At,
+    answer: Answer,
+    context: &Arc<Context>,
+    openings: &mut JoinSet<forward::Opening>,
+    listeners: &forward::Listeners,
+) {
+    let taken = listeners.len() + openings.len();
+    openings.spawn(forward::open(Arc::clone(context), at, taken, listeners.ending(), answer));
+}
+
+/// Ends a listener of this very connection; there is no way to name another's.
+fn cancel(at: &At, reply: Reply, channels: &mut JoinSet<()>, listeners: &mut forward::Listeners) {
+    match listeners.end(at) {
+        Some(ending) => drop(channels.spawn(async move {
+            ending.await;
+            reply.accept();
+        })),
+        None => reply.refuse(),
     }
 }
 
@@ -209,6 +236,7 @@ async fn finish(context: &Context, cut: Option<Cut>, mut channels: JoinSet<()>) 
         tracing::warn!(peer = %context.peer, "channels of an ended connection did not end; dropping them");
     }
     channels.shutdown().await;
+    context.sockets.close().await;
     let traffic = context.handle.traffic();
     metrics.sent.inc_by(traffic.sent);
     metrics.received.inc_by(traffic.received);

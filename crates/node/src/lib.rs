@@ -19,7 +19,7 @@ mod service;
 mod session;
 mod shared;
 
-pub use config::{CommandLabel, Config, Limits};
+pub use config::{CommandLabel, Config, Displays, Limits};
 pub use exec::Limits as SessionLimits;
 pub use host::Host;
 pub use metrics::Metrics;

@@ -4,6 +4,7 @@
 
 mod ended;
 mod launching;
+mod offers;
 mod preparing;
 mod pump;
 mod running;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use crate::audit::{Event, Kind};
 use crate::connection::Context;
+use offers::Offers;
 
 pub(crate) use transfers::file_records;
 
@@ -24,6 +26,7 @@ pub(crate) use transfers::file_records;
 pub(crate) struct Scope {
     pub(crate) connection: Arc<Context>,
     pub(crate) id: Uuid,
+    offers: Offers,
 }
 
 impl Scope {
@@ -38,7 +41,7 @@ impl Scope {
 
 /// From an open channel to a closed one.
 pub(crate) async fn run(channel: Channel, connection: Arc<Context>) {
-    let scope = Scope { connection, id: Uuid::new_v4() };
+    let scope = Scope { connection, id: Uuid::new_v4(), offers: Offers::default() };
     let writer = channel.writer.clone();
     let launched = match preparing::prepare(scope, channel).await {
         Some(Ok(prepared)) => prepared.launch().await,

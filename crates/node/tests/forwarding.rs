@@ -2,40 +2,18 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
+use support::forwarding::{Echo, assert_echo};
 use support::{Fixture, NODENAME, run, text, user};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
-
-async fn echo_server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let (mut from, mut to) = stream.split();
-                let _ = tokio::io::copy(&mut from, &mut to).await;
-            });
-        }
-    });
-    address
-}
-
-async fn assert_echo<S: tokio::io::AsyncRead + AsyncWriteExt + Unpin>(mut stream: S) {
-    stream.write_all(b"to and fro").await.expect("sent");
-    stream.shutdown().await.expect("half closed");
-    let mut back = String::new();
-    stream.read_to_string(&mut back).await.expect("came back");
-    assert_eq!(back, "to and fro");
-}
+use tokio::net::{TcpStream, UnixStream};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ports_are_forwarded_both_ways_and_recorded() {
     let node = Fixture::start().await;
-    let echo = echo_server().await;
+    let echo = Echo::start().await.address;
     let local = node.pki.path("local");
     let mut ssh = node.ssh("alice");
     ssh.args(["-N", "-o", "ExitOnForwardFailure=yes", "-L", &format!("{}:{echo}", local.display())]);
@@ -74,7 +52,7 @@ async fn a_session_can_jump_through_the_node() {
 
 /// Tries one forward in each direction; what ssh says.
 async fn try_both(node: &Fixture, name: &str) -> (String, String) {
-    let echo = echo_server().await;
+    let echo = Echo::start().await.address;
     let mut local = node.ssh(name);
     local.args(["-W", &echo.to_string(), NODENAME]);
     let mut remote = node.ssh(name);
@@ -112,7 +90,7 @@ async fn roles_can_turn_forwarding_off() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_roles_take_away_is_refused_on_connections_that_are_open() {
     let node = Fixture::start().await;
-    let echo = echo_server().await;
+    let echo = Echo::start().await.address;
     let socket = node.pki.path("control");
     let control = format!("ControlPath={}", socket.display());
     let local = node.pki.path("local");
@@ -192,45 +170,20 @@ async fn an_account_that_cannot_log_in_cannot_forward() {
     assert!(words.contains("account no-such-account does not exist on this host"), "{words}");
 }
 
-/// Runs the test below where `getent` never answers.
-#[test]
-fn locks_act_while_name_services_hang() {
-    use std::os::unix::fs::PermissionsExt;
-    const GETENT: &str = "/usr/bin/getent";
-    let directory = tempfile::tempdir().expect("a directory");
-    let (script, mark) = (directory.path().join("getent"), directory.path().join("asked"));
-    std::fs::write(&script, format!("#!/bin/sh\n: > {}\nexec sleep 1000\n", mark.display()))
-        .expect("written");
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("ours");
-    let within = |arguments: &[&std::ffi::OsStr]| {
-        let mut command = std::process::Command::new("unshare");
-        let enter = format!("mount --bind \"$0\" {GETENT} || exit 99; exec \"$@\"");
-        command
-            .args(["--mount", "--propagation", "private", "sh", "-c", &enter])
-            .arg(&script)
-            .args(arguments);
-        command.env("POSTERN_TEST_MARK", &mark).output().expect("runs")
-    };
-    if !within(&["true".as_ref()]).status.success() {
-        eprintln!("SKIPPED: needs unshare(1), {GETENT} and the right to mount");
-        return;
-    }
-    let own = std::env::current_exe().expect("this program");
-    let inner = ["--ignored", "--exact", "a_lock_acts_while_a_listener_waits"].map(std::ffi::OsStr::new);
-    let output = within(&[[own.as_os_str()].as_slice(), &inner].concat());
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    assert!(text(&output.stdout).contains("1 passed"), "{}", text(&output.stdout));
-}
-
+/// What looks the account up never answers, as where a directory service is away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "only where getent hangs; locks_act_while_name_services_hang makes such a place and runs it"]
-async fn a_lock_acts_while_a_listener_waits() {
-    let node = Fixture::start().await;
+async fn a_lock_acts_while_a_listener_waits_for_name_services() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (script, mark) = (directory.path().join("helper"), directory.path().join("helper.asked"));
+    let hang = ": > \"$0.asked\"; while test -e \"$0\"; do sleep 0.1; done";
+    std::fs::write(&script, format!("#!/bin/sh\n{hang}\n")).expect("written");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let node = Fixture::start_with(json!({}), |config| config.session_exec = script).await;
     let mut ssh = node.ssh("alice");
     ssh.args(["-N", "-R", "0:127.0.0.1:1", NODENAME]);
     let client = tokio::spawn(run(ssh));
-    let mark = std::env::var_os("POSTERN_TEST_MARK").expect("run by the other test");
-    support::until("the question to the name services", || std::path::Path::new(&mark).exists()).await;
+    support::until("the question to the name services", || mark.exists()).await;
     node.set_policy([support::ops(json!({})), support::lock(json!({"user": "alice"}))]);
     let words = text(&client.await.expect("joins").stderr);
     assert!(words.contains("is in force: stolen"), "{words}");
@@ -246,4 +199,180 @@ async fn only_the_loopback_interface_is_listened_on() {
     assert!(text(&run(ssh).await.stderr).contains("remote port forwarding failed"));
     let event = node.event("port", |event| event["direction"] == "remote").await;
     assert_eq!(event["denial"], "cannot_listen");
+}
+
+/// `ssh` in the background as the master of a control socket, which other `ssh` then use.
+struct Master {
+    _ssh: tokio::process::Child,
+    control: String,
+}
+
+impl Master {
+    async fn start(node: &Fixture, args: &[&str]) -> Self {
+        let socket = node.pki.path("control");
+        let control = format!("ControlPath={}", socket.display());
+        let mut ssh = node.ssh("alice");
+        ssh.args(["-N", "-o", "ControlMaster=yes", "-o", &control, "-o", "ExitOnForwardFailure=yes"]);
+        ssh.args(args).arg(NODENAME);
+        let ssh = tokio::process::Command::from(ssh).kill_on_drop(true).spawn().expect("runs");
+        support::until("the control socket", || socket.exists()).await;
+        Self { _ssh: ssh, control }
+    }
+
+    fn ssh(&self, node: &Fixture) -> std::process::Command {
+        let mut ssh = node.ssh("alice");
+        ssh.args(["-o", &self.control]);
+        ssh
+    }
+
+    /// `ssh -O`, which says something only when it fails.
+    async fn order(&self, node: &Fixture, args: &[&str]) -> std::process::Output {
+        let mut ssh = self.ssh(node);
+        ssh.args(args).arg(NODENAME);
+        run(ssh).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unix_sockets_are_forwarded_both_ways_and_recorded() {
+    let node = Fixture::start().await;
+    let echo = Echo::start().await;
+    let path = |name: &str| node.pki.path(name).display().to_string();
+    let (served, local, remote) = (path("served"), path("local"), path("remote"));
+    let _served = Echo::start_at(&node.pki.path("served"));
+    let master = Master::start(&node, &["-L", &format!("{local}:{served}")]).await;
+    let forward = format!("{remote}:{}", echo.address);
+    let ordered = master.order(&node, &["-O", "forward", "-R", &forward]).await;
+    assert!(ordered.status.success(), "{}", text(&ordered.stderr));
+    // From a path to a path, and from a path to a port.
+    assert_echo(UnixStream::connect(&local).await.expect("the local forward")).await;
+    assert_echo(UnixStream::connect(&remote).await.expect("the remote forward")).await;
+    assert_eq!(echo.came(), 1);
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&remote).expect("there").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    for (addr, direction) in [(&served, "local"), (&remote, "remote")] {
+        for code in ["T3003I", "T3003S"] {
+            let fits = |event: &serde_json::Map<String, Value>| {
+                event["addr"] == **addr && event["code"] == code && event["direction"] == direction
+            };
+            assert_eq!(node.event("port", fits).await["success"], true);
+        }
+    }
+    // A second one in the place of the first, and in that of something else.
+    std::fs::write(node.pki.path("precious"), "kept").expect("written");
+    for taken in [&remote, &path("precious")] {
+        let forward = format!("{taken}:127.0.0.1:1");
+        assert!(!master.order(&node, &["-O", "forward", "-R", &forward]).await.status.success());
+        node.event("port", |event| event["addr"] == **taken && event["code"] == "T3003E").await;
+    }
+    assert_eq!(node.pki.read("precious"), "kept");
+    for _ in 0..5 {
+        // The client does not wait for the end before it asks anew.
+        assert!(master.order(&node, &["-O", "cancel", "-R", &forward]).await.status.success());
+        assert!(master.order(&node, &["-O", "forward", "-R", &forward]).await.status.success());
+    }
+    assert_echo(UnixStream::connect(&remote).await.expect("again")).await;
+    drop(master);
+    support::until("the end of the socket", || !node.pki.path("remote").exists()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forwarded_port_ends_when_it_is_cancelled() {
+    let node = Fixture::start().await;
+    let echo = Echo::start().await;
+    let master = Master::start(&node, &[]).await;
+    let forward = format!("0:{}", echo.address);
+    let ordered = master.order(&node, &["-O", "forward", "-R", &forward]).await;
+    let port: u16 = text(&ordered.stdout).trim().parse().expect("the port that was chosen");
+    assert_echo(TcpStream::connect(("127.0.0.1", port)).await.expect("the remote forward")).await;
+    let cancelled = master.order(&node, &["-O", "cancel", "-R", &forward]).await;
+    assert!(cancelled.status.success(), "{}", text(&cancelled.stderr));
+    support::until("the end of the listener", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err())
+        .await;
+}
+
+/// `ssh -D`, as a browser uses it (RFC 1928).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_can_be_a_socks_proxy() {
+    let node = Fixture::start().await;
+    let echo = Echo::start().await;
+    // ssh takes no 0 here; another process could take the port in between, so a few are tried.
+    for _ in 0..5 {
+        let free =
+            std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+        let mut ssh = node.ssh("alice");
+        ssh.args(["-N", "-o", "ExitOnForwardFailure=yes", "-D", &free.to_string(), NODENAME]);
+        let mut ssh = tokio::process::Command::from(ssh).kill_on_drop(true).spawn().expect("runs");
+        let mut stream = None;
+        support::until("the proxy", || {
+            stream = std::net::TcpStream::connect(free).ok();
+            stream.is_some() || ssh.try_wait().expect("a child").is_some()
+        })
+        .await;
+        let Some(stream) = stream else { continue };
+        stream.set_nonblocking(true).expect("an option");
+        let mut stream = TcpStream::from_std(stream).expect("a stream");
+        let [high, low] = echo.address.port().to_be_bytes();
+        stream.write_all(&[5, 1, 0]).await.expect("sent");
+        assert_eq!(answer::<2>(&mut stream).await, [5, 0]);
+        // By name: the node looks it up.
+        stream.write_all(&[5, 1, 0, 3, 9]).await.expect("sent");
+        stream.write_all(b"localhost").await.expect("sent");
+        stream.write_all(&[high, low]).await.expect("sent");
+        assert_eq!(answer::<10>(&mut stream).await[..2], [5, 0]);
+        assert_echo(stream).await;
+        let event = node.event("port", |event| event["code"] == "T3003I").await;
+        assert_eq!(event["addr"], format!("localhost:{}", echo.address.port()));
+        return;
+    }
+    panic!("no port stayed free");
+}
+
+async fn answer<const N: usize>(stream: &mut TcpStream) -> [u8; N] {
+    let mut answer = [0; N];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_connection_has_as_many_sessions_as_the_role_says() {
+    const MANY: usize = 50;
+    let node = Fixture::start_with(json!({"max_sessions": MANY}), |_| {}).await;
+    let master = Master::start(&node, &[]).await;
+    let sessions = (0..MANY).map(|number| {
+        let mut ssh = master.ssh(&node);
+        ssh.args([NODENAME, &format!("echo {number}; cat")]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        tokio::process::Command::from(ssh).kill_on_drop(true).spawn().expect("runs")
+    });
+    let mut sessions: Vec<_> = sessions.collect();
+    for (number, session) in sessions.iter_mut().enumerate() {
+        let mut line = String::new();
+        let output = session.stdout.as_mut().expect("a pipe");
+        BufReader::new(output).read_line(&mut line).await.expect("a line");
+        assert_eq!(line, format!("{number}\n"));
+    }
+    // OpenSSH then tries it with a connection of its own.
+    let refused = master.order(&node, &["-T"]).await;
+    assert!(text(&refused.stderr).contains("Session open refused by peer"), "{}", text(&refused.stderr));
+    let event = node.event("session.rejected", |_| true).await;
+    assert_eq!(event["max"], MANY);
+    for mut session in sessions {
+        drop(session.stdin.take());
+        assert!(session.wait().await.expect("ends").success());
+    }
+    let mut again = master.ssh(&node);
+    again.args([NODENAME, "echo again"]);
+    assert_eq!(text(&run(again).await.stdout), "again\n");
+}
+
+/// As with sshd: the client warns by itself, and with -v the server's reason is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_reason_of_a_refused_listener_is_told_on_demand() {
+    let node = Fixture::start_with(json!({"port_forwarding": false}), |_| {}).await;
+    let mut ssh = node.ssh("alice");
+    ssh.args(["-v", "-o", "LogLevel=DEBUG1", "-R", "0:127.0.0.1:1", NODENAME, "true"]);
+    let words = text(&run(ssh).await.stderr);
+    assert!(words.contains("remote port forwarding failed for listen port 0"), "{words}");
+    assert!(words.contains("port forwarding is not allowed for user \"alice\""), "{words}");
 }

@@ -195,6 +195,10 @@ kinds! {
         X11_FORWARD = "x11-forward" "T3008I";
         /// X11 could not be forwarded.
         X11_FORWARD_FAILED = "x11-forward" "T3008W";
+        /// An agent was forwarded.
+        AGENT_FORWARD = "agent-forward" "PA010I";
+        /// An agent could not be forwarded.
+        AGENT_FORWARD_FAILED = "agent-forward" "PA010W";
         /// A program ran inside a session.
         SESSION_COMMAND = "session.command" "T4000I";
         /// A file was opened inside a session.

@@ -1,51 +1,78 @@
-//! Listeners that a client has on this host (`ssh -R`): bound to its connection, on the loopback interface only.
+//! Listeners that a client has on this host (`ssh -R`): bound to its connection; ports on the loopback interface only.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use exec::sockets::{Ask, Given, Refusal, RefusalKind};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use tokio_util::task::AbortOnDropHandle;
 use transport::ssh::relay;
-use transport::ssh::server::{ForwardReply, Origin};
+use transport::ssh::server::{ForwardReply, Origin, Reply};
 
-use super::{Direction, Forbidden, allowed, port_event, report_refused, target};
+use super::descriptor::{Listener, Stream};
+use super::sockets::Made;
+use super::{Direction, Forbidden, allowed, beside, is_host, is_path, port_event, report_refused};
 use crate::audit::{PORT, PORT_STOP};
 use crate::connection::Context;
-
-/// Ports below are for root, as for any program.
-const FIRST_UNPRIVILEGED: u16 = 1024;
-const ROOT: &str = "root";
 
 /// How long opening a listener may take. The client waits for the answer, and those to its later requests wait behind it.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// Where a client wants a listener; it is how the client knows what a connection belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum At {
+    /// An address and a port, as the client wrote them.
+    Tcp(String, u16),
+    /// A path, as the client wrote it.
+    Unix(Vec<u8>),
+}
+
+/// How a client is told.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Tcp(ForwardReply),
+    Unix(Reply),
+}
+
 /// All listeners of one connection; they end with this value.
 pub(crate) struct Listeners {
     context: Arc<Context>,
-    open: Vec<Listener>,
+    open: Vec<Serving>,
+    ending: Ending,
 }
 
-struct Listener {
-    /// As the client wrote it; it is how the client knows what a connection belongs to.
-    address: String,
-    port: u16,
-    _serving: Vec<AbortOnDropHandle<()>>,
+/// The end of all listeners that were to end so far. A client that cancels one and asks for it anew does not wait in
+/// between, so the new one does.
+pub(crate) type Ending = Shared<BoxFuture<'static, ()>>;
+
+/// A listener that is served.
+struct Serving {
+    at: At,
+    tasks: Vec<AbortOnDropHandle<()>>,
+    made: Option<Made>,
 }
 
 /// What became of a wish for a listener.
 pub(crate) struct Opening(Option<Opened>);
 
 struct Opened {
-    address: String,
-    port: u16,
-    sockets: Vec<TcpListener>,
-    reply: ForwardReply,
+    at: At,
+    listeners: Vec<Listener>,
+    made: Option<Made>,
+    answer: Answer,
 }
 
 impl Listeners {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self { context, open: Vec::new() }
+        Self { context, open: Vec::new(), ending: std::future::ready(()).boxed().shared() }
+    }
+
+    /// What new listeners have to wait for.
+    pub(crate) fn ending(&self) -> Ending {
+        self.ending.clone()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -54,104 +81,144 @@ impl Listeners {
 
     /// Serves a listener that was opened, and tells the client.
     pub(crate) fn keep(&mut self, opening: Option<Opening>) {
-        let Some(Opening(Some(Opened { address, port, sockets, reply }))) = opening else { return };
-        // A client names a listener whose port it left open by 0 when it asked, and by the port in everything after.
-        let serving = sockets.into_iter().map(|socket| {
-            let work = serve(Arc::clone(&self.context), socket, address.clone(), port);
-            AbortOnDropHandle::new(tokio::spawn(work))
-        });
-        let serving = serving.collect();
-        self.open.push(Listener { address, port, _serving: serving });
-        reply.accept(port);
+        let Some(Opening(Some(Opened { at, listeners, made, answer }))) = opening else { return };
+        let serve = |listener| {
+            AbortOnDropHandle::new(tokio::spawn(serve(Arc::clone(&self.context), listener, at.clone())))
+        };
+        let tasks = listeners.into_iter().map(serve).collect();
+        answer.accept(&at);
+        self.open.push(Serving { at, tasks, made });
     }
 
-    /// Ends a listener of this connection.
-    pub(crate) fn close(&mut self, address: &str, port: u16) -> bool {
-        let before = self.open.len();
-        self.open.retain(|listener| listener.address != address || listener.port != port);
-        self.open.len() < before
+    /// Ends a listener of this connection, if there is such a one.
+    pub(crate) fn end(&mut self, at: &At) -> Option<Ending> {
+        let nth = self.open.iter().position(|serving| serving.at == *at)?;
+        let serving = self.open.swap_remove(nth);
+        let before = self.ending();
+        let ending = async move {
+            serving.end().await;
+            before.await;
+        };
+        let ending = ending.boxed().shared();
+        tokio::spawn(ending.clone());
+        self.ending = ending.clone();
+        Some(ending)
+    }
+}
+
+impl Serving {
+    /// Ends it, and returns when its place is free again.
+    async fn end(self) {
+        let Self { at: _, tasks, made } = self;
+        for task in tasks {
+            task.abort();
+            let _ = task.await;
+        }
+        if let Some(made) = made {
+            made.release().await;
+        }
+    }
+}
+
+impl Answer {
+    fn accept(self, at: &At) {
+        match (self, at) {
+            (Self::Tcp(reply), At::Tcp(_, port)) => reply.accept(*port),
+            (Self::Unix(reply), At::Unix(_)) => reply.accept(),
+            // Dropped: refused.
+            (Self::Tcp(_), At::Unix(_)) | (Self::Unix(_), At::Tcp(..)) => {}
+        }
     }
 }
 
 /// Begins to listen beside the `taken` listeners that there are, or refuses.
 pub(crate) async fn open(
     context: Arc<Context>,
-    address: String,
-    port: u16,
+    at: At,
     taken: usize,
-    reply: ForwardReply,
+    before: Ending,
+    answer: Answer,
 ) -> Opening {
-    let listening = tokio::time::timeout(PATIENCE, listen(&context, &address, port, taken));
-    let outcome = listening.await.unwrap_or_else(|_| {
+    let listening = async {
+        before.await;
+        listen(&context, &at, taken).await
+    };
+    let outcome = tokio::time::timeout(PATIENCE, listening).await.unwrap_or_else(|_| {
         Err(Forbidden::new("account_lookup_failed", "the host's name services do not answer"))
     });
     match outcome {
-        Ok((sockets, port)) => Opening(Some(Opened { address, port, sockets, reply })),
+        Ok((at, listeners, made)) => Opening(Some(Opened { at, listeners, made, answer })),
         Err(forbidden) => {
-            report_refused(&context, &target(&address, port), Direction::Remote, &forbidden);
-            reply.refuse();
+            report_refused(&context, &at.to_string(), Direction::Remote, &forbidden);
+            // The request itself can only be refused without a reason.
+            context.handle.remark(&format!("{at}: {}", forbidden.words));
+            drop(answer);
             Opening(None)
         }
     }
 }
 
-async fn listen(
-    context: &Context,
-    address: &str,
-    port: u16,
-    taken: usize,
-) -> Result<(Vec<TcpListener>, u16), Forbidden> {
-    allowed(context, Direction::Remote).await?;
+type Listening = (At, Vec<Listener>, Option<Made>);
+
+async fn listen(context: &Context, at: &At, taken: usize) -> Result<Listening, Forbidden> {
+    allowed(context, Direction::Remote)?;
     if taken >= context.shared.config.limits.listeners {
         return Err(Forbidden::new("too_many_listeners", "too many forwarded ports on one connection"));
     }
-    if (1..FIRST_UNPRIVILEGED).contains(&port) && context.admission().permit().login().as_str() != ROOT {
-        return Err(Forbidden::new("privileged_port", format!("port {port} is for {ROOT} only")));
+    let answer = context.sockets.ask(context, at.ask()?).await?;
+    let at = match (&answer.given, at) {
+        // A client names a listener whose port it left open by 0 when it asked, and by the port in everything after.
+        (Given::Listening { port }, At::Tcp(address, _)) => At::Tcp(address.clone(), *port),
+        _ => at.clone(),
+    };
+    let listeners = answer.descriptors.into_iter().map(Listener::new);
+    let listeners: Vec<_> =
+        listeners.collect::<Result<_, _>>().map_err(|error| cannot(&error.to_string()))?;
+    if listeners.is_empty() {
+        return Err(cannot("the node is out of descriptors"));
     }
-    let sockets = bind(address, port).await.map_err(|reason| Forbidden::new("cannot_listen", reason))?;
-    let bound =
-        sockets.first().and_then(|socket| socket.local_addr().ok()).map_or(port, |bound| bound.port());
-    let event = port_event(context, PORT, &target(address, bound), Direction::Remote);
-    context.shared.emit(event.succeeded());
-    Ok((sockets, bound))
+    context.shared.emit(port_event(context, PORT, &at.to_string(), Direction::Remote).succeeded());
+    Ok((at, listeners, answer.made))
 }
 
-/// Whatever a client asks for, as with OpenSSH's default, it gets the loopback interface; where it names no address in
-/// particular, in both families.
-async fn bind(address: &str, port: u16) -> Result<Vec<TcpListener>, String> {
-    let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
-    let wanted: &[IpAddr] = match address {
-        "" | "*" | "localhost" | "0.0.0.0" | "::" => &[v4, v6],
-        "127.0.0.1" => &[v4],
-        "::1" => &[v6],
-        _ => return Err(format!("cannot listen on {address:?}; only on the loopback interface")),
-    };
-    let mut sockets: Vec<TcpListener> = Vec::new();
-    let mut failure = String::new();
-    for address in wanted {
-        let port =
-            sockets.first().and_then(|first| first.local_addr().ok()).map_or(port, |first| first.port());
-        match TcpListener::bind(SocketAddr::new(*address, port)).await {
-            Ok(socket) => sockets.push(socket),
-            Err(error) => failure = format!("cannot listen on {}: {error}", SocketAddr::new(*address, port)),
+fn cannot(words: &str) -> Forbidden {
+    Refusal { kind: RefusalKind::CannotListen, words: words.to_owned() }.into()
+}
+
+impl At {
+    fn ask(&self) -> Result<Ask, Forbidden> {
+        match self {
+            Self::Tcp(address, port) => {
+                is_host(address).map_err(cannot)?;
+                Ok(Ask::ListenTcp { address: address.clone(), port: *port })
+            }
+            Self::Unix(path) => {
+                is_path(path).map_err(cannot)?;
+                Ok(Ask::ListenUnix { path: path.clone() })
+            }
         }
     }
-    match sockets.is_empty() {
-        true => Err(failure),
-        false => Ok(sockets),
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address, port) => f.write_str(&beside(address, *port)),
+            Self::Unix(path) => f.write_str(&String::from_utf8_lossy(path)),
+        }
     }
 }
 
-async fn serve(context: Arc<Context>, socket: TcpListener, address: String, port: u16) {
+async fn serve(context: Arc<Context>, listener: Listener, at: At) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
             Ok((stream, peer)) if connections.len() < context.shared.config.limits.channels => {
-                connections.spawn(forward(Arc::clone(&context), stream, peer, address.clone(), port));
+                connections.spawn(forward(Arc::clone(&context), stream, peer, at.clone()));
             }
             Ok(_) => {}
             Err(error) => {
@@ -162,18 +229,27 @@ async fn serve(context: Arc<Context>, socket: TcpListener, address: String, port
     }
 }
 
-async fn forward(context: Arc<Context>, stream: TcpStream, peer: SocketAddr, address: String, port: u16) {
+async fn forward(context: Arc<Context>, stream: Stream, peer: Option<SocketAddr>, at: At) {
+    let name = at.to_string();
     // The listener may be older than the roles of this moment.
-    if let Err(forbidden) = allowed(&context, Direction::Remote).await {
-        return report_refused(&context, &target(&address, port), Direction::Remote, &forbidden);
+    if let Err(forbidden) = allowed(&context, Direction::Remote) {
+        return report_refused(&context, &name, Direction::Remote, &forbidden);
     }
-    let _ = stream.set_nodelay(true);
-    let origin = Origin { address: peer.ip().to_string(), port: u32::from(peer.port()) };
-    let Ok((reader, writer)) = context.handle.open_forwarded((&address, port), origin).await else {
-        return;
+    let opened = match (&at, peer) {
+        (At::Tcp(address, port), Some(peer)) => {
+            let origin = Origin { address: peer.ip().to_string(), port: u32::from(peer.port()) };
+            context.handle.open_forwarded((address, *port), origin).await
+        }
+        (At::Unix(path), _) => context.handle.open_forwarded_streamlocal(path).await,
+        (At::Tcp(..), None) => return,
     };
+    let Ok((reader, writer)) = opened else { return };
     let relayed = relay(reader, writer, stream).await;
-    let stop = port_event(&context, PORT_STOP, &target(&address, port), Direction::Remote);
+    let stop = port_event(&context, PORT_STOP, &name, Direction::Remote);
     let stop = stop.with("rx", relayed.from_channel).with("tx", relayed.to_channel);
-    context.shared.emit(stop.with("origin", peer.to_string()).succeeded());
+    let stop = match peer {
+        Some(peer) => stop.with("origin", peer.to_string()),
+        None => stop,
+    };
+    context.shared.emit(stop.succeeded());
 }

@@ -89,16 +89,18 @@ impl Prepared {
         let connection = &self.scope.connection;
         let (peer, local) = (connection.peer, connection.local);
         let (from, to) = (peer.ip().to_canonical(), local.ip().to_canonical());
-        [
+        let own = [
             ("SSH_CLIENT", format!("{from} {} {}", peer.port(), local.port())),
             ("SSH_CONNECTION", format!("{from} {} {to} {}", peer.port(), local.port())),
             ("SSH_SESSION_ID", self.scope.id.to_string()),
             ("SSH_TELEPORT_HOST_UUID", connection.shared.host.id.to_string()),
             ("SSH_TELEPORT_CLUSTER_NAME", connection.shared.policy().cluster.to_string()),
             ("SSH_TELEPORT_USER", connection.admission().user().name.to_string()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        ];
+        own.map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .chain(self.scope.offers.variables())
+            .collect()
     }
 
     fn started_event(&self, what: &What) -> Event {

@@ -1,5 +1,7 @@
 //! The first state: terminal, variables, and at last what to run.
 
+use std::sync::Arc;
+
 use exec::{Launch, TerminalModes};
 use transport::ssh::server::{Channel, Pty, Request, Requests};
 use transport::ssh::{Reader, WindowSize, Writer};
@@ -29,12 +31,17 @@ struct Preparing {
 pub(super) async fn prepare(scope: Scope, channel: Channel) -> Option<Result<Prepared, Failed>> {
     let Channel { requests, reader, writer } = channel;
     let mut preparing = Preparing { scope, requests, reader, writer, pty: None, variables: Vec::new() };
+    let connection = Arc::clone(&preparing.scope.connection);
     loop {
         let request = tokio::select! {
             request = preparing.requests.next() => request?,
-            _ = preparing.scope.connection.cut.thrown() => return None,
+            _ = connection.cut.thrown() => return None,
         };
-        match preparing.take(request) {
+        let choice = tokio::select! {
+            choice = preparing.take(request) => choice,
+            _ = connection.cut.thrown() => return None,
+        };
+        match choice {
             Some(Choice::Run(launch)) => return Some(Ok(preparing.into_prepared(launch))),
             Some(Choice::Forbidden(command)) => return Some(Err(preparing.into_forbidden(command))),
             None => {}
@@ -49,7 +56,7 @@ enum Choice {
 }
 
 impl Preparing {
-    fn take(&mut self, request: Request) -> Option<Choice> {
+    async fn take(&mut self, request: Request) -> Option<Choice> {
         match request {
             Request::Pty { pty, reply } => match self.set_terminal(pty) {
                 true => reply.accept(),
@@ -81,8 +88,15 @@ impl Preparing {
             },
             // Nothing runs yet that could get a signal.
             Request::Signal(_) => {}
-            // Not offered: a client that asks for them is told no and can go on.
-            Request::AgentForward(reply) | Request::X11 { reply, .. } => reply.refuse(),
+            // A client that is told no can go on.
+            Request::AgentForward(reply) => match self.scope.offer_agent().await {
+                true => reply.accept(),
+                false => reply.refuse(),
+            },
+            Request::X11 { display, reply } => match self.scope.offer_display(display).await {
+                true => reply.accept(),
+                false => reply.refuse(),
+            },
         }
         None
     }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod forwarding;
 pub mod pipe;
 
 use std::collections::BTreeMap;
