@@ -43,7 +43,7 @@ impl Auth {
             storage: directory.join("auth/store.sqlite"),
             store: store::SqliteOptions::default(),
             cluster_name: ClusterName::new("example.com").expect("a name"),
-            listen,
+            listen: listen.into(),
             public: Vec::new(),
             static_tokens: Vec::new(),
             preference: None,

@@ -3,10 +3,10 @@
 use access::resource::cluster::{AuthPreferenceSpec, NetworkingSpec};
 use access::{ClusterName, HostPort, SystemRole};
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use store::{Clock, SqliteOptions};
+use transport::listen::Listen;
 use zeroize::Zeroizing;
 
 /// What the auth service is told.
@@ -20,7 +20,7 @@ pub struct Config {
     /// Takes effect at the first start; fixed from then on.
     pub cluster_name: ClusterName,
     /// Where the API is served.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Where others reach the API, if that is not told by `listen`.
     pub public: Vec<HostPort>,
     /// Tokens that do not expire.

@@ -166,7 +166,10 @@ async fn two_do_not_run_on_one_directory_or_port() {
     let second = Auth::start_in(auth.directory.clone(), auth.clock.clone(), |_| {}).await;
     assert!(matches!(second.err(), Some(StartError::Open(_))));
     let (elsewhere, taken) = (Arc::new(tempfile::tempdir().expect("a directory")), auth.addr.port());
-    let third = Auth::start_in(elsewhere, auth.clock.clone(), |config| config.listen.set_port(taken)).await;
+    let third = Auth::start_in(elsewhere, auth.clock.clone(), |config| {
+        config.listen = std::net::SocketAddr::from(([127, 0, 0, 1], taken)).into()
+    })
+    .await;
     let error = third.err().expect("cannot start").to_string();
     assert!(error.contains("another process holds this port"), "{error}");
 }

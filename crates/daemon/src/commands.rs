@@ -1,6 +1,7 @@
 //! What each command does; the words and exit codes of the program are chosen here.
 
 mod configure;
+mod settle;
 mod start;
 
 use std::{

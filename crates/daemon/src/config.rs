@@ -9,6 +9,7 @@ mod check;
 pub mod file;
 mod join;
 mod load;
+mod read;
 mod refused;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -49,6 +50,8 @@ pub struct Config {
     pub node_name: NodeName,
     /// Where state lives; absolute.
     pub data_dir: PathBuf,
+    /// The account that the daemon becomes when it is root.
+    pub user: Option<String>,
     /// File that holds the process id while the daemon runs.
     pub pid_file: Option<PathBuf>,
     /// Where health and metrics are served.

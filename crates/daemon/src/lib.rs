@@ -7,5 +7,6 @@ mod commands;
 pub mod config;
 pub mod configure;
 pub mod defaults;
+pub mod privileges;
 pub mod run;
 mod services;

@@ -10,12 +10,13 @@ mod upstream;
 
 use node::SessionLimits;
 use tokio_util::sync::CancellationToken;
-use transport::health::ServiceHealth;
+use transport::{health::ServiceHealth, listen::Listen, tls::WebCertificates};
 
 use crate::{
     config::Config,
     run::{
         metrics::Metrics,
+        ports::Ports,
         reload::Reload,
         supervise::{Service, ServiceError},
     },
@@ -23,9 +24,15 @@ use crate::{
 use endpoints::Endpoints;
 use upstream::Way;
 
+pub(crate) use proxy_service::web_certificates;
+
 /// What services are given to live in.
 pub(crate) struct Surroundings<'s> {
     pub(crate) config: &'s Config,
+    /// The ports of all services, taken already.
+    pub(crate) ports: &'s Ports,
+    /// The proxy's web certificates, read already.
+    pub(crate) web: &'s WebCertificates,
     /// One for each enabled service, by name.
     pub(crate) health: &'s [ServiceHealth],
     pub(crate) metrics: &'s Metrics,
@@ -45,7 +52,12 @@ impl Surroundings<'_> {
     }
 }
 
-/// Binds the ports of the enabled services and makes them ready to run.
+/// The port of a service that is enabled.
+fn listen(port: Option<&Listen>) -> Listen {
+    port.expect("every enabled service has a port").clone()
+}
+
+/// Makes the enabled services ready to run on their ports.
 ///
 /// # Errors
 /// When a service cannot start, with the reason and the next step.

@@ -24,8 +24,8 @@ async fn readiness_has_reasons_and_is_true_only_when_every_service_is_ready() {
     let (auth, node) = (ServiceHealth::new("auth"), ServiceHealth::new("node"));
     let board = Arc::new(Board::new(vec![auth.clone(), node.clone()]));
     let metrics = Metrics::new(Arc::clone(&board));
-    let loopback = "127.0.0.1:0".parse().expect("address");
-    let diag = Diag::bind(loopback, Arc::clone(&board), metrics).await.expect("binds");
+    let loopback: SocketAddr = "127.0.0.1:0".parse().expect("address");
+    let diag = Diag::bind(loopback, Arc::clone(&board), metrics).expect("binds");
     let address = diag.address().expect("is bound");
     let stop = CancellationToken::new();
     let serving = tokio::spawn(diag.serve(stop.clone()));

@@ -1,18 +1,18 @@
 //! What a node is told when it starts. Everything in it was checked by whoever read it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use access::NodeName;
+use transport::listen::Listen;
 use transport::ssh::{Algorithms, Rekey};
 
 /// How one node serves.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where SSH is served; port 0 takes a free one.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// `host:port` at which proxies reach it; absent where the listening address says it, or auth finds out.
     pub advertise: Option<String>,
     /// Other `host:port` addresses of it.
@@ -44,9 +44,9 @@ pub struct Config {
 impl Config {
     /// A node with everything allowed and nothing unusual.
     #[must_use]
-    pub fn new(listen: SocketAddr, nodename: NodeName, session_exec: PathBuf) -> Self {
+    pub fn new(listen: impl Into<Listen>, nodename: NodeName, session_exec: PathBuf) -> Self {
         Self {
-            listen,
+            listen: listen.into(),
             advertise: None,
             public_addrs: Vec::new(),
             nodename,

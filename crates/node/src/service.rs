@@ -86,7 +86,7 @@ pub async fn start(
     let Limits { connections, startups, strangers_per_address, .. } = config.limits;
     let caps = Caps { connections, strangers: startups, strangers_per_address };
     let failed = |BindError { addr: address, reason: source }| StartError::Listen { address, source };
-    let listener = Listener::bind(config.listen, caps).await.map_err(failed)?;
+    let listener = Listener::bind(config.listen.clone(), caps).await.map_err(failed)?;
     let address = listener.local_addr();
     let labels = labels::watch(config.labels.clone(), config.commands.clone(), &shutdown).await;
     exec::cgroup::clean_up();

@@ -1,24 +1,23 @@
 //! What a proxy is told, and why it cannot start.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use access::HostPort;
 use agent::JoinSource;
-use transport::listen::BindError;
-use transport::tls::{WebCertificateError, WebKeypair};
+use transport::listen::{BindError, Listen};
+use transport::tls::WebCertificates;
 
 /// What a proxy is told.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The one port; 0 lets the system choose.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Where clients reach it, most wanted first; without any, `listen`.
     pub public: Vec<HostPort>,
-    /// Web certificates; without any, the cluster's own.
-    pub keypairs: Vec<WebKeypair>,
-    /// How often the keypairs are read again.
+    /// Web certificates, read already; without any, the cluster's own.
+    pub web: WebCertificates,
+    /// How often they are read again.
     pub keypairs_reload: Option<Duration>,
     /// Whether every connection begins with a PROXY protocol header.
     pub proxy_protocol: bool,
@@ -40,9 +39,6 @@ pub enum StartError {
     /// The port.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The web certificates.
-    #[error(transparent)]
-    WebCertificate(#[from] WebCertificateError),
     /// The membership.
     #[error(transparent)]
     Agent(#[from] agent::StartError),

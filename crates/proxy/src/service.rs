@@ -52,9 +52,8 @@ pub async fn start(
     shutdown: CancellationToken,
 ) -> Result<Running, StartError> {
     let metrics = Metrics::register(registry);
-    let web = WebCertificates::default();
-    web.load(&config.keypairs)?;
-    let listener = Listener::bind(config.listen, caps(&config)).await?;
+    let web = config.web.clone();
+    let listener = Listener::bind(config.listen.clone(), caps(&config)).await?;
     let addr = listener.local_addr();
     let public = public(&config, addr);
     let leave = CancellationToken::new();

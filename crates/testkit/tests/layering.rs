@@ -32,7 +32,10 @@ const POWERS: &[(&str, &[&str])] = &[
     ("russh", &[]),
     ("rusqlite", &["store"]),
     ("sntrup", &["ssh"]),
-    ("libc", &["exec"]),
+    // The daemon takes the numbers of system calls from it, to deny them; without unsafe code it can call none.
+    ("libc", &["exec", "daemon"]),
+    ("landlock", &["daemon"]),
+    ("seccompiler", &["daemon"]),
     ("tonic", &["api", "transport", "agent", "auth", "proxy", "node", "tbot", "cli"]),
 ];
 

@@ -3,8 +3,10 @@
 //! Knows nothing of protocols. A connection occupies a [`Place`]; until its peer has proved who it is, it counts
 //! against its address too, and can lose the place to a newcomer, so that one address cannot fill the service.
 
+mod address;
 mod places;
 
+pub use address::Listen;
 pub use places::{Caps, Place};
 
 use std::io;
@@ -66,15 +68,16 @@ pub struct Accepted {
 }
 
 impl Listener {
-    /// Listens on `addr`; port 0 lets the system choose, see [`Self::local_addr`].
-    pub async fn bind(addr: SocketAddr, caps: Caps) -> Result<Self, BindError> {
-        let opened = async {
-            let tcp = TcpListener::bind(addr).await?;
+    /// Listens on an address; port 0 lets the system choose, see [`Self::local_addr`]. Or on one that was taken before.
+    pub async fn bind(listen: impl Into<Listen>, caps: Caps) -> Result<Self, BindError> {
+        let listen = listen.into();
+        let opened = || {
+            let tcp = listen.listen()?;
             let addr = tcp.local_addr()?;
             let places = Places::new(caps);
             Ok(Self { tcp, addr, places, dropped: Mutex::default(), turned_away: Mutex::default() })
         };
-        opened.await.map_err(|reason| BindError { addr, reason })
+        opened().map_err(|reason| BindError { addr: listen.addr(), reason })
     }
 
     /// Where it listens.

@@ -74,7 +74,7 @@ pub fn config(directory: &Path, clock: &Arc<MovedClock>) -> Config {
         storage: directory.join("data/store"),
         store: SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() },
         cluster_name: ClusterName::new("example.com").expect("a name"),
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
         public: vec![],
         static_tokens: vec![StaticToken {
             roles: vec![SystemRole::Node, SystemRole::Proxy],

@@ -1,4 +1,5 @@
-//! `postern start`: in this order configuration, logs, locks, ports, services; then the watch over them.
+//! `postern start`: in this order configuration, logs, locks, ports, what else needs the rights it was started with; then it
+//! gives those up; then threads, services, and the watch over them.
 
 use std::{
     num::NonZero,
@@ -9,13 +10,14 @@ use std::{
 
 use node::SessionLimits;
 use tokio_util::sync::CancellationToken;
-use transport::health::ServiceHealth;
+use transport::{health::ServiceHealth, tls::WebCertificates};
 
-use super::{fail, fail_config};
+use super::{fail, fail_config, settle::settle};
 use crate::{
     cli::Start,
     config::{self, Config, LogOutput},
     defaults,
+    privileges::{self, files},
     run::{
         board::Board,
         data_dir::DataDir,
@@ -23,8 +25,8 @@ use crate::{
         harden,
         logs::{self, Logs},
         metrics::Metrics,
-        pid_file::PidFile,
-        ports, reload,
+        ports::{self, Ports},
+        reload,
         signals::Signals,
         supervise::{ServiceError, Watch},
     },
@@ -42,7 +44,7 @@ pub(crate) fn start(arguments: &Start) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail_config(&error),
     };
-    let logs = match logs::start(&config.log, arguments.debug) {
+    let logs = match logs::start(&config.log, arguments.debug, opens_log_now(&config)) {
         Ok(logs) => logs,
         Err(error) => return fail(error),
     };
@@ -54,6 +56,14 @@ pub(crate) fn start(arguments: &Start) -> ExitCode {
             }
             fail(error)
         }
+    }
+}
+
+/// As root only where nobody else can have put a link in the file's place. Otherwise the daemon's own user opens it.
+fn opens_log_now(config: &Config) -> bool {
+    match &config.log.output {
+        LogOutput::File(path) => !privileges::is_root() || files::is_roots_alone(path),
+        LogOutput::Stderr | LogOutput::Stdout => true,
     }
 }
 
@@ -73,20 +83,16 @@ fn run(
     harden::no_core_dumps().map_err(|error| format!("cannot switch core dumps off: {error}"))?;
     harden::many_open_files();
     let _data_dir = DataDir::lock(&config.data_dir)?;
-    ports::are_free(&config)?;
-    let _pid_file = match &config.pid_file {
-        Some(path) => {
-            Some(PidFile::write(path).map_err(|error| format!("pid file {}: {error}", path.display()))?)
-        }
-        None => None,
-    };
+    let taken = Taken::take(&config)?;
+    // Processes that shall keep these rights are started here.
+    let _pid_file = settle(&config, &path, &logs)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = threads(&config.services.names(), cores);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let ended = runtime.block_on(serve(config, &path, logs, session_limits));
+    let ended = runtime.block_on(serve(config, taken, &path, logs, session_limits));
     // Blocking work that hangs must not keep a stopped daemon alive.
     runtime.shutdown_background();
     ended
@@ -101,8 +107,25 @@ fn threads(services: &[&str], cores: usize) -> usize {
     }
 }
 
+/// What was taken with the rights that the process was started with.
+struct Taken {
+    ports: Ports,
+    web: WebCertificates,
+    /// With the content of the files that it names.
+    config: Config,
+}
+
+impl Taken {
+    fn take(config: &Config) -> Result<Self, ServiceError> {
+        let ports = ports::take(config)?;
+        let web = services::web_certificates(config)?;
+        Ok(Self { ports, web, config: config.with_files_read() })
+    }
+}
+
 async fn serve(
     config: Config,
+    taken: Taken,
     path: &Path,
     logs: Logs,
     session_limits: &SessionLimits,
@@ -116,15 +139,18 @@ async fn serve(
     let ended = CancellationToken::new();
     let _end = ended.clone().drop_guard();
     let endpoints = Endpoints::new(&config.data_dir);
-    if let Some(address) = config.diag_addr {
-        let diag = Diag::bind(address, Arc::clone(&board), metrics.clone()).await;
+    if let Some(listen) = taken.ports.diag.clone() {
+        let address = listen.addr();
+        let diag = Diag::bind(listen, Arc::clone(&board), metrics.clone());
         let diag = diag.map_err(|error| format!("diag_addr {address}: {error}; choose another"))?;
         tracing::info!(address = %diag.address()?, "serving health and metrics");
         endpoints.tell("diag", diag.address()?);
         tokio::spawn(diag.serve(ended));
     }
     let surroundings = Surroundings {
-        config: &config,
+        config: &taken.config,
+        ports: &taken.ports,
+        web: &taken.web,
         health: &health,
         metrics: &metrics,
         endpoints: &endpoints,

@@ -67,6 +67,7 @@ impl Check<'_, '_> {
         Some(Config {
             node_name: node_name?,
             data_dir: global.data_dir,
+            user: global.user,
             pid_file: global.pid_file,
             diag_addr: global.diag_addr,
             log: global.log,

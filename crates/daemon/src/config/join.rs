@@ -51,6 +51,14 @@ impl JoinSecret {
     }
 }
 
+impl JoinSecret {
+    /// With the file's content in place of its path; as it is where it cannot be read, which whoever needs it will say.
+    #[must_use]
+    pub fn read(&self) -> Self {
+        self.reveal().map_or_else(|_| self.clone(), Self::Literal)
+    }
+}
+
 impl fmt::Debug for JoinSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,7 +1,7 @@
 //! The data directory, held by one daemon at a time.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File, Metadata, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -12,7 +12,8 @@ use rustix::{
     io::Errno,
 };
 
-const LOCK: &str = "postern.lock";
+/// The file by which it is held.
+pub(crate) const LOCK: &str = "postern.lock";
 
 /// A data directory that this process may use. Dropping it, or the death of the process, lets the next one in.
 #[derive(Debug)]
@@ -40,6 +41,14 @@ pub enum DataDirError {
         /// Its permissions.
         mode: u32,
     },
+    /// The lock is somebody else's.
+    #[error("{path} is not an own file of this user but one of user {uid}; start the daemon as that user", path = .path.display())]
+    Foreign {
+        /// The lock.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
     /// The system refuses.
     #[error("cannot {action} {path}: {error}", path = .path.display())]
     System {
@@ -63,8 +72,9 @@ impl DataDir {
             move |error| DataDirError::System { action, path, error }
         };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(system("create", path))?;
-        let mode = std::fs::metadata(path).map_err(system("look at", path))?.mode() & 0o7777;
-        if mode & 0o022 != 0 {
+        let found = std::fs::metadata(path).map_err(system("look at", path))?;
+        let mode = found.mode() & 0o7777;
+        if mode & 0o002 != 0 || (mode & 0o020 != 0 && !is_shared(&found)) {
             return Err(DataDirError::Open { path: path.to_owned(), mode });
         }
         let file = path.join(LOCK);
@@ -77,6 +87,10 @@ impl DataDir {
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&file)
             .map_err(system("open", &file))?;
+        let found = lock.metadata().map_err(system("look at", &file))?;
+        if !found.is_file() || found.nlink() != 1 || found.uid() != rustix::process::geteuid().as_raw() {
+            return Err(DataDirError::Foreign { path: file, uid: found.uid() });
+        }
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
@@ -89,6 +103,11 @@ impl DataDir {
             .map_err(system("write", &file))?;
         Ok(Self { _lock: lock })
     }
+}
+
+/// As root gives it to the daemon's group: what is root's in it, nobody else replaces. See `privileges::ownership`.
+fn is_shared(found: &Metadata) -> bool {
+    found.uid() == 0 && found.mode() & 0o1000 != 0
 }
 
 fn holder(lock: &mut File) -> String {

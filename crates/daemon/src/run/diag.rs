@@ -21,6 +21,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
+use transport::listen::Listen;
 
 use super::{board::Board, metrics::Metrics};
 
@@ -45,12 +46,12 @@ struct Sources {
 }
 
 impl Diag {
-    /// Takes the port.
+    /// Listens.
     ///
     /// # Errors
-    /// When it is taken or not allowed.
-    pub async fn bind(address: SocketAddr, board: Arc<Board>, metrics: Metrics) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    /// When the port is taken or not allowed.
+    pub fn bind(listen: impl Into<Listen>, board: Arc<Board>, metrics: Metrics) -> std::io::Result<Self> {
+        let listener = listen.into().listen()?;
         let app = Router::new()
             .route("/livez", get(async || Json(json!({"status": "ok"}))))
             .route("/healthz", get(async || Json(json!({"status": "ok"}))))

@@ -54,12 +54,16 @@ pub struct LogError {
     error: io::Error,
 }
 
-/// Sets up the logs of this process; once per process.
+/// Sets up the logs of this process; once per process. A file that is not to be opened `now` is opened by
+/// [`Logs::open`].
 ///
 /// # Errors
 /// When the file cannot be opened.
-pub fn start(log: &Log, debug: bool) -> Result<Logs, LogError> {
-    let sink = Sink::open(&log.output)?;
+pub fn start(log: &Log, debug: bool, now: bool) -> Result<Logs, LogError> {
+    let sink = Sink::new(&log.output);
+    if now {
+        sink.reopen()?;
+    }
     let (level, handle) = reload::Layer::new(targets(log.severity, debug));
     let lines = tracing_subscriber::fmt::layer().with_writer(sink.clone()).with_ansi(false);
     let lines = match log.format {
@@ -81,6 +85,14 @@ impl Logs {
         let _ = self.level.reload(targets(log.severity, self.debug));
         self.sink.reopen()
     }
+
+    /// Opens the file if it is not open.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(&self) -> Result<(), LogError> {
+        if self.sink.is_open() { Ok(()) } else { self.sink.reopen() }
+    }
 }
 
 fn targets(severity: Severity, debug: bool) -> Targets {
@@ -100,25 +112,33 @@ fn targets(severity: Severity, debug: bool) -> Targets {
 enum Sink {
     Stderr,
     Stdout,
-    File { path: PathBuf, file: Arc<Mutex<File>> },
+    /// Until the file is open, its lines go to standard error.
+    File {
+        path: PathBuf,
+        file: Arc<Mutex<Option<File>>>,
+    },
 }
 
 impl Sink {
-    fn open(output: &LogOutput) -> Result<Self, LogError> {
+    fn new(output: &LogOutput) -> Self {
         match output {
-            LogOutput::Stderr => Ok(Self::Stderr),
-            LogOutput::Stdout => Ok(Self::Stdout),
-            LogOutput::File(path) => {
-                let file = open(path)?;
-                Ok(Self::File { path: path.clone(), file: Arc::new(Mutex::new(file)) })
-            }
+            LogOutput::Stderr => Self::Stderr,
+            LogOutput::Stdout => Self::Stdout,
+            LogOutput::File(path) => Self::File { path: path.clone(), file: Arc::default() },
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Stderr | Self::Stdout => true,
+            Self::File { file, .. } => file.lock().unwrap_or_else(PoisonError::into_inner).is_some(),
         }
     }
 
     fn reopen(&self) -> Result<(), LogError> {
         if let Self::File { path, file } = self {
             let again = open(path)?;
-            *file.lock().unwrap_or_else(PoisonError::into_inner) = again;
+            *file.lock().unwrap_or_else(PoisonError::into_inner) = Some(again);
         }
         Ok(())
     }
@@ -141,15 +161,18 @@ impl<'w> MakeWriter<'w> for Sink {
     }
 }
 
-struct FileWriter<'w>(&'w Mutex<File>);
+struct FileWriter<'w>(&'w Mutex<Option<File>>);
 
 impl Write for FileWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(file) => file.write(bytes),
+            None => io::stderr().write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map_or(Ok(()), File::flush)
     }
 }
 
@@ -188,7 +211,9 @@ mod tests {
         use tracing_subscriber::fmt::MakeWriter as _;
         let root = tempfile::tempdir().expect("temporary directory");
         let (path, moved) = (root.path().join("log"), root.path().join("log.1"));
-        let sink = Sink::open(&LogOutput::File(path.clone())).expect("opens");
+        let sink = Sink::new(&LogOutput::File(path.clone()));
+        assert!(!sink.is_open());
+        sink.reopen().expect("opens");
         sink.make_writer().write_all(b"before\n").expect("writes");
         std::fs::rename(&path, &moved).expect("moves");
         sink.reopen().expect("opens");

@@ -38,7 +38,8 @@ impl Drop for PidFile {
         let ours =
             std::fs::read_to_string(&self.path).is_ok_and(|id| id.trim() == std::process::id().to_string());
         if ours && let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "pid file stays behind");
+            // Root wrote it where the daemon may not remove it. The next start replaces it.
+            tracing::info!(path = %self.path.display(), %error, "pid file stays behind");
         }
     }
 }

@@ -24,7 +24,7 @@ pub fn reload(running: &mut Config, path: &Path, logs: &Logs, services: &[Reload
         tracing::warn!("{warning}");
     }
     if let Err(error) = logs.reload(&new.log) {
-        tracing::error!(%error, "log file was not opened again");
+        tracing::error!(%error, "log file was not opened again, the old one stays; logrotate must create it for the daemon's user");
     }
     for service in services {
         service(&new);
@@ -38,7 +38,7 @@ pub fn reload(running: &mut Config, path: &Path, logs: &Logs, services: &[Reload
 
 /// Settings that differ from those the daemon was started with and cannot change while it runs.
 fn waiting(running: &Config, new: &Config) -> Vec<&'static str> {
-    let Config { node_name, data_dir, pid_file, diag_addr, log, stop, services, warnings: _ } = running;
+    let Config { node_name, data_dir, user, pid_file, diag_addr, log, stop, services, warnings: _ } = running;
     // The severity and the keypairs change while running.
     let log_stays = log.output == new.log.output && log.format == new.log.format;
     let proxy = |config: &config::Services| {
@@ -47,6 +47,7 @@ fn waiting(running: &Config, new: &Config) -> Vec<&'static str> {
     [
         ("nodename", *node_name == new.node_name),
         ("data_dir", *data_dir == new.data_dir),
+        ("user", *user == new.user),
         ("pid_file", *pid_file == new.pid_file),
         ("diag_addr", *diag_addr == new.diag_addr),
         ("log", log_stays),

@@ -29,7 +29,7 @@ pub(super) async fn start(
         storage: config.storage.clone(),
         store: StoreOptions::default(),
         cluster_name: config.cluster_name.clone(),
-        listen: config.listen,
+        listen: super::listen(surroundings.ports.auth.as_ref()),
         public: config.public.clone(),
         static_tokens,
         preference: config.preference.clone(),

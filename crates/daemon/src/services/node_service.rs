@@ -56,7 +56,11 @@ fn settings(surroundings: &Surroundings<'_>, config: &NodeConfig) -> Result<Conf
     let public = config.public.iter().map(ToString::to_string);
     let found = unseen(surroundings.config, config)
         .and_then(|own| HostPort::new(&own.to_string(), config.listen.port()).ok());
-    let mut told = Config::new(config.listen, surroundings.config.node_name.clone(), helper()?);
+    let mut told = Config::new(
+        super::listen(surroundings.ports.node.as_ref()),
+        surroundings.config.node_name.clone(),
+        helper()?,
+    );
     told.advertise = public.clone().next().or(found.map(|found| found.to_string()));
     told.public_addrs = public.collect();
     told.labels = config.labels.0.clone();

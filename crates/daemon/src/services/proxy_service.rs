@@ -1,6 +1,7 @@
 //! The proxy service.
 
 use proxy::{Config, Running, WebKeypair};
+use transport::tls::{WebCertificateError, WebCertificates};
 
 use super::{Surroundings, upstream::Way};
 use crate::{
@@ -12,15 +13,29 @@ use crate::{
     },
 };
 
+/// Reads the web certificates of the proxy, if there is one and has any.
+///
+/// # Errors
+/// When one cannot be used.
+pub(crate) fn web_certificates(
+    config: &crate::config::Config,
+) -> Result<WebCertificates, WebCertificateError> {
+    let web = WebCertificates::default();
+    if let Some(proxy) = &config.services.proxy {
+        web.load(&keypairs(&proxy.keypairs))?;
+    }
+    Ok(web)
+}
+
 pub(super) async fn start(
     surroundings: &Surroundings<'_>,
     config: &ProxyConfig,
     way: Way,
 ) -> Result<Running, ServiceError> {
     let told = Config {
-        listen: config.listen,
+        listen: super::listen(surroundings.ports.proxy.as_ref()),
         public: config.public.clone(),
-        keypairs: keypairs(&config.keypairs),
+        web: surroundings.web.clone(),
         keypairs_reload: config.keypairs_reload,
         proxy_protocol: config.proxy_protocol,
         data_dir: surroundings.config.data_dir.clone(),

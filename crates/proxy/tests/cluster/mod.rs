@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use transport::dial::{DialError, Dialled, dial_ssh};
 use transport::health::ServiceHealth;
 use transport::rpc::{Channel, connect_admin};
+use transport::tls::WebCertificates;
 use transport::{LiveCredentials, ServerTrust};
 
 pub const BANNER: &[u8] = b"SSH-2.0-played\r\n";
@@ -76,9 +77,9 @@ impl Cluster {
         let (node_token, proxy_token) = (token(SystemRole::Node), token(SystemRole::Proxy));
         let auth_ended = tokio::spawn(running.finished(auth_stop.clone()));
         let mut config = proxy::Config {
-            listen: loopback(),
+            listen: loopback().into(),
             public: Vec::new(),
-            keypairs: Vec::new(),
+            web: WebCertificates::default(),
             keypairs_reload: None,
             proxy_protocol: false,
             data_dir: directory.path().join("proxy"),
@@ -236,7 +237,7 @@ async fn start_auth(directory: &Path, shutdown: CancellationToken) -> auth::Runn
         storage: directory.join("auth/store.sqlite"),
         store: store::SqliteOptions::default(),
         cluster_name: ClusterName::new("example.com").expect("a name"),
-        listen: loopback(),
+        listen: loopback().into(),
         public: Vec::new(),
         static_tokens: Vec::new(),
         preference: None,

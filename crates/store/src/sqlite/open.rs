@@ -117,6 +117,7 @@ pub(super) fn reading(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "query_only", true)?;
+    nothing_elsewhere(&connection)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(connection)
 }
@@ -128,6 +129,12 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<String> {
     connection.pragma_update_and_check(None, "journal_mode", WRITE_AHEAD, |row| row.get(0))
 }
 
+/// What does not fit into a query's hands stays in memory: the process may write beside the store and nowhere else, and what
+/// is in the store should not lie in `/tmp`.
+fn nothing_elsewhere(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "temp_store", "MEMORY")
+}
+
 fn configure(connection: &Connection, max_size: Option<u64>) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -135,6 +142,7 @@ fn configure(connection: &Connection, max_size: Option<u64>) -> rusqlite::Result
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
+    nothing_elsewhere(connection)?;
     if let Some(bytes) = max_size {
         let pages = i64::try_from(bytes / PAGE).unwrap_or(i64::MAX);
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;

@@ -12,6 +12,7 @@ use crate::config::{
 /// The part of the configuration that comes from `postern:` alone.
 pub(super) struct Global {
     pub(super) data_dir: PathBuf,
+    pub(super) user: Option<String>,
     pub(super) pid_file: Option<PathBuf>,
     pub(super) diag_addr: Option<SocketAddr>,
     pub(super) log: Log,
@@ -34,6 +35,7 @@ impl Check<'_, '_> {
         let drain = self.drain_timeout(&global.drain_timeout);
         Some(Global {
             data_dir: data_dir?,
+            user: given(global.user.as_deref()).map(str::to_owned),
             pid_file: super::transpose(pid_file)?,
             diag_addr: super::transpose(diag_addr)?,
             log: log?,

@@ -13,6 +13,9 @@ pub struct Global {
     pub nodename: Option<String>,
     /// Directory for everything the daemon keeps: identities, the store, sockets. One daemon at a time uses it.
     pub data_dir: String,
+    /// The account that the daemon becomes when it is started as root, once it has its ports; one of `/etc/passwd`. `postern`
+    /// when it is not given, and user and group 64317 where there is no such account. Not looked at otherwise.
+    pub user: Option<String>,
     /// File to write the process id to while the daemon runs.
     pub pid_file: Option<String>,
     /// The join token, or the absolute path of a file that holds it; the same as `join_params` with method `token`. Not
@@ -47,6 +50,7 @@ impl Default for Global {
         Self {
             nodename: None,
             data_dir: crate::defaults::DATA_DIR.to_owned(),
+            user: None,
             pid_file: None,
             auth_token: None,
             join_params: None,

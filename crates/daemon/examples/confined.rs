@@ -1,0 +1,74 @@
+//! For the tests: becomes the daemon's user and confines itself exactly as the daemon does, then tries what it must not be
+//! able to do and what it must, and prints what came of each, a line for each.
+//!
+//! `confined DATA_DIR CONFIG_FILE [--stay] [--programs]`: `--stay` keeps the user, `--programs` lets it start programs.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use daemon::config;
+use daemon::privileges::account::Account;
+use daemon::privileges::{self, ownership, user};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
+    let data_dir = PathBuf::from(arguments.first().ok_or("no data directory")?);
+    let config_file = PathBuf::from(arguments.get(1).ok_or("no configuration")?);
+    let config = config::load(&config_file)?;
+    if flag("--stay") {
+        user::no_rights()?;
+    } else {
+        let account = Account::find(None)?;
+        ownership::hand_over(&data_dir, &account)?;
+        user::become_account(&account)?;
+    }
+    let mut files = privileges::files(&config, &config_file);
+    files.programs |= flag("--programs");
+    let confinement = privileges::confine(&files);
+    tell("confinement", &format!("{} / {}", confinement.files, confinement.calls));
+    attempt("write in the data directory", fs::write(data_dir.join("probe"), "x"));
+    attempt("read the configuration", fs::read(&config_file));
+    attempt("look at the launcher's directory", fs::read_dir(data_dir.join(ownership::LAUNCHER)));
+    let elsewhere = data_dir.with_file_name("elsewhere");
+    attempt("write elsewhere", fs::write(elsewhere.join("probe"), "x"));
+    attempt("read elsewhere", fs::read(elsewhere.join("open")));
+    attempt("remove root's lock", fs::remove_file(data_dir.join("postern.lock")));
+    attempt("move the launcher's directory", fs::rename(data_dir.join("launcher"), data_dir.join("mine")));
+    attempt("listen", std::net::TcpListener::bind("127.0.0.1:0"));
+    attempt("start a thread", std::thread::Builder::new().spawn(|| ()).map(drop));
+    attempt("start a program", std::process::Command::new("/bin/true").status());
+    calls(&elsewhere);
+    Ok(())
+}
+
+fn calls(elsewhere: &Path) {
+    use rustix::net::{AddressFamily, SocketType, socket};
+    const AF_ALG: u16 = 38;
+    attempt("become root", rustix::thread::set_thread_uid(rustix::process::Uid::ROOT));
+    attempt("change the root", rustix::process::chroot(elsewhere));
+    attempt("give a file away", std::os::unix::fs::chown(elsewhere, Some(0), None));
+    attempt("open a rare socket", socket(AddressFamily::from_raw(AF_ALG), SocketType::SEQPACKET, None));
+    attempt("open a usual socket", socket(AddressFamily::INET6, SocketType::DGRAM, None));
+    let unshared =
+        std::process::Command::new("unshare").args(["--user", "true"]).stderr(Stdio::null()).status();
+    let unshared = unshared.and_then(|status| match status.success() {
+        true => Ok(()),
+        false => Err(io::ErrorKind::PermissionDenied.into()),
+    });
+    attempt("make a namespace by a program", unshared);
+}
+
+fn attempt<T, E: Into<io::Error>>(what: &str, result: Result<T, E>) {
+    match result.map_err(Into::into) {
+        Ok(_) => tell(what, "done"),
+        Err(error) => tell(what, &format!("{:?}", error.kind())),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what it is for")]
+fn tell(what: &str, came: &str) {
+    println!("{what}: {came}");
+}
