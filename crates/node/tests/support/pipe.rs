@@ -56,12 +56,19 @@ impl Server {
 
     /// `ssh` with these options, running `line`; killed when dropped.
     pub fn ssh(&self, options: &[&str], line: &str) -> Command {
+        let mut ssh = self.shell(options);
+        ssh.arg(line);
+        ssh
+    }
+
+    /// `ssh` with these options and a login shell; killed when dropped.
+    pub fn shell(&self, options: &[&str]) -> Command {
         let address = match self {
             Self::Node(node) => node.address,
             Self::Stock(sshd, _) => sshd.address(),
         };
         let mut ssh = self.pki().client("ssh", address, "alice");
-        ssh.args(options).args([NODENAME, line]);
+        ssh.args(options).arg(NODENAME);
         let mut ssh = Command::from(ssh);
         ssh.kill_on_drop(true).stdout(Stdio::piped());
         ssh
