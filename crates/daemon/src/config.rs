@@ -12,7 +12,7 @@ mod load;
 mod read;
 mod refused;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use access::{
     ClusterName, HostPort, Labels, NodeName,
@@ -176,6 +176,19 @@ pub struct NodeConfig {
     pub port_forwarding: bool,
     /// Whether `scp` and `sftp` are allowed at all; roles decide within this.
     pub file_copy: bool,
+    /// Whether users' own files may set variables of their sessions.
+    pub user_env: bool,
+    /// How the host's pluggable authentication modules are asked; `None` where they are not.
+    pub pam: Option<PamConfig>,
+}
+
+/// How pluggable authentication modules are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PamConfig {
+    /// The name of the rules.
+    pub service: String,
+    /// Variables for the modules, each with a checked template for its value.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// A label whose value is the output of a command.

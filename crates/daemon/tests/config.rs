@@ -151,6 +151,34 @@ db_service: {enabled: yes}
 }
 
 #[test]
+fn pam_is_off_unless_enabled_and_its_settings_are_checked() {
+    let pam =
+        |lines: &str| format!("version: v3\nssh_service:\n  permit_user_env: yes\n  pam: {{{lines}}}\n");
+    let node =
+        |text: &str| parse("postern.yaml", text, "web-1").expect("valid").services.node.expect("a node");
+    let off = node(&pam("service_name: login"));
+    assert!(off.pam.is_none() && off.user_env);
+    let on = node(&pam("enabled: yes, environment: {TEAM: \"{{external.team}}\"}")).pam.expect("on");
+    assert_eq!((on.service.as_str(), on.environment["TEAM"].as_str()), ("sshd", "{{external.team}}"));
+    for (lines, says) in [
+        (
+            "enabled: yes, service_name: ../sshd",
+            "ssh_service.pam.service_name: is not the name of a file in /etc/pam.d",
+        ),
+        ("enabled: yes, environment: {LD_PRELOAD: x}", "a session cannot have a variable \"LD_PRELOAD\""),
+        ("enabled: yes, environment: {A: \"{{internal.logins}}\"}", "only external traits can be used here"),
+        ("enabled: yes, environment: {A: \"{{external\"}", "braces that do not belong together"),
+        (
+            "enabled: yes, use_pam_auth: yes",
+            "ssh_service.pam.use_pam_auth: not supported: users log in by certificate only",
+        ),
+    ] {
+        let said = mistakes(&pam(lines));
+        assert!(said.contains(says), "{lines}: {said}");
+    }
+}
+
+#[test]
 fn combinations_that_cannot_work() {
     let node = |postern: &str| {
         format!(

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use access::NodeName;
+use access::template::{Template, TemplateError};
+use identity::UserIdentity;
 use transport::listen::Listen;
 use transport::ssh::{Algorithms, Rekey};
 
@@ -29,6 +31,10 @@ pub struct Config {
     pub file_copy: bool,
     /// The displays that sessions can have, if X11 is forwarded at all; roles decide within this.
     pub x11: Option<Displays>,
+    /// Whether `~/.tsh/environment` sets variables of its owner's sessions.
+    pub user_env: bool,
+    /// How the host's pluggable authentication modules are asked; `None` leaves them out.
+    pub pam: Option<Pam>,
     /// The program `session-exec`.
     pub session_exec: PathBuf,
     /// Resource limits for sessions: those that the daemon was started with, before it raised its own.
@@ -55,6 +61,8 @@ impl Config {
             port_forwarding: true,
             file_copy: true,
             x11: None,
+            user_env: false,
+            pam: None,
             session_exec,
             session_limits: exec::Limits::capture(),
             algorithms: Algorithms::default(),
@@ -71,6 +79,39 @@ pub struct Displays {
     pub offset: u16,
     /// The last.
     pub most: u16,
+}
+
+/// How the host's pluggable authentication modules are asked: about the account, and to open the session.
+#[derive(Debug, Clone)]
+pub struct Pam {
+    service: String,
+    environment: BTreeMap<String, Template>,
+}
+
+impl Pam {
+    /// By the rules of this service, with variables that are filled from traits.
+    pub fn new(service: &str, environment: &BTreeMap<String, String>) -> Result<Self, TemplateError> {
+        let parsed = environment.iter().map(|(name, value)| Ok((name.clone(), Template::new(value)?)));
+        Ok(Self { service: service.to_owned(), environment: parsed.collect::<Result<_, TemplateError>>()? })
+    }
+
+    /// What modules are told of a session of this user as `login` (fact sheet, section 5.3). A variable whose trait the
+    /// user does not have is left out; several values become one with spaces.
+    pub(crate) fn ask(&self, user: &UserIdentity, login: &str) -> exec::Pam {
+        let roles: Vec<&str> = user.roles.iter().map(access::RoleName::as_str).collect();
+        let own = [
+            ("TELEPORT_USERNAME", user.name.to_string()),
+            ("TELEPORT_LOGIN", login.to_owned()),
+            ("TELEPORT_ROLES", roles.join(" ")),
+        ];
+        let configured = self.environment.iter().filter_map(|(name, template)| {
+            let values = template.fill(&user.traits).ok()?;
+            Some((name.clone(), values.join(" ").replace('\0', "")))
+        });
+        // Of two values the later counts: nobody's configuration replaces who it is.
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        exec::Pam { service: self.service.clone(), environment: configured.chain(own).collect() }
+    }
 }
 
 /// A label whose value is what a command prints.
@@ -125,5 +166,38 @@ impl Default for Limits {
             launch_wait: Duration::from_secs(20),
             drain: Duration::from_secs(30),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use access::{RoleName, Traits, UserName};
+
+    use super::*;
+
+    #[test]
+    fn modules_are_told_who_comes_and_what_the_traits_say() {
+        let name = UserName::new("alice").expect("a name");
+        let roles = ["ops", "web"].map(|role| RoleName::new(role).expect("a name"));
+        let mut alice = UserIdentity::person(name, roles.into());
+        alice.traits = [("team", vec!["blue", "red"])].into_iter().collect::<Traits>();
+        let pairs = [
+            ("TEAM", "{{external.team}}"),
+            ("NONE", "{{external.none}}"),
+            ("TELEPORT_LOGIN", "x"),
+            ("FIX", "1"),
+        ];
+        let environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let asked = Pam::new("sshd", &environment).expect("templates").ask(&alice, "root");
+        let told: BTreeMap<String, String> = asked.environment.into_iter().collect();
+        let expected = [
+            ("FIX", "1"),
+            ("TEAM", "blue red"),
+            ("TELEPORT_LOGIN", "root"),
+            ("TELEPORT_ROLES", "ops web"),
+            ("TELEPORT_USERNAME", "alice"),
+        ];
+        assert_eq!(told, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        Pam::new("sshd", &[("A".to_owned(), "{{".to_owned())].into()).expect_err("braces");
     }
 }

@@ -19,8 +19,10 @@ mod service;
 mod session;
 mod shared;
 
-pub use config::{CommandLabel, Config, Displays, Limits};
+pub use config::{CommandLabel, Config, Displays, Limits, Pam};
 pub use exec::Limits as SessionLimits;
+pub use exec::environment::node_may_set as may_set_variable;
+pub use exec::request::is_service as is_pam_service;
 pub use host::Host;
 pub use metrics::Metrics;
 pub use service::{Running, StartError, start};

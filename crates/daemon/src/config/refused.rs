@@ -136,18 +136,17 @@ const TABLE: &[Refusal] = &[
     refuse("proxy_service.postgres_*", OTHER_KEY),
     refuse("proxy_service.mongo_*", OTHER_KEY),
     // SSH
-    refuse(
-        "ssh_service.permit_user_env",
-        "not supported: files of a user's home set no environment; remove it",
-    )
-    .unless_off(),
     refuse("ssh_service.disable_create_host_user", "not supported: Postern creates no host users; remove it")
         .unless(YES),
     refuse("ssh_service.force_listen", "not supported: nodes always listen; remove it")
         .unless(YES)
         .unless_off(),
     refuse("ssh_service.x11", "not supported: X11 is not forwarded; remove it").unless_off(),
-    refuse("ssh_service.pam", "not supported: sessions do not go through PAM yet; remove it").unless_off(),
+    refuse(
+        "ssh_service.pam.use_pam_auth",
+        "not supported: users log in by certificate only, and PAM decides over account and session; remove it",
+    )
+    .unless_off(),
     refuse("ssh_service.enhanced_recording", "not supported: sessions are not recorded yet; remove it")
         .unless_off(),
     refuse("ssh_service.allow_tcp_forwarding", "called port_forwarding in this file; rename it"),

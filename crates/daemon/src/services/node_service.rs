@@ -8,7 +8,7 @@ use std::{
 
 use access::{HostPort, SystemRole};
 use agent::{HostAgent, NodeReport, Report};
-use node::{CommandLabel, Config, Host, Limits};
+use node::{CommandLabel, Config, Host, Limits, Pam};
 use tokio_util::sync::CancellationToken;
 
 use super::{Surroundings, upstream::Way};
@@ -76,6 +76,8 @@ fn settings(surroundings: &Surroundings<'_>, config: &NodeConfig) -> Result<Conf
     told.session_limits = surroundings.session_limits.clone();
     told.port_forwarding = config.port_forwarding;
     told.file_copy = config.file_copy;
+    told.user_env = config.user_env;
+    told.pam = config.pam.as_ref().map(|pam| Pam::new(&pam.service, &pam.environment)).transpose()?;
     told.limits = Limits { drain: surroundings.config.stop.drain, ..Limits::default() };
     Ok(told)
 }

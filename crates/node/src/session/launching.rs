@@ -74,13 +74,16 @@ impl Prepared {
 
     fn request(&self) -> SessionRequest {
         let connection = &self.scope.connection;
-        let mut request =
-            SessionRequest::new(connection.admission().permit().login().as_str(), self.launch.clone());
+        let admission = connection.admission();
+        let mut request = SessionRequest::new(admission.permit().login().as_str(), self.launch.clone());
         request.client_env.clone_from(&self.variables);
         request.trusted_env = self.trusted_variables();
         request.pty.clone_from(&self.pty);
         request.limits = connection.shared.config.session_limits.clone();
         request.peer = Some(connection.peer.ip().to_canonical());
+        request.user_env = connection.shared.config.user_env;
+        let pam = connection.shared.config.pam.as_ref();
+        request.pam = pam.map(|pam| pam.ask(admission.user(), admission.permit().login().as_str()));
         request
     }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use access::Labels;
+use access::{Labels, template::Template};
 use yaml::KeyPath;
 
 use super::Check;
 use crate::config::{
-    LabelCommand, NodeConfig, SSH_PORT,
-    file::{Command, SshService},
+    LabelCommand, NodeConfig, PamConfig, SSH_PORT,
+    file::{Command, Pam, SshService},
 };
 
 /// Commands run at most this often.
@@ -23,6 +23,7 @@ impl Check<'_, '_> {
         }
         let commands: Vec<Option<LabelCommand>> =
             ssh.commands.iter().enumerate().map(|(nth, command)| self.command(nth, command)).collect();
+        let pam = self.pam(&ssh.pam);
         Some(NodeConfig {
             listen: listen?,
             public,
@@ -30,7 +31,23 @@ impl Check<'_, '_> {
             commands: commands.into_iter().collect::<Option<_>>()?,
             port_forwarding: ssh.port_forwarding,
             file_copy: ssh.ssh_file_copy,
+            user_env: ssh.permit_user_env,
+            pam: pam?,
         })
+    }
+
+    /// The outer `None` is a mistake, the inner one PAM that is off.
+    fn pam(&mut self, pam: &Pam) -> Option<Option<PamConfig>> {
+        let Pam { enabled, service_name, environment } = pam;
+        let plain = node::is_pam_service(service_name);
+        let service = plain.then_some(()).ok_or("is not the name of a file in /etc/pam.d; for example sshd");
+        let mut fine = self.report.take("ssh_service.pam.service_name", service).is_some();
+        for (name, value) in environment {
+            let path = KeyPath::from("ssh_service.pam.environment").key(name);
+            fine &= self.report.take(path, pam_variable(name, value)).is_some();
+        }
+        let config = PamConfig { service: service_name.clone(), environment: environment.clone() };
+        fine.then(|| enabled.then_some(config))
     }
 
     fn command(&mut self, nth: usize, command: &Command) -> Option<LabelCommand> {
@@ -45,6 +62,19 @@ impl Check<'_, '_> {
             period = LEAST_PERIOD;
         }
         Some(LabelCommand { name: command.name.clone(), argv: command.command.clone(), period })
+    }
+}
+
+fn pam_variable(name: &str, value: &str) -> Result<(), String> {
+    if !node::may_set_variable(name, "") {
+        return Err(format!("a session cannot have a variable {name:?}; choose another name"));
+    }
+    match Template::new(value) {
+        Ok(Template::Filled { .. }) if value.contains("internal.") => {
+            Err("only external traits can be used here; write {{external.<trait>}}".to_owned())
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

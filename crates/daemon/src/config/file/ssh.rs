@@ -25,6 +25,29 @@ pub struct SshService {
     pub port_forwarding: bool,
     /// Whether `scp` and `sftp` are allowed at all; roles decide within this.
     pub ssh_file_copy: bool,
+    /// Whether variables in a user's `~/.tsh/environment` are set in that user's sessions.
+    pub permit_user_env: bool,
+    /// The host's pluggable authentication modules (PAM), for account and session.
+    pub pam: Pam,
+}
+
+/// Sessions go through PAM.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pam {
+    /// Whether PAM decides over accounts and sets sessions up. Authentication is by certificate all the same.
+    pub enabled: bool,
+    /// The rules to use: a file in `/etc/pam.d`.
+    pub service_name: String,
+    /// Variables for PAM's modules. Values may be filled from the user's traits: `"{{external.team}}"`; without the trait
+    /// the variable is left out.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Default for Pam {
+    fn default() -> Self {
+        Self { enabled: false, service_name: "sshd".to_owned(), environment: BTreeMap::new() }
+    }
 }
 
 impl Default for SshService {
@@ -37,6 +60,8 @@ impl Default for SshService {
             commands: Vec::new(),
             port_forwarding: true,
             ssh_file_copy: true,
+            permit_user_env: false,
+            pam: Pam::default(),
         }
     }
 }
