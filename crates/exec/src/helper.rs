@@ -32,6 +32,7 @@ use keeper::Closing;
 pub(crate) use receive::MOST_DESCRIPTORS;
 
 use receive::Control;
+use switch::Keyring;
 
 /// The exit code of a helper that could not start its session.
 const CANNOT_LAUNCH: u8 = 255;
@@ -104,7 +105,8 @@ fn start(control: &mut Control, request: Result<SessionRequest, RequestError>) -
     keeper::start(Closing { login, pam: transaction }, control)?;
     let group = cgroup::enter();
     // 6. The user, for good.
-    switch::become_user(&user)?;
+    let keyring = if request.pam.is_some() { Keyring::Modules } else { Keyring::Ours };
+    switch::become_user(&user, keyring)?;
     // 7. As the user: home, environment, program.
     if request.launch != Launch::Sockets {
         launch::enter_home(&user.account);

@@ -8,7 +8,7 @@ use std::path::Path;
 /// While this file exists, only root logs in (`nologin(5)`).
 const CLOSED: &str = "/etc/nologin";
 /// What of its text is shown.
-const MAX_TEXT: u64 = 256;
+const MAX_TEXT: u64 = 800;
 const SECONDS_OF_A_DAY: i64 = 86_400;
 /// Fields of a line of `shadow(5)`.
 const PASSWORD: usize = 1;
@@ -88,8 +88,9 @@ fn closed_by(file: &Path, uid: u32) -> Result<(), Unusable> {
     // Whatever it says, and even if it cannot be read: it exists.
     let _ = File::open(file).and_then(|file| file.take(MAX_TEXT).read_to_end(&mut text));
     let text = String::from_utf8_lossy(&text);
-    let line = text.lines().next().unwrap_or_default().trim();
-    Err(Unusable::HostClosed(if line.is_empty() { "only root may" } else { line }.to_owned()))
+    // On one line: it goes to logs and audit events too.
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Err(Unusable::HostClosed(if words.is_empty() { "only root may".to_owned() } else { words }))
 }
 
 #[cfg(test)]
@@ -118,7 +119,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("nologin");
         assert_eq!(closed_by(&file, 1000), Ok(()));
-        for (text, why) in [("back at noon\nor later\n", "back at noon"), ("", "only root may")] {
+        for (text, why) in [("back at noon\n  or later\n", "back at noon or later"), ("", "only root may")] {
             std::fs::write(&file, text).expect("written");
             assert_eq!(closed_by(&file, 0), Ok(()));
             assert_eq!(closed_by(&file, 1000), Err(Unusable::HostClosed(why.to_owned())));

@@ -69,6 +69,21 @@ fn the_node_learns_pid_uid_and_end() {
 }
 
 #[test]
+fn a_core_image_is_told_of() {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = format!("cd {}; ulimit -c unlimited && echo may; kill -SEGV $$", dir.path().display());
+    let Running { session, io, started: _ } = run(&request(&script));
+    let may = line(&mut pipes(io).1) == "may\n";
+    if pattern.starts_with('|') || pattern.contains('/') || !may {
+        eprintln!("SKIPPED: this host does not let core images be written into the working directory");
+        return;
+    }
+    let end = session.wait().expect("an end");
+    assert_eq!(end, Exit::Signal { name: "SEGV", core_dumped: true });
+}
+
+#[test]
 fn the_node_s_ends_never_block_and_are_not_inherited() {
     let Running { session: _session, io, started: _ } = run(&request("cat"));
     let SessionIo::Pipes { stdin, stdout, stderr, records: None } = io else { panic!("pipes") };

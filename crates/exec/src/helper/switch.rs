@@ -11,15 +11,24 @@ use super::account::User;
 use crate::status::{Failure, FailureKind};
 use crate::sys::process;
 
+/// Whose work the session's keyring is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keyring {
+    /// This program's: an empty one.
+    Ours,
+    /// That of PAM's modules, who may have put something into it.
+    Modules,
+}
+
 /// After `Ok` this process has the user's ids and groups, and (unless the user is root) no capability and no way to root.
-pub(super) fn become_user(user: &User) -> Result<(), Failure> {
-    switch(user).map_err(|error| {
+pub(super) fn become_user(user: &User, keyring: Keyring) -> Result<(), Failure> {
+    switch(user, keyring).map_err(|error| {
         let detail = format!("cannot become \"{}\": {error}", user.account.name);
         Failure::new(FailureKind::SwitchUser, detail)
     })
 }
 
-fn switch(user: &User) -> io::Result<()> {
+fn switch(user: &User, keyring: Keyring) -> io::Result<()> {
     let account = &user.account;
     // Without root there is one user only, whom this process already is: the lookup made sure.
     if geteuid().is_root() {
@@ -27,8 +36,10 @@ fn switch(user: &User) -> io::Result<()> {
         process::become_user(account.uid, account.gid, &user.groups)?;
         check_groups(user)?;
         check_ids(account.uid, account.gid)?;
-        // The fresh keyring of step 1 counts against root's quota; this one is the user's own. Either will do.
-        process::leave_session_keyring();
+        if keyring == Keyring::Ours {
+            // The fresh keyring of step 1 counts against root's quota; this one is the user's own. Either will do.
+            process::leave_session_keyring();
+        }
     }
     if account.uid != 0 {
         check_no_way_back()?;
