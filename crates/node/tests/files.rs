@@ -81,3 +81,40 @@ async fn each_operation_is_an_event_and_the_session_has_a_sum() {
         node.order(|event| event.get("sid") == summary.get("sid") && event["event"] != "session.data");
     assert_eq!(order[order.len() - 3..], ["sftp_summary", "subsystem", "session.end"]);
 }
+
+fn packet(body: &[u8]) -> Vec<u8> {
+    [&u32::try_from(body.len()).expect("short").to_be_bytes()[..], body].concat()
+}
+
+/// A request of this type about a path.
+fn about(kind: u8, path: &str) -> Vec<u8> {
+    let length = u32::try_from(path.len()).expect("short").to_be_bytes();
+    packet(&[&[kind, 0, 0, 0, 1][..], &length, path.as_bytes()].concat())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_is_counted_and_hides_nothing_that_is_lost() {
+    const TIMES: usize = 30_000;
+    const OPENDIR: u8 = 11;
+    const REMOVE: u8 = 13;
+    let node = Fixture::start().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let victim = dir.path().join("victim");
+    std::fs::write(&victim, "x").expect("written");
+    let mut script = packet(&[1, 0, 0, 0, 3]);
+    script.extend(about(OPENDIR, "/nothing/here").repeat(TIMES));
+    script.extend(about(REMOVE, victim.to_str().expect("text")));
+    script.extend(about(OPENDIR, "/nothing/here").repeat(10));
+    std::fs::write(dir.path().join("script"), script).expect("written");
+    let mut ssh = node.ssh("alice");
+    ssh.args(["-s", NODENAME, "sftp"]).stdin(std::fs::File::open(dir.path().join("script")).expect("there"));
+    assert!(support::run(ssh).await.status.success());
+    let summary = node.event("sftp_summary", |_| true).await;
+    assert_eq!(summary["operations"], json!({"opendir": TIMES + 10, "remove": 1}));
+    let left_out = summary["left_out"]["opendir"].as_u64().expect("some are left out");
+    let told = node.order(|event| event.get("action") == Some(&json!("opendir"))).len() as u64;
+    assert_eq!(told + left_out, TIMES as u64 + 10);
+    assert!(told >= 10_000, "{told}");
+    let removed = node.event("sftp", |event| event.get("action") == Some(&json!("remove"))).await;
+    assert_eq!(of(&removed, &["code", "path"]), [&json!("TS011I"), &json!(victim.to_str())]);
+}
