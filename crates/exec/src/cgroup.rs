@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::fs::{XattrFlags, getxattr, setxattr};
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
 const PREFIX: &str = "postern-";
@@ -26,6 +27,9 @@ const KILL_ROUNDS: usize = 16;
 const MAX_LEFT: usize = 4096;
 /// How many of those are looked at each time.
 const LOOKS: usize = 8;
+
+/// Extended attributes of a group that was released; kernels before 5.7 have the second kind only, and that for root.
+const LEFT_ALONE: [&str; 2] = ["user.postern.left", "trusted.postern.left"];
 
 /// Groups whose sessions are over and in which something still runs, with the one that was looked at last at the end.
 static LEFT: Mutex<VecDeque<PathBuf>> = Mutex::new(VecDeque::new());
@@ -77,6 +81,21 @@ pub fn kill(group: &Path) {
     }
 }
 
+/// Notes that what is in a group goes on without the node, for good. Where the kernel takes no note, the next start of the
+/// daemon takes it for a leftover.
+pub(crate) fn leave(group: &Path) {
+    for name in LEFT_ALONE {
+        if setxattr(group, name, b"1", XattrFlags::empty()).is_ok() {
+            return;
+        }
+    }
+}
+
+/// Whether a group was released.
+pub fn is_left_alone(group: &Path) -> bool {
+    LEFT_ALONE.iter().any(|name| getxattr(group, *name, &mut [0u8; 1][..]).is_ok())
+}
+
 /// Removes a group that is no longer wanted, or remembers to do that once it is empty.
 pub(crate) fn let_go(group: PathBuf) {
     let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +110,8 @@ pub(crate) fn let_go(group: PathBuf) {
 }
 
 /// Removes what daemons that are dead have left of their sessions. A session whose first process still runs has nobody
-/// any more who could end it, so it ends now; what a finished one left in the background goes on.
+/// any more who could end it, so it ends now; what a finished one left in the background, or a client that vanished, goes
+/// on.
 ///
 /// Call it once, before the first session is started.
 pub fn clean_up() {
@@ -104,7 +124,7 @@ pub fn clean_up() {
             continue;
         }
         let group = entry.path();
-        if members(&group).contains(&leader) {
+        if members(&group).contains(&leader) && !is_left_alone(&group) {
             kill(&group);
         }
         let_go(group);

@@ -50,6 +50,9 @@ impl Session {
     /// for its processes to notice. Keep the value until the first process has ended, so that it is reaped.
     pub fn release(&self) {
         self.released.store(true, Ordering::Release);
+        if let Some(group) = &self.group {
+            cgroup::leave(group);
+        }
     }
 
     /// The number of the first process, of its process group, and of its kernel session.

@@ -273,4 +273,17 @@ mod abuse {
             !pids.iter().any(|pid| lives(*pid))
         });
     }
+
+    #[test]
+    fn n5_what_was_released_is_nobody_s_leftover() {
+        // The owner is not dead, as it would have to be for its leftovers to be looked at; so only the note is.
+        let Some((running, mut output, group)) = grouped("echo $$; exec sleep 1000") else { return };
+        let pids = numbers(&mut output, 1);
+        running.session.release();
+        drop(running);
+        assert!(pids.iter().all(|pid| lives(*pid)) && group.exists());
+        assert!(cgroup::is_left_alone(&group));
+        cgroup::kill(&group);
+        until("the end", || !pids.iter().any(|pid| lives(*pid)));
+    }
 }
