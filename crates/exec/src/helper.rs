@@ -87,7 +87,7 @@ fn start(control: &mut Control, request: Result<SessionRequest, RequestError>) -
     let request = request.map_err(|reason| Failure::new(FailureKind::BadRequest, reason.to_string()))?;
     // 3. Who. Name services run here, in a process of its own, and may block.
     let mut user = account::look_up(&request)?;
-    if request.launch == Launch::Sockets {
+    if matches!(request.launch, Launch::Sockets | Launch::Sftp) {
         account::check_shell(&user)?;
     }
     // 4. What only root can do for the user.

@@ -232,6 +232,14 @@ fn shells_that_refuse_do_so_themselves() {
 }
 
 #[test]
+fn an_account_without_a_login_shell_gets_no_files_either() {
+    let Some(host) = Host::new() else { return };
+    let output = host.session(&["nologin", "sftp"]).stdin(Stdio::null()).output().expect("unshare runs");
+    assert_eq!((stdout(&output).as_str(), output.status.code()), ("", Some(255)));
+    assert!(stderr(&output).contains("has no login shell on this host"), "{}", stderr(&output));
+}
+
+#[test]
 fn accounts_that_the_host_has_closed_get_neither_shell_nor_files() {
     let Some(host) = Host::new() else { return };
     for (login, words) in [

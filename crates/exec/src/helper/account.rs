@@ -39,7 +39,8 @@ pub(super) fn look_up(request: &SessionRequest) -> Result<User, Failure> {
     Ok(User { account, groups })
 }
 
-/// A forward is as good as a login to whatever listens on this host, but runs no shell that would say no.
+/// A forward is as good as a login to whatever listens on this host, and SFTP is one; but neither runs a shell that would
+/// say no, as sshd does for its `sftp-server`.
 pub(super) fn check_shell(user: &User) -> Result<(), Failure> {
     let Account { name, shell, .. } = &user.account;
     match shell.rsplit('/').next() {
