@@ -198,7 +198,10 @@ class Cluster:
 
     def __init__(self, programs, directory):
         self.programs, self.directory = programs, directory
-        self.auth = self.node_settings = None
+        self.auth = None
+
+    def begin(self):
+        directory, programs = self.directory, self.programs
         self.auth = self.start("auth", "auth")
         address = self.endpoint("auth", "auth")
         self.pin = json.loads(self.tctl("status", "--format=json"))["ca_pins"][0]
@@ -243,7 +246,7 @@ class Cluster:
     def start(self, name, service, group=None):
         """A process of ours, ready."""
         on = lambda this: "true" if this == service else "false"
-        text = f"version: v3\npostern:\n  nodename: {name}\n  data_dir: {self.directory / name}-data\n  diag_addr: 127.0.0.1:0\n"
+        text = f"version: v3\npostern:\n  nodename: {name}\n  data_dir: {self.directory / name}-data\n  diag_addr: 127.0.0.1:0\n  drain_timeout: 3s\n"
         if service == "node":
             token = self.tctl("tokens", "add", "--type=node", "--format=text").strip()
             text += f"{self.joining}  auth_token: {token}\n"
