@@ -16,7 +16,7 @@ pub mod user;
 
 mod calls;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use account::{Account, AccountError};
 use confine::{Confinement, Files};
@@ -57,8 +57,7 @@ impl Standing {
 
 /// What the daemon's files are, for Landlock.
 #[must_use]
-pub fn files(config: &Config, config_file: &std::path::Path) -> Files {
-    let beside = |path: &std::path::Path| path.parent().map(std::path::Path::to_owned);
+pub fn files(config: &Config, config_file: &Path) -> Files {
     let services = &config.services;
     let mut written = vec![config.data_dir.clone()];
     written.extend(services.auth.as_ref().and_then(|auth| beside(&auth.storage)));
@@ -66,16 +65,55 @@ pub fn files(config: &Config, config_file: &std::path::Path) -> Files {
         written.extend(beside(path));
     }
     written.extend(config.pid_file.as_deref().and_then(beside));
-    let mut read: Vec<PathBuf> = beside(config_file).into_iter().collect();
-    for pair in services.proxy.iter().flat_map(|proxy| &proxy.keypairs) {
-        read.extend([&pair.key_file, &pair.cert_file].into_iter().filter_map(|file| beside(file)));
+    let keypairs = services.proxy.iter().flat_map(|proxy| &proxy.keypairs);
+    let keypairs = keypairs.flat_map(|pair| [&*pair.key_file, &*pair.cert_file]);
+    let mut read = Vec::new();
+    for file in std::iter::once(config_file).chain(keypairs) {
+        // By its name, where the next one will be; and where the name leads to now.
+        read.extend(beside(file));
+        read.extend(file.canonicalize().ok().as_deref().and_then(beside));
     }
     let commands = services.node.as_ref().is_some_and(|node| !node.commands.is_empty());
     Files { written, read, programs: commands }
+}
+
+/// The directory that a file is in.
+fn beside(file: &Path) -> Option<PathBuf> {
+    let directory = file.parent()?;
+    Some(if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory.to_owned() })
 }
 
 /// Confines the process; what the kernel does not have is told and left out.
 #[must_use]
 pub fn confine(files: &Files) -> Confinement {
     confine::confine(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::files;
+    use crate::config::parse;
+    use std::path::{Path, PathBuf};
+
+    #[test]
+    fn the_directories_of_what_is_written_and_read_again_are_known() {
+        let keys = tempfile::tempdir().expect("a directory");
+        let (real, name) = (keys.path().join("real"), keys.path().join("name"));
+        for directory in [&real, &name] {
+            std::fs::create_dir(directory).expect("made");
+        }
+        std::fs::write(real.join("key"), "").expect("written");
+        std::os::unix::fs::symlink(real.join("key"), name.join("key")).expect("linked");
+        let text = format!(
+            "version: v3\npostern: {{data_dir: /d, pid_file: /p/pid, log: {{output: /l/log}}, storage: {{path: /s/db}}}}\n\
+             proxy_service: {{https_keypairs: [{{key_file: {}, cert_file: /c/cert}}]}}\n",
+            name.join("key").display()
+        );
+        let config = parse("f", &text, "host").expect("valid");
+        let files = files(&config, Path::new("f.yaml"));
+        assert_eq!(files.written, ["/d", "/s", "/l", "/p"].map(PathBuf::from));
+        let expected = [".".into(), name, real.canonicalize().expect("is there"), "/c".into()];
+        assert_eq!(files.read, expected);
+        assert!(!files.programs);
+    }
 }
