@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # PROFILE=dev builds faster, PROFILE=release is what is shipped.
 PROFILE ?= release
 OUT := target/$(if $(filter dev,$(PROFILE)),debug,release)
-BINARIES := postern tctl tsh tbot session-exec
+BINARIES := postern tctl tsh tbot session-launcher session-exec
 CARGO_BUILD := cargo build --locked --profile $(PROFILE) $(foreach b,$(BINARIES),--bin $(b))
 
 .PHONY: help quickstart test bench lint fmt docs pages deny tools build clean fuzz fuzz-smoke

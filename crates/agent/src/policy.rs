@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use identity::policy::{self, Opened, Policy};
+use identity::policy::{self, Opened, Policy, Signed};
 use identity::trust::TrustBundle;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,18 +19,29 @@ const FILE: &str = "policy.json";
 /// Follows the policy. There always is one: an agent does not start without.
 #[derive(Debug, Clone)]
 pub struct PolicyView {
-    policy: watch::Receiver<Option<Arc<Policy>>>,
+    policy: watch::Receiver<Option<Arc<Signed>>>,
 }
 
 impl PolicyView {
     /// The policy now.
     #[must_use]
     pub fn current(&self) -> Arc<Policy> {
+        Arc::clone(&self.signed().policy)
+    }
+
+    /// The same, for somebody who verifies it again.
+    #[must_use]
+    pub fn signed(&self) -> Arc<Signed> {
         self.policy.borrow().clone().expect("a view is only handed out once there is a policy")
     }
 
     /// Waits for a newer one and returns it; nothing when the agent has stopped.
     pub async fn changed(&mut self) -> Option<Arc<Policy>> {
+        self.changed_signed().await.map(|signed| Arc::clone(&signed.policy))
+    }
+
+    /// The same, for somebody who verifies it again.
+    pub async fn changed_signed(&mut self) -> Option<Arc<Signed>> {
         self.policy.changed().await.ok()?;
         self.policy.borrow_and_update().clone()
     }
@@ -41,7 +52,7 @@ impl PolicyView {
 pub(crate) struct Keeper {
     state: StateDir,
     credentials: LiveCredentials,
-    policy: watch::Sender<Option<Arc<Policy>>>,
+    policy: watch::Sender<Option<Arc<Signed>>>,
 }
 
 /// As it is remembered.
@@ -78,7 +89,7 @@ impl Keeper {
         Ok(keeper)
     }
 
-    fn remembered(&self) -> Result<Option<Policy>, StateError> {
+    fn remembered(&self) -> Result<Option<Signed>, StateError> {
         let wrong = |reason: String| StateError::new(&self.state.path(FILE), reason);
         let Some(bytes) = self.state.read(FILE)? else { return Ok(None) };
         let damaged = |error: &dyn std::fmt::Display| wrong(format!("it is damaged ({error})"));
@@ -88,13 +99,14 @@ impl Keeper {
         let current =
             self.credentials.current().ok_or_else(|| wrong("there are no credentials".to_owned()))?;
         let opened = policy::open(&payload, &signature, current.trust());
-        opened.map(|opened| Some(understood(opened))).map_err(|error| wrong(error.to_string()))
+        let policy = Arc::new(understood(opened.map_err(|error| wrong(error.to_string()))?));
+        Ok(Some(Signed { policy, payload, signature }))
     }
 
     /// How long ago auth issued the policy in force; nothing without one. A policy from the future is new.
     pub(crate) fn age(&self, now: Timestamp) -> Duration {
         let policy = self.policy.borrow();
-        let age = policy.as_ref().map(|policy| now.duration_since(policy.issued_at));
+        let age = policy.as_ref().map(|signed| now.duration_since(signed.policy.issued_at));
         age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default()
     }
 
@@ -102,7 +114,7 @@ impl Keeper {
         self.policy.borrow().is_some()
     }
 
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Arc<Policy>>> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Arc<Signed>>> {
         self.policy.subscribe()
     }
 
@@ -113,7 +125,7 @@ impl Keeper {
     /// Verifies a policy from auth, remembers it and puts it in force.
     pub(crate) fn take(&self, payload: &[u8], signature: &[u8]) -> Verdict {
         let Some(policy) = self.open_signed(payload, signature) else { return Verdict::Refused };
-        let old = self.policy.borrow().clone();
+        let old = self.policy.borrow().as_ref().map(|signed| Arc::clone(&signed.policy));
         let old_revision = old.as_ref().map(|old| old.revision);
         if let Some(old) = old.filter(|old| !is_newer(&policy, old)) {
             return Verdict::Kept(old.revision);
@@ -130,13 +142,14 @@ impl Keeper {
         if old_revision.is_some_and(|old| old > revision) {
             self.credentials.replace_trust(policy.trust.clone());
         }
-        self.put(policy);
+        let (payload, signature) = (payload.to_vec(), signature.to_vec());
+        self.put(Signed { policy: Arc::new(policy), payload, signature });
         Verdict::Applied(revision)
     }
 
-    fn put(&self, policy: Policy) {
-        self.credentials.update_trust(policy.trust.clone());
-        self.policy.send_replace(Some(Arc::new(policy)));
+    fn put(&self, signed: Signed) {
+        self.credentials.update_trust(signed.policy.trust.clone());
+        self.policy.send_replace(Some(Arc::new(signed)));
     }
 
     fn open_signed(&self, payload: &[u8], signature: &[u8]) -> Option<Policy> {

@@ -32,8 +32,6 @@ pub fn is_root() -> bool {
 /// How the daemon goes on after it has started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// As root: it starts sessions of other users itself.
-    Root,
     /// As root so far; as this account from then on.
     Drops(Account),
     /// As the user who started it.
@@ -41,17 +39,15 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// What this process shall be. `sessions_here` says that it starts sessions itself.
+    /// What this process shall be.
     ///
     /// # Errors
     /// When the account that is configured cannot be used.
-    pub fn of(config: &Config, sessions_here: bool) -> Result<Self, AccountError> {
+    pub fn of(config: &Config) -> Result<Self, AccountError> {
         if !is_root() {
             return Ok(Self::Stays);
         }
-        // Looked at in any case: a mistake shows at the first start.
-        let account = Account::find(config.user.as_deref())?;
-        Ok(if sessions_here { Self::Root } else { Self::Drops(account) })
+        Ok(Self::Drops(Account::find(config.user.as_deref())?))
     }
 }
 

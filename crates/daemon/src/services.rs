@@ -8,7 +8,7 @@ mod node_service;
 mod proxy_service;
 mod upstream;
 
-use node::SessionLimits;
+use node::{LauncherProcess, SessionLimits};
 use tokio_util::sync::CancellationToken;
 use transport::{health::ServiceHealth, listen::Listen, tls::WebCertificates};
 
@@ -22,6 +22,7 @@ use crate::{
     },
 };
 use endpoints::Endpoints;
+pub(crate) use node_service::start_launcher;
 use upstream::Way;
 
 pub(crate) use proxy_service::web_certificates;
@@ -63,6 +64,7 @@ fn listen(port: Option<&Listen>) -> Listen {
 /// When a service cannot start, with the reason and the next step.
 pub(crate) async fn assemble(
     surroundings: &Surroundings<'_>,
+    launcher: Option<LauncherProcess>,
 ) -> Result<(Vec<Service>, Vec<Reload>), ServiceError> {
     let services = &surroundings.config.services;
     let (mut assembled, mut reloads) = (Vec::new(), Vec::new());
@@ -78,8 +80,9 @@ pub(crate) async fn assemble(
         reloads.push(proxy_service::reload(&running));
         assembled.push(proxy_service::service(running));
     }
-    if let Some(config) = &services.node {
-        let started = node_service::start(surroundings, config, way(access::SystemRole::Node)?).await?;
+    if let (Some(config), Some(launcher)) = (&services.node, launcher) {
+        let way = way(access::SystemRole::Node)?;
+        let started = node_service::start(surroundings, config, way, launcher).await?;
         assembled.push(started);
     }
     Ok((assembled, reloads))

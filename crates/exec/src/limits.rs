@@ -54,12 +54,13 @@ impl Limits {
         }
     }
 
-    pub(crate) fn entries(&self) -> &[(u8, u64, u64)] {
+    /// Number of a resource, soft and hard limit.
+    pub fn entries(&self) -> &[(u8, u64, u64)] {
         &self.entries
     }
 
     /// Checked entries from the wire: known resources, each once, soft not above hard.
-    pub(crate) fn from_entries(entries: Vec<(u8, u64, u64)>) -> Option<Self> {
+    pub fn from_entries(entries: Vec<(u8, u64, u64)>) -> Option<Self> {
         let mut seen = [false; RESOURCES.len()];
         for &(index, soft, hard) in &entries {
             let slot = seen.get_mut(usize::from(index))?;

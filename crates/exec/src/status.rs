@@ -93,23 +93,29 @@ impl FailureKind {
         }
     }
 
+    const ALL: [Self; 13] = [
+        Self::BadRequest,
+        Self::UnknownAccount,
+        Self::LookupFailed,
+        Self::NotAllowed,
+        Self::Terminal,
+        Self::SwitchUser,
+        Self::Shell,
+        Self::HelperDied,
+        Self::TimedOut,
+        Self::AccountUnusable,
+        Self::HostClosed,
+        Self::Pam,
+        Self::Keeper,
+    ];
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     fn from_wire(value: u8) -> Option<Self> {
-        let all = [
-            Self::BadRequest,
-            Self::UnknownAccount,
-            Self::LookupFailed,
-            Self::NotAllowed,
-            Self::Terminal,
-            Self::SwitchUser,
-            Self::Shell,
-            Self::HelperDied,
-            Self::TimedOut,
-            Self::AccountUnusable,
-            Self::HostClosed,
-            Self::Pam,
-            Self::Keeper,
-        ];
-        all.into_iter().find(|kind| *kind as u8 == value)
+        Self::ALL.into_iter().find(|kind| *kind as u8 == value)
     }
 }
 

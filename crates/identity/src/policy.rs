@@ -82,6 +82,17 @@ pub struct Opened {
     pub left_out: Vec<String>,
 }
 
+/// A policy with what others can verify it by themselves with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signed {
+    /// What it says.
+    pub policy: std::sync::Arc<Policy>,
+    /// As it was signed.
+    pub payload: Vec<u8>,
+    /// By a host authority.
+    pub signature: Vec<u8>,
+}
+
 /// Checks the signature (an SSH signature blob over [`sign_statement`]) by any host authority, then reads. Only roles
 /// may be left out; what cannot be read of anything else makes the whole unreadable.
 pub fn open(payload: &[u8], signature: &[u8], trust: &TrustBundle) -> Result<Opened, PolicyError> {

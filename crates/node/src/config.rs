@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use access::NodeName;
 use access::template::{Template, TemplateError};
+use access::{HostId, Labels, NodeName};
 use identity::UserIdentity;
 use transport::listen::Listen;
 use transport::ssh::{Algorithms, Rekey};
+
+use crate::launcher::LauncherStart;
 
 /// How one node serves.
 #[derive(Debug, Clone)]
@@ -111,6 +113,26 @@ impl Pam {
         // Of two values the later counts: nobody's configuration replaces who it is.
         let own = own.map(|(name, value)| (name.to_owned(), value));
         exec::Pam { service: self.service.clone(), environment: configured.chain(own).collect() }
+    }
+}
+
+impl Config {
+    /// What the launcher of such a node is told; it keeps what it keeps in `directory`.
+    #[must_use]
+    pub fn launcher(&self, host: HostId, directory: PathBuf) -> LauncherStart {
+        LauncherStart {
+            directory,
+            session_exec: self.session_exec.clone(),
+            host,
+            labels: Labels(self.labels.clone()),
+            label_commands: self.commands.iter().map(|label| label.name.clone()).collect(),
+            file_copy: self.file_copy,
+            port_forwarding: self.port_forwarding,
+            pam: self.pam.as_ref().map(|pam| pam.service.clone()),
+            user_env: self.user_env,
+            login_grace: self.limits.login_grace,
+            session_limits: self.session_limits.entries().to_vec(),
+        }
     }
 }
 

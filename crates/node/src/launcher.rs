@@ -1,30 +1,195 @@
-//! Through which every process of a session is started, signalled and ended. Nothing else in this crate starts one on
-//! behalf of a user.
+//! Through which everything with privilege is asked for: the host key's signature, the judgement over a login, and every
+//! process of a session. Nothing else in this crate starts one on behalf of a user.
+
+mod line;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use exec::{Exit, SessionIo, SessionRequest, SessionSignal, SpawnError, Started};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use access::Labels;
+use exec::{Exit, Failure, FailureKind, SessionIo, SessionRequest, SessionSignal, SpawnError, Started};
+use identity::TrustBundle;
+use identity::key::PublicKey;
+use identity::policy::Signed;
+use identity::ssh::SshCertificate;
+use launcher::client;
+use launcher::protocol::{Answer, Denied, Request, SessionId};
 use tokio::sync::Semaphore;
+use transport::ssh::server::Proof;
+use transport::ssh::{CredentialError, ExchangeRecord, HostCredentials, HostSigner, Signing};
 
-use crate::config::Config;
+use crate::config::Limits;
 use crate::decision::Admission;
+use line::{Ending, Line, Passed};
 
-/// How long the host's name services may take to find the account.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub use client::StartError as LauncherError;
+pub use launcher::protocol::Start as LauncherStart;
 
-/// Starts processes for whoever was admitted.
+/// How long a start may take; the launcher gives up before.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the launcher may take for what it answers at once.
+const PROMPT: Duration = Duration::from_secs(10);
+
+/// The process with privilege.
 #[derive(Debug)]
-pub(crate) struct Launcher {
-    helper: PathBuf,
-    /// Launches must not take all threads that the runtime has for what blocks: the end of a locked session needs one
-    /// too. See [`crate::Limits::launches`].
-    places: Arc<Semaphore>,
+pub struct LauncherProcess(client::Launcher);
+
+impl LauncherProcess {
+    /// Starts the program at `path`. Before anything of the node, and while this process may still do everything.
+    pub fn start(path: &Path, start: LauncherStart) -> Result<Self, LauncherError> {
+        client::Launcher::start(path, start).map(Self)
+    }
+}
+
+/// Asks the process with privilege.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    line: Arc<Line>,
+    public_key: PublicKey,
+}
+
+impl Launcher {
+    /// Talks to a launcher from now on; in a runtime.
+    pub fn new(process: LauncherProcess) -> io::Result<Self> {
+        let LauncherProcess(client::Launcher { socket, public_key, mut process }) = process;
+        let public_key = PublicKey::from_spki_der(&public_key).map_err(io::Error::other)?;
+        let line = Line::open(socket)?;
+        // So that nothing is left of it in the process table.
+        std::thread::Builder::new()
+            .name("launcher".into())
+            .stack_size(64 << 10)
+            .spawn(move || process.wait())?;
+        Ok(Self { line, public_key })
+    }
+
+    /// The host key.
+    #[must_use]
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    /// What clients are shown with this certificate over the host key.
+    pub fn shows(&self, certificate: SshCertificate) -> Result<HostCredentials, CredentialError> {
+        let key =
+            self.public_key.ssh().to_bytes().map_err(|error| CredentialError::Key(error.to_string()))?;
+        HostCredentials::elsewhere(&key, certificate, Arc::new(Signer(Arc::clone(&self.line))))
+    }
+
+    /// Returns when the launcher is gone. Nothing can be served then.
+    pub async fn gone(&self) {
+        self.line.gone().await;
+    }
+
+    /// The cluster's authorities as this host first came to know them. A launcher that knows some keeps to those.
+    pub(crate) async fn trust(&self, trust: &TrustBundle) -> Result<(), String> {
+        let bundle = serde_json::to_vec(trust).map_err(|error| error.to_string())?;
+        self.hand_over(&Request::Trust(bundle)).await
+    }
+
+    /// A policy to decide by.
+    pub(crate) async fn policy(&self, signed: &Signed) -> Result<(), String> {
+        let Signed { payload, signature, .. } = signed;
+        self.hand_over(&Request::Policy { payload: payload.clone(), signature: signature.clone() }).await
+    }
+
+    async fn hand_over(&self, request: &Request) -> Result<(), String> {
+        match self.line.hand_over(request).await {
+            Some(Answer::Policy(outcome)) => outcome.map(drop),
+            _ => Err(GONE.to_owned()),
+        }
+    }
+
+    /// What the labels are now.
+    pub(crate) fn labels(&self, labels: &Labels) {
+        self.line.post(&Request::Labels(labels.0.clone()), Vec::new());
+    }
+
+    /// Whether somebody with this proof may come in.
+    pub(crate) async fn admit(
+        &self,
+        proof: &Proof,
+        connection: &Arc<OwnedFd>,
+        locks_fresh: bool,
+    ) -> Result<Ticket, Denied> {
+        let claim = proof.claim();
+        let request = |ask| Request::Authenticate {
+            ask,
+            session: proof.session_id().to_vec(),
+            login: claim.login.to_owned(),
+            algorithm: claim.algorithm,
+            blob: claim.blob.to_vec(),
+            is_host_bound: claim.is_host_bound,
+            signature: claim.signature.to_vec(),
+            locks_fresh,
+        };
+        let asking = self.line.ask(request, vec![Passed::Shared(Arc::clone(connection))]);
+        match tokio::time::timeout(PROMPT, asking).await {
+            Ok(Some(Answer::Judged(_, outcome))) => outcome.map(|admission| {
+                let (connection, line) = (Arc::clone(connection), Arc::clone(&self.line));
+                Ticket(Arc::new(Held { admission, connection, line }))
+            }),
+            _ => Err(Denied::new("node_error", GONE)),
+        }
+    }
+}
+
+const GONE: &str = "the launcher does not answer";
+
+/// What somebody who was admitted is known by. The launcher forgets it when the last copy is gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Ticket(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    admission: u64,
+    /// Of the client, by which the launcher knows it again.
+    connection: Arc<OwnedFd>,
+    line: Arc<Line>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.line.post(&Request::Close(self.admission), Vec::new());
+    }
+}
+
+/// Has key exchanges signed.
+struct Signer(Arc<Line>);
+
+impl HostSigner for Signer {
+    fn sign(&self, exchange: Box<ExchangeRecord>) -> Signing {
+        let line = Arc::clone(&self.0);
+        Box::pin(async move {
+            let request = |ask| Request::Sign {
+                ask,
+                key_exchange: exchange.key_exchange(),
+                is_first: exchange.is_first(),
+                hashed: exchange.hashed().to_vec(),
+            };
+            match tokio::time::timeout(PROMPT, line.ask(request, Vec::new())).await {
+                Ok(Some(Answer::Signed(_, outcome))) => {
+                    outcome.map_err(|reason| format!("the launcher does not sign: {reason}"))
+                }
+                _ => Err(GONE.to_owned()),
+            }
+        })
+    }
+
+    fn forget(&self, session: Vec<u8>) {
+        self.0.post(&Request::Forget(session), Vec::new());
+    }
+}
+
+/// Starts processes, not too many at once.
+pub(crate) struct Launches {
+    launcher: Launcher,
+    /// Whether locks are as new as strict locking wants them.
+    locks_fresh: Box<dyn Fn() -> bool + Send + Sync>,
+    /// See [`crate::Limits::launches`].
+    places: Semaphore,
     wait: Duration,
 }
 
@@ -45,12 +210,17 @@ pub(crate) enum LaunchError {
     /// Too many sessions are being started.
     #[error("this node is starting too many sessions; try again later")]
     Busy,
-    /// The helper could not be started, or said no.
+    /// The node could not do its part, or the helper said no.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
-    /// The node could not do its part.
-    #[error("the node failed while starting the session")]
-    Node,
+    /// The launcher said no.
+    #[error("{reason}")]
+    Denied {
+        /// Stable.
+        code: &'static str,
+        /// For people.
+        reason: String,
+    },
 }
 
 /// The processes of one session. All of its methods can be called at the same time.
@@ -59,106 +229,120 @@ pub(crate) enum LaunchError {
 /// was left in the background.
 #[derive(Debug)]
 pub(crate) struct SessionHandle {
-    session: Arc<exec::Session>,
-    pidfd: AsyncFd<OwnedFd>,
-    uid: u32,
+    id: SessionId,
+    line: Arc<Line>,
+    ending: Ending,
 }
 
-impl Launcher {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            helper: config.session_exec.clone(),
-            places: Arc::new(Semaphore::new(config.limits.launches)),
-            wait: config.limits.launch_wait,
-        }
+impl Launches {
+    pub(crate) fn new(
+        launcher: Launcher,
+        limits: &Limits,
+        locks_fresh: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let (places, wait) = (Semaphore::new(limits.launches), limits.launch_wait);
+        Self { launcher, places, wait, locks_fresh: Box::new(locks_fresh) }
     }
 
-    /// Starts what is asked for as the login of this admission.
+    pub(crate) fn launcher(&self) -> &Launcher {
+        &self.launcher
+    }
+
+    /// Starts what is asked for on behalf of this admission.
     pub(crate) async fn launch(
         &self,
         admission: &Admission,
         request: SessionRequest,
     ) -> Result<Launched, LaunchError> {
-        if request.login != admission.permit().login().as_str() {
-            // Whoever asks took the login from somewhere else than from the permit.
-            return Err(LaunchError::Node);
-        }
-        let place = Arc::clone(&self.places).acquire_owned();
-        let place = tokio::time::timeout(self.wait, place).await;
-        let Ok(Ok(place)) = place else { return Err(LaunchError::Busy) };
-        let helper = self.helper.clone();
-        let start = move || {
-            let _place = place;
-            exec::spawn(&helper, &request)?.started(PATIENCE)
+        let place = tokio::time::timeout(self.wait, self.places.acquire()).await;
+        let Ok(Ok(_place)) = place else { return Err(LaunchError::Busy) };
+        let bytes = request.encode().map_err(SpawnError::from)?;
+        let (io, theirs) = SessionIo::open(&request)?;
+        let Ticket(held) = admission.ticket();
+        let connection = Passed::Shared(Arc::clone(&held.connection));
+        let descriptors = std::iter::once(connection).chain(theirs.into_iter().map(Passed::Own)).collect();
+        let (admission, locks_fresh) = (held.admission, (self.locks_fresh)());
+        let line = &self.launcher.line;
+        let asking =
+            line.ask(|ask| Request::Launch { ask, admission, locks_fresh, request: bytes }, descriptors);
+        let answer = tokio::time::timeout(PATIENCE, asking).await;
+        let running = match answer {
+            Ok(Some(Answer::Launched(_, outcome))) => outcome.map_err(LaunchError::of)?,
+            _ => return Err(LaunchError::of(Denied::new("node_error", GONE))),
         };
-        let started = tokio::task::spawn_blocking(start).await;
-        let exec::Running { session, io, started } = started.map_err(|_| LaunchError::Node)??;
-        let watched = session.as_fd().try_clone_to_owned().and_then(watched);
-        let pidfd = watched.map_err(|source| SpawnError::Io { doing: "watch the session", source })?;
-        let session = SessionHandle { session: Arc::new(session), pidfd, uid: started.uid };
+        let ending = line.ending(running.session);
+        let ending = ending.ok_or_else(|| LaunchError::of(Denied::new("node_error", GONE)))?;
+        let session = SessionHandle { id: running.session, line: Arc::clone(line), ending };
+        let started = Started { pid: running.pid, uid: running.uid, group: None };
         Ok(Launched { io, started, session })
     }
 }
 
 impl LaunchError {
+    fn of(denied: Denied) -> Self {
+        let Denied { code, reason } = denied;
+        if let Some(kind) = FailureKind::from_name(&code) {
+            return Self::Spawn(SpawnError::Failed(Failure { kind, detail: reason }));
+        }
+        match CODES.iter().find(|known| **known == code) {
+            Some(code) => Self::Denied { code, reason },
+            None => Self::Denied { code: "not_permitted", reason: format!("{reason} ({code})") },
+        }
+    }
+
     /// Stable; for audit and metrics.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Busy => "node_busy",
+            Self::Denied { code, .. } => code,
             Self::Spawn(SpawnError::Failed(failure)) => failure.kind.name(),
             Self::Spawn(SpawnError::Request(_)) => "bad_request",
-            Self::Spawn(SpawnError::Io { .. }) | Self::Node => "node_error",
+            Self::Spawn(SpawnError::Io { .. }) => "node_error",
         }
     }
 }
+
+/// What the launcher itself says no by; other codes are those of denials.
+const CODES: [&str; 6] = [
+    "node_busy",
+    "node_error",
+    "no_connection",
+    "certificate_expired",
+    "file_copy_not_allowed",
+    "forwarding_not_allowed",
+];
 
 impl SessionHandle {
     /// Waits until the first process has ended. Cancel-safe, and can be asked again.
     pub(crate) async fn exited(&self) -> Exit {
-        loop {
-            match self.session.try_wait() {
-                Ok(Some(exit)) => return exit,
-                Ok(None) => {}
-                Err(_) => return Exit::FAILED,
-            }
-            match self.pidfd.readable().await {
-                Ok(mut ready) => ready.clear_ready(),
-                Err(_) => return Exit::FAILED,
-            }
-        }
+        let mut ending = self.ending.clone();
+        let exit = ending.wait_for(Option::is_some).await;
+        exit.ok().and_then(|exit| *exit).unwrap_or(Exit::FAILED)
     }
 
     /// Sends a signal on behalf of the user: to those of its processes that the user could signal.
-    pub(crate) async fn signal(&self, signal: SessionSignal) {
-        let uid = self.uid;
-        self.act(move |session| session.signal(signal, uid)).await;
+    pub(crate) fn signal(&self, signal: SessionSignal) {
+        // One that does not get through because there are too many already is no loss.
+        if !self.line.is_busy() {
+            self.line.post(&Request::Signal(self.id, signal.name().to_owned()), Vec::new());
+        }
     }
 
     /// Kills all of its processes.
-    pub(crate) async fn kill(&self) {
-        self.act(exec::Session::kill).await;
+    pub(crate) fn kill(&self) {
+        self.line.post(&Request::Kill(self.id), Vec::new());
     }
 
     /// Lets it go on, whatever becomes of this value: nobody is there any more for whom it ran, and that is for its
     /// processes to notice.
-    pub(crate) fn release(self: &Arc<Self>) {
-        self.session.release();
-        let kept = Arc::clone(self);
-        // Until it can be reaped.
-        tokio::spawn(async move { kept.exited().await });
-    }
-
-    /// Does what reads the process table where that holds nobody up.
-    async fn act(&self, act: impl FnOnce(&exec::Session) + Send + 'static) {
-        let session = Arc::clone(&self.session);
-        let _ = tokio::task::spawn_blocking(move || act(&session)).await;
+    pub(crate) fn release(&self) {
+        self.line.post(&Request::Abandon(self.id), Vec::new());
     }
 }
 
-#[expect(
-    deprecated,
-    reason = "the other constructor is unsafe for types whose descriptor can change; an OwnedFd's cannot"
-)]
-fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(fd, Interest::READABLE)
+impl Drop for SessionHandle {
+    fn drop(&mut self) {
+        self.line.forget(self.id);
+        self.line.post(&Request::Release(self.id), Vec::new());
+    }
 }

@@ -1,6 +1,7 @@
 //! Takes connections in: bounded before and after login, and never ended by a failing accept.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -65,7 +66,9 @@ async fn log_in(
     shared: &Arc<Shared>,
 ) -> Option<(LoggedIn, SocketAddr)> {
     let local = stream.local_addr().ok()?;
-    let gatekeeper = Gatekeeper::new(Arc::clone(shared), local);
+    // For the launcher, which asks the kernel who it is.
+    let socket = Arc::new(stream.as_fd().try_clone_to_owned().ok()?);
+    let gatekeeper = Gatekeeper::new(Arc::clone(shared), local, socket);
     let accepted = tokio::select! {
         accepted = accept(stream, ssh, peer, gatekeeper) => accepted,
         () = shared.draining.cancelled() => return None,

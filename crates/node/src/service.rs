@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use access::Labels;
 use api::v1::NodeReport;
+use identity::policy::Policy;
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use transport::health::ServiceHealth;
@@ -17,7 +19,7 @@ use transport::ssh::server::ServerConfig;
 
 use crate::config::{Config, Limits};
 use crate::host::Host;
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, Launches};
 use crate::metrics::Metrics;
 use crate::session::file_records;
 use crate::shared::{Shared, Users};
@@ -49,11 +51,19 @@ pub enum StartError {
     },
 }
 
+/// The process with privilege is gone, and every session with it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "session-launcher is gone, so nobody could log in any more; its own words, if it had any, stand before this"
+)]
+pub struct LauncherGone;
+
 /// A node that serves.
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
-    work: AbortOnDropHandle<()>,
+    policies: watch::Receiver<Arc<Policy>>,
+    work: AbortOnDropHandle<Result<(), LauncherGone>>,
 }
 
 impl Running {
@@ -63,10 +73,16 @@ impl Running {
         self.address
     }
 
-    /// Returns when it has stopped: some time after the shutdown it was started with, or never.
-    pub async fn stopped(self) {
+    /// What it decides by.
+    #[must_use]
+    pub fn policies(&self) -> watch::Receiver<Arc<Policy>> {
+        self.policies.clone()
+    }
+
+    /// Returns when it has stopped: some time after the shutdown it was started with, or without its launcher.
+    pub async fn stopped(self) -> Result<(), LauncherGone> {
         // The work neither panics nor is aborted while this value is waited for.
-        let _ = self.work.await;
+        self.work.await.unwrap_or(Ok(()))
     }
 }
 
@@ -75,6 +91,7 @@ impl Running {
 pub async fn start(
     config: Config,
     host: Host,
+    launcher: Launcher,
     metrics: Metrics,
     health: ServiceHealth,
     shutdown: CancellationToken,
@@ -89,9 +106,14 @@ pub async fn start(
     let listener = Listener::bind(config.listen.clone(), caps).await.map_err(failed)?;
     let address = listener.local_addr();
     let labels = labels::watch(config.labels.clone(), config.commands.clone(), &shutdown).await;
-    exec::cgroup::clean_up();
-    let launcher = Launcher::new(&config);
+    launcher.labels(&labels.borrow());
+    let refused_policy = launch_trust(&launcher, &host).await;
+    let (policies, followed) = watch::channel(Arc::clone(&host.policy.borrow().policy));
+    let (silence, lock_age) = (Arc::clone(&host.silence), config.limits.lock_age);
+    let launcher = Launches::new(launcher, &config.limits, move || silence() <= lock_age);
     let shared = Arc::new(Shared {
+        policies: followed.clone(),
+        refused_policy: Mutex::new(refused_policy),
         config,
         host,
         labels,
@@ -103,8 +125,8 @@ pub async fn start(
         stop: CancellationToken::new(),
     });
     tracing::info!(%address, nodename = %shared.config.nodename, "SSH is served");
-    let work = AbortOnDropHandle::new(tokio::spawn(run(listener, address, shared, health)));
-    Ok(Running { address, work })
+    let work = AbortOnDropHandle::new(tokio::spawn(run(listener, address, shared, policies, health)));
+    Ok(Running { address, policies: followed, work })
 }
 
 /// A helper that is missing would only show when the first user comes.
@@ -115,7 +137,23 @@ fn helper(config: &Config) -> io::Result<()> {
     }
 }
 
-async fn run(listener: Listener, address: SocketAddr, shared: Arc<Shared>, health: ServiceHealth) {
+/// Gives the launcher what it decides by; says why it does not, if it does not.
+async fn launch_trust(launcher: &Launcher, host: &Host) -> Option<String> {
+    let policy = Arc::clone(&host.policy.borrow());
+    let outcome = match launcher.trust(&host.trust).await {
+        Ok(()) => launcher.policy(&policy).await,
+        refused => refused,
+    };
+    outcome.err().inspect(|reason| tracing::error!(reason, "the launcher refuses the policy"))
+}
+
+async fn run(
+    listener: Listener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    policies: watch::Sender<Arc<Policy>>,
+    health: ServiceHealth,
+) -> Result<(), LauncherGone> {
     let connections = TaskTracker::new();
     let mut ssh = ServerConfig::new(shared.host.credentials.clone());
     ssh.login_grace = shared.config.limits.login_grace;
@@ -123,19 +161,66 @@ async fn run(listener: Listener, address: SocketAddr, shared: Arc<Shared>, healt
     ssh.rekey = shared.config.rekey;
     ssh.algorithms = shared.config.algorithms.clone();
     let beside = async {
-        tokio::join!(report(&shared, address), watch_health(&shared, &health));
+        tokio::join!(
+            report(&shared, address),
+            watch_health(&shared, &health),
+            tell_policies(&shared, policies),
+            tell_labels(&shared)
+        );
     };
-    tokio::select! {
-        () = listener::serve(listener, ssh, Arc::clone(&shared), connections.clone()) => {}
-        () = beside => {}
-    }
+    tokio::pin!(beside);
+    let gone = shared.launcher.launcher().gone();
+    tokio::pin!(gone);
+    let mut outcome = tokio::select! {
+        () = listener::serve(listener, ssh, Arc::clone(&shared), connections.clone()) => Ok(()),
+        () = &mut beside => Ok(()),
+        () = &mut gone => Err(LauncherGone),
+    };
     connections.close();
-    if tokio::time::timeout(shared.config.limits.drain, connections.wait()).await.is_err() {
+    if outcome.is_ok() {
+        outcome = tokio::select! {
+            () = connections.wait() => Ok(()),
+            () = &mut beside => Ok(()),
+            () = tokio::time::sleep(shared.config.limits.drain) => Ok(()),
+            () = &mut gone => Err(LauncherGone),
+        };
+    }
+    if !connections.is_empty() {
         tracing::info!(open = connections.len(), "ending the connections that are still open");
         shared.stop.cancel();
         let _ = tokio::time::timeout(LAST_MOMENT, connections.wait()).await;
     }
     tracing::info!("SSH is no longer served");
+    outcome
+}
+
+/// Gives each policy to the launcher first: what it refuses by is never older than what connections are cut by.
+async fn tell_policies(shared: &Shared, policies: watch::Sender<Arc<Policy>>) {
+    let mut host = shared.host.policy.clone();
+    loop {
+        let policy = Arc::clone(&host.borrow_and_update());
+        if policy.policy != *policies.borrow() {
+            let refused = shared.launcher.launcher().policy(&policy).await.err();
+            if let Some(reason) = &refused {
+                tracing::error!(reason, "the launcher refuses the policy");
+            }
+            *shared.refused_policy.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+            policies.send_replace(Arc::clone(&policy.policy));
+        }
+        if host.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Tells the launcher what commands for labels have printed.
+async fn tell_labels(shared: &Shared) {
+    let mut labels = shared.labels.clone();
+    while labels.changed().await.is_ok() {
+        shared.launcher.launcher().labels(&labels.borrow_and_update());
+    }
+    // No commands, so nothing will change.
+    std::future::pending().await
 }
 
 /// Tells auth what this node is, now and whenever its labels change.
@@ -180,6 +265,10 @@ async fn watch_health(shared: &Shared, health: &ServiceHealth) {
 }
 
 fn trouble(shared: &Shared) -> Option<String> {
+    let refused = shared.refused_policy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(reason) = refused {
+        return Some(format!("the launcher does not decide by the newest policy: {reason}"));
+    }
     let end = shared.host.credentials.borrow().valid_before();
     if let Some(end) = end.filter(|end| *end <= Timestamp::now()) {
         return Some(format!(

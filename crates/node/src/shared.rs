@@ -14,7 +14,7 @@ use crate::audit::Event;
 use crate::config::Config;
 use crate::decision::View;
 use crate::host::Host;
-use crate::launcher::Launcher;
+use crate::launcher::Launches;
 use crate::metrics::Metrics;
 
 pub(crate) struct Shared {
@@ -23,9 +23,13 @@ pub(crate) struct Shared {
     pub(crate) labels: watch::Receiver<Labels>,
     pub(crate) metrics: Metrics,
     pub(crate) users: Users,
-    pub(crate) launcher: Launcher,
     /// How fast all sessions together report operations on files.
     pub(crate) file_records: Mutex<Allowance>,
+    pub(crate) launcher: Launches,
+    /// The policy in force: no newer than the launcher's.
+    pub(crate) policies: watch::Receiver<Arc<Policy>>,
+    /// Why the launcher does not decide by the newest policy, if it does not.
+    pub(crate) refused_policy: Mutex<Option<String>>,
     /// Nothing new is taken any more.
     pub(crate) draining: CancellationToken,
     /// Everything ends now.
@@ -48,7 +52,7 @@ impl Shared {
 
     /// The policy of this moment.
     pub(crate) fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.host.policy.borrow())
+        Arc::clone(&self.policies.borrow())
     }
 
     /// Whether auth was heard of lately enough for locks to be relied on.

@@ -33,7 +33,7 @@ impl HostVerifier for ThisHost {
 async fn our_client(node: &Fixture) -> Client {
     let credentials = UserCredentials::new(&node.pki.read("alice"), &node.pki.read("alice-cert.pub"));
     let config = ClientConfig::new(support::login(), credentials.expect("a pair"));
-    let certificate = ssh_key::Certificate::from_openssh(&node.pki.read("host-cert.pub"));
+    let certificate = ssh_key::Certificate::from_openssh(&node.pki.read("launched-cert.pub"));
     let host = ThisHost(certificate.and_then(|own| own.to_bytes()).expect("a certificate"));
     let stream = TcpStream::connect(node.address).await.expect("a connection");
     connect(stream, config, host).await.expect("logs in").0

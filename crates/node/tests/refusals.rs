@@ -3,10 +3,10 @@
 mod support;
 
 use std::process::{Output, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use access::{Login, RoleName};
+use identity::policy::Policy;
 use serde_json::{Value, json};
 use support::{Fixture, NODENAME, lock, login, ops, resource, run, text, user};
 use tokio::net::TcpStream;
@@ -284,7 +284,7 @@ async fn a_node_that_stops_takes_nothing_new_and_ends_what_does_not_end() {
     node.shutdown.cancel();
     let output = client.await.expect("joins");
     assert!(text(&output.stderr).contains("this node is stopping"), "{}", text(&output.stderr));
-    node.running.take().expect("ran").stopped().await;
+    node.running.take().expect("ran").stopped().await.expect("as it was told");
     assert!(TcpStream::connect(node.address).await.is_err());
     node.event("session.end", |_| true).await;
 }
@@ -293,10 +293,11 @@ async fn a_node_that_stops_takes_nothing_new_and_ends_what_does_not_end() {
 async fn a_changed_authority_counts_from_the_next_login_on() {
     let node = Fixture::start().await;
     node.pki.certify("new", user("alice"), |certify| certify.authority = "other_ca");
-    let mut changed = (**node.policy.borrow()).clone();
+    let mut changed = Policy::clone(&node.policy.borrow().policy);
+    changed.revision += 1;
     changed.trust.user.ssh =
         vec![ssh_key::PublicKey::from_openssh(&node.pki.read("other_ca.pub")).expect("a key")];
-    node.policy.send_replace(Arc::new(changed));
+    node.put(changed);
     let mut ssh = node.ssh("new");
     ssh.args([NODENAME, "true"]);
     assert!(run(ssh).await.status.success());

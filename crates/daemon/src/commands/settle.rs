@@ -23,10 +23,7 @@ pub(super) fn settle(
     config_file: &Path,
     logs: &Logs,
 ) -> Result<Option<PidFile>, ServiceError> {
-    // As long as sessions are started by this very process, it needs root's rights to become their users, and a
-    // confinement would be theirs too.
-    let sessions_here = config.services.node.is_some();
-    let standing = Standing::of(config, sessions_here)?;
+    let standing = Standing::of(config)?;
     let early = standing != Standing::Stays && config.pid_file.as_deref().is_some_and(files::is_roots_alone);
     let mut pid_file = if early { pid_file(config)? } else { None };
     if let Standing::Drops(account) = &standing {
@@ -39,10 +36,6 @@ pub(super) fn settle(
     logs.open()?;
     if !early {
         pid_file = self::pid_file(config)?;
-    }
-    if sessions_here {
-        tracing::info!("starts sessions itself: keeps its rights for that, and is not confined");
-        return Ok(pid_file);
     }
     if standing == Standing::Stays {
         user::no_rights()?;

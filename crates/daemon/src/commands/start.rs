@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use node::SessionLimits;
+use node::{LauncherProcess, SessionLimits};
 use tokio_util::sync::CancellationToken;
 use transport::{health::ServiceHealth, tls::WebCertificates};
 
@@ -84,7 +84,8 @@ fn run(
     harden::many_open_files();
     let _data_dir = DataDir::lock(&config.data_dir)?;
     let taken = Taken::take(&config)?;
-    // Processes that shall keep these rights are started here.
+    // What keeps these rights; it never hears of the network but from the node.
+    let launcher = services::start_launcher(&config, session_limits)?;
     let _pid_file = settle(&config, &path, &logs)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -92,7 +93,7 @@ fn run(
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = threads(&config.services.names(), cores);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let ended = runtime.block_on(serve(config, taken, &path, logs, session_limits));
+    let ended = runtime.block_on(serve(config, taken, &path, logs, session_limits, launcher));
     // Blocking work that hangs must not keep a stopped daemon alive.
     runtime.shutdown_background();
     ended
@@ -129,6 +130,7 @@ async fn serve(
     path: &Path,
     logs: Logs,
     session_limits: &SessionLimits,
+    launcher: Option<LauncherProcess>,
 ) -> Result<(), ServiceError> {
     let mut signals = Signals::listen()?;
     let health: Vec<ServiceHealth> = config.services.names().into_iter().map(ServiceHealth::new).collect();
@@ -157,7 +159,7 @@ async fn serve(
         session_limits,
         drain: &drain,
     };
-    let (services, reloads) = services::assemble(&surroundings).await?;
+    let (services, reloads) = services::assemble(&surroundings, launcher).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), services = ?config.services.names(), "started");
     let stop = config.stop;
     let mut running = config;

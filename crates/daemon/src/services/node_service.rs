@@ -8,63 +8,86 @@ use std::{
 
 use access::{HostPort, SystemRole};
 use agent::{HostAgent, NodeReport, Report};
-use node::{CommandLabel, Config, Host, Limits, Pam};
+use node::{CommandLabel, Config, Host, Launcher, LauncherProcess, Limits, Pam, SessionLimits};
 use tokio_util::sync::CancellationToken;
 
 use super::{Surroundings, upstream::Way};
 use crate::{
     config::{NodeConfig, Remote, Server, Upstream},
+    privileges::ownership,
     run::{
         metrics::Metrics,
         supervise::{Service, ServiceError},
     },
 };
 
-/// The helper that starts sessions; it lies beside the daemon.
+/// What starts sessions; both lie beside the daemon.
 const HELPER: &str = "session-exec";
+const LAUNCHER: &str = "session-launcher";
+
+/// Starts the one process that stays privileged, where there is a node.
+pub(crate) fn start_launcher(
+    config: &crate::config::Config,
+    session_limits: &SessionLimits,
+) -> Result<Option<LauncherProcess>, ServiceError> {
+    let Some(node) = &config.services.node else { return Ok(None) };
+    let host = agent::host_id(&config.data_dir)?;
+    let mut settings = plain_settings(config, node)?;
+    settings.session_limits = session_limits.clone();
+    let told = settings.launcher(host, config.data_dir.join(ownership::LAUNCHER));
+    Ok(Some(LauncherProcess::start(&beside(LAUNCHER)?, told)?))
+}
 
 pub(super) async fn start(
     surroundings: &Surroundings<'_>,
     config: &NodeConfig,
     way: Way,
+    launcher: LauncherProcess,
 ) -> Result<Service, ServiceError> {
     let health = surroundings.health("node");
+    let launcher = Launcher::new(launcher)?;
     // The agent leaves after the node, so that the last events still reach the audit log.
     let leave = CancellationToken::new();
     let agent = tokio::select! {
-        agent = HostAgent::start(membership(surroundings, config, way), &health, leave.clone()) => Arc::new(agent?),
+        agent = HostAgent::start(membership(surroundings, config, way, &launcher), &health, leave.clone()) => Arc::new(agent?),
         () = surroundings.drain.cancelled() => return Err("stopped before the node had joined its cluster".into()),
+        () = launcher.gone() => return Err(node::LauncherGone.into()),
     };
     let metrics = node::Metrics::default();
     let mut registry = Metrics::registry();
     metrics.register(&mut registry);
     agent.audit().register(registry.sub_registry_with_prefix("node"));
     surroundings.metrics.adopt(registry);
-    let shown = agent.ssh_host().own().ok_or("the SSH host key is not the agent's")?;
-    let host = Host::of(Arc::clone(&agent), shown);
+    let host = Host::of(Arc::clone(&agent), &launcher)?;
     let told = settings(surroundings, config)?;
-    let running = node::start(told, host, metrics, health, surroundings.drain.clone()).await?;
+    let running = node::start(told, host, launcher, metrics, health, surroundings.drain.clone()).await?;
     surroundings.endpoints.tell("node", running.address());
-    Ok(super::service("node", async move {
-        running.stopped().await;
+    let work = async move {
+        let stopped = running.stopped().await;
         leave.cancel();
         agent.stopped().await;
-    }))
+        Ok(stopped?)
+    };
+    Ok(Service { name: "node", work: Box::pin(work) })
 }
 
 fn settings(surroundings: &Surroundings<'_>, config: &NodeConfig) -> Result<Config, ServiceError> {
     let public = config.public.iter().map(ToString::to_string);
     let found = unseen(surroundings.config, config)
         .and_then(|own| HostPort::new(&own.to_string(), config.listen.port()).ok());
-    let mut told = Config::new(
-        super::listen(surroundings.ports.node.as_ref()),
-        surroundings.config.node_name.clone(),
-        helper()?,
-    );
+    let mut told = plain_settings(surroundings.config, config)?;
+    told.listen = super::listen(surroundings.ports.node.as_ref());
     told.advertise = public.clone().next().or(found.map(|found| found.to_string()));
     told.public_addrs = public.collect();
-    told.labels = config.labels.0.clone();
-    told.commands = config
+    told.session_limits = surroundings.session_limits.clone();
+    Ok(told)
+}
+
+/// What does not depend on what else there is.
+fn plain_settings(config: &crate::config::Config, node: &NodeConfig) -> Result<Config, ServiceError> {
+    let mut told = Config::new(node.listen, config.node_name.clone(), beside(HELPER)?);
+    told.labels = node.labels.0.clone();
+    told.commands = node
         .commands
         .iter()
         .map(|label| CommandLabel {
@@ -73,16 +96,20 @@ fn settings(surroundings: &Surroundings<'_>, config: &NodeConfig) -> Result<Conf
             period: label.period,
         })
         .collect();
-    told.session_limits = surroundings.session_limits.clone();
-    told.port_forwarding = config.port_forwarding;
-    told.file_copy = config.file_copy;
-    told.user_env = config.user_env;
-    told.pam = config.pam.as_ref().map(|pam| Pam::new(&pam.service, &pam.environment)).transpose()?;
-    told.limits = Limits { drain: surroundings.config.stop.drain, ..Limits::default() };
+    told.port_forwarding = node.port_forwarding;
+    told.file_copy = node.file_copy;
+    told.user_env = node.user_env;
+    told.pam = node.pam.as_ref().map(|pam| Pam::new(&pam.service, &pam.environment)).transpose()?;
+    told.limits = Limits { drain: config.stop.drain, ..Limits::default() };
     Ok(told)
 }
 
-fn membership(surroundings: &Surroundings<'_>, config: &NodeConfig, way: Way) -> agent::Config {
+fn membership(
+    surroundings: &Surroundings<'_>,
+    config: &NodeConfig,
+    way: Way,
+    launcher: &Launcher,
+) -> agent::Config {
     let hostname = surroundings.config.node_name.to_string();
     let mut principals: Vec<String> = config.public.iter().map(|public| public.host().to_owned()).collect();
     if !config.listen.ip().is_unspecified() {
@@ -97,7 +124,7 @@ fn membership(surroundings: &Surroundings<'_>, config: &NodeConfig, way: Way) ->
         join: way.join,
         hostname: hostname.clone(),
         principals,
-        ssh_key: None,
+        ssh_key: Some(launcher.public_key().clone()),
         // What the node says of itself follows when it listens.
         report: Report::Node(NodeReport { hostname, ..NodeReport::default() }),
     }
@@ -127,9 +154,10 @@ fn own_address() -> IpAddr {
     far.into_iter().find_map(towards).unwrap_or(Ipv4Addr::LOCALHOST.into())
 }
 
-fn helper() -> Result<PathBuf, ServiceError> {
-    let own = std::env::current_exe().map_err(|error| format!("cannot find {HELPER}: {error}"))?;
-    Ok(own.with_file_name(HELPER))
+/// A program that was installed beside this one.
+fn beside(program: &str) -> Result<PathBuf, ServiceError> {
+    let own = std::env::current_exe().map_err(|error| format!("cannot find {program}: {error}"))?;
+    Ok(own.with_file_name(program))
 }
 
 #[cfg(test)]

@@ -1,18 +1,22 @@
 //! Answers the SSH server's question who may come in, and says so to the log and to audit.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use transport::ssh::server::{self, Authenticator, Offer, Rejection};
+use launcher::protocol::Denied;
+use transport::ssh::server::{Attempt, Authenticator, Offer, Rejection};
 
 use crate::audit::{AUTH_FAILED, Event, SESSION_REJECTED};
-use crate::decision::{Admission, Attempt, Refused, decide};
+use crate::decision::{Admission, Refused, judge};
 use crate::shared::{Shared, UserSlot};
 
 /// For one connection.
 pub(crate) struct Gatekeeper {
     shared: Arc<Shared>,
     local: SocketAddr,
+    /// The client's connection.
+    socket: Arc<OwnedFd>,
 }
 
 /// Somebody who came in.
@@ -22,8 +26,26 @@ pub(crate) struct Admitted {
 }
 
 impl Gatekeeper {
-    pub(crate) fn new(shared: Arc<Shared>, local: SocketAddr) -> Self {
-        Self { shared, local }
+    pub(crate) fn new(shared: Arc<Shared>, local: SocketAddr, socket: Arc<OwnedFd>) -> Self {
+        Self { shared, local, socket }
+    }
+
+    /// Why the launcher said no, as far as this process sees that, too.
+    fn explain(&self, attempt: &Attempt, denied: &Denied) -> Rejection {
+        let offer = match attempt.verify() {
+            Ok(offer) => offer,
+            Err(rejection) => return rejection,
+        };
+        match self.shared.with_view(|view| judge(&offer, view)) {
+            Err(refused) => self.refuse(&offer, refused),
+            Ok(_) if denied.code == "no_connection" => Rejection::untold("the client went away"),
+            Ok(_) => {
+                let Denied { code, reason } = denied;
+                tracing::error!(peer = %offer.peer, login = offer.login, code, reason, "the launcher refused a login");
+                self.shared.metrics.refuse("launcher_refused");
+                Rejection::untold(format!("{reason} ({code})"))
+            }
+        }
     }
 
     fn refuse(&self, offer: &Offer, refused: Refused) -> Rejection {
@@ -71,14 +93,14 @@ impl Gatekeeper {
 impl Authenticator for Gatekeeper {
     type Grant = Admitted;
 
-    async fn authenticate(&self, attempt: &server::Attempt) -> Result<Admitted, Rejection> {
-        let offer = attempt.verify()?;
-        let Offer { login, certificate, peer, negotiated } = &offer;
-        // A socket for both families shows IPv4 clients as mapped addresses; certificates are bound to real ones.
-        let address = peer.ip().to_canonical();
-        let attempt = Attempt { blob: certificate.blob(), login, peer: address, negotiated: *negotiated };
-        match self.shared.with_view(|view| decide(attempt, view)) {
-            Ok(admission) => self.count(&offer, admission),
+    async fn authenticate(&self, attempt: &Attempt) -> Result<Admitted, Rejection> {
+        let shared = &self.shared;
+        let admitted = shared.launcher.launcher().admit(attempt.proof(), &self.socket, shared.locks_fresh());
+        let ticket = admitted.await.map_err(|denied| self.explain(attempt, &denied))?;
+        // The launcher has looked at the proof; what a yes means for this process it finds out itself.
+        let offer = attempt.verified_elsewhere();
+        match shared.with_view(|view| judge(&offer, view)) {
+            Ok(admission) => self.count(&offer, Admission::new(admission, offer.negotiated, ticket)),
             Err(refused) => Err(self.refuse(&offer, refused)),
         }
     }

@@ -19,7 +19,7 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(20);
 /// Returns when the connection must end, and why.
 pub(super) async fn verdict(context: &Context) -> Cut {
     let shared = &context.shared;
-    let mut policy = shared.host.policy.clone();
+    let mut policy = shared.policies.clone();
     let mut labels = shared.labels.clone();
     let mut seen = true;
     loop {

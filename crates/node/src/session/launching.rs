@@ -51,7 +51,7 @@ impl Prepared {
             Ok(launched) => launched,
             Err(error) => {
                 if matches!(error, LaunchError::Busy) {
-                    connection.shared.metrics.refuse(error.code());
+                    connection.shared.metrics.refuse("node_busy");
                 }
                 return Err(self.not_started(error.code(), &error.to_string()));
             }

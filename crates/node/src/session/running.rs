@@ -144,8 +144,7 @@ async fn steer(mut requests: Requests, session: Arc<SessionHandle>, terminal: Op
             }
             Request::Signal(name) => {
                 if let Some(signal) = SessionSignal::from_name(&name) {
-                    // One at a time, however many the client sends.
-                    session.signal(signal).await;
+                    session.signal(signal);
                 }
             }
             Request::Pty { reply, .. }
@@ -200,6 +199,6 @@ async fn leave(session: &Arc<SessionHandle>) -> Option<Exit> {
 
 /// How it ended, unless even this does not end it soon.
 async fn kill(session: &SessionHandle) -> Option<Exit> {
-    session.kill().await;
+    session.kill();
     tokio::time::timeout(KILL, session.exited()).await.ok()
 }

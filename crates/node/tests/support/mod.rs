@@ -15,12 +15,13 @@ use std::time::Duration;
 use access::resource::Resource;
 use access::resource::cluster::{AuthPreferenceSpec, NetworkingSpec, RecordingSpec};
 use access::{ClusterName, HostId, Login, NodeName, RoleName, UserName};
-use identity::policy::Policy;
-use identity::ssh::Claims;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use identity::policy::{Policy, Signed};
+use identity::ssh::{Claims, SshCertificate};
 use identity::trust::Authority;
 use identity::{Identity, Permits, Subject, TrustBundle, UserIdentity};
 use jiff::Timestamp;
-use node::{Config, Host, Metrics, Running};
+use node::{Config, Host, Launcher, LauncherProcess, Metrics, Running};
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value, json};
@@ -28,13 +29,12 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use transport::health::ServiceHealth;
-use transport::ssh::HostCredentials;
 use uuid::Uuid;
 
 pub const CLUSTER: &str = "example.com";
 pub const NODENAME: &str = "web-1";
 
-/// A directory with the cluster's authorities, another cluster's, and a host key.
+/// A directory with the cluster's authorities, another cluster's, and a host key for other servers.
 pub struct Pki {
     dir: TempDir,
 }
@@ -65,6 +65,42 @@ impl Pki {
         let output =
             Command::new("ssh-keygen").args(args).current_dir(self.dir.path()).output().expect("runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A certificate over the host key of a launcher.
+    pub fn host_certificate(&self, launcher: &Launcher) -> SshCertificate {
+        let line = launcher.public_key().ssh().to_openssh().expect("a line");
+        std::fs::write(self.path("launched.pub"), line).expect("written");
+        let names = format!("{NODENAME},localhost");
+        self.keygen(&[
+            "-q",
+            "-s",
+            "host_ca",
+            "-h",
+            "-I",
+            "host",
+            "-n",
+            &names,
+            "-V",
+            "-1m:+1h",
+            "launched.pub",
+        ]);
+        SshCertificate::from_line(self.read("launched-cert.pub").trim_end()).expect("a certificate")
+    }
+
+    /// A policy that the host authority has signed.
+    pub fn sign(&self, policy: Policy) -> Arc<Signed> {
+        let key = ssh_key::PrivateKey::from_openssh(self.read("host_ca")).expect("a key");
+        let seed = key.key_data().ed25519().expect("an Ed25519 key").private.to_bytes();
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("a key");
+        let payload = policy.to_json();
+        let made = pair.sign(&identity::policy::sign_statement(&payload));
+        let mut signature = Vec::new();
+        for part in [&b"ssh-ed25519"[..], made.as_ref()] {
+            signature.extend(u32::try_from(part.len()).expect("short").to_be_bytes());
+            signature.extend(part);
+        }
+        Arc::new(Signed { policy: Arc::new(policy), payload, signature })
     }
 
     /// A key with a certificate for this identity, in files of this name.
@@ -209,7 +245,7 @@ pub fn policy(pki: &Pki, revision: i64, resources: impl IntoIterator<Item = Reso
 pub struct Fixture {
     pub pki: Pki,
     pub address: SocketAddr,
-    pub policy: watch::Sender<Arc<Policy>>,
+    pub policy: watch::Sender<Arc<Signed>>,
     pub silence: Arc<Mutex<Duration>>,
     pub shutdown: CancellationToken,
     pub running: Option<Running>,
@@ -227,14 +263,24 @@ impl Fixture {
     pub async fn start_with(options: Value, change: impl FnOnce(&mut Config)) -> Self {
         let pki = Pki::new();
         pki.certify("alice", user("alice"), |_| {});
-        let credentials =
-            HostCredentials::new(&pki.read("host"), &pki.read("host-cert.pub")).expect("a pair");
-        let (policy, policies) = watch::channel(Arc::new(policy(&pki, 1, [ops(options)])));
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let helper = testkit::programs::ours("session-exec");
+        let mut config = Config::new(listen, NodeName::new(NODENAME).expect("a name"), helper);
+        config.labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
+        change(&mut config);
+        let id = HostId(Uuid::from_u128(7));
+        let start = config.launcher(id, pki.path("launcher"));
+        let program = testkit::programs::ours("session-launcher");
+        let process = LauncherProcess::start(&program, start).expect("a launcher");
+        let launcher = Launcher::new(process).expect("a launcher");
+        let credentials = launcher.shows(pki.host_certificate(&launcher)).expect("about its key");
+        let (policy, policies) = watch::channel(pki.sign(policy(&pki, 1, [ops(options)])));
         let events = Arc::new(watch::Sender::new(Vec::new()));
         let silence = Arc::new(Mutex::new(Duration::ZERO));
         let report = Arc::new(Mutex::new(None));
         let host = Host {
-            id: HostId(Uuid::from_u128(7)),
+            id,
+            trust: pki.trust(),
             policy: policies,
             credentials: watch::channel(Arc::new(credentials)).1,
             silence: {
@@ -250,15 +296,11 @@ impl Fixture {
                 Arc::new(move |said| *report.lock().expect("a lock") = Some(said))
             },
         };
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let helper = testkit::programs::ours("session-exec");
-        let mut config = Config::new(listen, NodeName::new(NODENAME).expect("a name"), helper);
-        config.labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
-        change(&mut config);
         let shutdown = CancellationToken::new();
         let (health, metrics) = (ServiceHealth::new("node"), Metrics::default());
-        let running =
-            node::start(config, host, metrics.clone(), health, shutdown.clone()).await.expect("starts");
+        let running = node::start(config, host, launcher, metrics.clone(), health, shutdown.clone())
+            .await
+            .expect("starts");
         let address = running.address();
         Self { pki, address, policy, silence, shutdown, running: Some(running), report, metrics, events }
     }
@@ -274,10 +316,20 @@ impl Fixture {
         resources: impl IntoIterator<Item = Resource>,
         change: impl FnOnce(&mut Policy),
     ) {
-        let revision = self.policy.borrow().revision + 1;
+        let revision = self.policy.borrow().policy.revision + 1;
         let mut policy = policy(&self.pki, revision, resources);
         change(&mut policy);
-        self.policy.send_replace(Arc::new(policy));
+        self.put(policy);
+    }
+
+    /// Puts a policy in force and waits until it is.
+    pub fn put(&self, policy: Policy) {
+        let revision = policy.revision;
+        self.policy.send_replace(self.pki.sign(policy));
+        let mut followed = self.running.as_ref().expect("runs").policies();
+        let in_force = followed.wait_for(|policy| policy.revision >= revision);
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(in_force).map(drop))
+            .expect("the node runs");
     }
 
     /// `ssh` as `name` to the account that the tests run as.

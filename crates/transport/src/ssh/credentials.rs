@@ -44,6 +44,9 @@ pub trait HostSigner: Send + Sync {
     /// Signs the hash of a key exchange in which its key, or a certificate over it, was shown. Gives the signature blob, or
     /// why there is none.
     fn sign(&self, exchange: Box<ExchangeRecord>) -> Signing;
+
+    /// The session of this identifier is over before anybody had logged in.
+    fn forget(&self, session: Vec<u8>);
 }
 
 /// A signature that is being made.
@@ -159,6 +162,13 @@ impl HostCredentials {
                 .collect::<Vec<_>>()
         };
         [show(true, certificate), show(false, &key)].concat()
+    }
+
+    /// The session of this identifier is over before anybody had logged in.
+    pub(super) fn forget(&self, session: Vec<u8>) {
+        if let Host::Elsewhere { signer, .. } = &self.0 {
+            signer.forget(session);
+        }
     }
 
     /// Signs a key exchange; the outcome is there at once where the key is.

@@ -35,13 +35,19 @@ impl Attempt {
 
     /// Looks at the proof; what comes out is worth judging.
     pub fn verify(&self) -> Result<Offer, Rejection> {
-        let proven = self.proof.verify().map_err(|error| Rejection::untold(error.to_string()))?;
-        Ok(Offer {
-            login: proven.login().to_owned(),
-            certificate: ProvenCertificate(proven.blob().to_vec()),
+        self.proof.verify().map_err(|error| Rejection::untold(error.to_string()))?;
+        Ok(self.verified_elsewhere())
+    }
+
+    /// Another process has looked at the proof, and found it good.
+    #[must_use]
+    pub fn verified_elsewhere(&self) -> Offer {
+        Offer {
+            login: self.proof.login().to_owned(),
+            certificate: ProvenCertificate(self.proof.blob().to_vec()),
             peer: self.peer,
             negotiated: self.negotiated,
-        })
+        }
     }
 
     /// What another process needs to look at the proof by itself.

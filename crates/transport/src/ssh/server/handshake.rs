@@ -25,6 +25,21 @@ pub(super) struct Handshake<IO> {
     host: Arc<HostCredentials>,
     peer: SocketAddr,
     attempts: Attempts,
+    unfinished: Unfinished,
+}
+
+/// A session that nobody has logged in to. Whoever signed its key exchange hears when it is over.
+struct Unfinished {
+    host: Arc<HostCredentials>,
+    session: Option<Vec<u8>>,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.host.forget(session);
+        }
+    }
 }
 
 /// A client that is in.
@@ -39,7 +54,9 @@ const TAKEN: &str = "taken only when the handshake is over";
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<IO> {
     pub(super) fn new(wire: Wire<IO>, config: Config, host: Arc<HostCredentials>, peer: SocketAddr) -> Self {
         let engine = ::ssh::server::Handshake::new(Arc::new(config));
-        Self { wire: Some(wire), engine: Some(engine), host, peer, attempts: Attempts::default() }
+        let unfinished = Unfinished { host: Arc::clone(&host), session: None };
+        let attempts = Attempts::default();
+        Self { wire: Some(wire), engine: Some(engine), host, peer, attempts, unfinished }
     }
 
     /// Runs until the client is in or there is no hope of it. After an error there may be something left to say.
@@ -52,6 +69,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<IO> {
             while let Some(event) = self.engine().event() {
                 match event {
                     Event::Sign(to_sign) => {
+                        self.unfinished.session = Some(to_sign.data.clone());
                         let signature = match self.host.sign(to_sign) {
                             Signed::Now(signature) => signature,
                             Signed::Later(signing) => signing.await,
@@ -62,6 +80,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Handshake<IO> {
                     Event::Tried(tried) => self.note(tried),
                     Event::Proof(proof) => {
                         if let Some(admitted) = self.judge(*proof, authenticator).await? {
+                            self.unfinished.session = None;
                             return Ok(admitted);
                         }
                     }

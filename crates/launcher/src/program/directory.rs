@@ -1,0 +1,72 @@
+//! Where the launcher keeps what it keeps.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+
+use super::Fatal;
+
+/// Others may write in it, but not exchange what is not theirs.
+const STICKY: u32 = 0o1000;
+
+/// Makes sure of a directory that nobody else can change: not by writing to it, and not by exchanging one above it.
+pub(super) fn prepare(directory: &Path) -> Result<PathBuf, Fatal> {
+    let failed = |path: &Path, reason: String| Fatal::File { path: path.to_owned(), reason };
+    let io_failed = |error: io::Error| failed(directory, error.to_string());
+    if let Some(parent) = directory.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(io_failed)?;
+    }
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(io_failed)?,
+    }
+    let directory = directory.canonicalize().map_err(io_failed)?;
+    let own = geteuid().as_raw();
+    for above in directory.ancestors() {
+        let found = fs::symlink_metadata(above).map_err(|error| failed(above, error.to_string()))?;
+        let is_near = above == directory || Some(above) == directory.parent();
+        let is_ours = found.uid() == own || (found.uid() == 0 && above != directory);
+        let is_safe = found.mode() & 0o022 == 0 || (above != directory && found.mode() & STICKY != 0);
+        let is_good = found.is_dir() && is_safe && (is_ours || !is_near);
+        if !is_good && (is_near || own == 0) {
+            let reason = "others could exchange what the launcher keeps below it; it has to belong to root (or to the user \
+                          that postern runs as) and nobody else may write to it";
+            return Err(failed(above, reason.to_owned()));
+        }
+        if !is_ours && own == 0 {
+            eprintln!(
+                "session-launcher: {} belongs to user {}, who could exchange what is below it",
+                above.display(),
+                found.uid()
+            );
+        }
+    }
+    Ok(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::prepare;
+
+    #[test]
+    fn a_directory_that_others_can_change_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let wanted = directory.path().join("data/launcher");
+        let made = prepare(&wanted).expect("made");
+        assert_eq!(fs::metadata(&made).expect("there").permissions().mode() & 0o777, 0o700);
+        prepare(&wanted).expect("again");
+        for (path, mode) in [(wanted.clone(), 0o777), (directory.path().join("data"), 0o775)] {
+            let before = fs::metadata(&path).expect("there").permissions();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).expect("changed");
+            assert!(prepare(&wanted).is_err(), "{}", path.display());
+            fs::set_permissions(&path, before).expect("changed back");
+        }
+        prepare(&wanted).expect("good again");
+    }
+}

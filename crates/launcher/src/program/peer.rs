@@ -1,0 +1,35 @@
+//! A client's connection, in the kernel's words.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::{socket_cookie, socket_type};
+use rustix::net::{SocketType, getpeername, getsockname};
+
+/// Which connection, and between whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// The kernel's own number for the socket, which no other ever has.
+    cookie: u64,
+    /// The client.
+    pub(super) remote: SocketAddr,
+    /// This host.
+    pub(super) local: SocketAddr,
+}
+
+impl Peer {
+    /// Of a connected TCP socket whose other side has not closed it.
+    pub(super) fn of(socket: &OwnedFd) -> Option<Self> {
+        if socket_type(socket).ok()? != SocketType::STREAM {
+            return None;
+        }
+        let remote = SocketAddr::try_from(getpeername(socket).ok()??).ok()?;
+        let local = SocketAddr::try_from(getsockname(socket).ok()?).ok()?;
+        let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
+        poll(&mut asked, Some(&Timespec::default())).ok()?;
+        let over = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let is_open = !asked[0].revents().intersects(over);
+        is_open.then_some(Self { cookie: socket_cookie(socket).ok()?, remote, local })
+    }
+}

@@ -1,0 +1,286 @@
+//! What was started, from the start of its helper to its end.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use exec::session::{Act, sweep};
+use exec::{Session, SessionRequest, SessionSignal, SpawnError, Started, Starting};
+use rustix::event::epoll;
+
+use super::guard::Guard;
+use crate::protocol::{Answer, Ask, Denied, MAX_LAUNCHES, MAX_SESSIONS, Running, SessionId};
+
+/// How long the host's name services may take to find the account.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The lowest bit of what epoll gives back says which of a session's two descriptors it is.
+const CONTROL: u64 = 1;
+
+pub(super) struct Sessions {
+    epoll: OwnedFd,
+    all: HashMap<SessionId, Entry>,
+    last: SessionId,
+    launching: usize,
+    /// What is to be done at the next look at the process table.
+    orders: Vec<(u32, Act)>,
+}
+
+enum Entry {
+    Starting {
+        ask: Ask,
+        starting: Starting,
+        until: Instant,
+    },
+    Running {
+        session: Session,
+        uid: u32,
+    },
+    /// Its first process has ended, and the node was told.
+    Ended {
+        session: Session,
+    },
+    /// The node let it go; its first process has yet to end.
+    Dying {
+        session: Session,
+    },
+    /// It goes on for itself.
+    Abandoned {
+        session: Session,
+    },
+}
+
+impl Entry {
+    fn session(&self) -> &Session {
+        match self {
+            Self::Starting { starting, .. } => starting.session(),
+            Self::Running { session, .. }
+            | Self::Ended { session }
+            | Self::Dying { session }
+            | Self::Abandoned { session } => session,
+        }
+    }
+}
+
+impl Sessions {
+    /// Watched by this epoll under numbers from `2 * (first + 1)` on.
+    pub(super) fn new(epoll: OwnedFd, first: SessionId) -> Self {
+        Self { epoll, all: HashMap::new(), last: first, launching: 0, orders: Vec::new() }
+    }
+
+    pub(super) fn epoll(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
+    /// Begins to start something. What becomes of it follows.
+    pub(super) fn begin(
+        &mut self,
+        ask: Ask,
+        helper: &Path,
+        request: &SessionRequest,
+        theirs: &[OwnedFd],
+        guard: &Guard,
+    ) -> Result<(), Denied> {
+        if self.launching >= MAX_LAUNCHES || self.all.len() >= MAX_SESSIONS {
+            return Err(Denied::new("node_busy", "this node is starting too many sessions; try again later"));
+        }
+        let (id, mut told) = (self.last + 1, None);
+        let begun = Starting::begin(helper, request, theirs, |session| {
+            told = Some(session);
+            guard.begin(session)
+        });
+        let watched = begun.map_err(|error| failed(&error)).and_then(|starting| {
+            let watched = watch(&self.epoll, starting.as_fd(), 2 * id + CONTROL);
+            watched.map(|()| starting).map_err(|error| Denied::new("node_error", error.to_string()))
+        });
+        let starting = watched.inspect_err(|_| {
+            // It was ended with the value that held it.
+            let _ = told.map(|session| guard.end(session));
+        })?;
+        self.last = id;
+        self.launching += 1;
+        let until = Instant::now() + PATIENCE;
+        self.all.insert(id, Entry::Starting { ask, starting, until });
+        Ok(())
+    }
+
+    /// Something has happened to what epoll knows by this number.
+    pub(super) fn happened(&mut self, number: u64, guard: &Guard) -> Option<Answer> {
+        let id = number / 2;
+        match number % 2 {
+            CONTROL => self.heard(id, guard),
+            _ => self.ended(id, guard),
+        }
+    }
+
+    /// A helper has said something, or closed its end.
+    fn heard(&mut self, id: SessionId, guard: &Guard) -> Option<Answer> {
+        let Some(Entry::Starting { starting, .. }) = self.all.get_mut(&id) else { return None };
+        let outcome = match starting.look() {
+            Ok(None) => return None,
+            Ok(Some(outcome)) => outcome.map_err(|failure| failed(&failure.into())),
+            Err(error) => Err(Denied::new("node_error", error.to_string())),
+        };
+        self.conclude(id, outcome, guard)
+    }
+
+    fn conclude(&mut self, id: SessionId, outcome: Result<Started, Denied>, guard: &Guard) -> Option<Answer> {
+        let Some(Entry::Starting { ask, starting, .. }) = self.all.remove(&id) else { return None };
+        self.launching -= 1;
+        let _ = epoll::delete(&self.epoll, &starting);
+        let session = starting.into_session();
+        let watched = watch(&self.epoll, session.as_fd(), 2 * id);
+        let watched = watched.map_err(|error| Denied::new("node_error", error.to_string()));
+        let outcome = match watched.and(outcome) {
+            Ok(Started { pid, uid, group: _ }) => {
+                self.all.insert(id, Entry::Running { session, uid });
+                Ok(Running { session: id, pid, uid })
+            }
+            Err(denied) => {
+                self.discard(id, session, guard);
+                Err(denied)
+            }
+        };
+        Some(Answer::Launched(ask, outcome))
+    }
+
+    /// Ends what nobody wants, without waiting for that.
+    fn discard(&mut self, id: SessionId, session: Session, guard: &Guard) {
+        if matches!(session.try_wait(), Ok(Some(_))) {
+            let _ = epoll::delete(&self.epoll, &session);
+            return self.let_go(session, guard);
+        }
+        session.kill_first();
+        self.orders.push((session.pid(), Act::Kill));
+        self.all.insert(id, Entry::Dying { session });
+    }
+
+    /// The first process of something has ended.
+    fn ended(&mut self, id: SessionId, guard: &Guard) -> Option<Answer> {
+        let entry = self.all.get(&id)?;
+        let exit = match entry.session().try_wait() {
+            Ok(None) => return None,
+            Ok(Some(exit)) => exit,
+            Err(_) => exec::Exit::FAILED,
+        };
+        let _ = epoll::delete(&self.epoll, entry.session());
+        match self.all.remove(&id)? {
+            Entry::Running { session, .. } => {
+                self.all.insert(id, Entry::Ended { session });
+                Some(Answer::Ended(id, exit))
+            }
+            Entry::Dying { session } | Entry::Abandoned { session } => {
+                self.let_go(session, guard);
+                None
+            }
+            other => {
+                self.all.insert(id, other);
+                None
+            }
+        }
+    }
+
+    /// Reaps its first process, after which its number may be another's: what was ordered for it comes before.
+    fn let_go(&mut self, session: Session, guard: &Guard) {
+        self.sweep();
+        let _ = guard.end(session.pid());
+        drop(session);
+    }
+
+    pub(super) fn signal(&mut self, id: SessionId, name: &str) {
+        if let (Some(Entry::Running { session, uid }), Some(signal)) =
+            (self.all.get(&id), SessionSignal::from_name(name))
+        {
+            self.orders.push((session.pid(), Act::Signal(signal, *uid)));
+        }
+    }
+
+    /// Nobody is there any more for whom it runs: it is not ended any more, only reaped.
+    pub(super) fn abandon(&mut self, id: SessionId, guard: &Guard) {
+        match self.all.remove(&id) {
+            Some(Entry::Running { session, .. }) => {
+                session.release();
+                let _ = guard.end(session.pid());
+                self.all.insert(id, Entry::Abandoned { session });
+            }
+            Some(other) => drop(self.all.insert(id, other)),
+            None => {}
+        }
+    }
+
+    pub(super) fn kill(&mut self, id: SessionId) {
+        if let Some(entry) = self.all.get(&id) {
+            entry.session().kill_first();
+            self.orders.push((entry.session().pid(), Act::Kill));
+        }
+    }
+
+    /// The node has no use for it any more.
+    pub(super) fn release(&mut self, id: SessionId, guard: &Guard) {
+        match self.all.remove(&id) {
+            Some(Entry::Running { session, .. }) => self.discard(id, session, guard),
+            Some(Entry::Ended { session }) => self.let_go(session, guard),
+            Some(other) => drop(self.all.insert(id, other)),
+            None => {}
+        }
+    }
+
+    /// Does what was ordered since the last time.
+    pub(super) fn sweep(&mut self) {
+        if !self.orders.is_empty() {
+            sweep(&std::mem::take(&mut self.orders));
+        }
+    }
+
+    /// When the next helper has taken too long.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.launching == 0 {
+            return None;
+        }
+        let until =
+            |entry: &Entry| if let Entry::Starting { until, .. } = entry { Some(*until) } else { None };
+        self.all.values().filter_map(until).min()
+    }
+
+    /// Gives up those that have taken too long.
+    pub(super) fn expire(&mut self, guard: &Guard) -> Vec<Answer> {
+        let now = Instant::now();
+        let is_late = |entry: &Entry| matches!(entry, Entry::Starting { until, .. } if *until <= now);
+        let late: Vec<_> = match self.launching {
+            0 => return Vec::new(),
+            _ => self.all.iter().filter(|(_, entry)| is_late(entry)).map(|(id, _)| *id).collect(),
+        };
+        let words = format!("the host's name services did not answer within {} s", PATIENCE.as_secs());
+        let denied = || Denied::new(exec::FailureKind::TimedOut.name(), words.as_str());
+        late.into_iter().filter_map(|id| self.conclude(id, Err(denied()), guard)).collect()
+    }
+
+    /// The end of everything that was not left to itself.
+    pub(super) fn kill_all(&mut self) {
+        let all = self.all.values();
+        for entry in all.filter(|entry| !matches!(entry, Entry::Ended { .. } | Entry::Abandoned { .. })) {
+            entry.session().kill_first();
+            self.orders.push((entry.session().pid(), Act::Kill));
+        }
+        self.sweep();
+        for entry in self.all.values() {
+            // All is done; to let go of them must not begin again with each.
+            entry.session().release();
+        }
+    }
+}
+
+fn watch(epoll: &OwnedFd, fd: impl AsFd, number: u64) -> io::Result<()> {
+    Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
+}
+
+/// As the node tells it to users and to the log.
+fn failed(error: &SpawnError) -> Denied {
+    let code = match error {
+        SpawnError::Failed(failure) => failure.kind.name(),
+        SpawnError::Request(_) => "bad_request",
+        SpawnError::Io { .. } => "node_error",
+    };
+    Denied::new(code, error.to_string())
+}

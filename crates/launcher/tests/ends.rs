@@ -1,0 +1,133 @@
+//! However the launcher, its guard or its node end: nothing of a session stays.
+
+mod support;
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use exec::{Exit, Launch, SessionIo, SessionRequest};
+use launcher::post::{INLINE, Parcel};
+use launcher::protocol::{Answer, Request, Running};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use support::{Node, Session, User, login, output};
+
+/// A session of several processes that all hold its output.
+fn long(node: &Node) -> (Running, SessionIo, Session) {
+    let (session, admission) = node.log_in(&User::of(&node.authorities));
+    let line = "sleep 1000 & (sleep 1000 & sleep 1000 &); sleep 1000";
+    let request = SessionRequest::new(login(), Launch::Command(line.into()));
+    let (running, io) = node.launch(admission, &session.connection, &request).expect("runs");
+    (running, io, session)
+}
+
+fn pid(number: u32) -> Pid {
+    Pid::from_raw(i32::try_from(number).expect("a number")).expect("a number")
+}
+
+fn children(of: u32) -> Vec<u32> {
+    let path = format!("/proc/{of}/task/{of}/children");
+    let text = std::fs::read_to_string(Path::new(&path)).unwrap_or_default();
+    text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
+#[test]
+fn with_the_node() {
+    let node = Node::start();
+    let (running, io, _session) = long(&node);
+    let Node { launcher, directory: _directory, .. } = node;
+    let launcher::client::Launcher { socket, mut process, .. } = launcher;
+    drop(socket);
+    // The end of the output is the end of the last process that held it.
+    assert_eq!(output(io), "");
+    assert!(process.wait().expect("a child").success(), "it was told to");
+    assert!(test_kill_process(pid(running.pid)).is_err(), "and no zombie");
+}
+
+#[test]
+fn with_the_launcher() {
+    let node = Node::start();
+    let (running, io, _session) = long(&node);
+    kill_process(pid(node.launcher.process.id()), Signal::KILL).expect("killed");
+    assert_eq!(output(io), "");
+    // Whoever is the parent of orphans here reaps it, which need not be at once.
+    let state = || std::fs::read_to_string(format!("/proc/{}/stat", running.pid)).unwrap_or_default();
+    let is_dead = |stat: &str| stat.is_empty() || stat.contains(") Z ") || stat.contains(") X ");
+    assert!(is_dead(&state()), "{}", state());
+    assert!(!node.ended().success());
+}
+
+#[test]
+fn with_the_guard() {
+    let node = Node::start();
+    let (running, io, _session) = long(&node);
+    let own = node.launcher.process.id();
+    let guard = children(own).into_iter().find(|child| *child != running.pid).expect("a guard");
+    kill_process(pid(guard), Signal::KILL).expect("killed");
+    assert_eq!(output(io), "");
+    assert!(!node.ended().success(), "it does not go on unwatched");
+}
+
+#[test]
+fn by_nonsense_of_the_node() {
+    let huge = vec![9; 2 * INLINE];
+    let again = Request::Close(1).encode();
+    let trailing = [&again[..], &[0]].concat();
+    for nonsense in [vec![], vec![0], vec![255; 40], trailing, huge] {
+        let node = Node::start();
+        let (_, io, _session) = long(&node);
+        Parcel::new(nonsense).and_then(|parcel| parcel.send(&node.launcher.socket, &[])).expect("sent");
+        assert_eq!(output(io), "");
+        assert!(!node.ended().success());
+    }
+}
+
+#[test]
+fn by_a_message_that_is_too_long_for_the_socket_s_buffer_there() {
+    let node = Node::start();
+    let raw = vec![0; INLINE + 100];
+    rustix::net::send(&node.launcher.socket, &raw, rustix::net::SendFlags::empty()).expect("sent");
+    assert!(!node.ended().success());
+}
+
+#[test]
+fn what_is_released_while_it_runs_is_killed_and_what_is_abandoned_is_not() {
+    let node = Node::start();
+    let (running, io, _session) = long(&node);
+    node.say(&Request::Release(running.session), &[]);
+    assert_eq!(output(io), "");
+
+    let (running, io, session) = long(&node);
+    node.say(&Request::Abandon(running.session), &[]);
+    node.say(&Request::Release(running.session), &[]);
+    // Behind both, so that they were heard.
+    node.policy((Vec::new(), Vec::new())).expect_err("no policy");
+    test_kill_process(pid(running.pid)).expect("lives");
+    kill_process(pid(running.pid), Signal::KILL).expect("killed");
+    rustix::process::kill_process_group(pid(running.pid), Signal::KILL).expect("killed");
+    drop((io, session));
+}
+
+#[test]
+fn ends_and_signals_are_told() {
+    let node = Node::start();
+    let (session, admission) = node.log_in(&User::of(&node.authorities));
+    let run = |line: &str| {
+        let request = SessionRequest::new(login(), Launch::Command(line.into()));
+        node.launch(admission, &session.connection, &request).expect("runs")
+    };
+    let (running, _io) = run("exit 7");
+    assert_eq!(node.hear(), Answer::Ended(running.session, Exit::Code(7)));
+    node.say(&Request::Release(running.session), &[]);
+    let (running, io) = run("echo up; exec sleep 1000");
+    let SessionIo::Pipes { stdout, .. } = &io else { panic!("pipes") };
+    rustix::io::ioctl_fionbio(stdout.as_fd(), false).expect("a pipe");
+    rustix::io::read(stdout, &mut [0; 8]).expect("it is up");
+    node.say(&Request::Signal(running.session, "NONSENSE".into()), &[]);
+    node.say(&Request::Signal(running.session, "TERM".into()), &[]);
+    assert_eq!(node.hear(), Answer::Ended(running.session, Exit::by_signal("TERM", false)));
+    // Nobody knows these.
+    node.say(&Request::Kill(12_345), &[]);
+    node.say(&Request::Release(running.session), &[]);
+    let request = SessionRequest::new(login(), Launch::Command(b"\xff".to_vec()));
+    assert!(node.launch(admission, &session.connection, &request).is_ok(), "a shell that finds no command");
+}
