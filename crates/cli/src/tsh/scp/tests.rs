@@ -134,36 +134,46 @@ async fn what_cannot_be_copied_is_named() {
     assert!(!missing.exists());
 }
 
-#[tokio::test]
-async fn names_that_a_server_must_not_choose() {
-    for name in [&b"../escaped"[..], b"/tmp/escaped", b"", b"a/b", b"a\0b", b"\x1b]0;title\x07", b"x\ny"] {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let to = scratch.path().join("to");
-        let sftp = liar::start(name, Attributes { mode: Some(0o100_644), ..Attributes::default() }).await;
-        let failure = download::run(&sftp, &["dir"], &to, false, &MANNER).await.expect_err("refused");
-        assert!(failure.reason.contains("which is refused"), "{failure}");
-        assert!(!failure.reason.chars().any(char::is_control), "{failure}");
-        assert_eq!(std::fs::read_dir(scratch.path()).expect("lists").count(), 1, "only the directory itself");
-        assert_eq!(std::fs::read_dir(&to).expect("lists").count(), 0);
+/// A server that is not what it should be.
+mod abuse {
+    use super::{Attributes, MANNER, download, liar};
+
+    #[tokio::test]
+    async fn n7_names_that_a_server_must_not_choose() {
+        for name in [&b"../escaped"[..], b"/tmp/escaped", b"", b"a/b", b"a\0b", b"\x1b]0;title\x07", b"x\ny"]
+        {
+            let scratch = tempfile::tempdir().expect("a directory");
+            let to = scratch.path().join("to");
+            let sftp = liar::start(name, Attributes { mode: Some(0o100_644), ..Attributes::default() }).await;
+            let failure = download::run(&sftp, &["dir"], &to, false, &MANNER).await.expect_err("refused");
+            assert!(failure.reason.contains("which is refused"), "{failure}");
+            assert!(!failure.reason.chars().any(char::is_control), "{failure}");
+            assert_eq!(
+                std::fs::read_dir(scratch.path()).expect("lists").count(),
+                1,
+                "only the directory itself"
+            );
+            assert_eq!(std::fs::read_dir(&to).expect("lists").count(), 0);
+        }
     }
-}
 
-#[tokio::test]
-async fn directories_without_end() {
-    let scratch = tempfile::tempdir().expect("a directory");
-    let sftp = liar::start(b"d", Attributes { mode: Some(0o040_755), ..Attributes::default() }).await;
-    let to = scratch.path().join("to");
-    let failure = download::run(&sftp, &["dir"], &to, false, &MANNER).await.expect_err("refused");
-    assert!(failure.reason.contains("nested too deep"), "{failure}");
-}
+    #[tokio::test]
+    async fn n7_directories_without_end() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let sftp = liar::start(b"d", Attributes { mode: Some(0o040_755), ..Attributes::default() }).await;
+        let to = scratch.path().join("to");
+        let failure = download::run(&sftp, &["dir"], &to, false, &MANNER).await.expect_err("refused");
+        assert!(failure.reason.contains("nested too deep"), "{failure}");
+    }
 
-#[tokio::test]
-async fn more_data_than_asked_for() {
-    let scratch = tempfile::tempdir().expect("a directory");
-    let sftp = liar::start(b"f", Attributes { mode: Some(0o100_644), size: Some(1), times: None }).await;
-    let failure = download::run(&sftp, &["dir"], &scratch.path().join("to"), false, &MANNER).await;
-    let failure = failure.expect_err("refused");
-    assert!(failure.reason.contains("more data than asked for"), "{failure}");
+    #[tokio::test]
+    async fn n7_more_data_than_asked_for() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let sftp = liar::start(b"f", Attributes { mode: Some(0o100_644), size: Some(1), times: None }).await;
+        let failure = download::run(&sftp, &["dir"], &scratch.path().join("to"), false, &MANNER).await;
+        let failure = failure.expect_err("refused");
+        assert!(failure.reason.contains("more data than asked for"), "{failure}");
+    }
 }
 
 fn of(paths: &[&str]) -> Result<Plan, String> {
