@@ -39,7 +39,7 @@ fmt: ## Format the code
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
 
-fuzz: ## Fuzz the parsers and state machines for an hour in all (SECONDS_EACH=n for each of seven targets)
+fuzz: ## Fuzz the parsers and state machines for an hour in all (SECONDS_EACH=n for each of nine targets)
 	@scripts/tools c++
 	@scripts/fuzz --seconds $(or $(SECONDS_EACH),1020) --jobs 2
 

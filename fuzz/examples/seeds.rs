@@ -5,6 +5,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use access::{SystemRole, Traits};
+use exec::sftp::record::{Action, Operation, Record};
+use exec::{Launch, SessionRequest};
 use fuzz::wire::Message;
 use fuzz::{certificate, keys};
 use identity::ssh::Claims;
@@ -22,6 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("client", handshakes(Role::Client)),
         ("certificates", certificates()?),
         ("hello", hello()),
+        ("sftp", sftp()),
+        ("helper", helper()?),
     ];
     for (target, seeds) in seeds {
         let directory = directory.join(target);
@@ -193,6 +197,57 @@ fn certificates() -> Result<Seeds, Box<dyn Error>> {
         ("person-of-a-stranger", behind(&[3], &person)),
         ("host", behind(&[2], &body(Subject::Host(host)))),
         ("unsigned", behind(&[0], &keys::USER_BLOB)),
+    ])
+}
+
+/// Streams as clients send them; scripts the fuzzer makes by itself.
+fn sftp() -> Seeds {
+    let framed = |packet: Message| Message(Vec::new()).string(&packet.0).0;
+    let stream = |packets: Vec<Message>| {
+        let hello = framed(Message::new(1).number(3));
+        behind(&[0], &packets.into_iter().fold(hello, |all, packet| [all, framed(packet)].concat()))
+    };
+    let handle = 0u64.to_be_bytes();
+    let open = |path: &[u8], flags| Message::new(3).number(1).string(path).number(flags).number(0);
+    let at = |kind, offset| Message::new(kind).number(2).string(&handle).number(0).number(offset);
+    vec![
+        (
+            "read",
+            stream(vec![open(b"f", 1), at(5, 0).number(100), Message::new(4).number(3).string(&handle)]),
+        ),
+        ("write", stream(vec![open(b"new", 0x1a), at(6, 10).string(b"data")])),
+        (
+            "list",
+            stream(vec![Message::new(11).number(1).string(b"."), Message::new(12).number(2).string(&handle)]),
+        ),
+        (
+            "names",
+            stream(vec![
+                Message::new(16).number(1).string(b"d/.."),
+                Message::new(18).number(2).string(b"f").string(b"g"),
+            ]),
+        ),
+        ("attributes", stream(vec![Message::new(9).number(1).string(b"f").number(4).number(0o600)])),
+        ("extended", stream(vec![Message::new(200).number(1).string(b"statvfs@openssh.com").string(b"/")])),
+        ("script", vec![1, 1, 0, 3, 0, 0, 5, 26, 5, 0, 1, 2, 4, 3, 0, 5, 0, 5, 0, 5, 100]),
+    ]
+}
+
+/// One of each kind.
+fn helper() -> Result<Seeds, Box<dyn Error>> {
+    let command = Launch::Command(b"id".to_vec());
+    let mut request = SessionRequest::new("alice", command);
+    request.client_env = vec![("LANG".to_owned(), "C".to_owned())];
+    let mut record = Vec::new();
+    let operation =
+        Operation { action: Action::Rename, path: b"a".to_vec(), target: Some(b"b".to_vec()), error: None };
+    Record::Operation(operation).encode(&mut record);
+    Ok(vec![
+        ("request", behind(&[0], &request.encode()?)),
+        ("modes", behind(&[1], &[53, 0, 0, 0, 1, 128, 0, 0, 0x96, 0, 0])),
+        ("variable", behind(&[2], b"LC_ALL=C.UTF-8")),
+        ("record", behind(&[3], &record)),
+        ("status", behind(&[4], &[1, 0, 0, 0, 42, 0, 0, 3, 0xe8])),
     ])
 }
 

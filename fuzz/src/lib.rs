@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod lone;
 pub mod messages;
 pub mod requests;
+pub mod sftp;
 pub mod tampering;
 pub mod wire;
 
