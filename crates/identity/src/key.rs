@@ -7,10 +7,18 @@ mod public;
 pub use public::PublicKey;
 
 use crate::pem;
+use aws_lc_rs::encoding::{AsBigEndian, EcPrivateKeyBin};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use std::fmt;
 use zeroize::Zeroizing;
+
+/// `ECPrivateKey` of RFC 5915 for P-256, whose parts all have one length: version 1 and the head of the scalar,
+const SEC1_BEFORE_SCALAR: [u8; 7] = [0x30, 0x77, 0x02, 0x01, 0x01, 0x04, 0x20];
+/// then the name of the curve and the head of the uncompressed point.
+const SEC1_BEFORE_POINT: [u8; 17] =
+    [0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0xa1, 0x44, 0x03, 0x42, 0x00];
+const SEC1_LENGTH: usize = 121;
 
 /// Why something is not a usable key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,8 +29,8 @@ pub enum KeyError {
     /// The PEM text is broken.
     #[error("the private key cannot be read: {0}")]
     Pem(#[from] pem::PemError),
-    /// The PKCS#8 document is not a P-256 key.
-    #[error("the private key is not a P-256 key in PKCS#8 form; only those are used here")]
+    /// The document is not a P-256 key.
+    #[error("the private key is not a P-256 key; only those are used here")]
     Pkcs8,
     /// The random generator or the library failed.
     #[error("the cryptographic library failed; nothing was made")]
@@ -46,22 +54,48 @@ impl SubjectKey {
         Self::from_pkcs8_der(document.as_ref())
     }
 
-    /// Reads the first `PRIVATE KEY` block of PEM text.
+    /// Reads the first `PRIVATE KEY` block of PEM text, or else the first `EC PRIVATE KEY`.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        Self::from_pkcs8_der(&pem::first(pem::PRIVATE_KEY, text)?)
+        match pem::first(pem::PRIVATE_KEY, text) {
+            Ok(der) => Self::from_pkcs8_der(&der),
+            Err(other) => match pem::first(pem::EC_PRIVATE_KEY, text) {
+                Ok(der) => Self::from_pair(
+                    EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, &der)
+                        .map_err(|_| KeyError::Pkcs8)?,
+                ),
+                Err(_) => Err(other.into()),
+            },
+        }
     }
 
     /// Reads a PKCS#8 document.
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).map_err(|_| KeyError::Pkcs8)?;
+        Self::from_pair(
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).map_err(|_| KeyError::Pkcs8)?,
+        )
+    }
+
+    fn from_pair(pair: EcdsaKeyPair) -> Result<Self, KeyError> {
         let public = PublicKey::from_point(pair.public_key().as_ref())?;
         Ok(Self { pair, public })
     }
 
-    /// PKCS#8 in PEM, as every OpenSSH and TLS library reads it.
+    /// PKCS#8 in PEM.
     pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
         Ok(pem::encode(pem::PRIVATE_KEY, &self.pkcs8_der()?))
+    }
+
+    /// The older form of SEC 1 (RFC 5915) in PEM, for files that others read: OpenSSH and TLS libraries take both, PuTTY
+    /// and paramiko this one alone.
+    pub fn to_sec1_pem(&self) -> Result<Zeroizing<String>, KeyError> {
+        let scalar: EcPrivateKeyBin<'_> =
+            self.pair.private_key().as_be_bytes().map_err(|_| KeyError::Library)?;
+        let mut der = Zeroizing::new(Vec::with_capacity(SEC1_LENGTH));
+        der.extend_from_slice(&SEC1_BEFORE_SCALAR);
+        der.extend_from_slice(scalar.as_ref());
+        der.extend_from_slice(&SEC1_BEFORE_POINT);
+        der.extend_from_slice(self.pair.public_key().as_ref());
+        Ok(pem::encode(pem::EC_PRIVATE_KEY, &der))
     }
 
     /// PKCS#8 in DER.
@@ -104,6 +138,17 @@ mod tests {
 
     fn key() -> SubjectKey {
         SubjectKey::generate(&SystemRandom::new()).expect("a key")
+    }
+
+    #[test]
+    fn a_key_survives_the_form_that_others_read() {
+        let key = key();
+        let pem = key.to_sec1_pem().expect("pem");
+        assert!(pem.starts_with("-----BEGIN EC PRIVATE KEY-----\n"));
+        assert_eq!(pem::first(pem::EC_PRIVATE_KEY, &pem).expect("one").len(), SEC1_LENGTH);
+        assert_eq!(SubjectKey::from_pem(&pem).expect("the same key").public(), key.public());
+        let broken = pem::encode(pem::EC_PRIVATE_KEY, &[0x30, 0]);
+        assert_eq!(SubjectKey::from_pem(&broken).err(), Some(KeyError::Pkcs8));
     }
 
     #[test]

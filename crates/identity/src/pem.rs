@@ -8,6 +8,8 @@ use zeroize::Zeroizing;
 
 /// Label of a PKCS#8 private key.
 pub const PRIVATE_KEY: &str = "PRIVATE KEY";
+/// Label of a private key of an elliptic curve as SEC 1 has it (RFC 5915).
+pub const EC_PRIVATE_KEY: &str = "EC PRIVATE KEY";
 /// Label of an X.509 certificate.
 pub const CERTIFICATE: &str = "CERTIFICATE";
 /// The longest input that is read.

@@ -130,7 +130,7 @@ fn write(
 /// The files that every set has: key, certificates and the bundle of them.
 pub fn base_files(credentials: &Credentials) -> Result<FileSet, AgentError> {
     let bytes = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
-    let pem = credentials.key.to_pem().map_err(AgentError::unusable("the key"))?;
+    let pem = credentials.key.to_sec1_pem().map_err(AgentError::unusable("the key"))?;
     let public = credentials.key.ssh_public().to_openssh().map_err(AgentError::unusable("the key"))?;
     let bundle = identity::file::encode(credentials).map_err(AgentError::unusable("the identity"))?;
     let leaf = credentials.tls_chain.first().map(|der| identity::pem::certificate(der)).unwrap_or_default();

@@ -101,7 +101,7 @@ fn identity_file(credentials: &Credentials) -> Result<Secret, Failure> {
 
 /// The key, and the certificate under the name by which ssh finds it.
 fn openssh_files(credentials: &Credentials) -> Result<Vec<Secret>, Failure> {
-    let key = credentials.key.to_pem().map_err(|error| Failure::new(error.to_string()))?;
+    let key = credentials.key.to_sec1_pem().map_err(|error| Failure::new(error.to_string()))?;
     let certificate = credentials.ssh_certificate.line() + "\n";
     Ok(vec![key, Secret::new(certificate)])
 }
