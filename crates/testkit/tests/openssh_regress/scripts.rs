@@ -76,7 +76,7 @@ scripts! {
     }
     straight {
         exit_status "exit codes, also of a command that closed its output before"
-            because "it sleeps for 25 seconds; `multiplex` checks the same through the proxy",
+            because "it sleeps for 25 seconds; the guide's test has exit codes through the proxy",
         integrity "thirty connections in which one byte of the server's is changed, each found out"
             because "the proxy passes bytes, and has no part in what seals them",
         kextype "each key exchange, four times"
