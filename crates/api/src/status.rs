@@ -60,6 +60,8 @@ impl Class {
         match code {
             // What tonic itself says of deadlines and broken connections.
             Code::Cancelled | Code::DeadlineExceeded | Code::Unknown => Self::Unavailable,
+            // And of messages that are larger than it was told to read.
+            Code::OutOfRange => Self::Invalid,
             code => {
                 Self::ALL.iter().find(|(_, wire)| *wire == code).map_or(Self::Internal, |(class, _)| *class)
             }
@@ -142,6 +144,7 @@ mod tests {
     fn foreign_statuses_are_read_too() {
         for (status, class) in [
             (Status::deadline_exceeded("too late"), Class::Unavailable),
+            (Status::out_of_range("too large"), Class::Invalid),
             (Status::unimplemented("no"), Class::Internal),
             (Status::with_details(tonic::Code::NotFound, "x", vec![0xff; 9].into()), Class::NotFound),
         ] {

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// One stream and its host.
 pub(super) struct Link {
@@ -312,6 +312,10 @@ fn said(message: Option<Result<AgentMessage, Status>>) -> Result<Said, End> {
         Some(Ok(AgentMessage { message: None })) => {
             Err(End::Refused(refusal::invalid("a message says nothing that is known here")))
         }
+        // What was too large to be read. The host would come again with the same and never know why.
+        Some(Err(status)) if status.code() == Code::OutOfRange => Err(End::Refused(refusal::invalid(
+            format!("what the host reports is too much: {}", status.message()),
+        ))),
         Some(Err(_)) | None => Err(End::Gone),
     }
 }
