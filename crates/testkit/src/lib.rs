@@ -5,6 +5,7 @@
 
 pub mod bot;
 pub mod cluster;
+pub mod descriptors;
 pub mod inetd;
 pub mod namespace;
 pub mod process;

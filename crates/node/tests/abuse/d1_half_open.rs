@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -29,24 +28,22 @@ async fn log_in(node: &Fixture, from: &str) {
     assert!(output.status.success(), "from {from}: {}", text(&output.stderr));
 }
 
-/// As many descriptors as there may be; how many connections fit, each of which has two ends here.
+/// How many connections fit, each of which has two ends here.
 fn room() -> usize {
-    let limits = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }).expect("raised");
-    let most = limits.maximum.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-    match MANY.min(most.saturating_sub(2_000)) {
-        MANY => MANY,
-        fewer => {
-            eprintln!("no {MANY} connections: this process may have {most} descriptors; {fewer} it is");
-            fewer
-        }
+    let most = testkit::descriptors::as_many_as_possible();
+    let many = MANY.min(most.saturating_sub(2_000));
+    if many < MANY {
+        eprintln!("{many} connections and not {MANY}: this process may have {most} descriptors");
     }
+    many
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_one_address_keep_nobody_out() {
     let many = room();
-    let node = Fixture::start().await;
+    // None of them goes by itself.
+    let patient = |config: &mut node::Config| config.limits.login_grace = Duration::from_secs(3_600);
+    let node = Fixture::start_with(json!({}), patient).await;
     let mut member = node.ssh("alice");
     member.args([NODENAME, "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut member = tokio::process::Command::from(member).kill_on_drop(true).spawn().expect("runs");

@@ -4,7 +4,9 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,7 +25,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use transport::dial::{DialError, Dialled, dial_ssh};
 use transport::health::ServiceHealth;
@@ -193,6 +197,34 @@ impl Cluster {
     pub async fn dial(&self, user: &LiveCredentials, host: &str) -> Result<Dialled, DialError> {
         let request = DialRequest { host: host.into(), login: "root".into(), ..DialRequest::default() };
         dial_ssh(&self.proxy, self.trust.clone(), user, &request).await
+    }
+
+    /// OpenSSH at the proxy with alice's certificate and the cluster's host authority, and nothing of this machine's
+    /// configuration: whether it succeeded, what it wrote, and its errors.
+    pub async fn ssh(&self, arguments: &[&str]) -> (bool, String, String) {
+        let credentials = self.credentials("alice").await;
+        let file = |name: &str, text: &str| {
+            let path = self.directory.path().join(name);
+            let mut options = std::fs::OpenOptions::new();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&path).expect("opens");
+            std::io::Write::write_all(&mut file, text.as_bytes()).expect("written");
+            path.display().to_string()
+        };
+        let key = file("key", &credentials.key.to_pem().expect("pem"));
+        file("key-cert.pub", &credentials.ssh_certificate.line());
+        let authority = &credentials.trust.host.ssh_lines()[0];
+        let known = file("known_hosts", &format!("@cert-authority * {authority}\n"));
+        let child = Command::new("ssh")
+            .args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
+            .args(["-o", &format!("UserKnownHostsFile={known}"), "-o", "IdentitiesOnly=yes", "-i", &key])
+            .args(["-p", &self.proxy.port().to_string(), "-l", "alice"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output();
+        let output = timeout(PATIENCE, child).await.expect("in time").expect("ssh is installed");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status.success(), text(output.stdout), text(output.stderr))
     }
 
     /// The first event for which `fits` holds, once auth has it.
