@@ -176,6 +176,8 @@ pub struct NodeConfig {
     pub port_forwarding: bool,
     /// Whether `scp` and `sftp` are allowed at all; roles decide within this.
     pub file_copy: bool,
+    /// The first and the last display for sessions, if X11 is forwarded at all; roles decide within this.
+    pub x11: Option<(u16, u16)>,
     /// Whether users' own files may set variables of their sessions.
     pub user_env: bool,
     /// How the host's pluggable authentication modules are asked; `None` where they are not.

@@ -133,7 +133,7 @@ proxy_service:
   tunnel_listen_addr: 0.0.0.0:3024
 ssh_service:
   labels: {"a b": c}
-  x11: {enabled: yes}
+  x11: {enabled: yes, display_offset: 20, max_display: 10}
   enhanced_recording: {enabled: no}
   commands: [{name: x, command: [], period: 1x}]
   cluster_name: y

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use auth::{AuthService, Authentication, LockingMode, RoutingStrategy};
 pub use global::{Format, Global, JoinMethod, JoinParams, Log, LogFormat, Severity, Storage, StorageType};
 pub use proxy::{KeypairFiles, ProxyProtocol, ProxyService};
-pub use ssh::{Command, Pam, SshService};
+pub use ssh::{Command, Pam, SshService, X11};
 
 /// The daemon's configuration, usually `/etc/postern.yaml`. Each service runs unless its section says `enabled: no`.
 /// `yes` and `no` may also be written `on` and `off`, or `true` and `false`; durations are written like `1h30m`.

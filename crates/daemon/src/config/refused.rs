@@ -141,7 +141,6 @@ const TABLE: &[Refusal] = &[
     refuse("ssh_service.force_listen", "not supported: nodes always listen; remove it")
         .unless(YES)
         .unless_off(),
-    refuse("ssh_service.x11", "not supported: X11 is not forwarded; remove it").unless_off(),
     refuse(
         "ssh_service.pam.use_pam_auth",
         "not supported: users log in by certificate only, and PAM decides over account and session; remove it",

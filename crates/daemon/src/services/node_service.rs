@@ -8,7 +8,7 @@ use std::{
 
 use access::{HostPort, SystemRole};
 use agent::{HostAgent, NodeReport, Report};
-use node::{CommandLabel, Config, Host, Launcher, LauncherProcess, Limits, Pam, SessionLimits};
+use node::{CommandLabel, Config, Displays, Host, Launcher, LauncherProcess, Limits, Pam, SessionLimits};
 use tokio_util::sync::CancellationToken;
 
 use super::{Surroundings, upstream::Way};
@@ -100,6 +100,7 @@ fn plain_settings(config: &crate::config::Config, node: &NodeConfig) -> Result<C
     told.file_copy = node.file_copy;
     told.user_env = node.user_env;
     told.pam = node.pam.as_ref().map(|pam| Pam::new(&pam.service, &pam.environment)).transpose()?;
+    told.x11 = node.x11.map(|(offset, most)| Displays { offset, most });
     told.limits = Limits { drain: config.stop.drain, ..Limits::default() };
     Ok(told)
 }

@@ -8,9 +8,13 @@ use yaml::KeyPath;
 use super::Check;
 use crate::config::{
     LabelCommand, NodeConfig, PamConfig, SSH_PORT,
-    file::{Command, Pam, SshService},
+    file::{Command, Pam, SshService, X11},
 };
 
+/// Displays after the first, as with sshd.
+const MORE_DISPLAYS: u16 = 1000;
+/// Display 0 is port 6000, and ports end at 65535.
+const LAST_DISPLAY: u16 = 59_535;
 /// Commands run at most this often.
 const LEAST_PERIOD: Duration = Duration::from_secs(1);
 
@@ -24,6 +28,7 @@ impl Check<'_, '_> {
         let commands: Vec<Option<LabelCommand>> =
             ssh.commands.iter().enumerate().map(|(nth, command)| self.command(nth, command)).collect();
         let pam = self.pam(&ssh.pam);
+        let x11 = self.x11(&ssh.x11);
         Some(NodeConfig {
             listen: listen?,
             public,
@@ -33,6 +38,7 @@ impl Check<'_, '_> {
             file_copy: ssh.ssh_file_copy,
             user_env: ssh.permit_user_env,
             pam: pam?,
+            x11: x11?,
         })
     }
 
@@ -48,6 +54,24 @@ impl Check<'_, '_> {
         }
         let config = PamConfig { service: service_name.clone(), environment: environment.clone() };
         fine.then(|| enabled.then_some(config))
+    }
+
+    /// The first and the last display; none where X11 is not forwarded.
+    fn x11(&mut self, x11: &X11) -> Option<Option<(u16, u16)>> {
+        let first = x11.display_offset;
+        let last = x11.max_display.unwrap_or(first.saturating_add(MORE_DISPLAYS));
+        if last < first {
+            let text = format!("is less than display_offset, {first}; give the last number, not how many");
+            self.report.mistake("ssh_service.x11.max_display", text);
+            return None;
+        }
+        if last > LAST_DISPLAY {
+            let key = if x11.max_display.is_some() { "max_display" } else { "display_offset" };
+            let text = format!("leads to displays after {LAST_DISPLAY}, which have no port");
+            self.report.mistake(format!("ssh_service.x11.{key}").as_str(), text);
+            return None;
+        }
+        Some(x11.enabled.then_some((first, last)))
     }
 
     fn command(&mut self, nth: usize, command: &Command) -> Option<LabelCommand> {

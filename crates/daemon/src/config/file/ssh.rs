@@ -21,8 +21,10 @@ pub struct SshService {
     pub labels: BTreeMap<String, String>,
     /// Labels whose values are the output of commands.
     pub commands: Vec<Command>,
-    /// Whether TCP forwarding is allowed at all; roles decide within this.
+    /// Whether forwarding of ports and Unix sockets is allowed at all; roles decide within this.
     pub port_forwarding: bool,
+    /// Forwarding of X11; roles decide within this.
+    pub x11: X11,
     /// Whether `scp` and `sftp` are allowed at all; roles decide within this.
     pub ssh_file_copy: bool,
     /// Whether variables in a user's `~/.tsh/environment` are set in that user's sessions.
@@ -59,10 +61,29 @@ impl Default for SshService {
             labels: BTreeMap::new(),
             commands: Vec::new(),
             port_forwarding: true,
+            x11: X11::default(),
             ssh_file_copy: true,
             permit_user_env: false,
             pam: Pam::default(),
         }
+    }
+}
+
+/// Forwarding of X11, which needs `xauth` on this host.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct X11 {
+    /// Whether X11 is forwarded at all.
+    pub enabled: bool,
+    /// The number of the first display for sessions; display 10 is port 6010 of the loopback interface.
+    pub display_offset: u16,
+    /// The number of the last one; 1000 after the first when it is not given.
+    pub max_display: Option<u16>,
+}
+
+impl Default for X11 {
+    fn default() -> Self {
+        Self { enabled: false, display_offset: 10, max_display: None }
     }
 }
 
