@@ -3,10 +3,10 @@
 mod support;
 
 use serde_json::{Value, json};
+use support::client::our_client;
 use support::{Fixture, NODENAME, ops, run, text};
-use tokio::net::TcpStream;
-use transport::ssh::client::{Client, ClientConfig, HostRefusal, HostVerifier, connect};
-use transport::ssh::{Inbound, KeyExchange, UserCredentials};
+use transport::ssh::client::Client;
+use transport::ssh::{Inbound, KeyExchange};
 
 const CURVE: &str = "curve25519-sha256";
 const MLKEM: &str = "mlkem768x25519-sha256";
@@ -17,26 +17,6 @@ fn ssh_by(node: &Fixture, key_exchange: &str, line: &str) -> std::process::Comma
     let mut ssh = node.ssh("alice");
     ssh.args(["-o", &format!("KexAlgorithms={key_exchange}"), NODENAME, line]);
     ssh
-}
-
-/// The fixture's host, known by its certificate.
-struct ThisHost(Vec<u8>);
-
-impl HostVerifier for ThisHost {
-    fn certificate(&self, blob: &[u8]) -> Result<(), HostRefusal> {
-        assert_eq!(blob, self.0);
-        Ok(())
-    }
-}
-
-/// Our own client as alice.
-async fn our_client(node: &Fixture) -> Client {
-    let credentials = UserCredentials::new(&node.pki.read("alice"), &node.pki.read("alice-cert.pub"));
-    let config = ClientConfig::new(support::login(), credentials.expect("a pair"));
-    let certificate = ssh_key::Certificate::from_openssh(&node.pki.read("launched-cert.pub"));
-    let host = ThisHost(certificate.and_then(|own| own.to_bytes()).expect("a certificate"));
-    let stream = TcpStream::connect(node.address).await.expect("a connection");
-    connect(stream, config, host).await.expect("logs in").0
 }
 
 /// The status with which a command ends.
@@ -71,7 +51,7 @@ async fn where_it_is_required_only_post_quantum_connections_get_in() {
     assert!(event["rule"].as_str().is_some_and(|rule| rule.contains("require_post_quantum")), "{event:?}");
     assert_eq!(node.refusals("post_quantum_required"), 1);
 
-    assert_eq!(status(&our_client(&node).await, "true").await, Some(0));
+    assert_eq!(status(&our_client(&node, "alice").await.0, "true").await, Some(0));
     assert_eq!((node.logins(MLKEM), node.logins(CURVE)), (1, 0), "who is refused does not count");
 }
 
@@ -97,14 +77,14 @@ async fn the_cluster_can_require_it_of_everybody() {
     });
     let words = text(&run(ssh_by(&node, CURVE, "true")).await.stderr);
     assert!(words.contains("this cluster requires a post-quantum key exchange"), "{words}");
-    assert_eq!(status(&our_client(&node).await, "true").await, Some(0));
+    assert_eq!(status(&our_client(&node, "alice").await.0, "true").await, Some(0));
 }
 
 /// As with every other change of roles: whoever would not get in any more is cut off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_requirement_cuts_open_connections_that_do_not_meet_it_and_no_others() {
     let node = Fixture::start().await;
-    let kept = our_client(&node).await;
+    let kept = our_client(&node, "alice").await.0;
     let cut = tokio::spawn(run(ssh_by(&node, CURVE, "sleep 1000")));
     node.event("session.start", |event| event["key_exchange"] == CURVE).await;
     node.set_policy([ops(strict())]);
@@ -123,7 +103,7 @@ async fn events_and_figures_say_what_protected_a_connection() {
         assert_eq!(node.logins(exchange.name()), 0, "the series is there before the first login");
     }
     assert!(run(ssh_by(&node, CURVE, "true")).await.status.success());
-    let client = our_client(&node).await;
+    let client = our_client(&node, "alice").await.0;
     assert_eq!(status(&client, "true").await, Some(0));
     client.disconnect("done").await;
     for (name, post_quantum) in [(CURVE, false), (MLKEM, true)] {

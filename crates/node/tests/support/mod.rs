@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod agent;
+pub mod client;
+pub mod display;
 pub mod forwarding;
 pub mod pipe;
 
