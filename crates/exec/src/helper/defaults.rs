@@ -9,7 +9,9 @@ const LOGIN_DEFS: &str = "/etc/login.defs";
 const LOCALE_FILES: [&str; 2] = ["/etc/locale.conf", "/etc/default/locale"];
 const USER_PATH: &str = "/bin:/usr/bin:/usr/local/bin:/sbin";
 const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const LANGUAGE: &str = "en_US.UTF-8";
+/// Where the host names none: UTF-8 in which every C library speaks. A language that is not installed would make programs
+/// complain at every login.
+const LANGUAGE: &str = "C.UTF-8";
 /// More of a file than this is not read.
 const MAX_FILE: u64 = 64 * 1024;
 
