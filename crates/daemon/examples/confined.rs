@@ -38,9 +38,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     attempt("remove root's lock", fs::remove_file(data_dir.join("postern.lock")));
     attempt("move the launcher's directory", fs::rename(data_dir.join("launcher"), data_dir.join("mine")));
     attempt("listen", std::net::TcpListener::bind("127.0.0.1:0"));
+    attempt("open a terminal", terminal());
     attempt("start a thread", std::thread::Builder::new().spawn(|| ()).map(drop));
     attempt("start a program", std::process::Command::new("/bin/true").status());
     calls(&elsewhere);
+    Ok(())
+}
+
+/// As a node does for a session.
+fn terminal() -> io::Result<()> {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let master = openpt(flags)?;
+    unlockpt(&master)?;
+    ioctl_tiocgptpeer(&master, flags)?;
     Ok(())
 }
 

@@ -83,6 +83,7 @@ fn what_was_root_can_do_its_work_and_nothing_else() {
         &[
             ("write in the data directory", "done"),
             ("read the configuration", "done"),
+            ("open a terminal", "done"),
             ("start a thread", "done"),
             ("open a usual socket", "done"),
             ("look at the launcher's directory", DENIED),

@@ -89,8 +89,11 @@ fn restrict(files: &Files) -> Result<Held, RulesetError> {
     let root = files.programs.then(|| PathBuf::from("/"));
     let read = SYSTEM.iter().map(PathBuf::from).chain(certificates()).chain(root);
     let read = read.map(|path| (path, system)).chain(files.read.iter().map(|path| (path.clone(), reading)));
-    // Devices are written to and not made.
-    let devices = [(PathBuf::from("/dev"), reading | AccessFs::WriteFile)];
+    // Devices are written to and not made; terminals of sessions are unlocked and opened by calls of their own.
+    let using = reading | AccessFs::WriteFile;
+    let [all, multiplexer, terminals] = ["/dev", "/dev/ptmx", "/dev/pts"].map(PathBuf::from);
+    let driving = using | AccessFs::IoctlDev;
+    let devices = [(all, using), (multiplexer, driving), (terminals, driving)];
     let temporary = TEMPORARY.iter().map(PathBuf::from).filter(|_| files.programs);
     let written = files.written.iter().cloned().chain(temporary);
     let written = written.map(|path| (path, everything & !AccessFs::Execute));
