@@ -1,5 +1,6 @@
 //! One connection after login: takes what the client asks for, under the eyes of a monitor that may end it.
 
+mod earlier;
 mod gatekeeper;
 mod monitor;
 
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use earlier::Earlier;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use transport::ssh::server::{Connection, Event as Wish, Handle, OpenRefusal, OpenRequest, Reply};
@@ -112,13 +114,16 @@ pub(crate) async fn run(
     let mut channels = JoinSet::new();
     let mut listeners = forward::Listeners::new(Arc::clone(&context));
     let mut openings = JoinSet::new();
+    let mut earlier = Earlier::default();
     let cut = {
         let verdict = monitor::verdict(&context);
         tokio::pin!(verdict);
         loop {
             tokio::select! {
                 wish = events.next() => match wish {
-                    Some(wish) => take(wish, &context, &mut channels, &mut openings, &mut listeners),
+                    Some(wish) => {
+                        take(wish, &context, &mut channels, &mut openings, &mut listeners, &mut earlier);
+                    }
                     None => break None,
                 },
                 cut = &mut verdict => break Some(cut),
@@ -140,21 +145,31 @@ fn take(
     channels: &mut JoinSet<()>,
     openings: &mut JoinSet<forward::Opening>,
     listeners: &mut forward::Listeners,
+    earlier: &mut Earlier,
 ) {
     match wish {
-        Wish::Session(open) => open_session(open, context, channels),
+        Wish::Session(open) => open_session(open, context, channels, earlier),
         Wish::DirectTcpip { host, port, origin, open } => {
             let target = Target::Tcp { host, port, origin };
-            channels.spawn(forward::direct(Arc::clone(context), target, open));
+            let (made, forward) = (earlier.made(), forward::direct(Arc::clone(context), target, open));
+            channels.spawn(async move {
+                made.await;
+                forward.await;
+            });
         }
         Wish::DirectStreamlocal { path, open } => {
-            channels.spawn(forward::direct(Arc::clone(context), Target::Unix(path), open));
+            let (made, target) = (earlier.made(), Target::Unix(path));
+            let forward = forward::direct(Arc::clone(context), target, open);
+            channels.spawn(async move {
+                made.await;
+                forward.await;
+            });
         }
         Wish::TcpipForward { address, port, reply } => {
-            listen(At::Tcp(address, port), Answer::Tcp(reply), context, openings, listeners);
+            listen(At::Tcp(address, port), Answer::Tcp(reply), context, openings, listeners, earlier);
         }
         Wish::StreamlocalForward { path, reply } => {
-            listen(At::Unix(path), Answer::Unix(reply), context, openings, listeners);
+            listen(At::Unix(path), Answer::Unix(reply), context, openings, listeners, earlier);
         }
         Wish::CancelTcpipForward { address, port, reply } => {
             cancel(&At::Tcp(address, port), reply, channels, listeners);
@@ -171,9 +186,15 @@ fn listen(
     context: &Arc<Context>,
     openings: &mut JoinSet<forward::Opening>,
     listeners: &forward::Listeners,
+    earlier: &mut Earlier,
 ) {
     let taken = listeners.len() + openings.len();
-    openings.spawn(forward::open(Arc::clone(context), at, taken, listeners.ending(), answer));
+    let (making, opening) =
+        (earlier.one_more(), forward::open(Arc::clone(context), at, taken, listeners.ending(), answer));
+    openings.spawn(async move {
+        let _making = making;
+        opening.await
+    });
 }
 
 /// Ends a listener of this very connection; there is no way to name another's.
@@ -187,7 +208,7 @@ fn cancel(at: &At, reply: Reply, channels: &mut JoinSet<()>, listeners: &mut for
     }
 }
 
-fn open_session(open: OpenRequest, context: &Arc<Context>, channels: &mut JoinSet<()>) {
+fn open_session(open: OpenRequest, context: &Arc<Context>, channels: &mut JoinSet<()>, earlier: &Earlier) {
     let admission = context.admission();
     let limit = admission.permit().options().max_sessions();
     let open_now = context.sessions.load(Ordering::Acquire);
@@ -202,9 +223,10 @@ fn open_session(open: OpenRequest, context: &Arc<Context>, channels: &mut JoinSe
     }
     context.sessions.fetch_add(1, Ordering::AcqRel);
     context.shared.metrics.sessions.inc();
-    let context = Arc::clone(context);
+    let (context, made) = (Arc::clone(context), earlier.made());
     channels.spawn(async move {
         let _counted = Counted(Arc::clone(&context));
+        made.await;
         session::run(open.accept().await, context).await;
     });
 }
