@@ -43,5 +43,7 @@ pub(super) fn unix(path: &[u8]) -> Result<OwnedFd, Refusal> {
 }
 
 fn failed(error: impl std::borrow::Borrow<io::Error>) -> Refusal {
-    Refusal::new(RefusalKind::ConnectFailed, error.borrow().to_string())
+    // The client reads it where sshd would say the same without a number.
+    let words = error.borrow().to_string();
+    Refusal::new(RefusalKind::ConnectFailed, words.split(" (os error").next().unwrap_or_default())
 }
