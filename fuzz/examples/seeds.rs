@@ -26,6 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("hello", hello()),
         ("sftp", sftp()),
         ("helper", helper()?),
+        ("environment", environment()),
+        ("modes", modes()),
     ];
     for (target, seeds) in seeds {
         let directory = directory.join(target);
@@ -249,6 +251,22 @@ fn helper() -> Result<Seeds, Box<dyn Error>> {
         ("record", behind(&[3], &record)),
         ("status", behind(&[4], &[1, 0, 0, 0, 42, 0, 0, 3, 0xe8])),
     ])
+}
+
+fn environment() -> Seeds {
+    // A command, alice, one variable of the client's, none of the node's, a terminal.
+    let request = b"\0\x01\x02id\x01\x01\0\x01C\0\x01\x50\x18\0\0\x05xterm\x05\x35\0\0\0\x01\0\0";
+    // The node's, a module's, the client's, the user's own.
+    let variables = b"\x01\x01\x0a\x01n\x01\x01\x01m\x02\0\x01c\x04\x02/x\x01\x0d\x01u";
+    vec![("request", request.to_vec()), ("variables", variables.to_vec())]
+}
+
+fn modes() -> Seeds {
+    let openssh = [129, 0, 0, 0x96, 0, 128, 0, 0, 0x96, 0, 1, 0, 0, 0, 3, 53, 0, 0, 0, 1, 91, 0, 0, 0, 1, 0];
+    vec![
+        ("openssh", openssh.to_vec()),
+        ("raw", [[51, 0, 0, 0, 0], [70, 0, 0, 0, 0], [92, 0, 0, 0, 1]].concat()),
+    ]
 }
 
 fn hello() -> Seeds {

@@ -14,6 +14,8 @@
 pub mod cgroup;
 pub mod environment;
 pub mod exit;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod helper;
 pub mod limits;
 pub mod modes;
