@@ -104,12 +104,18 @@ pub(super) fn fsetstat(handle: &Handle, attributes: &Attributes) -> Result<(), R
     set(descriptor(handle)?, attributes)
 }
 
+/// User and group as `chown(2)` has them: the largest number means that this one stays as it is.
+pub(super) fn owner((user, group): (u32, u32)) -> (Option<Uid>, Option<Gid>) {
+    let is_one = |number: &u32| *number != u32::MAX;
+    (Some(user).filter(is_one).map(Uid::from_raw), Some(group).filter(is_one).map(Gid::from_raw))
+}
+
 pub(super) fn set(descriptor: BorrowedFd<'_>, attributes: &Attributes) -> Result<(), Refusal> {
     let Attributes { size, owner, permissions, times } = attributes;
     let outcomes = [
         size.map(|size| ftruncate(descriptor, size)),
         // Before the mode, from which a change of owner takes bits away.
-        owner.map(|(user, group)| fchown(descriptor, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))),
+        owner.map(self::owner).map(|(user, group)| fchown(descriptor, user, group)),
         permissions.map(|bits| fchmod(descriptor, mode(bits))),
         times.map(|times| futimens(descriptor, &timestamps(times))),
     ];
@@ -125,5 +131,16 @@ pub(super) fn descriptor(handle: &Handle) -> Result<BorrowedFd<'_>, Refusal> {
     match handle {
         Handle::File(file) => Ok(file.as_fd()),
         Handle::Directory(directory) => directory.descriptor(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gid, Uid, owner};
+
+    #[test]
+    fn the_largest_number_leaves_an_owner_as_it_is() {
+        assert_eq!(owner((u32::MAX, 7)), (None, Some(Gid::from_raw(7))));
+        assert_eq!(owner((0, u32::MAX)), (Some(Uid::ROOT), None));
     }
 }

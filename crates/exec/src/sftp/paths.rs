@@ -7,8 +7,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, OFlags, RenameFlags, Uid, chmod, chown, chownat, linkat, renameat_with,
-    unlink, utimensat,
+    AtFlags, CWD, FileType, OFlags, RenameFlags, chmod, chown, chownat, linkat, renameat_with, unlink,
+    utimensat,
 };
 use rustix::io::Errno;
 
@@ -42,7 +42,7 @@ pub(super) fn setstat(path: &[u8], attributes: &Attributes) -> Result<(), Refusa
             // By path, which waits for nobody, whatever is there.
             sys::files::truncate(path, size)
         }),
-        owner.map(|(user, group)| chown(path, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))),
+        owner.map(files::owner).map(|(user, group)| chown(path, user, group)),
         permissions.map(|bits| chmod(path, files::mode(bits))),
         times.map(|times| utimensat(CWD, path, &files::timestamps(times), AtFlags::empty())),
     ];
@@ -57,9 +57,7 @@ pub(super) fn lsetstat(path: &[u8], attributes: &Attributes) -> Result<(), Refus
     }
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     let outcomes = [
-        owner.map(|(user, group)| {
-            chownat(CWD, path, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)), flags)
-        }),
+        owner.map(files::owner).map(|(user, group)| chownat(CWD, path, user, group, flags)),
         permissions.map(|bits| chmod_here(path, bits)),
         times.map(|times| utimensat(CWD, path, &files::timestamps(times), flags)),
     ];
