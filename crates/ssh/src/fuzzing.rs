@@ -109,9 +109,10 @@ pub fn through(cipher: Cipher, payloads: &[&[u8]], change: impl FnOnce(&mut Vec<
     opened
 }
 
-/// What follows from a peer's `KEXINIT` and ours that offers everything.
+/// What keys would come into use for after a peer's `KEXINIT` and ours that offers everything.
 #[must_use]
 pub fn negotiation(role: Role, theirs: &[u8], before: Option<bool>) -> Option<Negotiated> {
     let ours = kexinit(role, &Offer::default(), &KeyAlgorithm::ALL, before.is_none());
-    agree(role, &ours, theirs, before).ok().map(|(negotiated, _)| negotiated)
+    let (negotiated, _) = agree(role, &ours, theirs, before).ok()?;
+    negotiated.check().is_ok().then_some(negotiated)
 }
