@@ -1,8 +1,8 @@
 //! Where the launcher keeps what it keeps.
 
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
@@ -47,12 +47,35 @@ pub(super) fn prepare(directory: &Path) -> Result<PathBuf, Fatal> {
     Ok(directory)
 }
 
+/// Replaces a file there: after a crash at any moment it has the old or the new content, or is not there yet.
+pub(super) fn replace(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let draft = directory.join(format!(".{name}.new"));
+    let _ = fs::remove_file(&draft);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&draft, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
 
-    use super::prepare;
+    use super::{prepare, replace};
+
+    #[test]
+    fn what_a_crash_left_half_written_is_in_nobody_s_way() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join(".key.new"), "ha").expect("written");
+        for content in ["one", "two"] {
+            replace(directory.path(), "key", content.as_bytes()).expect("replaced");
+            assert_eq!(fs::read_to_string(directory.path().join("key")).expect("there"), content);
+        }
+        let mode = fs::metadata(directory.path().join("key")).expect("there").permissions().mode();
+        assert_eq!((mode & 0o777, fs::read_dir(directory.path()).expect("readable").count()), (0o600, 1));
+    }
 
     #[test]
     fn a_directory_that_others_can_change_is_refused() {

@@ -1,7 +1,7 @@
 //! The SSH host key: made here, kept here, and used for key exchanges in which it was shown.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use ssh::algorithms::{KeyAlgorithm, SignatureScheme};
 use ssh::keys::{PublicKey, SigningKey};
 use zeroize::Zeroizing;
 
-use super::Fatal;
+use super::{Fatal, directory};
 
 const FILE: &str = "host_key";
 /// Longer than any key.
@@ -38,7 +38,8 @@ impl HostKey {
                 let key = SubjectKey::generate(&SystemRandom::new());
                 let key = key.map_err(|error| failed(error.to_string()))?;
                 let text = key.to_pem().map_err(|error| failed(error.to_string()))?;
-                create(&path, text.as_bytes()).map_err(|error| failed(error.to_string()))?;
+                directory::replace(directory, FILE, text.as_bytes())
+                    .map_err(|error| failed(error.to_string()))?;
                 key
             }
             Err(error) => return Err(failed(error.to_string())),
@@ -83,11 +84,4 @@ fn read(path: &Path) -> io::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());
     file.take(MAX_FILE).read_to_string(&mut text)?;
     Ok(text)
-}
-
-fn create(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }

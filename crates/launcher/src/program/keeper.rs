@@ -5,9 +5,8 @@
 //! node over later can withhold a policy, and cannot make one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use access::{HostId, Labels};
@@ -17,12 +16,10 @@ use identity::policy::{self, Policy};
 use identity::trust::TrustBundle;
 use serde::{Deserialize, Serialize};
 
-use super::Fatal;
+use super::{Fatal, directory};
 use crate::protocol::Start;
 
 const FILE: &str = "trust.json";
-/// As it is being written.
-const DRAFT: &str = ".trust.json.new";
 
 pub(super) struct Keeper {
     directory: PathBuf,
@@ -113,7 +110,7 @@ impl Keeper {
         let bundle: TrustBundle = serde_json::from_slice(bundle).map_err(|error| error.to_string())?;
         let revision = bundle.revision;
         self.kept.trust = Some(bundle);
-        self.write(true).map_err(|error| format!("the trust cannot be kept: {error}"))?;
+        self.write().map_err(|error| format!("the trust cannot be kept: {error}"))?;
         Ok(revision)
     }
 
@@ -134,7 +131,7 @@ impl Keeper {
         let (payload, signature) = (STANDARD.encode(payload), STANDARD.encode(signature));
         self.kept.policy = Some(Signed { payload, signature, trust: trust.clone() });
         self.kept.trust = Some(policy.trust.clone());
-        if let Err(error) = self.write(false) {
+        if let Err(error) = self.write() {
             // A lock must act even when the disk is full; only the next restart would not know of it.
             eprintln!("session-launcher: the policy cannot be kept: {error}; it is in force until a restart");
         }
@@ -143,15 +140,8 @@ impl Keeper {
         Ok(revision)
     }
 
-    fn write(&self, durable: bool) -> io::Result<()> {
-        let draft = self.directory.join(DRAFT);
-        let _ = fs::remove_file(&draft);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(&serde_json::to_vec(&self.kept)?)?;
-        if durable {
-            file.sync_all()?;
-        }
-        fs::rename(&draft, self.directory.join(FILE))
+    fn write(&self) -> io::Result<()> {
+        directory::replace(&self.directory, FILE, &serde_json::to_vec(&self.kept)?)
     }
 }
 
