@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+import time
 
 import fabric
 import paramiko
@@ -14,7 +15,9 @@ import paramiko
 def through(connection):
     """Sends a word to a server here over a forwarded port, and says what came back."""
     listener = socket.create_server(("127.0.0.1", 0))
-    with socket.create_server(("127.0.0.1", 0)) as free:
+    # Fabric takes no port 0; at an address that nobody else uses here, a free port stays free.
+    here = "127.0.0.77"
+    with socket.create_server((here, 0)) as free:
         local = free.getsockname()[1]
 
     def answer():
@@ -22,15 +25,28 @@ def through(connection):
         accepted.sendall(accepted.recv(64))
         accepted.close()
 
-    server = threading.Thread(target=answer)
+    # As a daemon: what goes wrong is to be said, not waited for.
+    server = threading.Thread(target=answer, daemon=True)
     server.start()
     remote = listener.getsockname()[1]
-    with connection.forward_local(local, remote_port=remote, remote_host="127.0.0.1"):
-        with socket.create_connection(("127.0.0.1", local)) as stream:
+    with connection.forward_local(local, remote_port=remote, remote_host="127.0.0.1", local_host=here):
+        with connected(here, local) as stream:
             stream.sendall(b"through")
             back = stream.recv(64)
     server.join()
     return back.decode()
+
+
+def connected(host, port):
+    """A connection to what Fabric's thread listens at, as soon as it does."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return socket.create_connection((host, port))
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def work(task):

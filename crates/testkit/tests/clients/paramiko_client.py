@@ -37,7 +37,8 @@ def through(transport):
         connection.sendall(connection.recv(64))
         connection.close()
 
-    server = threading.Thread(target=answer)
+    # As a daemon: what goes wrong is to be said, not waited for.
+    server = threading.Thread(target=answer, daemon=True)
     server.start()
     channel = transport.open_channel("direct-tcpip", listener.getsockname(), ("127.0.0.1", 0))
     channel.sendall(b"through")
