@@ -6,12 +6,18 @@
 //!
 //! A group lies within that of the process which makes it. Its name says whose it is, so that leftovers of a daemon that
 //! died can be told from the sessions of one that lives.
+//!
+//! A process that is born in its group costs next to nothing; one that is moved there makes the kernel wait for all others,
+//! 15 milliseconds where nothing was moved lately. So a helper is [started](Prepared) in its group, unless it will have a
+//! keeper, which must not end with the session: such a helper moves itself when the keeper is outside.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
@@ -19,6 +25,8 @@ use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 const PREFIX: &str = "postern-";
 const MEMBERS: &str = "cgroup.procs";
 const KILL: &str = "cgroup.kill";
+/// Before the number of a group that is older than its first process.
+const SERIAL: char = 's';
 /// How often a group is made anew when somebody removes it before its first process is in it.
 const ATTEMPTS: usize = 3;
 /// How often a group is searched again for processes that were forked while it was searched before.
@@ -34,10 +42,58 @@ const LEFT_ALONE: [&str; 2] = ["user.postern.left", "trusted.postern.left"];
 /// Groups whose sessions are over and in which something still runs, with the one that was looked at last at the end.
 static LEFT: Mutex<VecDeque<PathBuf>> = Mutex::new(VecDeque::new());
 
-/// Makes a group for the calling process, which its parent owns, and moves it there. `None` where that is not possible.
+/// A group with nothing in it yet.
+pub(crate) struct Prepared {
+    path: PathBuf,
+    directory: File,
+}
+
+impl Prepared {
+    /// Makes one within this process's own. `None` where that is not possible.
+    pub(crate) fn make() -> Option<Self> {
+        static WITHIN: OnceLock<Option<(PathBuf, Owner)>> = OnceLock::new();
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let within = WITHIN.get_or_init(|| Some((own_group()?, Owner::of(getpid())?)));
+        let (within, owner) = within.as_ref()?;
+        let path = within.join(owner.name_for(Holder::Serial(LAST.fetch_add(1, Ordering::Relaxed))));
+        fs::create_dir(&path).ok()?;
+        match File::open(&path) {
+            Ok(directory) => Some(Self { path, directory }),
+            Err(_) => {
+                let _ = fs::remove_dir(&path);
+                None
+            }
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes it away again.
+    pub(crate) fn remove(&self) {
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+impl AsFd for Prepared {
+    /// As the kernel wants it of whoever is to be born there.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// The group of the calling process that its parent owns: the one that it was born in, or one that is made now. `None`
+/// where that is not possible.
 pub(crate) fn enter() -> Option<PathBuf> {
     let owner = Owner::of(getppid()?)?;
-    let group = own_group()?.join(owner.name_for(getpid()));
+    let own = own_group()?;
+    if own.file_name().and_then(|name| Owner::parse(name.to_str()?)).is_some_and(|(whose, _)| whose == owner)
+    {
+        return Some(own);
+    }
+    let group = own.join(owner.name_for(Holder::Leader(getpid())));
     for _ in 0..ATTEMPTS {
         fs::create_dir(&group).ok()?;
         match fs::write(group.join(MEMBERS), "0") {
@@ -54,7 +110,7 @@ pub(crate) fn enter() -> Option<PathBuf> {
 /// The group that a child of this process has made for itself, if it is where this process's own is. For when the child
 /// did not live to say.
 pub(crate) fn of_child(child: Pid) -> Option<PathBuf> {
-    let group = own_group()?.join(Owner::of(getpid())?.name_for(child));
+    let group = own_group()?.join(Owner::of(getpid())?.name_for(Holder::Leader(child)));
     group.exists().then_some(group)
 }
 
@@ -103,7 +159,13 @@ pub(crate) fn let_go(group: PathBuf) {
     for _ in 0..LOOKS.min(left.len()) {
         let Some(group) = left.pop_front() else { break };
         match fs::remove_dir(&group) {
-            Err(error) if !is_gone(&error) && left.len() < MAX_LEFT => left.push_back(group),
+            Err(error) if !is_gone(&error) => {
+                // Its session is over: what is in it goes on, also after the death of this process.
+                leave(&group);
+                if left.len() < MAX_LEFT {
+                    left.push_back(group);
+                }
+            }
             _ => {}
         }
     }
@@ -119,12 +181,17 @@ pub fn clean_up() {
     let Ok(entries) = fs::read_dir(own) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some((owner, leader)) = name.to_str().and_then(Owner::parse) else { continue };
+        let Some((owner, holder)) = name.to_str().and_then(Owner::parse) else { continue };
         if owner.lives() {
             continue;
         }
         let group = entry.path();
-        if members(&group).contains(&leader) && !is_left_alone(&group) {
+        let is_over = match holder {
+            Holder::Leader(leader) => !members(&group).contains(&leader),
+            // Noted at the end, if anything was left.
+            Holder::Serial(_) => false,
+        };
+        if !is_over && !is_left_alone(&group) {
             kill(&group);
         }
         let_go(group);
@@ -161,16 +228,33 @@ impl Owner {
         Self::of(self.pid) == Some(self)
     }
 
-    fn name_for(self, leader: Pid) -> String {
-        format!("{PREFIX}{}.{}-{}", self.pid.as_raw_pid(), self.start, leader.as_raw_pid())
+    fn name_for(self, holder: Holder) -> String {
+        let owner = format!("{PREFIX}{}.{}", self.pid.as_raw_pid(), self.start);
+        match holder {
+            Holder::Leader(leader) => format!("{owner}-{}", leader.as_raw_pid()),
+            Holder::Serial(serial) => format!("{owner}-{SERIAL}{serial}"),
+        }
     }
 
-    fn parse(name: &str) -> Option<(Self, Pid)> {
-        let (owner, leader) = name.strip_prefix(PREFIX)?.split_once('-')?;
+    fn parse(name: &str) -> Option<(Self, Holder)> {
+        let (owner, holder) = name.strip_prefix(PREFIX)?.split_once('-')?;
         let (pid, start) = owner.split_once('.')?;
         let number = |text: &str| Pid::from_raw(text.parse().ok().filter(|pid| *pid > 0)?);
-        Some((Self { pid: number(pid)?, start: start.parse().ok()? }, number(leader)?))
+        let holder = match holder.strip_prefix(SERIAL) {
+            Some(serial) => Holder::Serial(serial.parse().ok()?),
+            None => Holder::Leader(number(holder)?),
+        };
+        Some((Self { pid: number(pid)?, start: start.parse().ok()? }, holder))
     }
+}
+
+/// Whose session a group is for, in its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// The first process, which has made it.
+    Leader(Pid),
+    /// One that was not there yet.
+    Serial(u64),
 }
 
 /// Where this process is in the one hierarchy of version 2, also beside hierarchies of version 1.
@@ -225,9 +309,12 @@ mod tests {
         let owner = Owner::of(getpid()).expect("this process");
         assert!(owner.lives());
         assert!(!Owner { start: owner.start + 1, ..owner }.lives());
-        let name = owner.name_for(getpid());
-        assert_eq!(Owner::parse(&name), Some((owner, getpid())));
-        assert!(is_group(&Path::new("/sys/fs/cgroup").join(&name)));
+        for holder in [Holder::Leader(getpid()), Holder::Serial(0), Holder::Serial(u64::MAX)] {
+            let name = owner.name_for(holder);
+            assert_eq!(Owner::parse(&name), Some((owner, holder)));
+            assert!(is_group(&Path::new("/sys/fs/cgroup").join(&name)));
+            assert!(!is_group(Path::new(&name)));
+        }
         for other in [
             "",
             "postern-",
@@ -236,11 +323,13 @@ mod tests {
             "postern-x.2-3",
             "postern-1.2--3",
             "postern-0.1-2",
+            "postern-1.2-s",
+            "postern-1.2-s-1",
             "user.slice",
         ] {
             assert_eq!(Owner::parse(other), None, "{other}");
         }
-        assert!(!is_group(Path::new(&name)) && !is_group(Path::new("/")));
+        assert!(!is_group(Path::new("/")));
     }
 
     #[test]

@@ -93,7 +93,8 @@ fn start(control: &mut Control, request: Result<SessionRequest, RequestError>) -
     // 4. What only root can do for the user.
     request.limits.apply();
     let terminal = stdio::hand_over(&request, &user)?;
-    // 5. What the host wants for its sessions, somebody to close it at the end, and a group to find its processes by.
+    // 5. What the host wants for its sessions, somebody to close it at the end, and a group to find its processes by: it has
+    // one since its birth, unless there may be somebody who must not end with it.
     let pam = request.pam.as_ref();
     let opened = pam.map(|pam| pam::open(pam, &request, &mut user, terminal.as_ref())).transpose()?;
     let (transaction, variables, words) = match opened {

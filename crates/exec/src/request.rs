@@ -145,6 +145,12 @@ impl SessionRequest {
         }
     }
 
+    /// Whether something may be opened for the session that has to be closed at its end, whatever becomes of it: records of a
+    /// login at a terminal, and what PAM opens.
+    pub(crate) fn may_have_keeper(&self) -> bool {
+        self.pty.is_some() || self.pam.is_some()
+    }
+
     /// What both sides hold to be a well-formed request.
     pub fn check(&self) -> Result<(), RequestError> {
         if !is_login(&self.login) {

@@ -35,15 +35,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// Takes over a child of this process which leads, or is about to lead, a session.
-    pub(crate) fn adopt(pid: Pid) -> io::Result<Self> {
+    /// Takes over a child of this process which leads, or is about to lead, a session; with the control group that it was
+    /// born in, if that is its own. Where this is not possible the child is left as it is.
+    pub(crate) fn adopt(pid: Pid, group: Option<PathBuf>) -> io::Result<Self> {
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { pid, pidfd, group: None, released: AtomicBool::new(false) })
+        Ok(Self { pid, pidfd, group, released: AtomicBool::new(false) })
     }
 
     /// Knows from here on that all processes of the session are in this group.
     pub(crate) fn is_in(&mut self, group: Option<PathBuf>) {
-        self.group = group;
+        self.group = group.or(self.group.take());
     }
 
     /// Lets the session go on without anybody who could end it: nobody is there any more for whom it ran, and that is
@@ -154,7 +155,7 @@ mod tests {
             .spawn()
             .expect("setsid is part of every system");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        (Session::adopt(Pid::from_child(&child)).expect("a child"), output)
+        (Session::adopt(Pid::from_child(&child), None).expect("a child"), output)
     }
 
     fn first_line(output: &mut impl BufRead) -> String {

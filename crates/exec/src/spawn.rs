@@ -3,10 +3,12 @@
 //! Nothing here is inheritable at any moment, so threads that start other processes meanwhile leak nothing; and no
 //! account is looked up, so no directory service can hold up the node.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, IoSlice, PipeReader, PipeWriter, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,14 +19,16 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
     socketpair,
 };
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::cgroup::Prepared;
 use crate::helper::MOST_DESCRIPTORS;
 use crate::request::{Launch, RequestError, SessionRequest, WindowSize};
 use crate::session::Session;
 use crate::status::{self, Failure, FailureKind, Started};
+use crate::sys::process::start_in;
 
 /// A request that the helper does not take within this time is a helper that hangs.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -121,7 +125,7 @@ impl Starting {
     ) -> Result<Self, SpawnError> {
         let bytes = request.encode()?;
         let (control, helper_end) = UnixStream::pair().map_err(doing("open the helper's socket"))?;
-        let session = start(helper, helper_end).map_err(doing("start session-exec"))?;
+        let session = start(helper, helper_end, request).map_err(doing("start session-exec"))?;
         before(session.pid()).map_err(doing("have the session watched"))?;
         match hand_over(&control, &bytes, theirs) {
             Ok(()) => Ok(Self { session, control, heard: Vec::new() }),
@@ -283,7 +287,10 @@ impl SessionIo {
 
 /// The helper gets its end of the socket as standard input, an empty environment, and no argument. Its standard error is
 /// the node's until the session's own takes its place.
-fn start(helper: &Path, helper_end: UnixStream) -> io::Result<Session> {
+fn start(helper: &Path, helper_end: UnixStream, request: &SessionRequest) -> io::Result<Session> {
+    if let Some(session) = start_in_group(helper, &helper_end, request) {
+        return Ok(session);
+    }
     let mut child = Command::new(helper)
         .env_clear()
         .current_dir("/")
@@ -291,11 +298,30 @@ fn start(helper: &Path, helper_end: UnixStream) -> io::Result<Session> {
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
         .spawn()?;
-    Session::adopt(Pid::from_child(&child)).inspect_err(|_| {
+    Session::adopt(Pid::from_child(&child), None).inspect_err(|_| {
         // Out of descriptors, for example. It has no request yet, so it ends at once.
         let _ = child.kill();
         let _ = child.wait();
     })
+}
+
+/// The same, in a control group from the first moment; where that is not possible nothing has happened.
+fn start_in_group(helper: &Path, helper_end: &UnixStream, request: &SessionRequest) -> Option<Session> {
+    if request.may_have_keeper() {
+        return None;
+    }
+    let program = CString::new(helper.as_os_str().as_bytes()).ok()?;
+    let group = Prepared::make()?;
+    let pid = start_in(group.as_fd(), &program, helper_end.as_fd()).inspect_err(|_| group.remove()).ok()?;
+    let session = Session::adopt(pid, Some(group.path().to_owned()));
+    session
+        .inspect_err(|_| {
+            // As in the other case.
+            let _ = kill_process(pid, Signal::KILL);
+            let _ = waitpid(Some(pid), WaitOptions::empty());
+            group.remove();
+        })
+        .ok()
 }
 
 fn hand_over(control: &UnixStream, bytes: &[u8], theirs: &[OwnedFd]) -> io::Result<()> {

@@ -14,11 +14,14 @@ use support::{Host, LOGIN, UID, stderr, stdout, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+fn own_login() -> String {
+    let me = Command::new("id").arg("-un").output().expect("id runs");
+    String::from_utf8(me.stdout).expect("a name").trim().to_owned()
+}
+
 /// A session of the account that runs the tests, and what it says.
 fn session(command: &str) -> (Running, BufReader<fs::File>) {
-    let me = Command::new("id").arg("-un").output().expect("id runs");
-    let login = String::from_utf8(me.stdout).expect("a name").trim().to_owned();
-    let request = SessionRequest::new(login, Launch::Command(command.as_bytes().to_vec()));
+    let request = SessionRequest::new(own_login(), Launch::Command(command.as_bytes().to_vec()));
     let running = spawn(support::helper(), &request).expect("spawn").started(PATIENCE).expect("started");
     let SessionIo::Pipes { stdout, .. } = &running.io else { panic!("asked for no terminal") };
     let output = stdout.try_clone().expect("a copy");
@@ -242,8 +245,7 @@ mod abuse {
 
     #[test]
     fn n5_sessions_of_a_daemon_that_died_end_at_the_next_start_and_their_groups_go() {
-        let me = Command::new("id").arg("-un").output().expect("id runs");
-        let login = String::from_utf8(me.stdout).expect("a name").trim().to_owned();
+        let login = own_login();
         let script = "trap '' HUP PIPE; grep ^0:: /proc/self/cgroup; echo $$; setsid sleep 1000 & echo $!; wait; sleep 1000";
         let mut daemon = Command::new(support::local_session())
             .args([&login, "exec", script])
@@ -271,6 +273,42 @@ mod abuse {
         until("the end of what was left", || {
             cgroup::clean_up();
             !pids.iter().any(|pid| lives(*pid))
+        });
+    }
+
+    #[test]
+    fn n5_what_a_finished_session_has_left_goes_on_when_the_daemon_dies_too() {
+        let login = own_login();
+        let script = "grep ^0:: /proc/self/cgroup; (setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo $!)";
+        let daemon =
+            Command::new(support::local_session()).args([&login, "exec", script]).output().expect("runs");
+        let said = stdout(&daemon);
+        let pid: u32 = said.lines().last().and_then(|pid| pid.parse().ok()).expect("a number");
+        let grouped = said.lines().next().is_some_and(|line| line.contains("/postern-"));
+        cgroup::clean_up();
+        assert!(lives(pid), "{said}");
+        let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        until("the end", || !lives(pid));
+        cgroup::clean_up();
+        if !grouped {
+            eprintln!("SKIPPED: needs a cgroup2 file system that this process may write to");
+        }
+    }
+
+    #[test]
+    fn n5_a_session_without_a_terminal_is_born_in_its_group() {
+        let Some((running, _, group)) = grouped("exec sleep 1000") else { return };
+        let name = group.file_name().and_then(|name| name.to_str()).expect("a name");
+        // One that it has made itself has its number.
+        assert!(name.rsplit('-').next().is_some_and(|number| number.starts_with('s')), "{name}");
+        assert_eq!(
+            fs::read_to_string(group.join("cgroup.procs")).expect("readable"),
+            format!("{}\n", running.session.pid())
+        );
+        drop(running);
+        until("no group", || {
+            drop(session("true"));
+            !group.exists()
         });
     }
 

@@ -1,10 +1,13 @@
 //! What a process inherits, and whom it acts as.
 
-use std::ffi::{c_int, c_long};
-use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::ffi::{CStr, c_int, c_long};
+use std::fs::File;
+use std::io::{self, Read};
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::ptr;
+
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 /// The highest signal number on Linux.
 const LAST_SIGNAL: c_int = 64;
@@ -14,6 +17,8 @@ const KERNEL_SIGACTION_DEFAULT: [u64; 8] = [0; 8];
 const KERNEL_SIGSET_SIZE: usize = 8;
 /// `keyctl` operation from `linux/keyctl.h`; the libc crate names it only for some targets.
 const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
+/// A flag of `clone3` from `linux/sched.h`; the libc crate's overflows.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
 /// "Leave this id as it is" for the `setres*id` calls.
 const UNCHANGED: u32 = u32::MAX;
 
@@ -173,6 +178,59 @@ pub(crate) fn detach() -> io::Result<Side> {
         }
     }
     if status == 0 { Ok(Side::Caller) } else { Err(io::Error::other("no second process can be made")) }
+}
+
+/// Starts a program in a control group (version 2): without arguments and environment, in `/`, with this standard input, no
+/// output, and this process's standard error. It inherits signal settings, and what is not closed by `execve`.
+pub(crate) fn start_in(group: BorrowedFd<'_>, program: &CStr, stdin: BorrowedFd<'_>) -> io::Result<Pid> {
+    let nothing = File::options().write(true).open("/dev/null")?;
+    let (mut failed, fails) = io::pipe()?;
+    let words = [program.as_ptr(), ptr::null()];
+    // SAFETY: all zero is a valid value of this struct of integers; zero asks for nothing.
+    let mut how: libc::clone_args = unsafe { MaybeUninit::zeroed().assume_init() };
+    how.flags = CLONE_INTO_CGROUP;
+    how.exit_signal = libc::SIGCHLD as u64;
+    how.cgroup = u64::try_from(group.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: pointer and size describe `how`. No memory is shared with the child, which has a copy of this thread's stack.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw mut how, size_of::<libc::clone_args>()) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => become_program(&words, stdin.as_raw_fd(), nothing.as_raw_fd(), fails.as_raw_fd()),
+        pid => {
+            drop(fails);
+            let pid = c_int::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+            let mut error = [0; size_of::<c_int>()];
+            // Ends when the program runs, which closes the child's end.
+            match failed.read_exact(&mut error) {
+                Err(_) => Ok(pid),
+                Ok(()) => {
+                    let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+                    Err(io::Error::from_raw_os_error(c_int::from_ne_bytes(error)))
+                }
+            }
+        }
+    }
+}
+
+/// The child of [`start_in`]. Other threads of its parent may have held any lock when it was copied, so nothing here
+/// allocates or asks the C library for more than a system call.
+fn become_program(words: &[*const libc::c_char; 2], stdin: c_int, nothing: c_int, fails: c_int) -> ! {
+    let nowhere: *const libc::c_char = ptr::null();
+    // SAFETY: duplicates descriptors that the parent has open; the copies are not closed by `execve`.
+    let mut done = unsafe { libc::dup2(stdin, 0) } >= 0;
+    // SAFETY: as above.
+    done = done && unsafe { libc::dup2(nothing, 1) } >= 0;
+    // SAFETY: a literal ends with a zero byte.
+    done = done && unsafe { libc::chdir(c"/".as_ptr()) } == 0;
+    if done {
+        // SAFETY: `words` is a list of C strings that ends with null, and the environment is an empty one.
+        unsafe { libc::execve(words[0], words.as_ptr(), &raw const nowhere) };
+    }
+    // SAFETY: gives this thread's own error number.
+    let error = unsafe { *libc::__errno_location() };
+    // SAFETY: pointer and size describe `error`.
+    unsafe { libc::write(fails, (&raw const error).cast(), size_of::<c_int>()) };
+    // SAFETY: ends this process without running what its parent has registered for its own end.
+    unsafe { libc::_exit(127) }
 }
 
 /// Replaces the groups of this process, whose ids stay root's.
