@@ -95,7 +95,8 @@ impl Pki {
             trust,
             login: text("login")?,
             host: text("host").ok().zip(text("host-cert.pub").ok()),
-            user: (text("user")?, text("user-cert.pub")?),
+            // What `tctl auth sign` writes is in another form than what the engines read.
+            user: (SubjectKey::from_pem(&text("user")?)?.to_pem()?.to_string(), text("user-cert.pub")?),
         })
     }
 
