@@ -110,6 +110,7 @@ pub(crate) async fn run(
         sessions: AtomicU32::new(0),
     });
     shared.metrics.log_in(negotiated.key_exchange);
+    tell_login(&context);
     shared.metrics.connections.inc();
     let mut channels = JoinSet::new();
     let mut listeners = forward::Listeners::new(Arc::clone(&context));
@@ -118,7 +119,7 @@ pub(crate) async fn run(
     let cut = {
         let verdict = monitor::verdict(&context);
         tokio::pin!(verdict);
-        loop {
+        let cut = loop {
             tokio::select! {
                 wish = events.next() => match wish {
                     Some(wish) => {
@@ -131,11 +132,27 @@ pub(crate) async fn run(
                 Some(opened) = openings.join_next() => listeners.keep(opened.ok()),
                 () = shared.draining.cancelled(), if channels.is_empty() => break Some(monitor::stopping()),
             }
+        };
+        drop((listeners, openings));
+        match cut {
+            Some(cut) => Some(cut),
+            // What takes the client away may be what takes its right away: a proxy cuts by the same lock.
+            None => tokio::select! {
+                () = wind_up(&context, &mut channels) => None,
+                cut = &mut verdict => Some(cut),
+            },
         }
     };
-    drop((listeners, openings));
     finish(&context, cut, channels).await;
     shared.metrics.connections.dec();
+}
+
+/// For whoever has nothing but this host's log.
+fn tell_login(context: &Context) {
+    let admission = context.admission();
+    let (user, permit) = (admission.user(), admission.permit());
+    let impersonator = user.impersonator.as_ref().map(tracing::field::display);
+    tracing::info!(peer = %context.peer, login = %permit.login(), user = %user.name, impersonator, "logged in");
 }
 
 /// Begins with what the client wants. Must not wait for anything, because nobody looks at locks meanwhile.
@@ -254,15 +271,20 @@ async fn finish(context: &Context, cut: Option<Cut>, mut channels: JoinSet<()>) 
             .shared
             .emit(context.event(CLIENT_DISCONNECT).with("reason", words.as_str()).with("denial", *code));
     }
-    if tokio::time::timeout(WIND_UP, all_of(&mut channels)).await.is_err() {
-        tracing::warn!(peer = %context.peer, "channels of an ended connection did not end; dropping them");
-    }
+    wind_up(context, &mut channels).await;
     channels.shutdown().await;
     context.sockets.close().await;
     let traffic = context.handle.traffic();
     metrics.sent.inc_by(traffic.sent);
     metrics.received.inc_by(traffic.received);
     context.shared.emit(context.event(SESSION_DATA).with("tx", traffic.sent).with("rx", traffic.received));
+}
+
+/// Lets channels end by themselves.
+async fn wind_up(context: &Context, channels: &mut JoinSet<()>) {
+    if tokio::time::timeout(WIND_UP, all_of(channels)).await.is_err() {
+        tracing::warn!(peer = %context.peer, "channels of an ended connection did not end; dropping them");
+    }
 }
 
 async fn all_of(channels: &mut JoinSet<()>) {

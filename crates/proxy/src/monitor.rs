@@ -13,23 +13,31 @@ use crate::dialer::{Dialer, View};
 
 /// Timers are cut into these, because they do not notice a clock that is set.
 const STEP: Duration = Duration::from_secs(30);
+/// What the node has to end a connection by itself, which tells the user why; it goes by the same policy.
+const NODE_FIRST: Duration = Duration::from_millis(600);
 
 impl Dialer {
-    /// Resolves when what the caller was let in by is no longer so, with the reason. Policy that arrives is looked at
-    /// at once.
+    /// Resolves soon after what the caller was let in by is no longer so, with the reason. Policy that arrives is looked
+    /// at at once; then the node has the first word.
     pub(crate) async fn revoked(
         &self,
         caller: &Caller,
         login: Option<&Login>,
         node: Option<HostId>,
     ) -> Denied {
+        let denied = self.lapsed(caller, login, node).await;
+        tokio::time::sleep(NODE_FIRST).await;
+        self.metrics.cut(denied.code);
+        denied
+    }
+
+    async fn lapsed(&self, caller: &Caller, login: Option<&Login>, node: Option<HostId>) -> Denied {
         let mut policies = self.agent.policy();
         loop {
             let policy = policies.current();
             let now = Timestamp::now();
             let view = View { policy: &policy, silence: self.agent.silence(), cluster: self.agent.cluster() };
             if let Err(denied) = view.standing(caller, login, node, now) {
-                self.metrics.cut(denied.code);
                 return denied;
             }
             let mut wait = None;
@@ -37,7 +45,6 @@ impl Dialer {
                 let left = caller.valid_before().duration_since(now);
                 if !left.is_positive() {
                     let reason = format!("your certificate expired at {}", caller.valid_before());
-                    self.metrics.cut("certificate_expired");
                     return Denied::new("certificate_expired", reason, "get a new one and connect again");
                 }
                 wait = Some(Duration::try_from(left).unwrap_or_default().min(STEP));

@@ -99,11 +99,30 @@ impl Bot {
 
     /// `tsh -i identity --proxy ... <arguments>`.
     pub fn tsh(&self, arguments: &[&str]) -> Outcome {
-        run(command(ours("tsh"))
-            .arg("-i")
-            .arg(self.file("identity"))
-            .args(["--proxy", &self.proxy])
-            .args(arguments))
+        run(&mut self.tsh_command(arguments))
+    }
+
+    /// The same, to be run.
+    pub fn tsh_command(&self, arguments: &[&str]) -> Command {
+        let mut tsh = command(ours("tsh"));
+        tsh.arg("-i").arg(self.file("identity")).args(["--proxy", &self.proxy]).args(arguments);
+        tsh
+    }
+
+    /// OpenSSH's own jump over the proxy, with nothing of ours; `<login>@<host>.<cluster>` and what to run there.
+    pub fn jump(&self, target: &str, arguments: &[&str]) -> Command {
+        let config = self.directory().join("jump_config");
+        let text = format!(
+            "Host *\n  UserKnownHostsFile {}\n  IdentityFile {}\n  CertificateFile {}\n  IdentitiesOnly yes\n  BatchMode yes\n",
+            self.file("known_hosts").display(),
+            self.file("key").display(),
+            self.file("key-cert.pub").display()
+        );
+        std::fs::write(&config, text).expect("written");
+        let login = target.split_once('@').map_or("nobody", |(login, _)| login);
+        let mut ssh = command("/usr/bin/ssh");
+        ssh.arg("-F").arg(config).args(["-J", &format!("{login}@{}", self.proxy), target]).args(arguments);
+        ssh
     }
 
     /// `<host>.<cluster>`, as OpenSSH must be told.

@@ -103,17 +103,7 @@ fn plain_ssh_jumps_through_the_proxy_with_nothing_of_ours_installed() {
     cluster.role("jumper", &format!("[{login}]"), "{env: test}");
     let bot = cluster.bot("jumper", &["jumper"]);
     bot.oneshot().ok();
-    let config = cluster.path().join("plain_config");
-    let text = format!(
-        "Host *\n  UserKnownHostsFile {known}\n  IdentityFile {key}\n  CertificateFile {cert}\n  IdentitiesOnly yes\n  BatchMode yes\n",
-        known = bot.file("known_hosts").display(),
-        key = bot.file("key").display(),
-        cert = bot.file("key-cert.pub").display(),
-    );
-    std::fs::write(&config, text).expect("written");
-    let proxy = cluster.endpoint("proxy");
     let target = format!("{login}@{}", Bot::host("my-host"));
-    let mut ssh = command("/usr/bin/ssh");
-    ssh.arg("-F").arg(&config).args(["-J", &format!("{login}@{proxy}"), &target, "echo jumped"]);
+    let mut ssh = bot.jump(&target, &["echo jumped"]);
     assert_eq!(run(&mut ssh).ok().trim(), "jumped");
 }

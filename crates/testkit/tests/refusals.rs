@@ -87,15 +87,39 @@ fn a_locked_bot() {
     assert!(refusal.contains("lock"), "{refusal}");
 }
 
+fn lives(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+}
+
+/// On each way to a node the user hears why, and the session's processes end, also those that made a session of their own
+/// where the host has control groups.
 #[test]
-fn a_lock_ends_a_live_session() {
-    let (cluster, bot, target) = cluster_and_bot();
-    let marker = cluster.path().join("alive");
-    let mut ssh = bot.openssh("ssh", &[&target, &format!("touch {}; sleep 300", marker.display())]);
-    let session = std::thread::spawn(move || testkit::run(&mut ssh));
-    until("the session to be open", || marker.exists().then_some(()));
-    cluster.tctl(&["lock", "--user=bot-tester", "--message=stop"]).ok();
-    session.join().expect("ssh ends").refused();
+fn a_lock_ends_a_live_session_and_its_processes() {
+    for way in ["ssh", "ssh -tt", "tsh", "ssh -J"] {
+        let (cluster, bot, target) = cluster_and_bot();
+        let marker = cluster.path().join("alive");
+        let line = format!(
+            "(grep -q '^0::.*postern-' /proc/self/cgroup && (setsid sleep 300 & echo $!); echo $$) > {m}.new; \
+             mv {m}.new {m}; sleep 300",
+            m = marker.display()
+        );
+        let mut client = match way {
+            "ssh" => bot.openssh("ssh", &[&target, &line]),
+            "ssh -tt" => bot.openssh("ssh", &["-tt", &target, &line]),
+            "tsh" => bot.tsh_command(&["ssh", &format!("{}@my-host", login()), &line]),
+            _ => bot.jump(&target, &[&line]),
+        };
+        let session = std::thread::spawn(move || testkit::run(&mut client));
+        until("the session to be open", || marker.exists().then_some(()));
+        let pids = std::fs::read_to_string(&marker).expect("written");
+        assert!(pids.lines().all(lives), "{way}: {pids}");
+        cluster.tctl(&["lock", "--user=bot-tester", "--message=stop the bot"]).ok();
+        let ended = session.join().expect("the client ends");
+        let words = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(words.contains("stop the bot") && !ended.status.success(), "{way}: {words}");
+        until("the end of the processes", || (!pids.lines().any(lives)).then_some(()));
+    }
 }
 
 #[test]

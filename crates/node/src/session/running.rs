@@ -59,7 +59,7 @@ impl Running {
             }
             Err(error) => (How::Broken(error.to_string()), None, None),
         };
-        let exit = end(&session, &how, exit, &writer).await;
+        let (how, exit) = end(&scope, &session, (how, exit), &writer).await;
         if let Some(records) = records {
             // Nobody writes any more; what is left is read and told before the session's own end.
             let _ = tokio::time::timeout(LAST_RECORDS, records).await;
@@ -170,31 +170,37 @@ async fn say(exit: Exit, writer: &Writer) {
 }
 
 /// Sees to it that what should not go on does not.
-async fn end(session: &Arc<SessionHandle>, how: &How, exit: Option<Exit>, writer: &Writer) -> Option<Exit> {
+async fn end(
+    scope: &Scope,
+    session: &SessionHandle,
+    (how, exit): (How, Option<Exit>),
+    writer: &Writer,
+) -> (How, Option<Exit>) {
     match how {
-        How::Normal => exit,
-        How::Gone => match exit {
-            Some(exit) => Some(exit),
-            None => leave(session).await,
-        },
+        How::Gone if exit.is_none() => leave(scope, session).await,
         How::Cut(words) => {
             let said = writer.stderr(format!("\r\n{words}\r\n").into());
             let (said, killed) = tokio::join!(tokio::time::timeout(LAST_WORDS, said), kill(session));
             drop(said);
-            exit.or(killed)
+            (How::Cut(words), exit.or(killed))
         }
-        How::Broken(_) => kill(session).await,
+        How::Broken(reason) => (How::Broken(reason), kill(session).await),
+        How::Normal | How::Gone => (how, exit),
     }
 }
 
 /// As with sshd, nobody ends what the client has left: a terminal that is closed hangs its processes up, and others find
-/// the end of their input and nobody to read their output. What can live with that lives on.
-async fn leave(session: &Arc<SessionHandle>) -> Option<Exit> {
-    let exit = tokio::time::timeout(HANG_UP, session.exited()).await.ok();
-    if exit.is_none() {
-        session.release();
+/// the end of their input and nobody to read their output. What can live with that lives on, unless the node has a reason
+/// of its own to end it.
+async fn leave(scope: &Scope, session: &SessionHandle) -> (How, Option<Exit>) {
+    tokio::select! {
+        exit = session.exited() => (How::Gone, Some(exit)),
+        words = scope.connection.cut.thrown() => (How::Cut(words.to_owned()), kill(session).await),
+        () = tokio::time::sleep(HANG_UP) => {
+            session.release();
+            (How::Gone, None)
+        }
     }
-    exit
 }
 
 /// How it ended, unless even this does not end it soon.
