@@ -1,15 +1,17 @@
 //! A node that turned against its cluster: it says anything, without end, to the proxy and to whoever connects through
 //! it. Both stay small, the user gets a short answer, and the proxy goes on to serve others.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::json;
 use testkit::cluster::NodeSettings;
-use testkit::programs::{command, ours};
+use testkit::programs::{command, ours, theirs};
 use testkit::{Bot, Cluster, Layout, until};
 
 /// Far more than anybody may keep of it.
@@ -188,6 +190,105 @@ fn endless_words_cost_the_proxy_and_tsh_nothing() {
         assert!(ended.words.len() < 4_096, "{what}: {} bytes of words", ended.words.len());
         assert!(!ended.words.contains(['\x07', '\x1b']), "{what}: {:?}", ended.words);
         assert!(ended.peak < honest.peak + FLAT, "{what}: tsh took {} KiB", ended.peak);
+    }
+    let after = peak(proxy).expect("runs");
+    eprintln!("the proxy: {before} KiB before, at most {after} KiB");
+    assert!(after < before + FLAT, "the proxy took {after} KiB");
+    assert!(watch(tsh(&cluster, &bot, "my-host")).success, "others are served");
+}
+
+/// Every sort of talk of a node that has the host's key and lets everybody in.
+const AFTER_KEYS: [&str; 13] = [
+    "banners",
+    "debug",
+    "global requests",
+    "host keys",
+    "forwarded channels",
+    "agent channels",
+    "session channels",
+    "exit messages",
+    "unknown requests",
+    "output beyond the window",
+    "errors beyond the window",
+    "window",
+    "another channel's output",
+];
+
+/// The server that talks so, and its two lines of conversation with a test.
+struct Talker {
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Talker {
+    fn start(interpreter: &Path) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/abuse/hostile_server.py");
+        let mut child = command(interpreter)
+            .arg(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python runs");
+        let (orders, answers) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        Self { child, orders, answers: BufReader::new(answers) }
+    }
+
+    fn hear(&mut self) -> usize {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("readable");
+        line.trim().parse().unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// Gives an order; how many bytes it has said since the last.
+    fn order(&mut self, order: &serde_json::Value) -> usize {
+        writeln!(self.orders, "{order}").expect("it listens");
+        self.hear()
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn endless_words_under_the_host_s_own_key_cost_the_proxy_and_tsh_nothing() {
+    let Some(fab) = theirs("fab") else { return };
+    let mut talker = Talker::start(&fab.with_file_name("python3"));
+    let port = talker.hear();
+    let mut cluster = Cluster::start(Layout::Processes);
+    let more = format!("  public_addr: 127.0.0.1:{port}\n");
+    cluster.add_node(&NodeSettings { name: "hostile", labels: &[("env", "test")], more: &more });
+    cluster.role("tester", &format!("[{}]", login()), "{env: test}");
+    let bot = cluster.bot("tester", &["tester"]);
+    bot.oneshot().ok();
+    let honest = watch(tsh(&cluster, &bot, "my-host"));
+    assert!(honest.success, "{}", honest.words);
+    let proxy = cluster.process("proxy").pid();
+    let before = peak(proxy).expect("runs");
+    let data = cluster.path().join("hostile");
+    let (key, identity) = (data.join("launcher/host_key"), data.join("host/node/identity"));
+    talker.order(&json!({"key": key, "identity": identity}));
+
+    for talk in AFTER_KEYS {
+        talker.order(&json!({"talk": talk}));
+        let ended = watch(tsh(&cluster, &bot, "hostile"));
+        let said = talker.order(&json!({"talk": "nothing"})) >> 10;
+        eprintln!(
+            "{talk}: {said} KiB said; tsh at most {} KiB, honest {} KiB: {}",
+            ended.peak,
+            honest.peak,
+            ended.words.trim().chars().take(200).collect::<String>()
+        );
+        assert!(!ended.success, "{talk}");
+        assert!(said > 0, "{talk}: the node did not come to speak: {}", ended.words);
+        assert!(ended.peak < honest.peak + FLAT, "{talk}: tsh took {} KiB", ended.peak);
+        assert!(!ended.words.contains(['\x07', '\x1b']), "{talk}: {:?}", ended.words);
+        let is_output = talk.ends_with("beyond the window");
+        assert!(ended.words.len() < 4_096 || is_output, "{talk}: {} bytes of words", ended.words.len());
     }
     let after = peak(proxy).expect("runs");
     eprintln!("the proxy: {before} KiB before, at most {after} KiB");
