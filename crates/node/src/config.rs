@@ -181,7 +181,7 @@ impl Default for Limits {
             strangers_per_address: 256,
             connections: 15_000,
             login_grace: Duration::from_secs(30),
-            channels: 128,
+            channels: 512,
             listeners: 32,
             lock_age: Duration::from_secs(300),
             launches: 64,

@@ -179,6 +179,8 @@ fn is_path(path: &[u8]) -> Result<(), &'static str> {
 
 fn report_refused(context: &Context, target: &str, direction: Direction, forbidden: &Forbidden) {
     context.shared.metrics.refuse(forbidden.code);
+    let Forbidden { code, words, .. } = forbidden;
+    tracing::info!(peer = %context.peer, user = %context.admission().user().name, target, code, reason = words, "refused a forward");
     let event = port_event(context, PORT_FAILED, target, direction);
     context.shared.emit(event.denied(forbidden.code, &forbidden.words, None));
 }

@@ -38,6 +38,23 @@ async fn ports_are_forwarded_both_ways_and_recorded() {
         .await;
 }
 
+/// As a browser behind `ssh -D` has them, or a build behind `ssh -L`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_connections_are_forwarded_at_once() {
+    let node = Fixture::start().await;
+    let echo = Echo::start().await.address;
+    let local = node.pki.path("local");
+    let master = Master::start(&node, &["-L", &format!("{}:{echo}", local.display())]).await;
+    let mut open = Vec::new();
+    for _ in 0..300 {
+        open.push(UnixStream::connect(&local).await.expect("the local forward"));
+    }
+    for stream in open {
+        assert_echo(stream).await;
+    }
+    drop(master);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_can_jump_through_the_node() {
     let node = Fixture::start().await;

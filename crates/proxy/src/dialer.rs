@@ -1,5 +1,6 @@
 //! From a name to a connection: authorise, route, dial.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,6 +170,13 @@ async fn connect(node: &Entry) -> Result<SshBytes<Rewind<TcpStream>>, Denied> {
     listen::prepare(&stream);
     match Rewind::starting_with(stream, b"SSH-").await {
         Ok(stream) => Ok(SshBytes::new(stream)),
+        Err(error) if error.kind() != ErrorKind::InvalidData => {
+            tracing::info!(node = %node.node().id, %addr, %error, "a node says nothing");
+            Err(unreachable(
+                node,
+                "it closed the connection at once, as one does that is stopping or out of descriptors",
+            ))
+        }
         Err(error) => {
             tracing::info!(node = %node.node().id, %addr, %error, "a node does not speak SSH");
             let reason = format!("node {:?} does not speak SSH at its address", node.node().spec.hostname);

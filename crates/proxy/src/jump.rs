@@ -23,7 +23,7 @@ use transport::ssh::server::{
 use crate::caller::Caller;
 use crate::dialer::{Dialer, Wanted};
 use crate::metrics::Protocol;
-use crate::ssh_transport::{denial, disconnected, over, refused};
+use crate::ssh_transport::{by, denial, disconnected, over, refused};
 
 const REFUSED: &str = "this is a jump host: it only connects to nodes of the cluster (ssh -J)";
 
@@ -83,12 +83,13 @@ pub(crate) async fn serve<S>(
     dialer.metrics.key_exchange(negotiated.key_exchange);
     let caller = Arc::new(caller);
     let channels = TaskTracker::new();
+    let mut misled = Misled(false);
     let revoked = dialer.revoked(&caller, None, None);
     tokio::pin!(revoked);
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(event) => take(event, dialer, &caller, &channels).await,
+                Some(event) => take(event, dialer, &caller, &channels, &mut misled).await,
                 None => break,
             },
             denied = &mut revoked => {
@@ -110,19 +111,37 @@ fn turned_away(holder: &UserName, refusal: &Refusal, offer: &Offer) -> AuditEven
     over(event, offer.negotiated).with("user", holder.to_string()).with("login", offer.login.as_str())
 }
 
-async fn take(event: Event, dialer: &Dialer, caller: &Arc<Caller>, channels: &TaskTracker) {
+async fn take(
+    event: Event,
+    dialer: &Dialer,
+    caller: &Arc<Caller>,
+    channels: &TaskTracker,
+    misled: &mut Misled,
+) {
     match event {
         Event::DirectTcpip { host, port, open, .. } => {
             let wanted = Wanted { host, port: port.into(), cluster: String::new(), login: None };
             channels.spawn(channel(dialer.clone(), Arc::clone(caller), wanted, open));
         }
-        Event::Session(open) => open.reject(OpenRefusal::Prohibited, REFUSED).await,
-        Event::DirectStreamlocal { open, .. } => open.reject(OpenRefusal::Prohibited, REFUSED).await,
+        Event::Session(open) | Event::DirectStreamlocal { open, .. } => {
+            misled.tell(dialer, caller);
+            open.reject(OpenRefusal::Prohibited, REFUSED).await;
+        }
         // Dropped: refused.
-        Event::TcpipForward { .. }
-        | Event::CancelTcpipForward { .. }
-        | Event::StreamlocalForward { .. }
-        | Event::CancelStreamlocalForward { .. } => {}
+        Event::TcpipForward { .. } | Event::StreamlocalForward { .. } => misled.tell(dialer, caller),
+        Event::CancelTcpipForward { .. } | Event::CancelStreamlocalForward { .. } => {}
+    }
+}
+
+/// Whether somebody was told that this is no host; the audit log hears it once for each connection.
+struct Misled(bool);
+
+impl Misled {
+    fn tell(&mut self, dialer: &Dialer, caller: &Caller) {
+        if !std::mem::replace(&mut self.0, true) {
+            let event = AuditEvent::new("session.rejected", "T1006W").with("success", false);
+            dialer.agent.audit().emit(by(event, caller).with("reason", REFUSED));
+        }
     }
 }
 

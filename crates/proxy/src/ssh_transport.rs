@@ -141,7 +141,8 @@ pub(crate) fn disconnected(audit: &Auditor, caller: &Caller, denied: &Denied) {
     audit.emit(event.with("reason", denied.reason.clone()).with("reason_code", denied.code));
 }
 
-fn by(event: AuditEvent, caller: &Caller) -> AuditEvent {
+/// Who, from where and over what.
+pub(crate) fn by(event: AuditEvent, caller: &Caller) -> AuditEvent {
     let user = caller.user();
     let event = match caller.negotiated() {
         Some(negotiated) => over(event, negotiated),

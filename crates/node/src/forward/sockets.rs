@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use access::Login;
-use exec::sockets::{Ask, Given, Question, Refusal, ask, hear};
+use exec::sockets::{Ask, Given, MAX_AT_ONCE, Question, Refusal, ask, hear};
 use exec::{Failure, FailureKind, Launch, SessionIo, SessionRequest, SpawnError};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use transport::ssh::server::OpenRefusal;
@@ -28,6 +28,8 @@ use crate::shared;
 
 /// How long the helper may take to remove what it made.
 const CLEAN_UP: Duration = Duration::from_secs(5);
+/// Questions that are open at once; further ones wait. The rest of what the helper takes is for what it is told to let go.
+const AT_ONCE: usize = MAX_AT_ONCE / 2;
 
 /// What one connection has of a helper.
 #[derive(Default)]
@@ -64,6 +66,7 @@ struct Helper {
     session: SessionHandle,
     waiting: Mutex<HashMap<u32, oneshot::Sender<Result<Answer, Refusal>>>>,
     last: AtomicU32,
+    places: Semaphore,
     /// Nobody answers any more.
     deaf: CancellationToken,
     /// It has ended.
@@ -158,6 +161,7 @@ async fn start(
         session: launched.session,
         waiting: Mutex::default(),
         last: AtomicU32::new(0),
+        places: Semaphore::new(AT_ONCE),
         deaf: CancellationToken::new(),
         gone: CancellationToken::new(),
     });
@@ -185,6 +189,8 @@ fn not_started(login: &Login, error: &LaunchError) -> Forbidden {
 
 impl Helper {
     async fn ask(self: &Arc<Self>, wanted: Ask) -> Result<Answer, Forbidden> {
+        let died = || Forbidden::new("helper_died", "what opens sockets for this connection has ended");
+        let _place = self.places.acquire().await.map_err(|_| died())?;
         let (sender, receiver) = oneshot::channel();
         let id = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.waiting().insert(id, sender);
@@ -198,7 +204,6 @@ impl Helper {
             answer = asked => answer,
             () = self.deaf.cancelled() => None,
         };
-        let died = || Forbidden::new("helper_died", "what opens sockets for this connection has ended");
         Ok(answer.ok_or_else(died)??)
     }
 

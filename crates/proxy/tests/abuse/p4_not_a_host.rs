@@ -35,6 +35,8 @@ async fn openssh_gets_no_session_of_the_jump_host_and_no_forward() {
         assert!(!success && output.is_empty(), "{refused:?}: {errors}");
         assert!(errors.contains("this is a jump host"), "{refused:?}: {errors}");
     }
+    let event = cluster.event(|event| event["event"] == "session.rejected").await;
+    assert_eq!((&event["code"], &event["user"]), (&"T1006W".into(), &"alice".into()), "{event}");
     let socket = cluster.directory.path().join("socket").display().to_string();
     for listener in
         [format!("0:{HOST}:1"), format!("{HOST}:0:{HOST}:1"), format!("{socket}:{HOST}:1"), "0".into()]
