@@ -8,6 +8,8 @@ mod send;
 mod spool;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
@@ -41,6 +43,13 @@ impl AuditEvent {
         Self { fields: fields.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect() }
     }
 
+    /// An event of these fields, `event` and `code` among them, happening now.
+    #[must_use]
+    pub fn of(mut fields: Map<String, Value>) -> Self {
+        fields.insert("time".to_owned(), Timestamp::now().to_string().into());
+        Self { fields }
+    }
+
     /// Sets a field.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -72,15 +81,23 @@ impl AuditEvent {
 pub struct Auditor {
     queue: mpsc::Sender<Entry>,
     losses: Losses,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Auditor {
     /// Reports an event, with long texts cut to what the audit log keeps of them. Never waits.
     pub fn emit(&self, event: AuditEvent) {
         let entry = Entry { id: Uuid::new_v4().to_string(), json: cut::to_json(event.fields) };
-        if self.queue.try_send(entry).is_err() {
-            self.losses.add(1, "they come faster than they can be kept on disk");
+        match self.queue.try_send(entry) {
+            Ok(()) => drop(self.waiting.fetch_add(1, Ordering::Relaxed)),
+            Err(_) => self.losses.add(1, "they come faster than they can be kept on disk"),
         }
+    }
+
+    /// Events that auth does not have yet. Whoever makes many can wait while these are; the spool takes 20,000.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Events lost so far: because auth was away for too long, or refused them, or they came too fast.
@@ -97,7 +114,7 @@ impl Auditor {
     /// An auditor whose events go nowhere, and are counted as dropped; for tests.
     #[must_use]
     pub fn nowhere() -> Self {
-        Self { queue: mpsc::channel(1).0, losses: Losses::default() }
+        Self { queue: mpsc::channel(1).0, losses: Losses::default(), waiting: Arc::default() }
     }
 }
 
@@ -109,7 +126,8 @@ pub(crate) fn start(
 ) -> Result<(Auditor, impl Future<Output = ()> + Send + use<>), StateError> {
     let spool = Spool::open(&state.path(FILE))?;
     let (queue, events) = mpsc::channel(QUEUE);
-    let losses = Losses::default();
-    let sender = Sender { events, spool: Some(spool), channel, losses: losses.clone() };
-    Ok((Auditor { queue, losses }, sender.run(shutdown)))
+    let (losses, waiting) = (Losses::default(), Arc::new(AtomicUsize::new(spool.len())));
+    let (told, counted) = (losses.clone(), Arc::clone(&waiting));
+    let sender = Sender { events, spool: Some(spool), channel, losses: told, waiting: counted };
+    Ok((Auditor { queue, losses, waiting }, sender.run(shutdown)))
 }

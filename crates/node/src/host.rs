@@ -30,6 +30,8 @@ pub struct Host {
     pub silence: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Takes events for the audit log and never waits.
     pub audit: Arc<dyn Fn(Map<String, Value>) + Send + Sync>,
+    /// How many of them auth does not have yet.
+    pub backlog: Arc<dyn Fn() -> usize + Send + Sync>,
     /// Takes what this node says of itself.
     pub report: Arc<dyn Fn(NodeReport) + Send + Sync>,
 }
@@ -42,13 +44,15 @@ impl Host {
         let credentials = shown(agent.ssh_host(), launcher)?;
         let current = agent.credentials().current().ok_or(NotShown::NoCredentials)?;
         let (auditor, reporter, listener) = (agent.audit().clone(), Arc::clone(&agent), Arc::clone(&agent));
+        let sent = auditor.clone();
         Ok(Self {
             id: agent.host_id(),
             trust: TrustBundle::clone(current.trust()),
             policy: policies(&agent),
             credentials,
             silence: Arc::new(move || listener.silence()),
-            audit: Arc::new(move |fields| auditor.emit(event(fields))),
+            audit: Arc::new(move |fields| auditor.emit(AuditEvent::of(fields))),
+            backlog: Arc::new(move || sent.waiting()),
             report: Arc::new(move |report| reporter.report(Report::Node(report))),
         })
     }
@@ -95,12 +99,6 @@ fn policies(agent: &HostAgent) -> watch::Receiver<Arc<Signed>> {
         }
     });
     followed
-}
-
-fn event(fields: Map<String, Value>) -> AuditEvent {
-    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let start = AuditEvent::new(&text("event"), &text("code"));
-    fields.into_iter().fold(start, |event, (name, value)| event.with(&name, value))
 }
 
 impl fmt::Debug for Host {

@@ -1,5 +1,7 @@
 //! From the queue to the spool, and from the spool to auth.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::status::{Class, Problem};
@@ -32,6 +34,8 @@ pub(super) struct Sender {
     pub(super) spool: Option<Spool>,
     pub(super) channel: Channel,
     pub(super) losses: Losses,
+    /// How many are in the queue and in the spool.
+    pub(super) waiting: Arc<AtomicUsize>,
 }
 
 impl Sender {
@@ -85,6 +89,7 @@ impl Sender {
             tracing::error!(%error, "audit events cannot be kept on disk; they wait in memory");
         }
         if lost > 0 {
+            self.waiting.fetch_sub(lost, Ordering::Relaxed);
             self.losses.add(lost as u64, "the audit spool is full until auth can be reached");
         }
     }
@@ -108,6 +113,7 @@ impl Sender {
             Err(status) => return Err(reason(&status)),
         }
         let count = batch.len();
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
         if let Err(error) = self.blocking(move |spool| spool.acknowledge(count)).await {
             tracing::warn!(%error, "the audit spool cannot be shortened; sent events may be sent again");
         }

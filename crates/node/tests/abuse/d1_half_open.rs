@@ -77,7 +77,8 @@ async fn many_addresses_share_the_places_of_strangers() {
         }
     }
     log_in(&node, "127.0.0.2").await;
-    assert!(node.refusals("too_many_strangers") >= 9);
+    // Each counts itself when it has gone, which none of them has to be for the login.
+    until("the ends of nine", || node.refusals("too_many_strangers") >= 9).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -286,6 +286,7 @@ impl Fixture {
             trust: pki.trust(),
             policy: policies,
             credentials: watch::channel(Arc::new(credentials)).1,
+            backlog: Arc::new(|| 0),
             silence: {
                 let silence = Arc::clone(&silence);
                 Arc::new(move || *silence.lock().expect("a lock"))
