@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use daemon::config;
-use daemon::privileges::account::Account;
+use daemon::privileges::account::{self, Account};
 use daemon::privileges::{self, ownership, user};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if flag("--stay") {
         user::no_rights()?;
     } else {
-        let account = Account::find(None)?;
+        let account = Account::find(None, account::number(&config.services))?;
         ownership::hand_over(&data_dir, &account)?;
         user::become_account(&account)?;
     }

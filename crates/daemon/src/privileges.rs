@@ -11,6 +11,7 @@
 pub mod account;
 pub mod confine;
 pub mod files;
+pub mod neighbours;
 pub mod ownership;
 pub mod user;
 
@@ -47,7 +48,7 @@ impl Standing {
         if !is_root() {
             return Ok(Self::Stays);
         }
-        Ok(Self::Drops(Account::find(config.user.as_deref())?))
+        Ok(Self::Drops(Account::find(config.user.as_deref(), account::number(&config.services))?))
     }
 }
 
