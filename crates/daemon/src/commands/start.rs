@@ -31,6 +31,7 @@ use crate::{
         ports::{self, Ports},
         reload,
         signals::Signals,
+        starting::Starting,
         supervise::{ServiceError, Watch},
     },
     services::{self, Kept, Surroundings, endpoints::Endpoints},
@@ -162,7 +163,12 @@ async fn serve(
         session_limits,
         drain: &drain,
     };
-    let (services, reloads) = services::assemble(&surroundings, kept).await?;
+    let assembling = services::assemble(&surroundings, kept);
+    let starting = Starting { board: &board, drain: &drain };
+    let Some((services, reloads)) = starting.until(assembling, async || signals.next().await).await? else {
+        tracing::info!("stopped before all services had started");
+        return Ok(());
+    };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), services = ?config.services.names(), "started");
     let stop = config.stop;
     let mut running = config;
