@@ -86,6 +86,13 @@ pub fn confine(files: &Files) -> Confinement {
     confine::confine(files)
 }
 
+/// From now on nothing in this process listens that does not yet.
+pub fn no_more_listeners() {
+    if let held @ confine::Held::Not(_) = confine::no_more_listeners() {
+        tracing::warn!(seccomp = %held, "the process could listen on further ports");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::files;

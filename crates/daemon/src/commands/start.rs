@@ -169,6 +169,7 @@ async fn serve(
         tracing::info!("stopped before all services had started");
         return Ok(());
     };
+    privileges::no_more_listeners();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), services = ?config.services.names(), "started");
     let stop = config.stop;
     let mut running = config;

@@ -1,7 +1,7 @@
 //! The SSH service.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
 };
@@ -9,6 +9,7 @@ use std::{
 use access::{HostPort, SystemRole};
 use agent::{HostAgent, NodeReport, Report};
 use node::{CommandLabel, Config, Displays, Host, Launcher, LauncherProcess, Limits, Pam, SessionLimits};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with};
 use tokio_util::sync::CancellationToken;
 
 use super::{Surroundings, upstream::Way};
@@ -142,15 +143,17 @@ fn unseen(config: &crate::config::Config, node: &NodeConfig) -> Option<IpAddr> {
 
 /// The address that this host uses towards others.
 fn own_address() -> IpAddr {
-    // Reserved for documentation: nothing is sent, the system only says which way it would go.
-    let far: [(IpAddr, IpAddr); 2] = [
-        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
-        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    // Reserved for documentation: nothing is sent, the system only says which way it would go. And nothing is bound, which
+    // a confined process cannot.
+    let far: [(AddressFamily, IpAddr); 2] = [
+        (AddressFamily::INET, Ipv4Addr::new(192, 0, 2, 1).into()),
+        (AddressFamily::INET6, Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
     ];
-    let towards = |(own, far): (IpAddr, IpAddr)| {
-        let socket = UdpSocket::bind((own, 0)).ok()?;
-        socket.connect((far, 9)).ok()?;
-        socket.local_addr().ok().map(|local| local.ip())
+    let towards = |(family, far): (AddressFamily, IpAddr)| {
+        let socket = socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None).ok()?;
+        connect(&socket, &SocketAddr::new(far, 9)).ok()?;
+        let local: SocketAddr = getsockname(&socket).ok()?.try_into().ok()?;
+        Some(local.ip())
     };
     far.into_iter().find_map(towards).unwrap_or(Ipv4Addr::LOCALHOST.into())
 }
