@@ -128,6 +128,13 @@ impl Keeper {
         let old = self.policy.borrow().as_ref().map(|signed| Arc::clone(&signed.policy));
         let old_revision = old.as_ref().map(|old| old.revision);
         if let Some(old) = old.filter(|old| !is_newer(&policy, old)) {
+            if policy.revision > old.revision {
+                tracing::warn!(
+                    revision = policy.revision, issued_at = %policy.issued_at, in_force = %old.issued_at,
+                    "a policy was issued before the one in force and is not taken: it is an old one, or auth's clock was \
+                     set back"
+                );
+            }
             return Verdict::Kept(old.revision);
         }
         let remembered =
@@ -177,9 +184,10 @@ fn understood(opened: Opened) -> Policy {
     opened.policy
 }
 
-/// By revision; a store that was restored from a backup counts from an earlier one, and is newer by its date.
+/// Never by its revision alone: a store that was restored from a backup counts from an earlier one and is newer by its date,
+/// and from then on what was signed before has the later revision. Auth's dates never go back.
 fn is_newer(policy: &Policy, old: &Policy) -> bool {
-    policy.revision > old.revision || policy.issued_at > old.issued_at
+    policy.issued_at >= old.issued_at && (policy.revision > old.revision || policy.issued_at > old.issued_at)
 }
 
 #[cfg(test)]
@@ -262,6 +270,13 @@ mod tests {
         assert_eq!(take(signed(&ours, 6, 50)), Verdict::Applied(6));
         assert_eq!(take(signed(&ours, 2, 10)), Verdict::Applied(2), "a store restored from a backup");
         assert_eq!(live.current().expect("there").trust().revision, 2, "and its trust with it");
+        assert_eq!(
+            take(signed(&ours, 6, 50)),
+            Verdict::Kept(2),
+            "a replay of what was before the backup came back"
+        );
+        assert_eq!(take(signed(&ours, 3, 10)), Verdict::Applied(3), "two of one moment");
+        assert_eq!(take(signed(&ours, 2, 9)), Verdict::Applied(2), "the store came back once more");
 
         let again = Keeper::open(state.clone(), live.clone()).expect("opens");
         assert_eq!(again.view().current().revision, 2);
