@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use transport::health::ServiceHealth;
 use transport::rpc::Channel;
 use uuid::Uuid;
 
@@ -105,11 +106,12 @@ impl Auditor {
 pub(crate) fn start(
     state: &StateDir,
     channel: Channel,
+    health: ServiceHealth,
     shutdown: CancellationToken,
 ) -> Result<(Auditor, impl Future<Output = ()> + Send + use<>), StateError> {
     let spool = Spool::open(&state.path(FILE))?;
     let (queue, events) = mpsc::channel(QUEUE);
     let losses = Losses::default();
-    let sender = Sender { events, spool: Some(spool), channel, losses: losses.clone() };
+    let sender = Sender { events, spool: Some(spool), channel, health, losses: losses.clone() };
     Ok((Auditor { queue, losses }, sender.run(shutdown)))
 }
