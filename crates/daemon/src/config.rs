@@ -9,7 +9,7 @@ mod check;
 pub mod file;
 mod join;
 mod load;
-mod read;
+pub(crate) mod read;
 mod refused;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
