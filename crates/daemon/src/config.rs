@@ -9,6 +9,7 @@ mod check;
 pub mod file;
 mod join;
 mod load;
+pub(crate) mod pam;
 pub(crate) mod read;
 mod refused;
 

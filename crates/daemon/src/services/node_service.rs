@@ -2,8 +2,9 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use access::{HostPort, SystemRole};
@@ -11,10 +12,11 @@ use agent::{HostAgent, NodeReport, Report};
 use node::{CommandLabel, Config, Displays, Host, Launcher, LauncherProcess, Limits, Pam, SessionLimits};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with};
 use tokio_util::sync::CancellationToken;
+use transport::health::ServiceHealth;
 
 use super::{Surroundings, upstream::Way};
 use crate::{
-    config::{NodeConfig, Remote, Server, Upstream},
+    config::{NodeConfig, Remote, Server, Upstream, pam},
     privileges::ownership,
     run::{
         metrics::Metrics,
@@ -25,6 +27,8 @@ use crate::{
 /// What starts sessions; both lie beside the daemon.
 const HELPER: &str = "session-exec";
 const LAUNCHER: &str = "session-launcher";
+/// How often it is looked whether what sessions need is there.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Starts the one process that stays privileged, where there is a node.
 pub(crate) fn start_launcher(
@@ -61,15 +65,32 @@ pub(super) async fn start(
     surroundings.metrics.adopt(registry);
     let host = Host::of(Arc::clone(&agent), &launcher)?;
     let told = settings(surroundings, config)?;
-    let running = node::start(told, host, launcher, metrics, health, surroundings.drain.clone()).await?;
+    let pam = config.pam.is_some();
+    let running =
+        node::start(told, host, launcher, metrics, health.clone(), surroundings.drain.clone()).await?;
     surroundings.endpoints.tell("node", running.address());
     let work = async move {
-        let stopped = running.stopped().await;
+        let stopped = tokio::select! {
+            stopped = running.stopped() => stopped,
+            () = watch_library(pam, &health) => std::future::pending().await,
+        };
         leave.cancel();
         agent.stopped().await;
         Ok(stopped?)
     };
     Ok(Service { name: "node", work: Box::pin(work) })
+}
+
+/// Says so while PAM is wanted and not there; it may be installed.
+async fn watch_library(wanted: bool, health: &ServiceHealth) {
+    if !wanted {
+        return std::future::pending().await;
+    }
+    loop {
+        let missing = tokio::task::spawn_blocking(|| pam::library_missing(Path::new("/"))).await;
+        health.part("pam", missing.ok().flatten());
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn settings(surroundings: &Surroundings<'_>, config: &NodeConfig) -> Result<Config, ServiceError> {
