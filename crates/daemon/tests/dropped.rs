@@ -360,12 +360,23 @@ fn what_cannot_be_right_is_refused_before_anything_is_made() {
     // Somebody else's data.
     std::os::unix::fs::chown(home.path("data"), Some(12_345), Some(12_345)).expect("chown");
     fs::set_permissions(home.path("data"), fs::Permissions::from_mode(0o700)).expect("chmod");
+    let advice = format!("chown -R root {}", home.path("data").display());
     let text = home.refused();
-    assert!(
-        text.contains("belongs to user 12345") || text.contains("start the daemon as that user"),
-        "{text}"
-    );
+    assert!(text.contains("belongs to user 12345") && text.contains(&advice), "{text}");
+    std::os::unix::fs::chown(home.path("data/postern.lock"), Some(12_345), Some(12_345)).expect("chown");
+    let text = home.refused();
+    assert!(text.contains("one of user 12345") && text.contains(&advice), "{text}");
     assert!(!home.path("data/backend").exists(), "no cluster was made");
+    // And the advice is good.
+    assert!(
+        std::process::Command::new("chown")
+            .args(["-R", "root"])
+            .arg(home.path("data"))
+            .status()
+            .expect("runs")
+            .success()
+    );
+    home.start(&[]).stop();
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub enum OwnershipError {
     /// It is somebody else's.
     #[error(
         "data directory {path} belongs to user {owner}, neither to root nor to the daemon's {account}; if it is this daemon's, \
-         run: chown -R {uid}:{gid} {path}", path = .path.display(), uid = .account.uid, gid = .account.gid
+         run: chown -R root {path}", path = .path.display()
     )]
     Foreign {
         /// The directory.
