@@ -189,6 +189,18 @@ fn the_daemon_s_own_user_is_no_administrator() {
 }
 
 #[test]
+fn what_it_inherited_is_closed() {
+    let home = Home::new();
+    let secret = home.path("of the shell");
+    fs::write(&secret, "x").expect("written");
+    let inherit = format!("exec 9<'{}' 251<'{0}'; exec \"$@\"", secret.display());
+    let daemon = home.start(&["bash", "-c", &inherit, "-"]);
+    let open = fs::read_dir(format!("/proc/{}/fd", daemon.child.id())).expect("lists");
+    let open: Vec<_> = open.filter_map(|entry| fs::read_link(entry.expect("reads").path()).ok()).collect();
+    assert!(open.len() > 3 && !open.contains(&secret), "{open:?}");
+}
+
+#[test]
 fn two_daemons_of_one_user_are_told_of() {
     if !is_root() {
         return;

@@ -41,6 +41,11 @@ use crate::{
 const NODE_THREADS: usize = 4;
 
 pub(crate) fn start(arguments: &Start) -> ExitCode {
+    // Nothing of ours is open yet, and nothing is taken from who starts this, a service manager included. What a shell or a
+    // script left open would be the daemon's as long as it runs, and that of whoever takes it over.
+    if let Err(error) = node::close_inherited() {
+        return fail(format_args!("cannot close what was inherited: {error}"));
+    }
     // Before anything changes them: sessions get the host's limits, not the daemon's.
     let session_limits = SessionLimits::capture();
     let path = config_path(arguments);
