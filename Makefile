@@ -9,7 +9,10 @@ OUT := target/$(if $(filter dev,$(PROFILE)),debug,release)
 BINARIES := postern tctl tsh tbot session-launcher session-exec
 CARGO_BUILD := cargo build --locked --profile $(PROFILE) $(foreach b,$(BINARIES),--bin $(b))
 
-.PHONY: help quickstart test bench lint fmt docs pages deny tools build clean fuzz fuzz-smoke
+PREFIX ?= /usr/local
+INSTALL ?= install
+
+.PHONY: help install quickstart test bench lint fmt docs pages deny tools build clean fuzz fuzz-smoke
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +22,14 @@ tools: ## Install what a fresh machine is missing
 
 build: tools ## Build the programs (PROFILE=release or dev)
 	$(CARGO_BUILD)
+
+install: ## Install the programs that were built, and the unit for systemd (PREFIX=/usr/local, DESTDIR= for packages)
+	@for program in $(BINARIES); do test -x $(OUT)/$$program || { echo "no $(OUT)/$$program; build it first: make build" >&2; exit 1; }; done
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/postern
+	$(INSTALL) -m 755 $(addprefix $(OUT)/,$(BINARIES)) $(DESTDIR)$(PREFIX)/bin
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' dist/systemd/postern.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/postern.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/postern.service
+	$(INSTALL) -m 644 dist/systemd/without-node.conf $(DESTDIR)$(PREFIX)/share/doc/postern
 
 quickstart: build ## Start a cluster on loopback and run the guide on it (ONCE=1 stops it afterwards)
 	@scripts/quickstart $(if $(ONCE),--once) --programs $(OUT)

@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use transport::health::ServiceHealth;
 use transport::rpc::Channel;
 use uuid::Uuid;
 
@@ -122,12 +123,13 @@ impl Auditor {
 pub(crate) fn start(
     state: &StateDir,
     channel: Channel,
+    health: ServiceHealth,
     shutdown: CancellationToken,
 ) -> Result<(Auditor, impl Future<Output = ()> + Send + use<>), StateError> {
     let spool = Spool::open(&state.path(FILE))?;
     let (queue, events) = mpsc::channel(QUEUE);
     let (losses, waiting) = (Losses::default(), Arc::new(AtomicUsize::new(spool.len())));
     let (told, counted) = (losses.clone(), Arc::clone(&waiting));
-    let sender = Sender { events, spool: Some(spool), channel, losses: told, waiting: counted };
+    let sender = Sender { events, spool: Some(spool), channel, health, losses: told, waiting: counted };
     Ok((Auditor { queue, losses, waiting }, sender.run(shutdown)))
 }

@@ -88,7 +88,7 @@ impl HostAgent {
         let bad = |error: transport::tls::CredentialsError| StartError::BadCredentials(error.to_string());
         let credentials = LiveCredentials::new(first).map_err(bad)?;
         let channel = connect_auth(&config.auth, &credentials);
-        let policy = Arc::new(Keeper::open(state.clone(), credentials.clone())?);
+        let policy = Arc::new(Keeper::open(state.clone(), credentials.clone(), health.clone())?);
         let (report, reports) = watch::channel(config.report);
         let (node_events, nodes) = mpsc::channel(NODE_EVENTS);
         let (link_sender, link) = watch::channel(Link::Connecting);
@@ -112,9 +112,10 @@ impl HostAgent {
         let current = renewer.with_the_right_ssh_key(|reason| health.degraded(reason.to_owned())).await?;
         let (ssh_host, following) = ssh_host::of(current.credentials())?;
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(inventory.run()));
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(Arc::clone(&policy).keep_remembering()));
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(renewer.run()));
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(following.run(credentials.clone())));
-        let (auditor, sending) = audit::start(&state, channel.clone(), shutdown.clone())?;
+        let (auditor, sending) = audit::start(&state, channel.clone(), health.clone(), shutdown.clone())?;
         tasks.spawn(sending);
         tasks.close();
         let link_now = link.clone();

@@ -1,6 +1,7 @@
 //! The policy in force at this host: signed, remembered across restarts, replaced only by a newer one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,10 +12,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use transport::LiveCredentials;
+use transport::health::ServiceHealth;
 
 use crate::state::{StateDir, StateError};
 
 const FILE: &str = "policy.json";
+/// Between two attempts to write what could not be written.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Follows the policy. There always is one: an agent does not start without.
 #[derive(Debug, Clone)]
@@ -53,6 +57,9 @@ pub(crate) struct Keeper {
     state: StateDir,
     credentials: LiveCredentials,
     policy: watch::Sender<Option<Arc<Signed>>>,
+    health: ServiceHealth,
+    /// Whether the policy in force is not the one on disk.
+    unwritten: AtomicBool,
 }
 
 /// As it is remembered.
@@ -75,8 +82,13 @@ pub(crate) enum Verdict {
 
 impl Keeper {
     /// Starts with what was remembered, as far as it can still be verified.
-    pub(crate) fn open(state: StateDir, credentials: LiveCredentials) -> Result<Self, StateError> {
-        let keeper = Self { state, credentials, policy: watch::Sender::new(None) };
+    pub(crate) fn open(
+        state: StateDir,
+        credentials: LiveCredentials,
+        health: ServiceHealth,
+    ) -> Result<Self, StateError> {
+        let (policy, unwritten) = (watch::Sender::new(None), AtomicBool::new(false));
+        let keeper = Self { state, credentials, policy, health, unwritten };
         match keeper.remembered() {
             Ok(None) => {}
             Ok(Some(policy)) => keeper.put(policy),
@@ -128,15 +140,17 @@ impl Keeper {
         let old = self.policy.borrow().as_ref().map(|signed| Arc::clone(&signed.policy));
         let old_revision = old.as_ref().map(|old| old.revision);
         if let Some(old) = old.filter(|old| !is_newer(&policy, old)) {
+            if policy.revision > old.revision {
+                tracing::warn!(
+                    revision = policy.revision, issued_at = %policy.issued_at, in_force = %old.issued_at,
+                    "a policy was issued before the one in force and is not taken: it is an old one, or auth's clock was \
+                     set back"
+                );
+            }
             return Verdict::Kept(old.revision);
         }
-        let remembered =
-            Remembered { payload: STANDARD.encode(payload), signature: STANDARD.encode(signature) };
-        let bytes = serde_json::to_vec(&remembered).unwrap_or_default();
-        if let Err(error) = self.state.write(FILE, &bytes) {
-            // A lock must act even when the disk is full; only the next restart would not know of it.
-            tracing::error!(%error, "the policy cannot be remembered; it is in force until a restart");
-        }
+        // A lock must act even when the disk is full; only the next restart would not know of it.
+        self.remember(payload, signature);
         let revision = policy.revision;
         // Newer by its date alone: the store counts from an earlier revision, and so does its trust.
         if old_revision.is_some_and(|old| old > revision) {
@@ -145,6 +159,29 @@ impl Keeper {
         let (payload, signature) = (payload.to_vec(), signature.to_vec());
         self.put(Signed { policy: Arc::new(policy), payload, signature });
         Verdict::Applied(revision)
+    }
+
+    /// Tries again to write what could not be written, for ever.
+    pub(crate) async fn keep_remembering(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            let current = self.policy.borrow().clone();
+            if let Some(signed) = current.filter(|_| self.unwritten.load(Ordering::Relaxed)) {
+                self.remember(&signed.payload, &signed.signature);
+            }
+        }
+    }
+
+    fn remember(&self, payload: &[u8], signature: &[u8]) {
+        let remembered =
+            Remembered { payload: STANDARD.encode(payload), signature: STANDARD.encode(signature) };
+        let bytes = serde_json::to_vec(&remembered).unwrap_or_default();
+        let written = self.state.write(FILE, &bytes);
+        self.unwritten.store(written.is_err(), Ordering::Relaxed);
+        let complaint = written.err().map(|error| {
+            format!("the policy cannot be written and would be forgotten at a restart, newer locks with it: {error}")
+        });
+        self.health.part("policy", complaint);
     }
 
     fn put(&self, signed: Signed) {
@@ -177,9 +214,10 @@ fn understood(opened: Opened) -> Policy {
     opened.policy
 }
 
-/// By revision; a store that was restored from a backup counts from an earlier one, and is newer by its date.
+/// Never by its revision alone: a store that was restored from a backup counts from an earlier one and is newer by its date,
+/// and from then on what was signed before has the later revision. Auth's dates never go back.
 fn is_newer(policy: &Policy, old: &Policy) -> bool {
-    policy.revision > old.revision || policy.issued_at > old.issued_at
+    policy.issued_at >= old.issued_at && (policy.revision > old.revision || policy.issued_at > old.issued_at)
 }
 
 #[cfg(test)]
@@ -194,7 +232,13 @@ mod tests {
     use identity::policy::Policy;
     use identity::{Credentials, HostIdentity, Identity, Subject};
     use jiff::Timestamp;
+    use std::sync::Arc;
     use transport::LiveCredentials;
+    use transport::health::{ServiceHealth, Status};
+
+    fn health() -> ServiceHealth {
+        ServiceHealth::new("node")
+    }
 
     fn authorities() -> Authorities {
         let name = ClusterName::new("example.com").expect("a name");
@@ -244,7 +288,7 @@ mod tests {
         let state = StateDir::open(directory.path(), SystemRole::Node).expect("opens");
         let (ours, other) = (authorities(), authorities());
         let live = credentials(&ours);
-        let keeper = Keeper::open(state.clone(), live.clone()).expect("opens");
+        let keeper = Keeper::open(state.clone(), live.clone(), health()).expect("opens");
         assert!(keeper.subscribe().borrow().is_none());
         let take = |(payload, signature): (Vec<u8>, Vec<u8>)| keeper.take(&payload, &signature);
         assert_eq!(take(signed(&ours, 5, 100)), Verdict::Applied(5));
@@ -253,7 +297,7 @@ mod tests {
         assert_eq!(take(signed(&ours, 5, 90)), Verdict::Applied(5), "the same again, issued later");
         let now = Timestamp::from_second(1_790_000_000).expect("a time");
         assert_eq!(keeper.age(now).as_secs(), 90, "by which the view of locks is fresh");
-        let reopened = Keeper::open(state.clone(), live.clone()).expect("opens");
+        let reopened = Keeper::open(state.clone(), live.clone(), health()).expect("opens");
         assert_eq!(reopened.age(now).as_secs(), 90, "also after a restart");
         assert_eq!(take(signed(&other, 9, 0)), Verdict::Refused, "another cluster");
         let (mut payload, signature) = signed(&ours, 9, 0);
@@ -262,18 +306,57 @@ mod tests {
         assert_eq!(take(signed(&ours, 6, 50)), Verdict::Applied(6));
         assert_eq!(take(signed(&ours, 2, 10)), Verdict::Applied(2), "a store restored from a backup");
         assert_eq!(live.current().expect("there").trust().revision, 2, "and its trust with it");
+        assert_eq!(
+            take(signed(&ours, 6, 50)),
+            Verdict::Kept(2),
+            "a replay of what was before the backup came back"
+        );
+        assert_eq!(take(signed(&ours, 3, 10)), Verdict::Applied(3), "two of one moment");
+        assert_eq!(take(signed(&ours, 2, 9)), Verdict::Applied(2), "the store came back once more");
 
-        let again = Keeper::open(state.clone(), live.clone()).expect("opens");
+        let again = Keeper::open(state.clone(), live.clone(), health()).expect("opens");
         assert_eq!(again.view().current().revision, 2);
         state.write(FILE, b"{\"payload\":\"AA==\",\"signature\":\"AA==\"}").expect("written");
-        let tampered = Keeper::open(state.clone(), live.clone()).expect("opens");
+        let tampered = Keeper::open(state.clone(), live.clone(), health()).expect("opens");
         assert!(tampered.subscribe().borrow().is_none());
         assert_eq!(tampered.age(Timestamp::now()).as_secs(), 0);
         for damaged in [&b"{torn"[..], b"", b"{\"payload\":\"!\",\"signature\":\"\"}"] {
             state.write(FILE, damaged).expect("written");
-            let keeper = Keeper::open(state.clone(), live.clone()).expect("opens");
+            let keeper = Keeper::open(state.clone(), live.clone(), health()).expect("opens");
             let error = keeper.remembered().expect_err("damaged").to_string();
             assert!(error.contains(FILE) && error.contains("damaged"), "{error}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_full_disk_did_not_take_is_written_when_it_does() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state = StateDir::open(directory.path(), SystemRole::Node).expect("opens");
+        let ours = authorities();
+        let (live, health) = (credentials(&ours), health());
+        health.ready();
+        let keeper = Arc::new(Keeper::open(state.clone(), live.clone(), health.clone()).expect("opens"));
+        let _trying =
+            tokio_util::task::AbortOnDropHandle::new(tokio::spawn(Arc::clone(&keeper).keep_remembering()));
+        let revision = || {
+            let again = Keeper::open(state.clone(), live.clone(), self::health()).expect("opens");
+            again.subscribe().borrow().as_ref().map(|signed| signed.policy.revision)
+        };
+        let (payload, signature) = signed(&ours, 1, 100);
+        assert_eq!(keeper.take(&payload, &signature), Verdict::Applied(1));
+        // Where the draft would be there is something that it cannot replace.
+        let obstacle = state.path(".policy.json.new");
+        std::fs::create_dir(&obstacle).expect("made");
+        let (payload, signature) = signed(&ours, 2, 50);
+        assert_eq!(keeper.take(&payload, &signature), Verdict::Applied(2), "it is in force nevertheless");
+        tokio::time::sleep(super::AGAIN * 3).await;
+        let Status::Degraded(reason) = health.status() else { panic!("degraded") };
+        assert!(reason.contains("forgotten at a restart") && reason.contains("policy.json"), "{reason}");
+        assert_eq!((keeper.view().current().revision, revision()), (2, Some(1)));
+        // Nothing new comes; the same comes again, and is no reason to write.
+        std::fs::remove_dir(&obstacle).expect("removed");
+        assert_eq!(keeper.take(&payload, &signature), Verdict::Kept(2));
+        tokio::time::sleep(super::AGAIN * 2).await;
+        assert_eq!((health.status(), revision()), (Status::Ready, Some(2)));
     }
 }

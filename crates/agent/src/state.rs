@@ -1,15 +1,19 @@
 //! The agent's files: few, small, each written all at once and readable by their owner alone.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use access::{HostId, SystemRole};
 use join::Attempt;
+use rustix::fs::OFlags;
 
 /// No file of ours is larger, except the audit spool.
 pub(crate) const LARGEST: u64 = 64 * 1024 * 1024;
+
+/// An id or an attempt, and then some.
+const LONGEST_LINE: u64 = 4096;
 
 /// Why a file of the agent cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +67,9 @@ impl StateDir {
     /// The content of a file; none when it is not there.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.path(name);
-        match fs::metadata(&path) {
-            Ok(found) if found.len() > LARGEST => {
-                Err(StateError::new(&path, "too large to be ours; remove it"))
-            }
+        match read_own(&path, LARGEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StateError::new(&path, error)),
-            Ok(_) => fs::read(&path).map(Some).map_err(|error| StateError::new(&path, error)),
+            read => read.map(Some).map_err(|error| StateError::new(&path, error)),
         }
     }
 
@@ -103,7 +103,7 @@ fn drawn_once(path: &Path, draw: impl FnOnce() -> String) -> Result<String, Stat
     let failed = |error: io::Error| StateError::new(path, error);
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-    match fs::read_to_string(path) {
+    match read_line(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         read => return read.map_err(failed),
     }
@@ -116,8 +116,28 @@ fn drawn_once(path: &Path, draw: impl FnOnce() -> String) -> Result<String, Stat
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
         _ => {
             sync_directory(directory).map_err(failed)?;
-            fs::read_to_string(path).map_err(failed)
+            read_line(path).map_err(failed)
         }
+    }
+}
+
+fn read_line(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_own(path, LONGEST_LINE)?).map_err(io::Error::other)
+}
+
+/// Reads a file that should be ours and perhaps is not: the id of the host is read as root, in a directory in which the
+/// daemon's user makes files. No link is followed, nothing is waited for, and no more than so many bytes are read.
+fn read_own(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a file of ours; remove it"));
+    }
+    let mut content = Vec::new();
+    file.take(most + 1).read_to_end(&mut content)?;
+    match content.len() as u64 > most {
+        true => Err(io::Error::other("too large to be ours; remove it")),
+        false => Ok(content),
     }
 }
 
@@ -162,6 +182,25 @@ mod tests {
         fs::write(data_dir.join("host_uuid"), "nonsense").expect("written");
         let error = host_id(&data_dir).expect_err("no id").to_string();
         assert!(error.contains("host_uuid") && error.contains("join again"), "{error}");
+    }
+
+    #[test]
+    fn no_id_is_read_from_what_is_no_plain_small_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, elsewhere) = (directory.path().join("host_uuid"), directory.path().join("elsewhere"));
+        let refused = || {
+            let error = host_id(directory.path()).expect_err("refused").to_string();
+            fs::remove_file(&path).expect("removed");
+            error
+        };
+        fs::write(&elsewhere, uuid::Uuid::new_v4().to_string()).expect("written");
+        std::os::unix::fs::symlink(&elsewhere, &path).expect("linked");
+        assert!(refused().contains("symbolic links"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).expect("made");
+        assert!(refused().contains("not a file of ours"), "and it was not waited for");
+        fs::File::create(&path).expect("made").set_len(1 << 40).expect("long");
+        assert!(refused().contains("too large"));
+        host_id(directory.path()).expect("drawn anew");
     }
 
     #[test]

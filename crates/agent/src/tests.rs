@@ -48,6 +48,7 @@ impl Auth {
             static_tokens: Vec::new(),
             preference: None,
             networking: None,
+            admin: None,
         };
         let (health, stop) = (ServiceHealth::new("auth"), CancellationToken::new());
         let started = auth::start(config, health, &mut Registry::default(), stop.clone()).await;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use store::{Clock, SqliteOptions};
 use transport::listen::Listen;
+use transport::rpc::LocalServer;
 use zeroize::Zeroizing;
 
 /// What the auth service is told.
@@ -29,6 +30,8 @@ pub struct Config {
     pub preference: Option<AuthPreferenceSpec>,
     /// When set, cannot be changed otherwise.
     pub networking: Option<NetworkingSpec>,
+    /// The socket for local administration, from a process that may not make it any more; made in `data_dir` otherwise.
+    pub admin: Option<LocalServer>,
 }
 
 impl Config {

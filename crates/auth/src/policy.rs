@@ -13,7 +13,7 @@ pub use content::Content;
 use crate::catalog::View;
 use crate::core::Core;
 use api::v1;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -51,6 +51,9 @@ impl Default for Pace {
         }
     }
 }
+
+/// The least by which a policy is issued later than the one before, whatever the clock says.
+const LATER: SignedDuration = SignedDuration::from_millis(1);
 
 /// The policy in force.
 #[derive(Debug, Default)]
@@ -126,7 +129,8 @@ impl Maker<'_> {
         }
         let before = policies.current().map_or(0, |issued| issued.revision);
         let revision = content.revision(view.revision).max(before);
-        let payload = content.policy(revision, now).to_json();
+        let issued_at = later(now, policies.current().map(|issued| issued.issued_at));
+        let payload = content.policy(revision, issued_at).to_json();
         if payload.len() > identity::policy::MAX_LENGTH {
             tracing::error!(
                 bytes = payload.len(),
@@ -142,8 +146,31 @@ impl Maker<'_> {
             }
         };
         let message = v1::SignedPolicy { payload, signature };
-        policies.current.send_replace(Some(Arc::new(Issued { revision, issued_at: now, message })));
+        policies.current.send_replace(Some(Arc::new(Issued { revision, issued_at, message })));
         self.last = Some((content, view, Instant::now()));
         self.pace.reissue
+    }
+}
+
+/// Dates that never go back: hosts take no policy that is older than theirs, and the clock may be set back.
+fn later(now: Timestamp, last: Option<Timestamp>) -> Timestamp {
+    let least = last.and_then(|last| last.checked_add(LATER).ok());
+    least.map_or(now, |least| now.max(least))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::later;
+    use jiff::Timestamp;
+
+    #[test]
+    fn a_clock_that_is_set_back_dates_no_policy_before_the_last() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        assert_eq!(later(at(10), None), at(10));
+        assert_eq!(later(at(11), Some(at(10))), at(11));
+        for now in [10, 3] {
+            let dated = later(at(now), Some(at(10)));
+            assert!(dated > at(10) && dated < at(11), "{dated}");
+        }
     }
 }

@@ -78,7 +78,10 @@ pub async fn start(
     let listener = Listener::bind(config.listen, Caps::default()).await?;
     let addr = listener.local_addr();
     let admin_socket = config.data_dir.join(ADMIN_SOCKET);
-    let admin = LocalServer::bind(&admin_socket).map_err(StartError::Socket)?;
+    let admin = match config.admin {
+        Some(made) => made,
+        None => LocalServer::bind(&admin_socket).map_err(StartError::Socket)?,
+    };
     let routes = rpc_policy::guarded(services::routes(&core, &shutdown), core.catalog.clone());
 
     let (tasks, background) = (TaskTracker::new(), CancellationToken::new());

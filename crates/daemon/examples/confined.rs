@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use daemon::config;
-use daemon::privileges::account::Account;
+use daemon::privileges::account::{self, Account};
 use daemon::privileges::{self, ownership, user};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if flag("--stay") {
         user::no_rights()?;
     } else {
-        let account = Account::find(None)?;
+        let account = Account::find(None, account::number(&config.services))?;
         ownership::hand_over(&data_dir, &account)?;
         user::become_account(&account)?;
     }
@@ -37,12 +37,38 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     attempt("read elsewhere", fs::read(elsewhere.join("open")));
     attempt("remove root's lock", fs::remove_file(data_dir.join("postern.lock")));
     attempt("move the launcher's directory", fs::rename(data_dir.join("launcher"), data_dir.join("mine")));
+    attempt("change a mode", set_mode(&data_dir.join("probe")));
+    attempt("set an attribute", attribute(&data_dir.join("probe")));
     attempt("listen", std::net::TcpListener::bind("127.0.0.1:0"));
+    attempt("take a port of UDP", std::net::UdpSocket::bind("127.0.0.1:0"));
+    attempt("listen while services start", listen_anywhere());
+    privileges::no_more_listeners();
+    attempt("listen without a port", listen_anywhere());
+    attempt(
+        "listen in another thread",
+        std::thread::scope(|scope| scope.spawn(listen_anywhere).join().expect("ends")),
+    );
+    attempt("resolve a name", std::net::ToSocketAddrs::to_socket_addrs("localhost:1"));
     attempt("open a terminal", terminal());
     attempt("start a thread", std::thread::Builder::new().spawn(|| ()).map(drop));
     attempt("start a program", std::process::Command::new("/bin/true").status());
     calls(&elsewhere);
     Ok(())
+}
+
+fn set_mode(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666))
+}
+
+fn attribute(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::setxattr(path, "user.postern", b"x", rustix::fs::XattrFlags::empty())?)
+}
+
+/// On a port that the system chooses, without asking for one.
+fn listen_anywhere() -> io::Result<()> {
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)?;
+    Ok(rustix::net::listen(&socket, 1)?)
 }
 
 /// As a node does for a session.
@@ -62,6 +88,11 @@ fn calls(elsewhere: &Path) {
     attempt("change the root", rustix::process::chroot(elsewhere));
     attempt("give a file away", std::os::unix::fs::chown(elsewhere, Some(0), None));
     attempt("open a rare socket", socket(AddressFamily::from_raw(AF_ALG), SocketType::SEQPACKET, None));
+    let several_paths = rustix::net::Protocol::from_raw(262.try_into().expect("not zero"));
+    attempt(
+        "open a socket of several paths",
+        socket(AddressFamily::INET, SocketType::STREAM, Some(several_paths)),
+    );
     attempt("open a usual socket", socket(AddressFamily::INET6, SocketType::DGRAM, None));
     let unshared =
         std::process::Command::new("unshare").args(["--user", "true"]).stderr(Stdio::null()).status();
@@ -70,7 +101,30 @@ fn calls(elsewhere: &Path) {
         false => Err(io::ErrorKind::PermissionDenied.into()),
     });
     attempt("make a namespace by a program", unshared);
+    let made = std::process::Command::new("python3").args(["-c", CALLS]).output();
+    tell(
+        "calls that are not refused",
+        &made.map_or_else(
+            |error| format!("{:?}", error.kind()),
+            |made| String::from_utf8_lossy(&made.stdout).trim().to_owned(),
+        ),
+    );
 }
+
+/// Makes calls by their numbers, with arguments that none of them takes, and prints those that are not refused for being made.
+const CALLS: &str = r#"
+import ctypes, errno, platform
+libc = ctypes.CDLL(None, use_errno=True)
+calls = {"quotactl_fd": 443, "fchmodat2": 452, "setxattrat": 463, "removexattrat": 466, "open_tree_attr": 467, "file_setattr": 469}
+if platform.machine() == "x86_64":
+    calls.update({"chmod": 90, "fchmod": 91, "fchmodat": 268, "shmget": 29, "shmat": 30, "msgget": 68, "semget": 64,
+                  "mq_open": 240, "mq_unlink": 241, "setxattr": 188, "fsetxattr": 190, "removexattr": 197})
+    calls.update({f"x32:{call}": 0x40000000 | call for call in (0, 39, 56, 90, 257, 514, 520, 547, 600)})
+def refused(call):
+    ctypes.set_errno(0)
+    return libc.syscall(ctypes.c_long(call), -1, -1, -1, -1, -1, -1) == -1 and ctypes.get_errno() == errno.EPERM
+print(" ".join(name for name, call in calls.items() if not refused(call)) or "none")
+"#;
 
 fn attempt<T, E: Into<io::Error>>(what: &str, result: Result<T, E>) {
     match result.map_err(Into::into) {

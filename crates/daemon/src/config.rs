@@ -9,7 +9,8 @@ mod check;
 pub mod file;
 mod join;
 mod load;
-mod read;
+pub(crate) mod pam;
+pub(crate) mod read;
 mod refused;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};

@@ -11,6 +11,7 @@
 pub mod account;
 pub mod confine;
 pub mod files;
+pub mod neighbours;
 pub mod ownership;
 pub mod user;
 
@@ -47,7 +48,7 @@ impl Standing {
         if !is_root() {
             return Ok(Self::Stays);
         }
-        Ok(Self::Drops(Account::find(config.user.as_deref())?))
+        Ok(Self::Drops(Account::find(config.user.as_deref(), account::number(&config.services))?))
     }
 }
 
@@ -83,6 +84,13 @@ fn beside(file: &Path) -> Option<PathBuf> {
 #[must_use]
 pub fn confine(files: &Files) -> Confinement {
     confine::confine(files)
+}
+
+/// From now on nothing in this process listens that does not yet.
+pub fn no_more_listeners() {
+    if let held @ confine::Held::Not(_) = confine::no_more_listeners() {
+        tracing::warn!(seccomp = %held, "the process could listen on further ports");
+    }
 }
 
 #[cfg(test)]

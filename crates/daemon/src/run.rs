@@ -12,4 +12,5 @@ pub mod pid_file;
 pub mod ports;
 pub mod reload;
 pub mod signals;
+pub mod starting;
 pub mod supervise;

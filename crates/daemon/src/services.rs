@@ -10,7 +10,7 @@ mod upstream;
 
 use node::{LauncherProcess, SessionLimits};
 use tokio_util::sync::CancellationToken;
-use transport::{health::ServiceHealth, listen::Listen, tls::WebCertificates};
+use transport::{health::ServiceHealth, listen::Listen, rpc::LocalServer, tls::WebCertificates};
 
 use crate::{
     config::Config,
@@ -53,6 +53,14 @@ impl Surroundings<'_> {
     }
 }
 
+/// What was made with the rights that the process was started with, and is for one service each.
+pub(crate) struct Kept {
+    /// The socket for local administration, where auth is enabled.
+    pub(crate) admin: Option<LocalServer>,
+    /// What starts sessions, where there is a node.
+    pub(crate) launcher: Option<LauncherProcess>,
+}
+
 /// The port of a service that is enabled.
 fn listen(port: Option<&Listen>) -> Listen {
     port.expect("every enabled service has a port").clone()
@@ -64,13 +72,13 @@ fn listen(port: Option<&Listen>) -> Listen {
 /// When a service cannot start, with the reason and the next step.
 pub(crate) async fn assemble(
     surroundings: &Surroundings<'_>,
-    launcher: Option<LauncherProcess>,
+    Kept { admin, launcher }: Kept,
 ) -> Result<(Vec<Service>, Vec<Reload>), ServiceError> {
     let services = &surroundings.config.services;
     let (mut assembled, mut reloads) = (Vec::new(), Vec::new());
     let mut local = None;
     if let Some(config) = &services.auth {
-        let running = auth_service::start(surroundings, config).await?;
+        let running = auth_service::start(surroundings, config, admin).await?;
         local = Some(upstream::Local::of(&running));
         assembled.push(auth_service::service(running, surroundings.drain.clone()));
     }

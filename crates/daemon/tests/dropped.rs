@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use daemon::privileges::account::{Account, WITHOUT_ACCOUNT};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Gid, Pid, Signal, Uid, kill_process};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -143,7 +144,74 @@ fn is_root() -> bool {
 }
 
 fn account() -> Account {
-    Account::find(None).expect("an account or the number")
+    Account::find(None, WITHOUT_ACCOUNT[0]).expect("an account or the number")
+}
+
+/// Connects to a socket as this user, and tells whether it is spoken to: one who is not is hung up on at once.
+fn is_served(socket: &Path, uid: u32) -> std::io::Result<bool> {
+    let as_user = || {
+        // Of this thread alone, which ends.
+        set_thread_res_gid(Gid::from_raw(uid), Gid::from_raw(uid), Gid::from_raw(uid))?;
+        set_thread_res_uid(Uid::from_raw(uid), Uid::from_raw(uid), Uid::from_raw(uid))?;
+        let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        // A server of HTTP/2 answers with its settings.
+        let asked = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+        Ok(asked.is_ok() && stream.read(&mut [0; 9]).is_ok_and(|read| read > 0))
+    };
+    std::thread::scope(|scope| scope.spawn(as_user).join().expect("ends"))
+}
+
+#[test]
+fn the_daemon_s_own_user_is_no_administrator() {
+    if !is_root() {
+        return;
+    }
+    let (home, uid) = (Home::new(), account().uid);
+    for _ in 0..2 {
+        let daemon = home.start(&[]);
+        let socket = home.path("data/admin.sock");
+        let found = fs::metadata(&socket).expect("is there");
+        assert_eq!((found.uid(), found.mode() & 0o777), (0, 0o600));
+        assert!(is_served(&socket, 0).expect("connects"), "root is");
+        let refused = is_served(&socket, uid).expect_err("by its mode");
+        assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+        // Not for the mode alone.
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("chmod");
+        assert!(!is_served(&socket, uid).expect("connects"));
+        daemon.stop();
+        // What somebody else left there, or lets answer there, is replaced.
+        fs::remove_file(&socket).expect("root's stayed behind");
+        let _planted = std::os::unix::net::UnixListener::bind(&socket).expect("binds");
+        std::os::unix::fs::chown(&socket, Some(uid), Some(uid)).expect("chown");
+        home.start(&[]).stop();
+    }
+}
+
+#[test]
+fn what_it_inherited_is_closed() {
+    let home = Home::new();
+    let secret = home.path("of the shell");
+    fs::write(&secret, "x").expect("written");
+    let inherit = format!("exec 9<'{}' 251<'{0}'; exec \"$@\"", secret.display());
+    let daemon = home.start(&["bash", "-c", &inherit, "-"]);
+    let open = fs::read_dir(format!("/proc/{}/fd", daemon.child.id())).expect("lists");
+    let open: Vec<_> = open.filter_map(|entry| fs::read_link(entry.expect("reads").path()).ok()).collect();
+    assert!(open.len() > 3 && !open.contains(&secret), "{open:?}");
+}
+
+#[test]
+fn two_daemons_of_one_user_are_told_of() {
+    if !is_root() {
+        return;
+    }
+    let (home, other) = (Home::new(), Home::new());
+    let (_one, _two) = (home.start(&[]), other.start(&[]));
+    let log = fs::read_to_string(other.path("stderr")).expect("reads");
+    assert!(
+        log.contains("another process runs as the daemon's user") && log.contains("postern.user"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -168,7 +236,13 @@ fn it_is_nobody_else_and_can_do_nothing_more() {
     }
     daemon.stop();
     let log = fs::read_to_string(home.path("stderr")).expect("reads");
-    assert!(!log.contains("WARN") || log.contains("auth is away"), "nothing to warn of: {log}");
+    let mut warnings = log.lines().filter(|line| line.contains("WARN"));
+    // Of other tests that run beside this one.
+    let expected = ["auth is away", "another process runs as the daemon's user"];
+    assert!(
+        warnings.all(|line| expected.iter().any(|text| line.contains(text))),
+        "nothing to warn of: {log}"
+    );
 }
 
 #[test]
@@ -254,7 +328,8 @@ fn an_installation_of_roots_is_handed_over_whole_and_once_again_after_a_crash() 
     std::os::unix::fs::chown(home.path("data/host"), Some(account.uid), Some(account.gid)).expect("chown");
     home.start(&[]).stop();
     for (name, (owner, mode)) in home.owners() {
-        let roots = ["data", "data/launcher", "data/postern.lock", "data/host/link"].contains(&name.as_str());
+        let roots = ["data", "data/launcher", "data/postern.lock", "data/admin.sock", "data/host/link"]
+            .contains(&name.as_str());
         assert_eq!(owner, if roots { 0 } else { account.uid }, "{name}");
         assert!(
             mode & 0o007 == 0 || name.ends_with("link") || name.ends_with("endpoints.json"),
@@ -297,12 +372,23 @@ fn what_cannot_be_right_is_refused_before_anything_is_made() {
     // Somebody else's data.
     std::os::unix::fs::chown(home.path("data"), Some(12_345), Some(12_345)).expect("chown");
     fs::set_permissions(home.path("data"), fs::Permissions::from_mode(0o700)).expect("chmod");
+    let advice = format!("chown -R root {}", home.path("data").display());
     let text = home.refused();
-    assert!(
-        text.contains("belongs to user 12345") || text.contains("start the daemon as that user"),
-        "{text}"
-    );
+    assert!(text.contains("belongs to user 12345") && text.contains(&advice), "{text}");
+    std::os::unix::fs::chown(home.path("data/postern.lock"), Some(12_345), Some(12_345)).expect("chown");
+    let text = home.refused();
+    assert!(text.contains("one of user 12345") && text.contains(&advice), "{text}");
     assert!(!home.path("data/backend").exists(), "no cluster was made");
+    // And the advice is good.
+    assert!(
+        std::process::Command::new("chown")
+            .args(["-R", "root"])
+            .arg(home.path("data"))
+            .status()
+            .expect("runs")
+            .success()
+    );
+    home.start(&[]).stop();
 }
 
 #[test]
@@ -326,14 +412,14 @@ fn another_account_takes_over() {
     }
     let mut home = Home::new();
     home.start(&[]).stop();
-    let games = Account::find(Some("games"));
+    let games = Account::find(Some("games"), 1);
     let Ok(games) = games else { return eprintln!("SKIPPED: no account \"games\"") };
     home.more = "  user: games\n".to_owned();
     let daemon = home.start(&[]);
     assert!(daemon.status()["Uid"].starts_with(&games.uid.to_string()));
     daemon.stop();
     let former: Vec<_> =
-        home.owners().into_iter().filter(|(_, (owner, _))| *owner == WITHOUT_ACCOUNT).collect();
+        home.owners().into_iter().filter(|(_, (owner, _))| WITHOUT_ACCOUNT.contains(owner)).collect();
     assert!(former.is_empty(), "{former:?}");
 }
 

@@ -8,6 +8,11 @@ use rustix::process::{
 
 use crate::sys::process;
 
+/// Closes every descriptor but 0, 1 and 2. For the first line of a program, which owns none of them yet.
+pub fn close_inherited() -> io::Result<()> {
+    process::close_inherited_descriptors()
+}
+
 /// Makes this a process of its own: nobody may look into it, no descriptor but 0, 1 and 2 is open, no signal of a terminal
 /// or a service manager ends it ([`rustix::process::Signal::KILL`] does), and it may open as many files as the host allows.
 pub fn stand_alone() -> io::Result<()> {

@@ -23,6 +23,7 @@ pub use config::{CommandLabel, Config, Displays, Limits, Pam};
 pub use exec::Limits as SessionLimits;
 pub use exec::environment::node_may_set as may_set_variable;
 pub use exec::request::is_service as is_pam_service;
+pub use exec::service::close_inherited;
 pub use host::{Host, NotShown};
 pub use launcher::{Launcher, LauncherError, LauncherProcess, LauncherStart};
 pub use metrics::Metrics;

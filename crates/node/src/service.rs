@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,13 +43,13 @@ pub enum StartError {
         /// The system's answer.
         source: io::Error,
     },
-    /// The helper is not there.
-    #[error("session-exec at {path} cannot be used: {source}; install it beside postern")]
+    /// The helper is not there, or cannot be run.
+    #[error("session-exec at {path} cannot be used: {reason}")]
     Helper {
         /// Where it should be.
         path: String,
-        /// The system's answer.
-        source: io::Error,
+        /// Why, and the next step.
+        reason: String,
     },
 }
 
@@ -96,9 +98,9 @@ pub async fn start(
     health: ServiceHealth,
     shutdown: CancellationToken,
 ) -> Result<Running, StartError> {
-    helper(&config).map_err(|source| {
+    helper(&config.session_exec).map_err(|reason| {
         let path = config.session_exec.display().to_string();
-        StartError::Helper { path, source }
+        StartError::Helper { path, reason }
     })?;
     let Limits { connections, startups, strangers_per_address, .. } = config.limits;
     let caps = Caps { connections, strangers: startups, strangers_per_address };
@@ -129,12 +131,32 @@ pub async fn start(
     Ok(Running { address, policies: followed, work })
 }
 
-/// A helper that is missing would only show when the first user comes.
-fn helper(config: &Config) -> io::Result<()> {
-    match std::fs::metadata(&config.session_exec)?.is_file() {
-        true => Ok(()),
-        false => Err(io::Error::other("not a file")),
+/// A helper that is missing, or cannot be run, would only show when the first user comes.
+fn helper(path: &Path) -> Result<(), String> {
+    let found = std::fs::metadata(path).map_err(|error| match closed_above(path) {
+        Some(closed) => format!(
+            "{error}: the daemon's user may not pass {closed}; run chmod o+x {closed}, or install the programs below \
+             directories that everybody may pass, such as /usr/local/bin",
+            closed = closed.display()
+        ),
+        None => format!("{error}; install it beside postern"),
+    })?;
+    if !found.is_file() {
+        return Err("it is not a file; install it beside postern".to_owned());
     }
+    match found.permissions().mode() & 0o111 {
+        0 => Err("it has no permission to be run; run chmod 755 on it".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// The first directory above that this user may not pass.
+fn closed_above(path: &Path) -> Option<PathBuf> {
+    let above: Vec<&Path> = path.ancestors().skip(1).collect();
+    let closed = |path: &&Path| {
+        rustix::fs::access(*path, rustix::fs::Access::EXEC_OK) == Err(rustix::io::Errno::ACCESS)
+    };
+    above.into_iter().rev().find(closed).map(Path::to_owned)
 }
 
 /// Gives the launcher what it decides by; says why it does not, if it does not.
@@ -284,4 +306,47 @@ fn trouble(shared: &Shared) -> Option<String> {
         ));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{closed_above, helper};
+    use rustix::process::Uid;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_keeps_the_helper_from_being_run_is_named() {
+        let place = tempfile::tempdir().expect("a directory");
+        let (closed, path) = (place.path().join("closed"), place.path().join("closed/bin/session-exec"));
+        let mode = |path: &std::path::Path, mode| {
+            fs::set_permissions(path, Permissions::from_mode(mode)).expect("chmod")
+        };
+        mode(place.path(), 0o755);
+        fs::create_dir_all(closed.join("bin")).expect("made");
+        assert!(helper(&path).expect_err("missing").ends_with("install it beside postern"));
+        fs::write(&path, "").expect("written");
+        mode(&path, 0o644);
+        assert!(helper(&path).expect_err("cannot be run").contains("chmod 755"));
+        mode(&path, 0o755);
+        assert_eq!((helper(&path), closed_above(&path)), (Ok(()), None));
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("SKIPPED: needs root to be somebody else");
+        }
+        mode(&closed, 0o700);
+        let as_other = || {
+            // Of this thread alone.
+            rustix::thread::set_thread_res_uid(
+                Uid::from_raw(65_534),
+                Uid::from_raw(65_534),
+                Uid::from_raw(65_534),
+            )
+            .expect("becomes somebody");
+            helper(&path)
+        };
+        let refused = std::thread::scope(|scope| scope.spawn(as_other).join().expect("ends"));
+        let refused = refused.expect_err("may not pass");
+        let says = format!("may not pass {0}; run chmod o+x {0}", closed.display());
+        assert!(refused.contains(&says) && !refused.contains("beside postern"), "{refused}");
+    }
 }

@@ -3,7 +3,8 @@
 //! A service is given a [`ServiceHealth`] when it starts and keeps it true; the daemon reads all of them for `/readyz`.
 //! It stands in this crate because every service and the daemon see it. It must not know any service by name.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
@@ -23,13 +24,14 @@ pub enum Status {
 pub struct ServiceHealth {
     service: &'static str,
     status: Arc<watch::Sender<Status>>,
+    parts: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 impl ServiceHealth {
     /// Health of the service with this name (`auth`, `proxy`, `node`), which is [`Status::Starting`].
     #[must_use]
     pub fn new(service: &'static str) -> Self {
-        Self { service, status: Arc::new(watch::Sender::new(Status::Starting)) }
+        Self { service, status: Arc::new(watch::Sender::new(Status::Starting)), parts: Arc::default() }
     }
 
     /// The service's name.
@@ -64,13 +66,39 @@ impl ServiceHealth {
         }
     }
 
+    /// What a part of the service has to complain of, until it says that it has nothing. The service goes on saying what it
+    /// knows; it is ready only when no part complains. A change is logged.
+    pub fn part(&self, part: &'static str, complaint: Option<String>) {
+        let service = self.service;
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        match complaint {
+            Some(reason) if parts.get(part) != Some(&reason) => {
+                tracing::warn!(service, part, reason, "service is degraded");
+                parts.insert(part, reason);
+            }
+            Some(_) => {}
+            None if parts.remove(part).is_some() => {
+                tracing::info!(service, part, "this part is in order again")
+            }
+            None => {}
+        }
+    }
+
     /// The status now.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.status.borrow().clone()
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let complaints = || parts.values().cloned().collect::<Vec<_>>().join("; ");
+        match self.status.borrow().clone() {
+            Status::Ready if !parts.is_empty() => Status::Degraded(complaints()),
+            Status::Degraded(reason) if !parts.is_empty() => {
+                Status::Degraded(format!("{reason}; {}", complaints()))
+            }
+            own => own,
+        }
     }
 
-    /// Follows the status.
+    /// Follows what the service says of itself, without its parts.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
@@ -86,6 +114,22 @@ impl ServiceHealth {
 #[cfg(test)]
 mod tests {
     use super::{ServiceHealth, Status};
+
+    #[test]
+    fn a_part_that_complains_is_heard_whatever_the_service_says() {
+        let health = ServiceHealth::new("node");
+        health.part("disk", Some("is full".to_owned()));
+        assert_eq!(health.status(), Status::Starting);
+        health.ready();
+        assert_eq!(health.clone().status(), Status::Degraded("is full".to_owned()));
+        health.part("clock", Some("is wrong".to_owned()));
+        health.degraded("auth is away");
+        assert_eq!(health.status(), Status::Degraded("auth is away; is wrong; is full".to_owned()));
+        health.ready();
+        health.part("disk", None);
+        health.part("clock", None);
+        assert_eq!(health.status(), Status::Ready);
+    }
 
     #[tokio::test]
     async fn clones_share_one_status_and_waiting_ends_with_ready() {

@@ -28,7 +28,7 @@ async fn serves_its_own_user_and_leaves_nothing_behind() {
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server.serve(Routes::default(), Limits::default(), stop.clone()));
     answers(connect_admin(&path)).await.expect("answers");
-    let taken = LocalServer::bind(&path).err().expect("a live socket stays");
+    let taken = LocalServer::bind(&path).expect_err("a live socket stays");
     assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
     assert!(taken.to_string().contains("admin.sock"), "{taken}");
     stop.cancel();

@@ -80,7 +80,8 @@ impl Spool {
         (lost, self.write())
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    /// Writes what waits in memory alone.
+    pub(super) fn write(&mut self) -> io::Result<()> {
         // A line that the last attempt left half written would run into the next one and spoil both.
         self.file.set_len(self.length)?;
         let written = self.waiting.len() - self.unwritten;
@@ -121,6 +122,11 @@ impl Spool {
 
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether a restart would find all of it.
+    pub(super) fn is_written(&self) -> bool {
+        self.unwritten == 0
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -82,6 +82,7 @@ pub fn config(directory: &Path, clock: &Arc<MovedClock>) -> Config {
         }],
         preference: None,
         networking: None,
+        admin: None,
     }
 }
 

@@ -4,30 +4,40 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
+use transport::rpc::LocalServer;
 
 use crate::{
     config::{Config, LogOutput},
-    privileges::{self, Standing, account::Account, files, ownership, user},
+    privileges::{self, Standing, account::Account, files, neighbours, ownership, user},
     run::{harden, logs::Logs, pid_file::PidFile, supervise::ServiceError},
 };
 
 /// Beside the store's file: SQLite's, and auth's lock.
 const BESIDE_STORE: [&str; 4] = ["", "-wal", "-shm", ".lock"];
 
-/// Gives up what the daemon does not need, for good. The pid file is the process's, and goes with it.
+/// What is left of the rights.
+pub(super) struct Settled {
+    /// The process's, and goes with it.
+    pub(super) pid_file: Option<PidFile>,
+    /// The socket for local administration. As root it is root's, so that the daemon's user is no administrator.
+    pub(super) admin: Option<LocalServer>,
+}
+
+/// Gives up what the daemon does not need, for good.
 ///
 /// # Errors
 /// When not all could be given up, or the daemon could not work as what it would be then.
-pub(super) fn settle(
-    config: &Config,
-    config_file: &Path,
-    logs: &Logs,
-) -> Result<Option<PidFile>, ServiceError> {
+pub(super) fn settle(config: &Config, config_file: &Path, logs: &Logs) -> Result<Settled, ServiceError> {
     let standing = Standing::of(config)?;
     let early = standing != Standing::Stays && config.pid_file.as_deref().is_some_and(files::is_roots_alone);
     let mut pid_file = if early { pid_file(config)? } else { None };
     if let Standing::Drops(account) = &standing {
         hand_over(config, account)?;
+    }
+    // After its directory has become one in which nobody replaces what is root's.
+    let admin = admin_socket(config)?;
+    if let Standing::Drops(account) = &standing {
+        neighbours::tell(account);
         user::become_account(account)?;
         // The switch of the user may have switched them on again.
         harden::no_core_dumps().map_err(|error| format!("cannot switch core dumps off: {error}"))?;
@@ -42,7 +52,12 @@ pub(super) fn settle(
     }
     look(config, config_file, &standing)?;
     privileges::confine(&privileges::files(config, config_file)).tell();
-    Ok(pid_file)
+    Ok(Settled { pid_file, admin })
+}
+
+fn admin_socket(config: &Config) -> io::Result<Option<LocalServer>> {
+    let auth = config.services.auth.as_ref();
+    auth.map(|_| LocalServer::bind(&config.data_dir.join(auth::ADMIN_SOCKET))).transpose()
 }
 
 fn pid_file(config: &Config) -> Result<Option<PidFile>, ServiceError> {

@@ -8,11 +8,14 @@ use std::{
     sync::Arc,
 };
 
-use node::{LauncherProcess, SessionLimits};
+use node::SessionLimits;
 use tokio_util::sync::CancellationToken;
 use transport::{health::ServiceHealth, tls::WebCertificates};
 
-use super::{fail, fail_config, settle::settle};
+use super::{
+    fail, fail_config,
+    settle::{Settled, settle},
+};
 use crate::{
     cli::Start,
     config::{self, Config, LogOutput},
@@ -28,15 +31,21 @@ use crate::{
         ports::{self, Ports},
         reload,
         signals::Signals,
+        starting::Starting,
         supervise::{ServiceError, Watch},
     },
-    services::{self, Surroundings, endpoints::Endpoints},
+    services::{self, Kept, Surroundings, endpoints::Endpoints},
 };
 
 /// The most threads of a process that is a node and nothing else.
 const NODE_THREADS: usize = 4;
 
 pub(crate) fn start(arguments: &Start) -> ExitCode {
+    // Nothing of ours is open yet, and nothing is taken from who starts this, a service manager included. What a shell or a
+    // script left open would be the daemon's as long as it runs, and that of whoever takes it over.
+    if let Err(error) = node::close_inherited() {
+        return fail(format_args!("cannot close what was inherited: {error}"));
+    }
     // Before anything changes them: sessions get the host's limits, not the daemon's.
     let session_limits = SessionLimits::capture();
     let path = config_path(arguments);
@@ -86,14 +95,14 @@ fn run(
     let taken = Taken::take(&config)?;
     // What keeps these rights; it never hears of the network but from the node.
     let launcher = services::start_launcher(&config, session_limits)?;
-    let _pid_file = settle(&config, &path, &logs)?;
+    let Settled { pid_file: _pid_file, admin } = settle(&config, &path, &logs)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = threads(&config.services.names(), cores);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let ended = runtime.block_on(serve(config, taken, &path, logs, session_limits, launcher));
+    let ended = runtime.block_on(serve(config, taken, &path, logs, session_limits, Kept { admin, launcher }));
     // Blocking work that hangs must not keep a stopped daemon alive.
     runtime.shutdown_background();
     ended
@@ -130,7 +139,7 @@ async fn serve(
     path: &Path,
     logs: Logs,
     session_limits: &SessionLimits,
-    launcher: Option<LauncherProcess>,
+    kept: Kept,
 ) -> Result<(), ServiceError> {
     let mut signals = Signals::listen()?;
     let health: Vec<ServiceHealth> = config.services.names().into_iter().map(ServiceHealth::new).collect();
@@ -159,7 +168,13 @@ async fn serve(
         session_limits,
         drain: &drain,
     };
-    let (services, reloads) = services::assemble(&surroundings, launcher).await?;
+    let assembling = services::assemble(&surroundings, kept);
+    let starting = Starting { board: &board, drain: &drain };
+    let Some((services, reloads)) = starting.until(assembling, async || signals.next().await).await? else {
+        tracing::info!("stopped before all services had started");
+        return Ok(());
+    };
+    privileges::no_more_listeners();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), services = ?config.services.names(), "started");
     let stop = config.stop;
     let mut running = config;

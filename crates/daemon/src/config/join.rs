@@ -46,16 +46,22 @@ impl JoinSecret {
     pub fn reveal(&self) -> io::Result<String> {
         match self {
             Self::Literal(token) => Ok(token.clone()),
-            Self::File(path) => Ok(std::fs::read_to_string(path)?.trim().to_owned()),
+            Self::File(path) => Ok(super::read::file(path)?.trim().to_owned()),
         }
     }
 }
 
 impl JoinSecret {
-    /// With the file's content in place of its path; as it is where it cannot be read, which whoever needs it will say.
+    /// With the file's content in place of its path; as it is where it cannot be read or not as root, which whoever needs it
+    /// will say or do.
     #[must_use]
     pub fn read(&self) -> Self {
-        self.reveal().map_or_else(|_| self.clone(), Self::Literal)
+        match self {
+            Self::File(path) if super::read::is_for_root(path) => {
+                self.reveal().map_or_else(|_| self.clone(), Self::Literal)
+            }
+            _ => self.clone(),
+        }
     }
 }
 

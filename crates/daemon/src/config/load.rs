@@ -52,7 +52,11 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     }
     let mut text = String::new();
     file.take(MOST_BYTES).read_to_string(&mut text).map_err(unreadable)?;
-    Ok(check::parse(&path.display().to_string(), &text, &system_name())?)
+    let mut config = check::parse(&path.display().to_string(), &text, &system_name())?;
+    if let Some(pam) = config.services.node.as_ref().and_then(|node| node.pam.as_ref()) {
+        config.warnings.extend(super::pam::missing(pam, Path::new("/")));
+    }
+    Ok(config)
 }
 
 /// The host name that the system has now.

@@ -7,12 +7,16 @@
 use std::collections::BTreeMap;
 
 use rustix::io::Errno;
+#[cfg(target_arch = "x86_64")]
+use seccompiler::sock_filter;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch,
 };
 
-/// Other processes, other namespaces, the kernel itself, other users, other roots, time and names of the machine.
+/// Other processes and what they share, other namespaces, the kernel itself, other users, other roots, time and names of the
+/// machine. And what files are beside their content, which Landlock does not look at: with it a daemon could open the files
+/// of another one of its user. The daemon gives a mode where it makes a file.
 const DENIED: &[libc::c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
@@ -30,6 +34,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_fsmount,
     libc::SYS_fspick,
     libc::SYS_mount_setattr,
+    OPEN_TREE_ATTR,
     libc::SYS_setns,
     libc::SYS_unshare,
     libc::SYS_bpf,
@@ -60,12 +65,25 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_capset,
     libc::SYS_fchown,
     libc::SYS_fchownat,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
     libc::SYS_mknodat,
     libc::SYS_reboot,
     libc::SYS_swapon,
     libc::SYS_swapoff,
     libc::SYS_acct,
     libc::SYS_quotactl,
+    QUOTACTL_FD,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
     libc::SYS_clock_adjtime,
@@ -78,64 +96,116 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_migrate_pages,
     libc::SYS_move_pages,
     libc::SYS_lookup_dcookie,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_mq_timedsend,
+    libc::SYS_mq_timedreceive,
+    libc::SYS_mq_notify,
+    libc::SYS_mq_getsetattr,
 ];
 
-/// The same by names that only this architecture has, and by the numbers of its second calling convention (x32), which
-/// would lead around the list.
+/// Newer than the libc crate is about some of them; the same numbers on every architecture.
+const QUOTACTL_FD: libc::c_long = 443;
+const FCHMODAT2: libc::c_long = 452;
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const OPEN_TREE_ATTR: libc::c_long = 467;
+const FILE_SETATTR: libc::c_long = 469;
+
+/// The same by names that only this architecture has.
 #[cfg(target_arch = "x86_64")]
 const OF_THIS_ARCHITECTURE: &[libc::c_long] = &[
     libc::SYS_kexec_file_load,
+    libc::SYS_chmod,
     libc::SYS_chown,
     libc::SYS_lchown,
     libc::SYS_mknod,
     libc::SYS_iopl,
     libc::SYS_ioperm,
     libc::SYS_modify_ldt,
-    X32 | 521,
-    X32 | 528,
-    X32 | 539,
-    X32 | 540,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OF_THIS_ARCHITECTURE: &[libc::c_long] = &[];
 
 /// Starting programs.
 const PROGRAMS: &[libc::c_long] = &[libc::SYS_execve, libc::SYS_execveat];
-#[cfg(target_arch = "x86_64")]
-const PROGRAMS_BY_X32: &[libc::c_long] = &[X32 | 520, X32 | 545];
-
-#[cfg(target_arch = "x86_64")]
-const X32: libc::c_long = 0x4000_0000;
 
 /// Families of sockets that are of use; the others are rarely used code of the kernel.
 const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// Transport protocols that the daemon does not speak, and that Landlock does not know: SCTP, UDP-Lite, SMC, and TCP over
+/// several paths.
+const PROTOCOLS: [u64; 4] = [132, 136, 256, 262];
 
 /// What makes a new process one in other namespaces (mount, cgroup, uts, ipc, user, pid, net).
 const NEW_NAMESPACES: [u64; 7] =
     [0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
 
 /// The filters, to be installed in this order. `programs` says whether others may be started.
-pub(super) fn filters(programs: bool) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
-    let arch: TargetArch = std::env::consts::ARCH.try_into()?;
-    let filter = |rules, errno: Errno| {
-        let action = SeccompAction::Errno(errno.raw_os_error().unsigned_abs());
-        SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?.try_into()
-    };
+pub(super) fn filters(programs: bool) -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
     // Its flags are in memory, where no filter can look. The C library then takes `clone`, whose flags are in a register.
     let clone3 = filter(BTreeMap::from([(libc::SYS_clone3, vec![])]), Errno::NOSYS)?;
-    Ok([filter(denied(programs)?, Errno::PERM)?, clone3])
+    let mut filters = vec![filter(denied(programs)?, Errno::PERM)?, clone3];
+    #[cfg(target_arch = "x86_64")]
+    filters.push(second_convention());
+    Ok(filters)
+}
+
+/// The filter for when every port is served.
+pub(super) fn no_more_listeners() -> Result<BpfProgram, seccompiler::BackendError> {
+    filter(BTreeMap::from([(libc::SYS_listen, vec![])]), Errno::PERM)
+}
+
+fn filter(rules: Rules, errno: Errno) -> Result<BpfProgram, seccompiler::BackendError> {
+    let arch: TargetArch = std::env::consts::ARCH.try_into()?;
+    let action = SeccompAction::Errno(errno.raw_os_error().unsigned_abs());
+    SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?.try_into()
+}
+
+/// All calls by the numbers of this architecture's second calling convention (x32), which would lead around the list. A list
+/// of numbers cannot say that, so it is written in the filter's own language, see seccomp(2).
+#[cfg(target_arch = "x86_64")]
+fn second_convention() -> BpfProgram {
+    const X32: u32 = 0x4000_0000;
+    const LOAD: u16 = 0x20;
+    const IF_AT_LEAST: u16 = 0x35;
+    const RETURN: u16 = 0x06;
+    const ALLOW: u32 = 0x7fff_0000;
+    const PERM: u32 = 0x0005_0001;
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    vec![
+        step(LOAD, 0, 0, 0),
+        step(IF_AT_LEAST, 0, 1, X32),
+        step(RETURN, 0, 0, PERM),
+        step(RETURN, 0, 0, ALLOW),
+    ]
+}
+
+/// Programs that ask the kernel about its network cannot do without, and neither can musl, to resolve a name.
+const fn may_not_bind(programs: bool) -> bool {
+    !programs && !cfg!(target_env = "musl")
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 fn denied(programs: bool) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = DENIED.iter().chain(OF_THIS_ARCHITECTURE).map(|call| (*call, vec![])).collect();
-    #[cfg(target_arch = "x86_64")]
-    rules.extend(DENIED.iter().map(|call| (X32 | *call, vec![])));
     if !programs {
         rules.extend(PROGRAMS.iter().map(|call| (*call, vec![])));
-        #[cfg(target_arch = "x86_64")]
-        rules.extend(PROGRAMS_BY_X32.iter().map(|call| (*call, vec![])));
+    }
+    if may_not_bind(programs) {
+        rules.insert(libc::SYS_bind, vec![]);
     }
     let is =
         |argument, operator, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value);
@@ -146,7 +216,10 @@ fn denied(programs: bool) -> Result<Rules, seccompiler::BackendError> {
     rules.insert(libc::SYS_clone, namespaces.into_iter().collect::<Result<_, _>>()?);
     let other = FAMILIES.map(|family| is(0, SeccompCmpOp::Ne, u64::from(family.unsigned_abs())));
     let other = SeccompRule::new(other.into_iter().collect::<Result<_, _>>()?)?;
-    rules.insert(libc::SYS_socket, vec![other]);
+    let protocols = PROTOCOLS.map(|protocol| SeccompRule::new(vec![is(2, SeccompCmpOp::Eq, protocol)?]));
+    let mut sockets = protocols.into_iter().collect::<Result<Vec<_>, _>>()?;
+    sockets.push(other);
+    rules.insert(libc::SYS_socket, sockets);
     // Typing into somebody's terminal.
     let typing = [libc::TIOCSTI, libc::TIOCLINUX]
         .map(|request| SeccompRule::new(vec![is(1, SeccompCmpOp::Eq, request)?]));

@@ -132,6 +132,18 @@ fn filter(programs: bool) -> Held {
     Held::Fully
 }
 
+/// Takes the right to listen from every thread, once all that is served is served. The rest of the confinement holds since
+/// before the first byte; this has to wait for ports that are taken early and listened on late.
+pub(super) fn no_more_listeners() -> Held {
+    match calls::no_more_listeners() {
+        Err(error) => Held::Not(error.to_string()),
+        Ok(filter) => match seccompiler::apply_filter_all_threads(&filter) {
+            Err(error) => Held::Not(error.to_string()),
+            Ok(()) => Held::Fully,
+        },
+    }
+}
+
 impl Confinement {
     /// Says in the log what holds.
     pub fn tell(&self) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, chownat, open, statat};
 use rustix::process::{Gid, Uid};
 
-use super::account::Account;
+use super::account::{Account, WITHOUT_ACCOUNT};
 
 /// Whether nobody but root can change what a path leads to: each directory above it, links resolved, is root's and can be
 /// written by nobody else, or is, further up, one like `/tmp` in which nobody can replace what is root's.
@@ -23,7 +23,7 @@ pub fn is_roots_alone(path: &Path) -> bool {
     })
 }
 
-/// Gives a file of root's to the daemon. Links are not followed, and a file with more names than one stays as it is: the
+/// Gives a file of root's, or of a daemon without an account, to the daemon. Links are not followed, and a file with more names than one stays as it is: the
 /// other name may be anywhere.
 ///
 /// # Errors
@@ -32,7 +32,8 @@ pub fn give(path: &Path, account: &Account) -> io::Result<()> {
     let file = open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let found = statat(&file, "", AtFlags::EMPTY_PATH)?;
     let regular = rustix::fs::FileType::from_raw_mode(found.st_mode).is_file();
-    if !regular || found.st_uid != 0 || found.st_nlink != 1 {
+    let ours = found.st_uid == 0 || WITHOUT_ACCOUNT.contains(&found.st_uid);
+    if !regular || !ours || found.st_nlink != 1 {
         return Ok(());
     }
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));

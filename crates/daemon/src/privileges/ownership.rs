@@ -1,10 +1,10 @@
 //! Who owns the data directory: root, and in it the daemon all that it needs.
 //!
 //! The directory itself is root's with mode 1770 and the daemon's group: the daemon makes files in it and, by the sticky bit,
-//! cannot remove or replace what is root's there, which is the lock and the launcher's directory. An installation of root's
-//! alone is handed over at the first start. Only then, as the last step, is the directory opened to the daemon's group, so
-//! a start that is killed in between simply begins again. Later starts look again, because a backup that was copied back is
-//! root's.
+//! cannot remove or replace what is root's there: the lock, the launcher's directory, the socket for administration. An
+//! installation of root's alone is handed over at the first start. Only then, as the last step, is the directory opened to
+//! the daemon's group, so a start that is killed in between simply begins again. Later starts look again, because a backup
+//! that was copied back is root's.
 //!
 //! All of it goes by descriptors, and no link is followed: what lies there may have been put there by the daemon when it was
 //! in other hands.
@@ -25,7 +25,8 @@ use super::account::Account;
 /// The launcher's directory in the data directory: root's alone.
 pub const LAUNCHER: &str = "launcher";
 /// What stays root's, by name.
-const ROOTS: [&[u8]; 2] = [LAUNCHER.as_bytes(), crate::run::data_dir::LOCK.as_bytes()];
+const ROOTS: [&[u8]; 3] =
+    [LAUNCHER.as_bytes(), crate::run::data_dir::LOCK.as_bytes(), auth::ADMIN_SOCKET.as_bytes()];
 /// Read, write, search for owner and group; only owners remove.
 const SHARED: u32 = 0o1770;
 /// Deeper than anything of ours; a deeper tree is not.
@@ -37,7 +38,7 @@ pub enum OwnershipError {
     /// It is somebody else's.
     #[error(
         "data directory {path} belongs to user {owner}, neither to root nor to the daemon's {account}; if it is this daemon's, \
-         run: chown -R {uid}:{gid} {path}", path = .path.display(), uid = .account.uid, gid = .account.gid
+         run: chown -R root {path}", path = .path.display()
     )]
     Foreign {
         /// The directory.

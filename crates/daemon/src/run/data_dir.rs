@@ -42,7 +42,7 @@ pub enum DataDirError {
         mode: u32,
     },
     /// The lock is somebody else's.
-    #[error("{path} is not an own file of this user but one of user {uid}; start the daemon as that user", path = .path.display())]
+    #[error("{path} is not an own file of this user but one of user {uid}; {next}", path = .path.display(), next = foreign_next(.path))]
     Foreign {
         /// The lock.
         path: PathBuf,
@@ -108,6 +108,17 @@ impl DataDir {
 /// As root gives it to the daemon's group: what is root's in it, nobody else replaces. See `privileges::ownership`.
 fn is_shared(found: &Metadata) -> bool {
     found.uid() == 0 && found.mode() & 0o1000 != 0
+}
+
+/// Root takes what is the daemon's over, and hands it on at the start.
+fn foreign_next(lock: &Path) -> String {
+    match rustix::process::geteuid().is_root() {
+        true => {
+            let directory = lock.parent().unwrap_or(lock).display();
+            format!("if the directory is this daemon's, run chown -R root {directory}")
+        }
+        false => "start the daemon as that user".to_owned(),
+    }
 }
 
 fn holder(lock: &mut File) -> String {

@@ -3,6 +3,7 @@
 use auth::{Config, Running, StaticToken, StoreOptions};
 
 use tokio_util::sync::CancellationToken;
+use transport::rpc::LocalServer;
 use zeroize::Zeroizing;
 
 use super::Surroundings;
@@ -17,6 +18,7 @@ use crate::{
 pub(super) async fn start(
     surroundings: &Surroundings<'_>,
     config: &AuthConfig,
+    admin: Option<LocalServer>,
 ) -> Result<Running, ServiceError> {
     let mut static_tokens = Vec::new();
     for token in &config.static_tokens {
@@ -34,6 +36,7 @@ pub(super) async fn start(
         static_tokens,
         preference: config.preference.clone(),
         networking: config.networking.clone(),
+        admin,
     };
     let mut registry = Metrics::registry();
     let running =

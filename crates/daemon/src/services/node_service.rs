@@ -1,19 +1,22 @@
 //! The SSH service.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
-    path::PathBuf,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use access::{HostPort, SystemRole};
 use agent::{HostAgent, NodeReport, Report};
 use node::{CommandLabel, Config, Displays, Host, Launcher, LauncherProcess, Limits, Pam, SessionLimits};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with};
 use tokio_util::sync::CancellationToken;
+use transport::health::ServiceHealth;
 
 use super::{Surroundings, upstream::Way};
 use crate::{
-    config::{NodeConfig, Remote, Server, Upstream},
+    config::{NodeConfig, Remote, Server, Upstream, pam},
     privileges::ownership,
     run::{
         metrics::Metrics,
@@ -24,6 +27,8 @@ use crate::{
 /// What starts sessions; both lie beside the daemon.
 const HELPER: &str = "session-exec";
 const LAUNCHER: &str = "session-launcher";
+/// How often it is looked whether what sessions need is there.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Starts the one process that stays privileged, where there is a node.
 pub(crate) fn start_launcher(
@@ -60,15 +65,32 @@ pub(super) async fn start(
     surroundings.metrics.adopt(registry);
     let host = Host::of(Arc::clone(&agent), &launcher)?;
     let told = settings(surroundings, config)?;
-    let running = node::start(told, host, launcher, metrics, health, surroundings.drain.clone()).await?;
+    let pam = config.pam.is_some();
+    let running =
+        node::start(told, host, launcher, metrics, health.clone(), surroundings.drain.clone()).await?;
     surroundings.endpoints.tell("node", running.address());
     let work = async move {
-        let stopped = running.stopped().await;
+        let stopped = tokio::select! {
+            stopped = running.stopped() => stopped,
+            () = watch_library(pam, &health) => std::future::pending().await,
+        };
         leave.cancel();
         agent.stopped().await;
         Ok(stopped?)
     };
     Ok(Service { name: "node", work: Box::pin(work) })
+}
+
+/// Says so while PAM is wanted and not there; it may be installed.
+async fn watch_library(wanted: bool, health: &ServiceHealth) {
+    if !wanted {
+        return std::future::pending().await;
+    }
+    loop {
+        let missing = tokio::task::spawn_blocking(|| pam::library_missing(Path::new("/"))).await;
+        health.part("pam", missing.ok().flatten());
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn settings(surroundings: &Surroundings<'_>, config: &NodeConfig) -> Result<Config, ServiceError> {
@@ -142,15 +164,17 @@ fn unseen(config: &crate::config::Config, node: &NodeConfig) -> Option<IpAddr> {
 
 /// The address that this host uses towards others.
 fn own_address() -> IpAddr {
-    // Reserved for documentation: nothing is sent, the system only says which way it would go.
-    let far: [(IpAddr, IpAddr); 2] = [
-        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
-        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    // Reserved for documentation: nothing is sent, the system only says which way it would go. And nothing is bound, which
+    // a confined process cannot.
+    let far: [(AddressFamily, IpAddr); 2] = [
+        (AddressFamily::INET, Ipv4Addr::new(192, 0, 2, 1).into()),
+        (AddressFamily::INET6, Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
     ];
-    let towards = |(own, far): (IpAddr, IpAddr)| {
-        let socket = UdpSocket::bind((own, 0)).ok()?;
-        socket.connect((far, 9)).ok()?;
-        socket.local_addr().ok().map(|local| local.ip())
+    let towards = |(family, far): (AddressFamily, IpAddr)| {
+        let socket = socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None).ok()?;
+        connect(&socket, &SocketAddr::new(far, 9)).ok()?;
+        let local: SocketAddr = getsockname(&socket).ok()?.try_into().ok()?;
+        Some(local.ip())
     };
     far.into_iter().find_map(towards).unwrap_or(Ipv4Addr::LOCALHOST.into())
 }

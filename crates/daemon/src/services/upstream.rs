@@ -83,7 +83,7 @@ fn pins(configured: &[config::Pin]) -> Result<Vec<Pin>, ServiceError> {
         match pin {
             config::Pin::Digest(digest) => pins.push(digest.parse()?),
             config::Pin::File(path) => {
-                let read = std::fs::read_to_string(path);
+                let read = config::read::file(path);
                 let text =
                     read.map_err(|error| format!("cannot read the CA pin {}: {error}", path.display()))?;
                 for line in text.split_whitespace() {

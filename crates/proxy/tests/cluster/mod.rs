@@ -274,6 +274,7 @@ async fn start_auth(directory: &Path, shutdown: CancellationToken) -> auth::Runn
         static_tokens: Vec::new(),
         preference: None,
         networking: None,
+        admin: None,
     };
     let health = ServiceHealth::new("auth");
     auth::start(config, health, &mut Registry::default(), shutdown).await.expect("auth starts")

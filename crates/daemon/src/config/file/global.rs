@@ -14,7 +14,8 @@ pub struct Global {
     /// Directory for everything the daemon keeps: identities, the store, sockets. One daemon at a time uses it.
     pub data_dir: String,
     /// The account that the daemon becomes when it is started as root, once it has its ports; one of `/etc/passwd`. `postern`
-    /// when it is not given, and user and group 64317 where there is no such account. Not looked at otherwise.
+    /// when it is not given, and where there is no such account a number: 64317 with auth in the process, 64318 with a
+    /// proxy and no auth, 64319 for a node alone. Not looked at otherwise.
     pub user: Option<String>,
     /// File to write the process id to while the daemon runs.
     pub pid_file: Option<String>,
