@@ -200,7 +200,7 @@ mod tests {
         let (queue, events) = mpsc::channel(8);
         let channel = transport::rpc::connect_admin(&directory.path().join("nobody"));
         let losses = Losses::default();
-        let waiting = Arc::default();
+        let waiting = std::sync::Arc::default();
         let sender = Sender { events, spool: Some(spool), channel, health: health.clone(), losses, waiting };
         let _running =
             tokio_util::task::AbortOnDropHandle::new(tokio::spawn(sender.run(CancellationToken::new())));
