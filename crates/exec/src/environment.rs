@@ -72,6 +72,11 @@ const RESERVED: [&str; 16] = [
 /// `SSH_CONNECTION`, `SSH_AUTH_SOCK` and all others of the family are the node's to set.
 const RESERVED_PREFIXES: [&str; 2] = ["SSH_", "SUDO_"];
 
+/// What the host's modules, which run as root, and the programs that they start would act on, beside what is dangerous to all.
+const NOT_FOR_MODULES: [&str; 2] = ["PATH", "TMPDIR"];
+/// Prefixes of such.
+const NOT_FOR_MODULES_PREFIXES: [&str; 2] = ["XDG_", "DBUS_"];
+
 const MAX_NAME: usize = 256;
 const MAX_VALUE: usize = 32 * 1024;
 
@@ -92,6 +97,13 @@ pub fn node_may_set(name: &str, value: &str) -> bool {
         && !DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         // A shell function passed through the environment, under any name: what CVE-2014-6271 was about.
         && !value.starts_with("()")
+}
+
+/// Whether PAM's modules may be told this variable. They are root, and may run programs with it.
+pub fn modules_may_be_told(name: &str, value: &str) -> bool {
+    node_may_set(name, value)
+        && !NOT_FOR_MODULES.contains(&name)
+        && !NOT_FOR_MODULES_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A portable name: letters, digits and underscores, not starting with a digit.
@@ -217,6 +229,12 @@ mod tests {
         {
             assert!(!node_may_set(name, "x") && !client_may_set(name, "x"), "{name}");
         }
+        for name in
+            ["LD_AUDIT", "IFS", "PATH", "TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "A B"]
+        {
+            assert!(!modules_may_be_told(name, "x"), "{name}");
+        }
+        assert!(modules_may_be_told("TELEPORT_USERNAME", "alice") && modules_may_be_told("TEAM", "x"));
         for name in ["PATH", "HOME", "USER", "SHELL", "SSH_TTY", "SSH_AUTH_SOCK", "DISPLAY", "XAUTHORITY"] {
             assert!(node_may_set(name, "x") && !client_may_set(name, "x"), "{name}");
         }

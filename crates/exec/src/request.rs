@@ -9,6 +9,7 @@ mod codec;
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::environment::modules_may_be_told;
 use crate::limits::Limits;
 use crate::modes::TerminalModes;
 
@@ -118,6 +119,9 @@ pub enum RequestError {
     /// The PAM service is not the name of a file.
     #[error("the PAM service is not a plain name")]
     PamService,
+    /// Modules run as root, and something would act on this before they do.
+    #[error("PAM's modules may not be told the variable {0:?}")]
+    PamVariable(String),
     /// More than [`MAX_ENV`] variables.
     #[error("more than {MAX_ENV} environment variables")]
     TooManyVariables,
@@ -161,9 +165,7 @@ impl SessionRequest {
         {
             return Err(RequestError::Nul("the command"));
         }
-        if self.pam.as_ref().is_some_and(|pam| !is_service(&pam.service)) {
-            return Err(RequestError::PamService);
-        }
+        self.pam.as_ref().map_or(Ok(()), Pam::check)?;
         let for_modules = self.pam.as_ref().map(|pam| &pam.environment);
         for list in [&self.client_env, &self.trusted_env].into_iter().chain(for_modules) {
             if list.len() > MAX_ENV {
@@ -174,6 +176,20 @@ impl SessionRequest {
             }
         }
         Ok(())
+    }
+}
+
+impl Pam {
+    fn check(&self) -> Result<(), RequestError> {
+        if !is_service(&self.service) {
+            return Err(RequestError::PamService);
+        }
+        let is_refused =
+            |(name, value): &&(String, String)| !value.contains('\0') && !modules_may_be_told(name, value);
+        match self.environment.iter().find(is_refused) {
+            Some((name, _)) => Err(RequestError::PamVariable(name.clone())),
+            None => Ok(()),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod directory;
 mod guard;
 mod host_key;
 mod keeper;
+mod modules;
 mod peer;
 mod requests;
 mod service;
@@ -39,6 +40,8 @@ enum Fatal {
     Malformed(#[from] crate::protocol::Malformed),
     #[error("the node sent what is {0}; every session is ended")]
     Received(#[from] ReceiveError),
+    #[error("ssh_service.pam: {0}")]
+    Pam(String),
     #[error("its guard is gone; every session is ended")]
     Guard,
     #[error("cannot {doing}: {source}")]

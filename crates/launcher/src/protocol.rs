@@ -48,14 +48,24 @@ pub struct Start {
     pub file_copy: bool,
     /// Whether ports can be forwarded at all.
     pub port_forwarding: bool,
-    /// The rules of the host's pluggable authentication modules that sessions are subject to.
-    pub pam: Option<String>,
+    /// The host's pluggable authentication modules that sessions are subject to, if they are.
+    pub pam: Option<Pam>,
     /// Whether the user's own file of variables counts.
     pub user_env: bool,
     /// Limits that sessions start with ([`exec::Limits::entries`]): those of the host, before the daemon changed its own.
     pub session_limits: Vec<(u8, u64, u64)>,
     /// How long a client may take from its key exchange to its login.
     pub login_grace: std::time::Duration,
+}
+
+/// By which rules the host's pluggable authentication modules are asked, and what they are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pam {
+    /// The name of the rules, a file in `/etc/pam.d`.
+    pub service: String,
+    /// Variables: names, and [templates](access::template) that are filled from a user's traits.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// A number that the node chose, to know the answer by.

@@ -3,7 +3,6 @@
 use std::os::fd::OwnedFd;
 
 use exec::SessionRequest;
-use exec::request::Pam;
 use jiff::Timestamp;
 use ssh::ExchangeRecord;
 use ssh::algorithms::KeyExchange;
@@ -14,7 +13,7 @@ use super::desk::{canonical, denied};
 use super::keeper::Keeper;
 use super::peer::Peer;
 use super::service::Service;
-use crate::decision::{Admission, Allowed, View};
+use crate::decision::{Allowed, View};
 use crate::post::Message;
 use crate::protocol::{AdmissionId, Answer, Ask, Denied, Request, Start};
 
@@ -124,9 +123,8 @@ impl Service {
         vouch(&mut request.trusted_env, admitted.peer, &view, now.user().name.as_str());
         request.limits = self.limits.clone();
         request.peer = Some(canonical(admitted.peer.remote).ip());
-        let mut variables = request.pam.take().map_or_else(Vec::new, |pam| pam.environment);
-        vouch_to_modules(&mut variables, &now);
-        request.pam = self.start.pam.clone().map(|service| Pam { service, environment: variables });
+        let login = now.permit().login().as_str();
+        request.pam = self.modules.as_ref().map(|modules| modules.ask(now.user(), login));
         request.user_env = self.start.user_env;
         self.sessions.begin(ask, &self.start.session_exec, &request, &theirs, &self.guard)
     }
@@ -154,19 +152,6 @@ fn vouch(variables: &mut [(String, String)], peer: Peer, view: &View<'_>, user: 
             "SSH_TELEPORT_USER" => user.to_owned(),
             "SSH_TELEPORT_HOST_UUID" => view.host.to_string(),
             "SSH_TELEPORT_CLUSTER_NAME" => view.policy.cluster.to_string(),
-            _ => continue,
-        };
-    }
-}
-
-/// The same for the host's own modules.
-fn vouch_to_modules(variables: &mut [(String, String)], admission: &Admission) {
-    let user = admission.user();
-    for (name, value) in variables {
-        *value = match name.as_str() {
-            "TELEPORT_USERNAME" => user.name.to_string(),
-            "TELEPORT_LOGIN" => admission.permit().login().to_string(),
-            "TELEPORT_ROLES" => user.roles.iter().map(access::RoleName::as_str).collect::<Vec<_>>().join(" "),
             _ => continue,
         };
     }

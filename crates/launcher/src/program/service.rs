@@ -12,6 +12,7 @@ use super::desk::Desk;
 use super::guard::Guard;
 use super::host_key::HostKey;
 use super::keeper::Keeper;
+use super::modules::Modules;
 use super::sessions::Sessions;
 use super::{Fatal, directory, doing};
 use crate::post::{Parcel, ReceiveError, receive};
@@ -31,6 +32,8 @@ pub(super) struct Service {
     socket: OwnedFd,
     pub(super) start: Start,
     pub(super) limits: Limits,
+    /// What the host's modules are told, where they are asked.
+    pub(super) modules: Option<Modules>,
     pub(super) key: HostKey,
     pub(super) keeper: Keeper,
     pub(super) desk: Desk,
@@ -44,6 +47,7 @@ impl Service {
     pub(super) fn new(socket: OwnedFd, start: Start) -> Result<Self, Fatal> {
         let limits = Limits::from_entries(start.session_limits.clone());
         let limits = limits.ok_or(Fatal::Start("the limits for sessions are none"))?;
+        let modules = start.pam.as_ref().map(Modules::new).transpose()?;
         let directory = directory::prepare(&start.directory)?;
         let key = HostKey::open(&directory)?;
         let keeper = Keeper::open(&directory, &start)?;
@@ -61,6 +65,7 @@ impl Service {
             socket,
             start,
             limits,
+            modules,
             key,
             keeper,
             desk: Desk::default(),

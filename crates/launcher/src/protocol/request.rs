@@ -193,7 +193,7 @@ mod tests {
     use access::{HostId, Labels};
     use proptest::prelude::{any, proptest};
 
-    use super::super::Start;
+    use super::super::{Pam, Start};
     use super::{KeyAlgorithm, KeyExchange, Request};
 
     fn all() -> Vec<Request> {
@@ -205,7 +205,7 @@ mod tests {
             label_commands: ["arch".to_owned()].into(),
             file_copy: true,
             port_forwarding: false,
-            pam: Some("sshd".to_owned()),
+            pam: Some(Pam { service: "sshd".to_owned(), environment: [("A".into(), "b".into())].into() }),
             user_env: false,
             session_limits: vec![(7, 1024, 4096)],
             login_grace: Duration::from_secs(30),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -159,6 +159,11 @@ impl Node {
     }
 
     pub fn with(options: Value, change: impl FnOnce(&mut Start)) -> Self {
+        Self::of_program(Path::new(env!("CARGO_BIN_EXE_session-launcher")), options, change)
+    }
+
+    /// The same of another program that becomes the launcher.
+    pub fn of_program(program: &Path, options: Value, change: impl FnOnce(&mut Start)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut start = Start {
             directory: directory.path().join("launcher"),
@@ -174,7 +179,7 @@ impl Node {
             login_grace: Duration::from_secs(30),
         };
         change(&mut start);
-        let node = Self::beside(start, directory, authorities());
+        let node = Self::begin(program, start, directory, authorities());
         let bundle = serde_json::to_vec(&node.authorities.trust_bundle(1)).expect("JSON");
         assert_eq!(node.ask(&Request::Trust(bundle), &[]), Answer::Policy(Ok(1)));
         node.policy(policy(&node.authorities, 5, 100, vec![role(options)])).expect("in force");
@@ -182,8 +187,11 @@ impl Node {
     }
 
     pub fn beside(start: Start, directory: TempDir, authorities: Authorities) -> Self {
-        let program = PathBuf::from(env!("CARGO_BIN_EXE_session-launcher"));
-        let launcher = Launcher::start(&program, start).expect("starts");
+        Self::begin(Path::new(env!("CARGO_BIN_EXE_session-launcher")), start, directory, authorities)
+    }
+
+    fn begin(program: &Path, start: Start, directory: TempDir, authorities: Authorities) -> Self {
+        let launcher = Launcher::start(program, start).expect("starts");
         Self { launcher, authorities, directory, next: std::cell::Cell::new(0) }
     }
 
@@ -320,14 +328,20 @@ impl Node {
         connection: &OwnedFd,
         request: &SessionRequest,
     ) -> Result<(Running, SessionIo), Denied> {
+        self.launch_bytes(admission, connection, request, request.encode().expect("a request"))
+    }
+
+    /// The same, with other bytes for the launcher.
+    pub fn launch_bytes(
+        &self,
+        admission: AdmissionId,
+        connection: &OwnedFd,
+        request: &SessionRequest,
+        bytes: Vec<u8>,
+    ) -> Result<(Running, SessionIo), Denied> {
         let (io, theirs) = SessionIo::open(request).expect("opened");
         let ask = self.number();
-        let asked = Request::Launch {
-            ask,
-            admission,
-            locks_fresh: true,
-            request: request.encode().expect("a request"),
-        };
+        let asked = Request::Launch { ask, admission, locks_fresh: true, request: bytes };
         let descriptors: Vec<_> =
             std::iter::once(connection.as_fd()).chain(theirs.iter().map(AsFd::as_fd)).collect();
         self.say(&asked, &descriptors);
