@@ -9,6 +9,8 @@ mod codec;
 use std::fmt;
 use std::net::IpAddr;
 
+use rustix::process::geteuid;
+
 use crate::environment::modules_may_be_told;
 use crate::limits::Limits;
 use crate::modes::TerminalModes;
@@ -43,6 +45,8 @@ pub struct SessionRequest {
     pub pam: Option<Pam>,
     /// Whether the user's own file `~/.tsh/environment` counts.
     pub user_env: bool,
+    /// The user whose process has opened the terminal or the pipes: the user gets those from this one and from nobody else.
+    pub opened_by: u32,
 }
 
 /// How to ask the host's pluggable authentication modules.
@@ -134,7 +138,7 @@ pub enum RequestError {
 }
 
 impl SessionRequest {
-    /// A request with nothing but who and what.
+    /// A request with nothing but who and what, from a process that opens the rest itself.
     pub fn new(login: impl Into<String>, launch: Launch) -> Self {
         Self {
             login: login.into(),
@@ -146,6 +150,7 @@ impl SessionRequest {
             peer: None,
             pam: None,
             user_env: false,
+            opened_by: geteuid().as_raw(),
         }
     }
 

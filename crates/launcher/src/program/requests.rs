@@ -11,7 +11,7 @@ use ssh::server::Claim;
 use super::Fatal;
 use super::desk::{canonical, denied};
 use super::keeper::Keeper;
-use super::peer::Peer;
+use super::peer::{Peer, node_user};
 use super::service::Service;
 use crate::decision::{Allowed, View};
 use crate::post::Message;
@@ -126,6 +126,9 @@ impl Service {
         let login = now.permit().login().as_str();
         request.pam = self.modules.as_ref().map(|modules| modules.ask(now.user(), login));
         request.user_env = self.start.user_env;
+        // What the node has not opened itself is not handed over.
+        request.opened_by =
+            node_user().ok_or_else(|| Denied::new("node_error", "it cannot be found out who the node is"))?;
         self.sessions.begin(ask, &self.start.session_exec, &request, &theirs, &self.guard)
     }
 }

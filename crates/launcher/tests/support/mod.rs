@@ -113,14 +113,18 @@ pub fn policy(by: &Authorities, revision: i64, age: i64, resources: Vec<Resource
 
 /// A certificate of `by` for alice.
 pub fn user(by: &Authorities, logins: &[&str], now: Timestamp) -> User {
+    certified(by, logins, now, false)
+}
+
+/// The same for this account, with terminals.
+pub fn with_terminal(by: &Authorities, login: &str) -> User {
+    certified(by, &[login], Timestamp::now(), true)
+}
+
+fn certified(by: &Authorities, logins: &[&str], now: Timestamp, pty: bool) -> User {
     let identity = UserIdentity {
         logins: logins.iter().map(|login| Login::new(*login).expect("a login")).collect(),
-        permits: Permits {
-            pty: false,
-            port_forwarding: false,
-            agent_forwarding: false,
-            x11_forwarding: false,
-        },
+        permits: Permits { pty, port_forwarding: false, agent_forwarding: false, x11_forwarding: false },
         ..UserIdentity::person(
             UserName::new("alice").expect("a name"),
             vec![RoleName::new("ops").expect("a name")],
@@ -309,9 +313,14 @@ impl Node {
 
     /// As an honest node does it.
     pub fn log_in(&self, user: &User) -> (Session, AdmissionId) {
+        self.log_in_as(user, &login())
+    }
+
+    /// The same as this account.
+    pub fn log_in_as(&self, user: &User, login: &str) -> (Session, AdmissionId) {
         let session = self.session();
-        let signature = self.proof(user, &login(), &session.id, false);
-        let admission = self.authenticate(user, &login(), &session, signature).expect("admitted");
+        let signature = self.proof(user, login, &session.id, false);
+        let admission = self.authenticate(user, login, &session, signature).expect("admitted");
         (session, admission)
     }
 
@@ -340,15 +349,40 @@ impl Node {
         bytes: Vec<u8>,
     ) -> Result<(Running, SessionIo), Denied> {
         let (io, theirs) = SessionIo::open(request).expect("opened");
+        let running = self.launch_all(admission, connection, bytes, &theirs);
+        running.map(|running| (running, io))
+    }
+
+    /// With these descriptors, whatever they are of.
+    pub fn launch_with(
+        &self,
+        admission: AdmissionId,
+        connection: &OwnedFd,
+        request: &SessionRequest,
+        theirs: &[OwnedFd],
+    ) -> Result<Running, Denied> {
+        self.launch_all(admission, connection, request.encode().expect("a request"), theirs)
+    }
+
+    fn launch_all(
+        &self,
+        admission: AdmissionId,
+        connection: &OwnedFd,
+        request: Vec<u8>,
+        theirs: &[OwnedFd],
+    ) -> Result<Running, Denied> {
         let ask = self.number();
-        let asked = Request::Launch { ask, admission, locks_fresh: true, request: bytes };
+        let asked = Request::Launch { ask, admission, locks_fresh: true, request };
         let descriptors: Vec<_> =
             std::iter::once(connection.as_fd()).chain(theirs.iter().map(AsFd::as_fd)).collect();
         self.say(&asked, &descriptors);
-        drop(theirs);
-        match self.hear() {
-            Answer::Launched(answered, outcome) if answered == ask => outcome.map(|running| (running, io)),
-            other => panic!("{other:?}"),
+        loop {
+            match self.hear() {
+                Answer::Launched(answered, outcome) if answered == ask => return outcome,
+                // Of an earlier one.
+                Answer::Ended(..) => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 
