@@ -9,7 +9,7 @@ pub use members::{Act, sweep};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -45,6 +45,11 @@ impl Session {
     /// Knows from here on that all processes of the session are in this group.
     pub(crate) fn is_in(&mut self, group: Option<PathBuf>) {
         self.group = group.or(self.group.take());
+    }
+
+    /// The control group that all of its processes are in, where there is one and it is known.
+    pub fn group(&self) -> Option<&Path> {
+        self.group.as_deref()
     }
 
     /// Lets the session go on without anybody who could end it: nobody is there any more for whom it ran, and that is

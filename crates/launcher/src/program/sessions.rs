@@ -87,7 +87,7 @@ impl Sessions {
         }
         let (id, mut told) = (self.last + 1, None);
         let begun = Starting::begin(helper, request, theirs, |session| {
-            told = Some(session);
+            told = Some(session.pid());
             guard.begin(session)
         });
         let watched = begun.map_err(|error| failed(&error)).and_then(|starting| {
@@ -134,6 +134,8 @@ impl Sessions {
         let watched = watched.map_err(|error| Denied::new("node_error", error.to_string()));
         let outcome = match watched.and(outcome) {
             Ok(Started { pid, uid, group: _ }) => {
+                // Where it has moved there itself, nobody knew of it before.
+                let _ = guard.begin(&session);
                 self.all.insert(id, Entry::Running { session, uid });
                 Ok(Running { session: id, pid, uid })
             }
