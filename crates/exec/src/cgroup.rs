@@ -215,7 +215,8 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
-fn members(group: &Path) -> Vec<Pid> {
+/// Everything that is in a group now.
+pub(crate) fn members(group: &Path) -> Vec<Pid> {
     let text = fs::read_to_string(group.join(MEMBERS)).unwrap_or_default();
     text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
 }

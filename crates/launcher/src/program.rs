@@ -10,6 +10,7 @@ mod guard;
 mod host_key;
 mod keeper;
 mod modules;
+mod orders;
 mod peer;
 mod requests;
 mod service;

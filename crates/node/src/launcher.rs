@@ -320,12 +320,15 @@ impl SessionHandle {
         exit.ok().and_then(|exit| *exit).unwrap_or(Exit::FAILED)
     }
 
-    /// Sends a signal on behalf of the user: to those of its processes that the user could signal.
-    pub(crate) fn signal(&self, signal: SessionSignal) {
-        // One that does not get through because there are too many already is no loss.
-        if !self.line.is_busy() {
+    /// Sends a signal on behalf of the user: to those of its processes that the user could signal. Says whether that could be
+    /// done now: nothing else ever waits behind signals.
+    #[must_use]
+    pub(crate) fn signal(&self, signal: SessionSignal) -> bool {
+        let is_free = !self.line.is_busy();
+        if is_free {
             self.line.post(&Request::Signal(self.id, signal.name().to_owned()), Vec::new());
         }
+        is_free
     }
 
     /// Kills all of its processes.

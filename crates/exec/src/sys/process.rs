@@ -180,6 +180,16 @@ pub(crate) fn detach() -> io::Result<Side> {
     if status == 0 { Ok(Side::Caller) } else { Err(io::Error::other("no second process can be made")) }
 }
 
+/// The kernel session and the process group of a process; nothing for one that is gone. Threads of the kernel have none.
+pub(crate) fn session_and_group(pid: Pid) -> Option<(Pid, Pid)> {
+    // SAFETY: takes and gives integers.
+    let session = unsafe { libc::getsid(pid.as_raw_pid()) };
+    // SAFETY: as above.
+    let group = unsafe { libc::getpgid(pid.as_raw_pid()) };
+    let number = |pid: c_int| if pid > 0 { Pid::from_raw(pid) } else { None };
+    Some((number(session)?, number(group)?))
+}
+
 /// Starts a program in a control group (version 2): without arguments and environment, in `/`, with this standard input, no
 /// output, and this process's standard error. It inherits signal settings, and what is not closed by `execve`.
 pub(crate) fn start_in(group: BorrowedFd<'_>, program: &CStr, stdin: BorrowedFd<'_>) -> io::Result<Pid> {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use exec::Session;
-use exec::session::{Act, sweep};
+use exec::session::{Act, Order, sweep};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SendFlags, send};
@@ -137,7 +137,7 @@ fn end_all(sessions: &HashMap<u32, Watched>, Launcher { pid, start }: Launcher) 
     let left: Vec<_> = sessions
         .iter()
         .filter(|(session, watched)| is_still(**session, watched.first.as_ref()))
-        .map(|(session, _)| (*session, Act::Kill))
+        .filter_map(|(session, _)| Order::new(*session, None, Act::Kill))
         .collect();
     for first in sessions.values().filter_map(|watched| watched.first.as_ref()) {
         // One that has not made its session yet is in nobody's list.

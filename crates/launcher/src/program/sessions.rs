@@ -6,15 +6,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use exec::session::{Act, sweep};
+use exec::session::Act;
 use exec::{Session, SessionRequest, SessionSignal, SpawnError, Started, Starting};
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
 use super::guard::Guard;
+use super::orders::Orders;
 use crate::protocol::{Answer, Ask, Denied, MAX_LAUNCHES, MAX_SESSIONS, Running, SessionId};
 
 /// How long the host's name services may take to find the account.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long what was killed may take to end before the launcher does.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// The lowest bit of what epoll gives back says which of a session's two descriptors it is.
 const CONTROL: u64 = 1;
 
@@ -23,8 +26,8 @@ pub(super) struct Sessions {
     all: HashMap<SessionId, Entry>,
     last: SessionId,
     launching: usize,
-    /// What is to be done at the next look at the process table.
-    orders: Vec<(u32, Act)>,
+    /// What is to be done to processes.
+    orders: Orders,
 }
 
 enum Entry {
@@ -66,7 +69,7 @@ impl Entry {
 impl Sessions {
     /// Watched by this epoll under numbers from `2 * (first + 1)` on.
     pub(super) fn new(epoll: OwnedFd, first: SessionId) -> Self {
-        Self { epoll, all: HashMap::new(), last: first, launching: 0, orders: Vec::new() }
+        Self { epoll, all: HashMap::new(), last: first, launching: 0, orders: Orders::new() }
     }
 
     pub(super) fn epoll(&self) -> &OwnedFd {
@@ -153,8 +156,7 @@ impl Sessions {
             let _ = epoll::delete(&self.epoll, &session);
             return self.let_go(session, guard);
         }
-        session.kill_first();
-        self.orders.push((session.pid(), Act::Kill));
+        self.orders.kill(&session);
         self.all.insert(id, Entry::Dying { session });
     }
 
@@ -185,7 +187,7 @@ impl Sessions {
 
     /// Reaps its first process, after which its number may be another's: what was ordered for it comes before.
     fn let_go(&mut self, session: Session, guard: &Guard) {
-        self.sweep();
+        self.orders.forget(&session);
         let _ = guard.end(session.pid());
         drop(session);
     }
@@ -194,7 +196,7 @@ impl Sessions {
         if let (Some(Entry::Running { session, uid }), Some(signal)) =
             (self.all.get(&id), SessionSignal::from_name(name))
         {
-            self.orders.push((session.pid(), Act::Signal(signal, *uid)));
+            self.orders.signal(session, Act::Signal(signal, *uid));
         }
     }
 
@@ -213,8 +215,7 @@ impl Sessions {
 
     pub(super) fn kill(&mut self, id: SessionId) {
         if let Some(entry) = self.all.get(&id) {
-            entry.session().kill_first();
-            self.orders.push((entry.session().pid(), Act::Kill));
+            self.orders.kill(entry.session());
         }
     }
 
@@ -228,15 +229,18 @@ impl Sessions {
         }
     }
 
-    /// Does what was ordered since the last time.
+    /// Does what was ordered, as far as it is due.
     pub(super) fn sweep(&mut self) {
-        if !self.orders.is_empty() {
-            sweep(&std::mem::take(&mut self.orders));
-        }
+        self.orders.carry_out();
+    }
+
+    /// When there is something to do next.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.orders.due().into_iter().chain(self.helper_deadline()).min()
     }
 
     /// When the next helper has taken too long.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    fn helper_deadline(&self) -> Option<Instant> {
         if self.launching == 0 {
             return None;
         }
@@ -258,19 +262,33 @@ impl Sessions {
         late.into_iter().filter_map(|id| self.conclude(id, Err(denied()), guard)).collect()
     }
 
+    /// So that what was killed is reaped here, and not some time later by whoever reaps orphans.
+    fn wait_for_all(&self) {
+        let until = Instant::now() + LAST_MOMENT;
+        for entry in self.all.values().filter(|entry| !is_left(entry)) {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(left) = Timespec::try_from(left) else { return };
+            let _ = poll(&mut [PollFd::new(entry.session(), PollFlags::IN)], Some(&left));
+        }
+    }
+
     /// The end of everything that was not left to itself.
     pub(super) fn kill_all(&mut self) {
-        let all = self.all.values();
-        for entry in all.filter(|entry| !matches!(entry, Entry::Ended { .. } | Entry::Abandoned { .. })) {
-            entry.session().kill_first();
-            self.orders.push((entry.session().pid(), Act::Kill));
+        for entry in self.all.values().filter(|entry| !is_left(entry)) {
+            self.orders.kill(entry.session());
         }
         self.sweep();
+        self.wait_for_all();
         for entry in self.all.values() {
             // All is done; to let go of them must not begin again with each.
             entry.session().release();
         }
     }
+}
+
+/// Whether the session is not to be ended with the launcher.
+fn is_left(entry: &Entry) -> bool {
+    matches!(entry, Entry::Ended { .. } | Entry::Abandoned { .. })
 }
 
 fn watch(epoll: &OwnedFd, fd: impl AsFd, number: u64) -> io::Result<()> {
