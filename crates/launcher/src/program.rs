@@ -12,6 +12,7 @@ mod keeper;
 mod modules;
 mod orders;
 mod peer;
+mod places;
 mod requests;
 mod service;
 mod sessions;

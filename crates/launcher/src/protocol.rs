@@ -25,10 +25,14 @@ pub const MAX_OPEN: usize = 4096;
 pub const MAX_PROOFS: u32 = 32;
 /// Connections with somebody in them.
 pub const MAX_ADMISSIONS: usize = 32_768;
-/// Sessions and helpers that run.
+/// Sessions and helpers that run, where the host lets a process open so many files.
 pub const MAX_SESSIONS: usize = 32_768;
 /// Those that are being started.
 pub const MAX_LAUNCHES: usize = 256;
+/// The part of either that one login can have: one in so many, ...
+pub const SHARE: usize = 4;
+/// ... but so many in any case.
+pub const LEAST_SHARE: usize = 64;
 
 /// What a launcher is told when it starts, by the daemon while that is privileged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +142,8 @@ pub enum Request {
     },
     /// Send a signal (its name) to what runs.
     Signal(SessionId, String),
-    /// Nobody is there any more for whom it ran; it goes on, and is not ended with the launcher.
+    /// Nobody is there any more for whom it ran; it goes on, and is not ended with the launcher. With the descriptor of the
+    /// client's connection, which has to be over: else this is a [`Self::Release`].
     Abandon(SessionId),
     /// Kill it.
     Kill(SessionId),

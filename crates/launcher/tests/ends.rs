@@ -179,15 +179,28 @@ fn what_is_released_while_it_runs_is_killed_and_what_is_abandoned_is_not() {
     node.say(&Request::Release(running.session), &[]);
     assert_eq!(output(io), "");
 
+    // As long as the client is there, or without its word, nothing is abandoned.
+    for with_connection in [false, true] {
+        let (running, io, session) = long(&node);
+        let connections = [session.connection.as_fd()];
+        node.say(&Request::Abandon(running.session), if with_connection { &connections } else { &[] });
+        assert_eq!(output(io), "");
+    }
+    let ((running, io, _session), other) = (long(&node), node.session());
+    drop(other.client);
+    node.say(&Request::Abandon(running.session), &[other.connection.as_fd()]);
+    assert_eq!(output(io), "", "another connection");
+
     let (running, io, session) = long(&node);
-    node.say(&Request::Abandon(running.session), &[]);
+    drop(session.client);
+    node.say(&Request::Abandon(running.session), &[session.connection.as_fd()]);
     node.say(&Request::Release(running.session), &[]);
     // Behind both, so that they were heard.
     node.policy((Vec::new(), Vec::new())).expect_err("no policy");
     test_kill_process(pid(running.pid)).expect("lives");
     kill_process(pid(running.pid), Signal::KILL).expect("killed");
     rustix::process::kill_process_group(pid(running.pid), Signal::KILL).expect("killed");
-    drop((io, session));
+    drop((io, session.connection));
 }
 
 #[test]

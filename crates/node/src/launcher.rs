@@ -231,6 +231,8 @@ pub(crate) enum LaunchError {
 pub(crate) struct SessionHandle {
     id: SessionId,
     line: Arc<Line>,
+    /// Of the client.
+    connection: Arc<OwnedFd>,
     ending: Ending,
 }
 
@@ -272,7 +274,8 @@ impl Launches {
         };
         let ending = line.ending(running.session);
         let ending = ending.ok_or_else(|| LaunchError::of(Denied::new("node_error", GONE)))?;
-        let session = SessionHandle { id: running.session, line: Arc::clone(line), ending };
+        let connection = Arc::clone(&held.connection);
+        let session = SessionHandle { id: running.session, line: Arc::clone(line), connection, ending };
         let started = Started { pid: running.pid, uid: running.uid, group: None };
         Ok(Launched { io, started, session })
     }
@@ -337,9 +340,11 @@ impl SessionHandle {
     }
 
     /// Lets it go on, whatever becomes of this value: nobody is there any more for whom it ran, and that is for its
-    /// processes to notice.
+    /// processes to notice. The client's connection has to be over; the launcher looks, and ends it otherwise.
     pub(crate) fn release(&self) {
-        self.line.post(&Request::Abandon(self.id), Vec::new());
+        // Of a client that has only fallen silent the kernel does not know yet.
+        let _ = rustix::net::shutdown(&self.connection, rustix::net::Shutdown::Both);
+        self.line.post(&Request::Abandon(self.id), vec![Passed::Shared(Arc::clone(&self.connection))]);
     }
 }
 

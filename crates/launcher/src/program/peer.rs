@@ -8,6 +8,12 @@ use rustix::net::sockopt::{socket_cookie, socket_type};
 use rustix::net::{SocketType, getpeername, getsockname};
 use rustix::process::getppid;
 
+fn hung_up(socket: &OwnedFd) -> Option<bool> {
+    let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut asked, Some(&Timespec::default())).ok()?;
+    Some(asked[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR))
+}
+
 /// The user as whom the node opens things at this moment: it has started this process, and then become another user.
 pub(super) fn node_user() -> Option<u32> {
     let status = std::fs::read(format!("/proc/{}/status", getppid()?.as_raw_pid())).ok()?;
@@ -36,10 +42,11 @@ impl Peer {
         }
         let remote = SocketAddr::try_from(getpeername(socket).ok()??).ok()?;
         let local = SocketAddr::try_from(getsockname(socket).ok()?).ok()?;
-        let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
-        poll(&mut asked, Some(&Timespec::default())).ok()?;
-        let over = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-        let is_open = !asked[0].revents().intersects(over);
-        is_open.then_some(Self { cookie: socket_cookie(socket).ok()?, remote, local })
+        (!hung_up(socket)?).then_some(Self { cookie: socket_cookie(socket).ok()?, remote, local })
+    }
+
+    /// Whether this is the descriptor of that connection, and nobody is there any more.
+    pub(super) fn is_over(&self, socket: &OwnedFd) -> bool {
+        socket_cookie(socket) == Ok(self.cookie) && hung_up(socket) == Some(true)
     }
 }

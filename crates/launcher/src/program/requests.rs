@@ -1,6 +1,7 @@
 //! What is done about each request. Nothing that the node says is believed where it can be seen here.
 
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use exec::SessionRequest;
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use super::desk::{canonical, denied};
 use super::keeper::Keeper;
 use super::peer::{Peer, node_user};
 use super::service::Service;
+use super::sessions::Whose;
 use crate::decision::{Allowed, View};
 use crate::post::Message;
 use crate::protocol::{AdmissionId, Answer, Ask, Denied, Request, Start};
@@ -49,7 +51,7 @@ impl Service {
                 }
             }
             told => {
-                self.hear(told);
+                self.hear(told, &descriptors);
                 return Ok(None);
             }
         };
@@ -57,13 +59,13 @@ impl Service {
     }
 
     /// What is not answered.
-    fn hear(&mut self, told: Request) {
+    fn hear(&mut self, told: Request, descriptors: &[OwnedFd]) {
         match told {
             Request::Labels(labels) => self.keeper.set_labels(labels),
             Request::Forget(session) => self.desk.forget(&session),
             Request::Close(admission) => self.desk.close(admission),
             Request::Signal(session, name) => self.sessions.signal(session, &name),
-            Request::Abandon(session) => self.sessions.abandon(session, &self.guard),
+            Request::Abandon(session) => self.sessions.abandon(session, descriptors.first(), &self.guard),
             Request::Kill(session) => self.sessions.kill(session),
             Request::Release(session) => self.sessions.release(session, &self.guard),
             Request::Start(_)
@@ -129,7 +131,8 @@ impl Service {
         // What the node has not opened itself is not handed over.
         request.opened_by =
             node_user().ok_or_else(|| Denied::new("node_error", "it cannot be found out who the node is"))?;
-        self.sessions.begin(ask, &self.start.session_exec, &request, &theirs, &self.guard)
+        let whose = Whose { admission: Rc::clone(&admitted.admission), peer: admitted.peer };
+        self.sessions.begin(ask, &self.start.session_exec, &request, &theirs, whose, &self.guard)
     }
 }
 

@@ -63,7 +63,8 @@ impl Running {
             }
             Err(error) => (How::Broken(error.to_string()), None, None),
         };
-        let exit = end(&session, &how, exit, &writer).await;
+        let is_over = || scope.connection.handle.is_ended();
+        let exit = end(&session, &how, exit, &writer, is_over).await;
         if let Some(records) = records {
             // Nobody writes any more; what is left is read and told before the session's own end.
             let _ = tokio::time::timeout(LAST_RECORDS, records).await;
@@ -218,12 +219,18 @@ async fn say(exit: Exit, writer: &Writer) {
 }
 
 /// Sees to it that what should not go on does not.
-async fn end(session: &Arc<SessionHandle>, how: &How, exit: Option<Exit>, writer: &Writer) -> Option<Exit> {
+async fn end(
+    session: &Arc<SessionHandle>,
+    how: &How,
+    exit: Option<Exit>,
+    writer: &Writer,
+    is_over: impl Fn() -> bool,
+) -> Option<Exit> {
     match how {
         How::Normal => exit,
         How::Gone => match exit {
             Some(exit) => Some(exit),
-            None => leave(session).await,
+            None => leave(session, is_over).await,
         },
         How::Cut(words) => {
             let said = writer.stderr(format!("\r\n{words}\r\n").into());
@@ -236,10 +243,11 @@ async fn end(session: &Arc<SessionHandle>, how: &How, exit: Option<Exit>, writer
 }
 
 /// As with sshd, nobody ends what the client has left: a terminal that is closed hangs its processes up, and others find
-/// the end of their input and nobody to read their output. What can live with that lives on.
-async fn leave(session: &Arc<SessionHandle>) -> Option<Exit> {
+/// the end of their input and nobody to read their output. What can live with that lives on, where the connection is over. A
+/// client that goes on answers for what it runs.
+async fn leave(session: &Arc<SessionHandle>, is_over: impl Fn() -> bool) -> Option<Exit> {
     let exit = tokio::time::timeout(HANG_UP, session.exited()).await.ok();
-    if exit.is_none() {
+    if exit.is_none() && is_over() {
         session.release();
     }
     exit
