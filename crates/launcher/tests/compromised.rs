@@ -180,6 +180,29 @@ fn a_lock_counts_at_the_next_launch() {
 }
 
 #[test]
+fn a_lock_ends_what_runs_and_what_was_left_to_itself_without_the_node() {
+    let node = Node::start();
+    let alice = User::of(&node.authorities);
+    let long = || command("sleep 1000 & exec sleep 1000");
+    let (session, admission) = node.log_in(&alice);
+    let (running, io) = node.launch(admission, &session.connection, &long()).expect("runs");
+    let (gone, admission) = node.log_in(&alice);
+    let (left, left_io) = node.launch(admission, &gone.connection, &long()).expect("runs");
+    drop(gone.client);
+    node.say(&Request::Abandon(left.session), &[gone.connection.as_fd()]);
+    // The same policy again ends nothing.
+    node.policy(policy(&node.authorities, 6, 90, vec![role(json!({}))])).expect("in force");
+    std::thread::sleep(Duration::from_millis(600));
+    for pid in [running.pid, left.pid] {
+        assert!(std::fs::exists(format!("/proc/{pid}")).expect("readable"), "{pid}");
+    }
+    node.policy(policy(&node.authorities, 7, 80, vec![role(json!({})), lock()])).expect("in force");
+    // The end of the output is the end of the last process that held it.
+    assert_eq!((support::output(io), support::output(left_io)), (String::new(), String::new()));
+    assert!(matches!(node.hear(), Answer::Ended(ended, _) if ended == running.session));
+}
+
+#[test]
 fn policies_are_the_cluster_s_and_get_newer_only() {
     let node = Node::start();
     let alice = User::of(&node.authorities);

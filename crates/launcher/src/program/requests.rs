@@ -26,7 +26,13 @@ impl Service {
         let answer = match Request::decode(&bytes)? {
             Request::Start(_) => return Err(Fatal::Start("it is started once")),
             Request::Trust(bundle) => Answer::Policy(self.keeper.trust_first(&bundle)),
-            Request::Policy { payload, signature } => Answer::Policy(self.keeper.take(&payload, &signature)),
+            Request::Policy { payload, signature } => {
+                let outcome = self.keeper.take(&payload, &signature);
+                if outcome.is_ok() {
+                    self.policy_changed();
+                }
+                Answer::Policy(outcome)
+            }
             Request::Sign { ask, key_exchange, is_first, hashed } => {
                 Answer::Signed(ask, self.sign(key_exchange, is_first, &hashed))
             }
@@ -142,7 +148,7 @@ fn connection(descriptor: Option<&OwnedFd>) -> Result<Peer, Denied> {
 }
 
 /// What is decided by at this moment.
-fn view<'a>(keeper: &'a Keeper, start: &Start, locks_fresh: bool) -> Result<View<'a>, Denied> {
+pub(super) fn view<'a>(keeper: &'a Keeper, start: &Start, locks_fresh: bool) -> Result<View<'a>, Denied> {
     let policy =
         keeper.policy().ok_or_else(|| Denied::new("no_policy", "there is no policy to decide by"))?;
     Ok(View { policy, labels: keeper.labels(), host: start.host, now: Timestamp::now(), locks_fresh })

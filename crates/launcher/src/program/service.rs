@@ -13,6 +13,7 @@ use super::guard::Guard;
 use super::host_key::HostKey;
 use super::keeper::Keeper;
 use super::modules::Modules;
+use super::requests::view;
 use super::sessions::Sessions;
 use super::{Fatal, directory, doing};
 use crate::post::{Parcel, ReceiveError, receive};
@@ -24,6 +25,8 @@ const BATCH: usize = 64;
 const MAX_WAITING: usize = 4096;
 /// How soon such a node is tried again.
 const AGAIN: Duration = Duration::from_millis(5);
+/// How long a node has to end what a policy does not allow any more, and to say so, before it is ended here.
+const GRACE: Duration = Duration::from_millis(300);
 /// In what epoll gives back; sessions have larger numbers.
 const SOCKET: u64 = 0;
 const GUARD: u64 = 1;
@@ -39,6 +42,8 @@ pub(super) struct Service {
     pub(super) desk: Desk,
     pub(super) sessions: Sessions,
     pub(super) guard: Guard,
+    /// When what runs is judged again.
+    judgement: Option<Instant>,
     outbox: VecDeque<Parcel>,
     buffer: Vec<u8>,
 }
@@ -71,6 +76,7 @@ impl Service {
             desk: Desk::default(),
             sessions: Sessions::new(watched, GUARD),
             guard,
+            judgement: None,
             outbox: VecDeque::new(),
             buffer: Vec::new(),
         };
@@ -113,14 +119,35 @@ impl Service {
             for answer in self.sessions.expire(&self.guard) {
                 self.answer(&answer)?;
             }
+            self.judge_again();
             self.sessions.sweep();
+        }
+    }
+
+    /// There is another policy: what runs is judged by it, soon.
+    pub(super) fn policy_changed(&mut self) {
+        self.judgement.get_or_insert_with(|| Instant::now() + GRACE);
+    }
+
+    /// The node ends by itself what is locked. One that was taken over does not, and what was left to itself is not its own.
+    fn judge_again(&mut self) {
+        if self.judgement.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.judgement = None;
+        // It is as new as can be: it has just come.
+        let Ok(view) = view(&self.keeper, &self.start, true) else { return };
+        let ended = self.sessions.judge(&view);
+        if ended > 0 {
+            eprintln!("session-launcher: {ended} sessions are ended that the new policy does not allow");
         }
     }
 
     fn timeout(&self) -> Option<Timespec> {
         let again = (!self.outbox.is_empty()).then_some(AGAIN);
         let launch = self.sessions.deadline().map(|until| until.saturating_duration_since(Instant::now()));
-        again.into_iter().chain(launch).min().and_then(|wait| Timespec::try_from(wait).ok())
+        let judgement = self.judgement.map(|at| at.saturating_duration_since(Instant::now()));
+        again.into_iter().chain(launch).chain(judgement).min().and_then(|wait| Timespec::try_from(wait).ok())
     }
 
     fn take_in(&mut self) -> Result<(), Fatal> {

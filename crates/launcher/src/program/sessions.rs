@@ -16,7 +16,7 @@ use super::guard::Guard;
 use super::orders::Orders;
 use super::peer::Peer;
 use super::places::{Full, Place, Places};
-use crate::decision::Admission;
+use crate::decision::{Admission, View};
 use crate::protocol::{
     Answer, Ask, Denied, LEAST_SHARE, MAX_LAUNCHES, MAX_SESSIONS, Running, SHARE, SessionId,
 };
@@ -273,6 +273,21 @@ impl Sessions {
             Entry::Ended { session } => all.let_go(session, guard),
             other => Some(other),
         });
+    }
+
+    /// Ends what would not be started any more, also what was left to itself. Gives how many there were.
+    pub(super) fn judge(&mut self, view: &View<'_>) -> usize {
+        let (mut outcomes, mut ended) = (HashMap::new(), 0);
+        for Kept { entry, whose, .. } in self.all.values() {
+            let holds = outcomes
+                .entry(Rc::as_ptr(&whose.admission))
+                .or_insert_with(|| whose.admission.again(view).is_ok());
+            if !*holds && !matches!(entry, Entry::Dying { .. }) {
+                self.orders.kill(entry.session());
+                ended += 1;
+            }
+        }
+        ended
     }
 
     /// Does what was ordered, as far as it is due.
