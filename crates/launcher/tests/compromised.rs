@@ -210,6 +210,11 @@ fn policies_are_the_cluster_s_and_get_newer_only() {
     node.policy(policy(&node.authorities, 6, 90, locked())).expect("in force");
     let old = node.policy(policy(&node.authorities, 5, 100, vec![role(json!({}))])).expect_err("older");
     assert!(old.contains("older"), "{old}");
+    // A store that was restored counts from an earlier revision, and is newer by its date; what was before does not come back.
+    node.policy(policy(&node.authorities, 3, 80, locked())).expect("of a restored store");
+    let old = node.policy(policy(&node.authorities, 6, 90, vec![role(json!({}))])).expect_err("older");
+    assert!(old.contains("older"), "{old}");
+    assert_eq!(node.policy(policy(&node.authorities, 3, 80, locked())), Ok(3), "the same");
     let other = authorities();
     let foreign = node.policy(policy(&other, 9, 0, vec![role(json!({}))])).expect_err("of somebody else");
     assert!(foreign.contains("not signed by a host authority"), "{foreign}");
@@ -218,7 +223,7 @@ fn policies_are_the_cluster_s_and_get_newer_only() {
     node.policy((payload, signature)).expect_err("changed");
     // Trust is taken once.
     let bundle = serde_json::to_vec(&other.trust_bundle(99)).expect("JSON");
-    assert_eq!(node.ask(&Request::Trust(bundle), &[]), Answer::Policy(Ok(6)));
+    assert_eq!(node.ask(&Request::Trust(bundle), &[]), Answer::Policy(Ok(3)));
     node.policy(policy(&other, 9, 0, vec![role(json!({}))])).expect_err("still of somebody else");
     assert!(node.refused(&alice, &login()).contains("lock"), "as before");
 }
@@ -249,6 +254,29 @@ fn trust_and_policy_outlive_a_restart_and_so_does_the_host_key() {
     again.policy(policy(&again.authorities, 5, 100, vec![role(json!({}))])).expect_err("older");
     again.policy(policy(&again.authorities, 7, 80, vec![role(json!({}))])).expect("newer");
     assert_eq!(again.runs(&User::of(&again.authorities), "echo again").trim(), "again");
+}
+
+#[test]
+fn what_could_not_be_kept_is_kept_as_soon_as_it_can_be() {
+    let node = Node::start();
+    let directory = node.directory.path().join("launcher");
+    // A draft that cannot be made, as on a full disk.
+    let draft = directory.join(".trust.json.new");
+    std::fs::create_dir_all(draft.join("in the way")).expect("made");
+    let kept = || std::fs::read(directory.join("trust.json")).expect("kept");
+    let before = kept();
+    node.policy(policy(&node.authorities, 6, 90, vec![role(json!({})), lock()]))
+        .expect("in force all the same");
+    assert!(node.refused(&User::of(&node.authorities), &login()).contains("lock"));
+    assert_eq!(kept(), before);
+    std::fs::remove_dir_all(draft).expect("removed");
+    for _ in 0..1000 {
+        if kept() != before {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("not kept");
 }
 
 #[test]

@@ -120,6 +120,7 @@ impl Service {
                 self.answer(&answer)?;
             }
             self.judge_again();
+            self.keeper.write_again();
             self.sessions.sweep();
         }
     }
@@ -145,9 +146,10 @@ impl Service {
 
     fn timeout(&self) -> Option<Timespec> {
         let again = (!self.outbox.is_empty()).then_some(AGAIN);
-        let launch = self.sessions.deadline().map(|until| until.saturating_duration_since(Instant::now()));
-        let judgement = self.judgement.map(|at| at.saturating_duration_since(Instant::now()));
-        again.into_iter().chain(launch).chain(judgement).min().and_then(|wait| Timespec::try_from(wait).ok())
+        let moments = [self.sessions.deadline(), self.judgement, self.keeper.deadline()];
+        let now = Instant::now();
+        let waits = moments.into_iter().flatten().map(|at| at.saturating_duration_since(now));
+        again.into_iter().chain(waits).min().and_then(|wait| Timespec::try_from(wait).ok())
     }
 
     fn take_in(&mut self) -> Result<(), Fatal> {
