@@ -165,6 +165,34 @@ fn by_nonsense_of_the_node() {
 }
 
 #[test]
+fn not_by_a_message_for_whose_descriptors_there_is_no_room() {
+    let node = Node::start();
+    let alice = User::of(&node.authorities);
+    let (running, io, session) = long(&node);
+    let (other, admission) = node.log_in(&alice);
+    let launcher = node.launcher.process.id();
+    let room = |files| {
+        let limit = format!("--nofile={files}:");
+        let done =
+            std::process::Command::new("prlimit").args(["--pid", &launcher.to_string(), &limit]).status();
+        assert!(done.expect("util-linux is everywhere").success());
+    };
+    // As many as it has already.
+    let open = std::fs::read_dir(format!("/proc/{launcher}/fd")).expect("readable").count();
+    room(open);
+    let short = SessionRequest::new(login(), Launch::Command(b"true".to_vec()));
+    let huge = SessionRequest::new(login(), Launch::Command(vec![b' '; 2 * INLINE]));
+    for request in [&short, &huge] {
+        let denied = node.launch(admission, &other.connection, request).expect_err("no room");
+        assert_eq!(denied.code, "node_busy", "{denied:?}");
+    }
+    room(1024);
+    assert_eq!(node.runs(&alice, "echo beside").trim(), "beside");
+    test_kill_process(pid(running.pid)).expect("lives");
+    drop((io, session));
+}
+
+#[test]
 fn by_a_message_that_is_too_long_for_the_socket_s_buffer_there() {
     let node = Node::start();
     let raw = vec![0; INLINE + 100];

@@ -22,7 +22,10 @@ use crate::protocol::{AdmissionId, Answer, Ask, Denied, Request, Start};
 impl Service {
     /// Does it; gives what there is to answer at once.
     pub(super) fn take(&mut self, message: Message) -> Result<Option<Answer>, Fatal> {
-        let Message { bytes, descriptors } = message;
+        let Message { bytes, descriptors, is_cut } = message;
+        if is_cut {
+            return Ok(Request::not_taken(&bytes)?);
+        }
         let answer = match Request::decode(&bytes)? {
             Request::Start(_) => return Err(Fatal::Start("it is started once")),
             Request::Trust(bundle) => Answer::Policy(self.keeper.trust_first(&bundle)),
