@@ -147,6 +147,8 @@ pub struct Limits {
     pub lock_age: Duration,
     /// Sessions that are being started at once, each of which occupies a thread while name services think.
     pub launches: usize,
+    /// Those of one account; more of them wait for each other.
+    pub launches_per_login: usize,
     /// How long a session may wait to be one of them.
     pub launch_wait: Duration,
     /// How long connections may go on when the node stops.
@@ -164,6 +166,7 @@ impl Default for Limits {
             listeners: 32,
             lock_age: Duration::from_secs(300),
             launches: 64,
+            launches_per_login: 16,
             launch_wait: Duration::from_secs(20),
             drain: Duration::from_secs(30),
         }

@@ -2,6 +2,7 @@
 //! process of a session. Nothing else in this crate starts one on behalf of a user.
 
 mod line;
+mod places;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,13 +18,13 @@ use identity::policy::Signed;
 use identity::ssh::SshCertificate;
 use launcher::client;
 use launcher::protocol::{Answer, Denied, Request, SessionId};
-use tokio::sync::Semaphore;
 use transport::ssh::server::Proof;
 use transport::ssh::{CredentialError, ExchangeRecord, HostCredentials, HostSigner, Signing};
 
 use crate::config::Limits;
 use crate::decision::Admission;
 use line::{Ending, Line, Passed};
+use places::Places;
 
 pub use client::StartError as LauncherError;
 pub use launcher::protocol::Start as LauncherStart;
@@ -189,7 +190,7 @@ pub(crate) struct Launches {
     /// Whether locks are as new as strict locking wants them.
     locks_fresh: Box<dyn Fn() -> bool + Send + Sync>,
     /// See [`crate::Limits::launches`].
-    places: Semaphore,
+    places: Places,
     wait: Duration,
 }
 
@@ -242,7 +243,7 @@ impl Launches {
         limits: &Limits,
         locks_fresh: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        let (places, wait) = (Semaphore::new(limits.launches), limits.launch_wait);
+        let (places, wait) = (Places::new(limits.launches, limits.launches_per_login), limits.launch_wait);
         Self { launcher, places, wait, locks_fresh: Box::new(locks_fresh) }
     }
 
@@ -256,8 +257,11 @@ impl Launches {
         admission: &Admission,
         request: SessionRequest,
     ) -> Result<Launched, LaunchError> {
-        let place = tokio::time::timeout(self.wait, self.places.acquire()).await;
-        let Ok(Ok(_place)) = place else { return Err(LaunchError::Busy) };
+        // Until it is heard whether it has started.
+        let place = self.places.take(admission.permit().login());
+        let Ok(Some(_place)) = tokio::time::timeout(self.wait, place).await else {
+            return Err(LaunchError::Busy);
+        };
         let bytes = request.encode().map_err(SpawnError::from)?;
         let (io, theirs) = SessionIo::open(&request)?;
         let Ticket(held) = admission.ticket();
