@@ -235,8 +235,10 @@ fn become_program(words: &[*const libc::c_char; 2], stdin: c_int, nothing: c_int
         // SAFETY: `words` is a list of C strings that ends with null, and the environment is an empty one.
         unsafe { libc::execve(words[0], words.as_ptr(), &raw const nowhere) };
     }
-    // SAFETY: gives this thread's own error number.
-    let error = unsafe { *libc::__errno_location() };
+    // SAFETY: gives the place of this thread's own error number.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: that place is readable for as long as the thread lives.
+    let error = unsafe { *place };
     // SAFETY: pointer and size describe `error`.
     unsafe { libc::write(fails, (&raw const error).cast(), size_of::<c_int>()) };
     // SAFETY: ends this process without running what its parent has registered for its own end.
