@@ -11,44 +11,67 @@ use std::collections::BTreeMap;
 const DANGEROUS_PREFIXES: [&str; 8] =
     ["LD_", "DYLD_", "LDR_", "_RLD", "BASH_FUNC_", "MALLOC_", "GCONV_", "GLIBC_"];
 /// Variables of the same kind without a common prefix.
-const DANGEROUS: [&str; 37] = [
-    "BASH_ENV",
+const DANGEROUS: [&str; 60] = [
+    "AWKLIBPATH",
+    "AWKPATH",
     "BASHOPTS",
+    "BASH_ENV",
     "CDPATH",
+    "CLASSPATH",
     "ENV",
+    "ERL_AFLAGS",
+    "ERL_FLAGS",
     "FPATH",
+    "GEM_HOME",
+    "GEM_PATH",
     "GETCONF_DIR",
     "GLOBIGNORE",
+    "GUILE_LOAD_PATH",
     "HOSTALIASES",
     "IFS",
     "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
     "KRB5_CONFIG",
     "LIBPATH",
     "LOCALDOMAIN",
     "LOCPATH",
+    "LUA_CPATH",
+    "LUA_INIT",
+    "LUA_PATH",
     "NIS_PATH",
     "NLSPATH",
     "NODE_OPTIONS",
     "NODE_PATH",
     "NULLCMD",
+    "OPENSSL_CONF",
+    "OPENSSL_ENGINES",
+    "OPENSSL_MODULES",
     "PERL5DB",
     "PERL5LIB",
     "PERL5OPT",
     "PERLLIB",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
     "PROMPT_COMMAND",
     "PS4",
+    "PYTHONBREAKPOINT",
     "PYTHONHOME",
     "PYTHONINSPECT",
     "PYTHONPATH",
     "PYTHONSTARTUP",
+    "PYTHONUSERBASE",
     "READNULLCMD",
     "RES_OPTIONS",
     "RUBYLIB",
     "RUBYOPT",
+    "R_ENVIRON_USER",
+    "R_PROFILE_USER",
     "SHELLOPTS",
     "SHLIB_PATH",
+    "TCLLIBPATH",
     "TERMPATH",
     "ZDOTDIR",
+    "_JAVA_OPTIONS",
 ];
 /// Variables that belong to the account, the terminal or the node: a client may not set them even where they are unset.
 const RESERVED: [&str; 16] = [
@@ -224,9 +247,18 @@ mod tests {
 
     #[test]
     fn dangerous_names_and_values_are_dropped() {
-        for name in
-            ["LD_PRELOAD", "LD_X", "DYLD_INSERT_LIBRARIES", "BASH_ENV", "ENV", "IFS", "GLIBC_TUNABLES"]
-        {
+        for name in [
+            "LD_PRELOAD",
+            "LD_X",
+            "BASH_ENV",
+            "ENV",
+            "IFS",
+            "GLIBC_TUNABLES",
+            "LUA_INIT",
+            "_JAVA_OPTIONS",
+            "CLASSPATH",
+            "OPENSSL_CONF",
+        ] {
             assert!(!node_may_set(name, "x") && !client_may_set(name, "x"), "{name}");
         }
         for name in
