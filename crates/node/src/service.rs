@@ -136,7 +136,7 @@ pub async fn start(
 /// A helper that is missing would only show when the first user comes.
 fn helper(config: &Config) -> io::Result<()> {
     match std::fs::metadata(&config.session_exec)?.is_file() {
-        true => Ok(()),
+        true => Ok(rustix::fs::access(&config.session_exec, rustix::fs::Access::EXEC_OK)?),
         false => Err(io::Error::other("not a file")),
     }
 }

@@ -116,6 +116,9 @@ impl Keeper {
         let bundle: TrustBundle = serde_json::from_slice(bundle).map_err(|error| error.to_string())?;
         let revision = bundle.revision;
         self.kept.trust = Some(bundle);
+        eprintln!(
+            "session-launcher: the cluster is trusted from now on, by its bundle of revision {revision}"
+        );
         self.write();
         Ok(revision)
     }
