@@ -114,8 +114,21 @@ pub(crate) fn of_child(child: Pid) -> Option<PathBuf> {
     group.exists().then_some(group)
 }
 
+/// The group that a child of `owner` has made for itself, if it is where this process's own is, whether the owner lives or not.
+pub fn left_by(owner: u32, start: u64, child: u32) -> Option<PathBuf> {
+    let number = |pid: u32| Pid::from_raw(i32::try_from(pid).ok()?);
+    let name = Owner { pid: number(owner)?, start }.name_for(Holder::Leader(number(child)?));
+    let group = own_group()?.join(name);
+    group.exists().then_some(group)
+}
+
+/// When this process was started, in clock ticks since the host was: with its number it tells whose a group is.
+pub fn own_start() -> Option<u64> {
+    Owner::of(getpid()).map(|owner| owner.start)
+}
+
 /// Whether a path can be that of a group made here.
-pub(crate) fn is_group(path: &Path) -> bool {
+pub fn is_group(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     path.is_absolute() && name.is_some_and(|name| Owner::parse(name).is_some())
 }
@@ -202,7 +215,8 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
-fn members(group: &Path) -> Vec<Pid> {
+/// Everything that is in a group now.
+pub(crate) fn members(group: &Path) -> Vec<Pid> {
     let text = fs::read_to_string(group.join(MEMBERS)).unwrap_or_default();
     text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
 }
@@ -220,8 +234,10 @@ impl Owner {
         // The name in parentheses may itself contain parentheses and spaces; the last one ends it.
         let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
         let mut fields = std::str::from_utf8(stat.get(after_name..)?).ok()?.split_ascii_whitespace();
-        // Field 22 of `proc_pid_stat(5)`; the first one here is the third.
-        Some(Self { pid, start: fields.nth(19)?.parse().ok()? })
+        // One that waits to be reaped owns nothing any more. Fields 3 and 22 of `proc_pid_stat(5)`.
+        let is_dead = matches!(fields.next()?, "Z" | "X");
+        let start = fields.nth(18)?.parse().ok()?;
+        if is_dead { None } else { Some(Self { pid, start }) }
     }
 
     fn lives(self) -> bool {
@@ -309,6 +325,16 @@ mod tests {
         let owner = Owner::of(getpid()).expect("this process");
         assert!(owner.lives());
         assert!(!Owner { start: owner.start + 1, ..owner }.lives());
+        let mut child = std::process::Command::new("true").spawn().expect("runs");
+        let pid = Pid::from_child(&child);
+        let dead = || {
+            fs::read_to_string(format!("/proc/{}/stat", child.id())).is_ok_and(|stat| stat.contains(") Z "))
+        };
+        while !dead() {
+            std::thread::yield_now();
+        }
+        assert_eq!(Owner::of(pid), None, "dead, though not reaped yet");
+        child.wait().expect("reaped");
         for holder in [Holder::Leader(getpid()), Holder::Serial(0), Holder::Serial(u64::MAX)] {
             let name = owner.name_for(holder);
             assert_eq!(Owner::parse(&name), Some((owner, holder)));

@@ -11,44 +11,67 @@ use std::collections::BTreeMap;
 const DANGEROUS_PREFIXES: [&str; 8] =
     ["LD_", "DYLD_", "LDR_", "_RLD", "BASH_FUNC_", "MALLOC_", "GCONV_", "GLIBC_"];
 /// Variables of the same kind without a common prefix.
-const DANGEROUS: [&str; 37] = [
-    "BASH_ENV",
+const DANGEROUS: [&str; 60] = [
+    "AWKLIBPATH",
+    "AWKPATH",
     "BASHOPTS",
+    "BASH_ENV",
     "CDPATH",
+    "CLASSPATH",
     "ENV",
+    "ERL_AFLAGS",
+    "ERL_FLAGS",
     "FPATH",
+    "GEM_HOME",
+    "GEM_PATH",
     "GETCONF_DIR",
     "GLOBIGNORE",
+    "GUILE_LOAD_PATH",
     "HOSTALIASES",
     "IFS",
     "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
     "KRB5_CONFIG",
     "LIBPATH",
     "LOCALDOMAIN",
     "LOCPATH",
+    "LUA_CPATH",
+    "LUA_INIT",
+    "LUA_PATH",
     "NIS_PATH",
     "NLSPATH",
     "NODE_OPTIONS",
     "NODE_PATH",
     "NULLCMD",
+    "OPENSSL_CONF",
+    "OPENSSL_ENGINES",
+    "OPENSSL_MODULES",
     "PERL5DB",
     "PERL5LIB",
     "PERL5OPT",
     "PERLLIB",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
     "PROMPT_COMMAND",
     "PS4",
+    "PYTHONBREAKPOINT",
     "PYTHONHOME",
     "PYTHONINSPECT",
     "PYTHONPATH",
     "PYTHONSTARTUP",
+    "PYTHONUSERBASE",
     "READNULLCMD",
     "RES_OPTIONS",
     "RUBYLIB",
     "RUBYOPT",
+    "R_ENVIRON_USER",
+    "R_PROFILE_USER",
     "SHELLOPTS",
     "SHLIB_PATH",
+    "TCLLIBPATH",
     "TERMPATH",
     "ZDOTDIR",
+    "_JAVA_OPTIONS",
 ];
 /// Variables that belong to the account, the terminal or the node: a client may not set them even where they are unset.
 const RESERVED: [&str; 16] = [
@@ -72,6 +95,11 @@ const RESERVED: [&str; 16] = [
 /// `SSH_CONNECTION`, `SSH_AUTH_SOCK` and all others of the family are the node's to set.
 const RESERVED_PREFIXES: [&str; 2] = ["SSH_", "SUDO_"];
 
+/// What the host's modules, which run as root, and the programs that they start would act on, beside what is dangerous to all.
+const NOT_FOR_MODULES: [&str; 2] = ["PATH", "TMPDIR"];
+/// Prefixes of such.
+const NOT_FOR_MODULES_PREFIXES: [&str; 2] = ["XDG_", "DBUS_"];
+
 const MAX_NAME: usize = 256;
 const MAX_VALUE: usize = 32 * 1024;
 
@@ -92,6 +120,13 @@ pub fn node_may_set(name: &str, value: &str) -> bool {
         && !DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         // A shell function passed through the environment, under any name: what CVE-2014-6271 was about.
         && !value.starts_with("()")
+}
+
+/// Whether PAM's modules may be told this variable. They are root, and may run programs with it.
+pub fn modules_may_be_told(name: &str, value: &str) -> bool {
+    node_may_set(name, value)
+        && !NOT_FOR_MODULES.contains(&name)
+        && !NOT_FOR_MODULES_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A portable name: letters, digits and underscores, not starting with a digit.
@@ -212,11 +247,26 @@ mod tests {
 
     #[test]
     fn dangerous_names_and_values_are_dropped() {
-        for name in
-            ["LD_PRELOAD", "LD_X", "DYLD_INSERT_LIBRARIES", "BASH_ENV", "ENV", "IFS", "GLIBC_TUNABLES"]
-        {
+        for name in [
+            "LD_PRELOAD",
+            "LD_X",
+            "BASH_ENV",
+            "ENV",
+            "IFS",
+            "GLIBC_TUNABLES",
+            "LUA_INIT",
+            "_JAVA_OPTIONS",
+            "CLASSPATH",
+            "OPENSSL_CONF",
+        ] {
             assert!(!node_may_set(name, "x") && !client_may_set(name, "x"), "{name}");
         }
+        for name in
+            ["LD_AUDIT", "IFS", "PATH", "TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "A B"]
+        {
+            assert!(!modules_may_be_told(name, "x"), "{name}");
+        }
+        assert!(modules_may_be_told("TELEPORT_USERNAME", "alice") && modules_may_be_told("TEAM", "x"));
         for name in ["PATH", "HOME", "USER", "SHELL", "SSH_TTY", "SSH_AUTH_SOCK", "DISPLAY", "XAUTHORITY"] {
             assert!(node_may_set(name, "x") && !client_may_set(name, "x"), "{name}");
         }

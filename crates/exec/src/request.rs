@@ -9,6 +9,9 @@ mod codec;
 use std::fmt;
 use std::net::IpAddr;
 
+use rustix::process::geteuid;
+
+use crate::environment::modules_may_be_told;
 use crate::limits::Limits;
 use crate::modes::TerminalModes;
 
@@ -42,6 +45,8 @@ pub struct SessionRequest {
     pub pam: Option<Pam>,
     /// Whether the user's own file `~/.tsh/environment` counts.
     pub user_env: bool,
+    /// The user whose process has opened the terminal or the pipes: the user gets those from this one and from nobody else.
+    pub opened_by: u32,
 }
 
 /// How to ask the host's pluggable authentication modules.
@@ -118,6 +123,9 @@ pub enum RequestError {
     /// The PAM service is not the name of a file.
     #[error("the PAM service is not a plain name")]
     PamService,
+    /// Modules run as root, and something would act on this before they do.
+    #[error("PAM's modules may not be told the variable {0:?}")]
+    PamVariable(String),
     /// More than [`MAX_ENV`] variables.
     #[error("more than {MAX_ENV} environment variables")]
     TooManyVariables,
@@ -130,7 +138,7 @@ pub enum RequestError {
 }
 
 impl SessionRequest {
-    /// A request with nothing but who and what.
+    /// A request with nothing but who and what, from a process that opens the rest itself.
     pub fn new(login: impl Into<String>, launch: Launch) -> Self {
         Self {
             login: login.into(),
@@ -142,6 +150,7 @@ impl SessionRequest {
             peer: None,
             pam: None,
             user_env: false,
+            opened_by: geteuid().as_raw(),
         }
     }
 
@@ -161,9 +170,7 @@ impl SessionRequest {
         {
             return Err(RequestError::Nul("the command"));
         }
-        if self.pam.as_ref().is_some_and(|pam| !is_service(&pam.service)) {
-            return Err(RequestError::PamService);
-        }
+        self.pam.as_ref().map_or(Ok(()), Pam::check)?;
         let for_modules = self.pam.as_ref().map(|pam| &pam.environment);
         for list in [&self.client_env, &self.trusted_env].into_iter().chain(for_modules) {
             if list.len() > MAX_ENV {
@@ -174,6 +181,20 @@ impl SessionRequest {
             }
         }
         Ok(())
+    }
+}
+
+impl Pam {
+    fn check(&self) -> Result<(), RequestError> {
+        if !is_service(&self.service) {
+            return Err(RequestError::PamService);
+        }
+        let is_refused =
+            |(name, value): &&(String, String)| !value.contains('\0') && !modules_may_be_told(name, value);
+        match self.environment.iter().find(is_refused) {
+            Some((name, _)) => Err(RequestError::PamVariable(name.clone())),
+            None => Ok(()),
+        }
     }
 }
 

@@ -5,11 +5,11 @@
 
 mod members;
 
-pub use members::{Act, sweep};
+pub use members::{Act, Order, sweep};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -47,6 +47,11 @@ impl Session {
         self.group = group.or(self.group.take());
     }
 
+    /// The control group that all of its processes are in, where there is one and it is known.
+    pub fn group(&self) -> Option<&Path> {
+        self.group.as_deref()
+    }
+
     /// Lets the session go on without anybody who could end it: nobody is there any more for whom it ran, and that is
     /// for its processes to notice. Keep the value until the first process has ended, so that it is reaped.
     pub fn release(&self) {
@@ -76,13 +81,13 @@ impl Session {
     /// `uid`. The rest, such as what sudo runs, that user could not signal either. Nobody left to receive it is no error.
     /// Reads the process table; call it from where blocking for milliseconds is no harm.
     pub fn signal(&self, signal: SessionSignal, uid: u32) {
-        sweep(&[(self.pid(), Act::Signal(signal, uid))]);
+        self.carry_out(Act::Signal(signal, uid));
     }
 
     /// Tells every process of the session that its terminal is gone: those that did not ask to survive that (`nohup`)
     /// end. Reads the process table; call it from where blocking for milliseconds is no harm.
     pub fn hang_up(&self) {
-        sweep(&[(self.pid(), Act::HangUp)]);
+        self.carry_out(Act::HangUp);
     }
 
     /// Kills every process of the session: all in its control group. Where it has none, a process that made a kernel
@@ -91,7 +96,16 @@ impl Session {
     pub fn kill(&self) {
         // Directly first: the helper may not have made its session yet, and then is in nobody's list.
         self.kill_first();
-        sweep(&[(self.pid(), Act::Kill)]);
+        self.carry_out(Act::Kill);
+    }
+
+    /// The same for later, together with what is wanted of other sessions; before this value is dropped.
+    pub fn order(&self, act: Act) -> Option<Order> {
+        Order::new(self.pid(), self.group(), act)
+    }
+
+    fn carry_out(&self, act: Act) {
+        sweep(self.order(act).as_slice());
     }
 
     /// Kills what can be killed without a look at the process table: all in its control group, or the first process and
@@ -225,7 +239,7 @@ mod tests {
         assert_eq!(first_line(&mut output), "up\n");
         let uid = rustix::process::getuid().as_raw();
         let first = Member { pid: session.pid, group: session.pid, session: session.pid };
-        assert_eq!(first.real_uid(), Some(uid));
+        assert_eq!(members::real_uid(session.pid), Some(uid));
         assert_eq!(Member::of(session.pid), Some(first));
         session.kill();
         session.wait().expect("wait");

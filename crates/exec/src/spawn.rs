@@ -115,18 +115,18 @@ pub struct Starting {
 }
 
 impl Starting {
-    /// Starts the helper with this request and the session's ends of what [`SessionIo::open`] opened. `before` hears the
-    /// number of its process before anything of the session happens, and can prevent it.
+    /// Starts the helper with this request and the session's ends of what [`SessionIo::open`] opened. `before` is shown
+    /// its process before anything of the session happens, and can prevent it.
     pub fn begin(
         helper: &Path,
         request: &SessionRequest,
         theirs: &[OwnedFd],
-        before: impl FnOnce(u32) -> io::Result<()>,
+        before: impl FnOnce(&Session) -> io::Result<()>,
     ) -> Result<Self, SpawnError> {
         let bytes = request.encode()?;
         let (control, helper_end) = UnixStream::pair().map_err(doing("open the helper's socket"))?;
         let session = start(helper, helper_end, request).map_err(doing("start session-exec"))?;
-        before(session.pid()).map_err(doing("have the session watched"))?;
+        before(&session).map_err(doing("have the session watched"))?;
         match hand_over(&control, &bytes, theirs) {
             Ok(()) => Ok(Self { session, control, heard: Vec::new() }),
             Err(error) if is_gone(&error) => Err(Failure::helper_died().into()),

@@ -56,9 +56,9 @@ impl Shadow {
     pub(crate) fn new(password: &[u8], expiry: impl Into<i64>) -> Self {
         let expiry = expiry.into();
         Self {
-            // "!" before a hash is how passwd(1) and usermod(8) lock an account; "*", "!" and "!!" only mean that no
-            // password fits.
-            locked: password.starts_with(b"!") && password.len() > 2,
+            // "!" before what stands there is how passwd(1) and usermod(8) lock an account, also before a "*"; "*", "!" and
+            // "!!" alone only mean that no password fits, and are what accounts have that never had one.
+            locked: password.starts_with(b"!") && password.iter().any(|byte| *byte != b'!'),
             expiry: (expiry >= 0).then_some(expiry),
         }
     }
@@ -103,7 +103,9 @@ mod tests {
             ("a:$6$hash:19000:0:99999:7:::", Ok(())),
             ("a:*:19000:0:99999:7:::", Ok(())),
             ("a:!:19000:0:99999:7:::", Ok(())),
-            ("a:!*:19000:0:99999:7:::", Ok(())),
+            ("a:!!:19000:0:99999:7:::", Ok(())),
+            ("a:!*:19000:0:99999:7:::", Err(Unusable::Locked)),
+            ("a:!!*:19000:0:99999:7:::", Err(Unusable::Locked)),
             ("a:!$6$hash:19000:0:99999:7:::", Err(Unusable::Locked)),
             ("a:*:19000:0:99999:7::20000:", Ok(())),
             ("a:*:19000:0:99999:7::19999:", Err(Unusable::Expired)),

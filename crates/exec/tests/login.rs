@@ -164,8 +164,8 @@ fn pam_decides_over_the_account_and_says_why_in_its_own_words() {
     for what in [vec![LOGIN, "exec", "id"], vec![LOGIN, "shell"], vec![LOGIN, "sftp"]] {
         let args = [&["--pam", "shut"][..], &what].concat();
         let output = host.session(&args).stdin(Stdio::null()).output().expect("runs");
-        assert_eq!((stdout(&output).as_str(), output.status.code()), ("", Some(255)));
         let words = stderr(&output);
+        assert_eq!((stdout(&output).as_str(), output.status.code()), ("", Some(255)), "{words}");
         assert!(words.contains("PAM service \"shut\" of this host refuses account \"tess\""), "{words}");
         assert!(words.contains("(closed for the holidays)"), "{words}");
     }

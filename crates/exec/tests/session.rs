@@ -234,9 +234,21 @@ fn shells_that_refuse_do_so_themselves() {
 #[test]
 fn an_account_without_a_login_shell_gets_no_files_either() {
     let Some(host) = Host::new() else { return };
-    let output = host.session(&["nologin", "sftp"]).stdin(Stdio::null()).output().expect("unshare runs");
-    assert_eq!((stdout(&output).as_str(), output.status.code()), ("", Some(255)));
-    assert!(stderr(&output).contains("has no login shell on this host"), "{}", stderr(&output));
+    for (login, words) in [
+        ("nologin", "has no login shell on this host"),
+        ("restricted", "has the restricted shell /usr/bin/rbash"),
+        ("shellless", "which cannot be run on this host"),
+        ("relative", "which cannot be run on this host"),
+        ("unlisted", "add it to /etc/shells, or set another with usermod --shell"),
+    ] {
+        let output = host.session(&[login, "sftp"]).stdin(Stdio::null()).output().expect("unshare runs");
+        assert_eq!((stdout(&output).as_str(), output.status.code()), ("", Some(255)), "{login}");
+        assert!(stderr(&output).contains(words), "{login}: {}", stderr(&output));
+    }
+    for login in [LOGIN, "default"] {
+        let output = host.session(&[login, "sftp"]).stdin(Stdio::null()).output().expect("unshare runs");
+        assert_eq!(output.status.code(), Some(0), "{login}: {}", stderr(&output));
+    }
 }
 
 #[test]
@@ -244,6 +256,7 @@ fn accounts_that_the_host_has_closed_get_neither_shell_nor_files() {
     let Some(host) = Host::new() else { return };
     for (login, words) in [
         ("locked", "account \"locked\" is locked on this host"),
+        ("starred", "account \"starred\" is locked on this host"),
         ("expired", "account \"expired\" has expired on this host"),
     ] {
         for what in [vec![login, "exec", "id"], vec![login, "shell"], vec![login, "sftp"]] {

@@ -305,6 +305,8 @@ fn accounts_that_cannot_log_in_open_nothing() {
         ("locked", FailureKind::AccountUnusable, "is locked on this host"),
         ("expired", FailureKind::AccountUnusable, "has expired on this host"),
         ("nologin", FailureKind::AccountUnusable, "has no login shell on this host"),
+        ("restricted", FailureKind::AccountUnusable, "has the restricted shell"),
+        ("unlisted", FailureKind::AccountUnusable, "is not in /etc/shells"),
     ] {
         match start(login) {
             Err(SpawnError::Failed(Failure { kind: said, detail })) => {

@@ -1,7 +1,8 @@
 //! One message over a socket that keeps messages apart (`SOCK_SEQPACKET`), with descriptors.
 //!
 //! A message that is larger than what such a socket takes travels in a file in memory that nobody can change any more: so
-//! reading it never waits for whoever sent it.
+//! reading it never waits for whoever sent it. How it begins travels beside the file, so that it can be answered even where
+//! the receiver has no room for another descriptor.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Write};
@@ -22,6 +23,9 @@ pub const INLINE: usize = 64 << 10;
 /// With the file of a long message.
 const DESCRIPTORS: usize = MAX_DESCRIPTORS + 1;
 
+/// How much of a long message travels beside its file: its kind, and the number to answer by.
+const BEGINNING: usize = 5;
+
 const SHORT: u8 = 0;
 const LONG: u8 = 1;
 
@@ -32,6 +36,9 @@ pub struct Message {
     pub bytes: Vec<u8>,
     /// What came with it; all close on exec.
     pub descriptors: Vec<OwnedFd>,
+    /// Whether descriptors were lost, for which this process has no room: then there are none, and of a long message the
+    /// bytes are its beginning.
+    pub is_cut: bool,
 }
 
 /// A message that is ready to be sent, any number of times.
@@ -68,7 +75,7 @@ impl Parcel {
         let mut file = File::from(file);
         file.write_all(&bytes)?;
         fcntl_add_seals(&file, seals())?;
-        Ok(Self { bytes: vec![LONG], long: Some(file.into()) })
+        Ok(Self { bytes: [&[LONG], &bytes[..BEGINNING]].concat(), long: Some(file.into()) })
     }
 
     /// Sends it without waiting; [`io::ErrorKind::WouldBlock`] when it has to be tried again.
@@ -111,15 +118,21 @@ pub fn receive(socket: impl AsFd, buffer: &mut Vec<u8>) -> Result<Message, Recei
     if received.bytes == 0 {
         return Err(ReceiveError::Gone);
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if received.flags.contains(ReturnFlags::TRUNC) {
         return Err(ReceiveError::Malformed("it is too long"));
     }
-    let bytes = match buffer[0] {
-        SHORT => buffer[1..received.bytes].to_vec(),
-        LONG if received.bytes == 1 && !descriptors.is_empty() => open(descriptors.remove(0))?,
+    // The kernel drops the descriptors that there is no room for.
+    let is_cut = received.flags.contains(ReturnFlags::CTRUNC);
+    if is_cut {
+        descriptors.clear();
+    }
+    let bytes = match (buffer[0], received.bytes) {
+        (SHORT, length) => buffer[1..length].to_vec(),
+        (LONG, length) if length == 1 + BEGINNING && is_cut => buffer[1..length].to_vec(),
+        (LONG, length) if length == 1 + BEGINNING && !descriptors.is_empty() => open(descriptors.remove(0))?,
         _ => return Err(ReceiveError::Malformed("it has no kind")),
     };
-    Ok(Message { bytes, descriptors })
+    Ok(Message { bytes, descriptors, is_cut })
 }
 
 /// The content of a long message. Only files in memory can be sealed, so this is one, and reading it waits for nobody.
@@ -166,6 +179,22 @@ mod tests {
     }
 
     #[test]
+    fn a_message_whose_descriptors_find_no_room_arrives_without_them() {
+        let (ours, theirs) = pair();
+        // More than one message can have: for the receiver it is the same as having no room.
+        let too_many: Vec<_> = (0..4 * DESCRIPTORS).map(|_| ours.as_fd()).collect();
+        for (kind, length) in [(SHORT, 9), (LONG, 1 + BEGINNING)] {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4 * DESCRIPTORS))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            assert!(ancillary.push(SendAncillaryMessage::ScmRights(&too_many)));
+            let bytes = vec![kind; length];
+            sendmsg(&ours, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::empty()).expect("sent");
+            let message = receive(&theirs, &mut Vec::new()).expect("received");
+            assert!(message.is_cut && message.descriptors.is_empty() && message.bytes.len() == length - 1);
+        }
+    }
+
+    #[test]
     fn a_long_message_has_to_be_a_sealed_file_of_bounded_length() {
         let (ours, theirs) = pair();
         let (pipe, _writer) = std::io::pipe().expect("a pipe");
@@ -174,7 +203,7 @@ mod tests {
         rustix::fs::ftruncate(&huge, MAX_BYTES as u64 + 1).expect("longer");
         fcntl_add_seals(&huge, seals()).expect("sealed");
         for file in [OwnedFd::from(pipe), open, huge] {
-            let parcel = Parcel { bytes: vec![LONG], long: Some(file) };
+            let parcel = Parcel { bytes: vec![LONG; 1 + BEGINNING], long: Some(file) };
             parcel.send(&ours, &[]).expect("sent");
             assert!(matches!(receive(&theirs, &mut Vec::new()), Err(ReceiveError::Malformed(_))));
         }

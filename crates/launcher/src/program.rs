@@ -9,7 +9,10 @@ mod directory;
 mod guard;
 mod host_key;
 mod keeper;
+mod modules;
+mod orders;
 mod peer;
+mod places;
 mod requests;
 mod service;
 mod sessions;
@@ -39,6 +42,8 @@ enum Fatal {
     Malformed(#[from] crate::protocol::Malformed),
     #[error("the node sent what is {0}; every session is ended")]
     Received(#[from] ReceiveError),
+    #[error("ssh_service.pam: {0}")]
+    Pam(String),
     #[error("its guard is gone; every session is ended")]
     Guard,
     #[error("cannot {doing}: {source}")]
@@ -50,17 +55,22 @@ pub fn run() -> u8 {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == GUARD) {
         return guard::run();
     }
-    let served = own_socket().and_then(|socket| {
+    let socket = own_socket();
+    // Whoever sees it close finds the last words in the log already.
+    let held = socket.as_ref().ok().and_then(|socket| socket.try_clone().ok());
+    let served = socket.and_then(|socket| {
         let start = first(&socket)?;
         service::Service::new(socket, start)?.serve()
     });
-    match served {
+    let code = match served {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("session-launcher: {error}");
             1
         }
-    }
+    };
+    drop(held);
+    code
 }
 
 /// A process of its own, with one descriptor.

@@ -25,10 +25,14 @@ pub const MAX_OPEN: usize = 4096;
 pub const MAX_PROOFS: u32 = 32;
 /// Connections with somebody in them.
 pub const MAX_ADMISSIONS: usize = 32_768;
-/// Sessions and helpers that run.
+/// Sessions and helpers that run, where the host lets a process open so many files.
 pub const MAX_SESSIONS: usize = 32_768;
 /// Those that are being started.
 pub const MAX_LAUNCHES: usize = 256;
+/// The part of either that one login can have: one in so many, ...
+pub const SHARE: usize = 4;
+/// ... but so many in any case.
+pub const LEAST_SHARE: usize = 64;
 
 /// What a launcher is told when it starts, by the daemon while that is privileged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,14 +52,24 @@ pub struct Start {
     pub file_copy: bool,
     /// Whether ports can be forwarded at all.
     pub port_forwarding: bool,
-    /// The rules of the host's pluggable authentication modules that sessions are subject to.
-    pub pam: Option<String>,
+    /// The host's pluggable authentication modules that sessions are subject to, if they are.
+    pub pam: Option<Pam>,
     /// Whether the user's own file of variables counts.
     pub user_env: bool,
     /// Limits that sessions start with ([`exec::Limits::entries`]): those of the host, before the daemon changed its own.
     pub session_limits: Vec<(u8, u64, u64)>,
     /// How long a client may take from its key exchange to its login.
     pub login_grace: std::time::Duration,
+}
+
+/// By which rules the host's pluggable authentication modules are asked, and what they are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pam {
+    /// The name of the rules, a file in `/etc/pam.d`.
+    pub service: String,
+    /// Variables: names, and [templates](access::template) that are filled from a user's traits.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// A number that the node chose, to know the answer by.
@@ -128,7 +142,8 @@ pub enum Request {
     },
     /// Send a signal (its name) to what runs.
     Signal(SessionId, String),
-    /// Nobody is there any more for whom it ran; it goes on, and is not ended with the launcher.
+    /// Nobody is there any more for whom it ran; it goes on, and is not ended with the launcher. With the descriptor of the
+    /// client's connection, which has to be over: else this is a [`Self::Release`].
     Abandon(SessionId),
     /// Kill it.
     Kill(SessionId),

@@ -180,6 +180,29 @@ fn a_lock_counts_at_the_next_launch() {
 }
 
 #[test]
+fn a_lock_ends_what_runs_and_what_was_left_to_itself_without_the_node() {
+    let node = Node::start();
+    let alice = User::of(&node.authorities);
+    let long = || command("sleep 1000 & exec sleep 1000");
+    let (session, admission) = node.log_in(&alice);
+    let (running, io) = node.launch(admission, &session.connection, &long()).expect("runs");
+    let (gone, admission) = node.log_in(&alice);
+    let (left, left_io) = node.launch(admission, &gone.connection, &long()).expect("runs");
+    drop(gone.client);
+    node.say(&Request::Abandon(left.session), &[gone.connection.as_fd()]);
+    // The same policy again ends nothing.
+    node.policy(policy(&node.authorities, 6, 90, vec![role(json!({}))])).expect("in force");
+    std::thread::sleep(Duration::from_millis(600));
+    for pid in [running.pid, left.pid] {
+        assert!(std::fs::exists(format!("/proc/{pid}")).expect("readable"), "{pid}");
+    }
+    node.policy(policy(&node.authorities, 7, 80, vec![role(json!({})), lock()])).expect("in force");
+    // The end of the output is the end of the last process that held it.
+    assert_eq!((support::output(io), support::output(left_io)), (String::new(), String::new()));
+    assert!(matches!(node.hear(), Answer::Ended(ended, _) if ended == running.session));
+}
+
+#[test]
 fn policies_are_the_cluster_s_and_get_newer_only() {
     let node = Node::start();
     let alice = User::of(&node.authorities);
@@ -187,6 +210,11 @@ fn policies_are_the_cluster_s_and_get_newer_only() {
     node.policy(policy(&node.authorities, 6, 90, locked())).expect("in force");
     let old = node.policy(policy(&node.authorities, 5, 100, vec![role(json!({}))])).expect_err("older");
     assert!(old.contains("older"), "{old}");
+    // A store that was restored counts from an earlier revision, and is newer by its date; what was before does not come back.
+    node.policy(policy(&node.authorities, 3, 80, locked())).expect("of a restored store");
+    let old = node.policy(policy(&node.authorities, 6, 90, vec![role(json!({}))])).expect_err("older");
+    assert!(old.contains("older"), "{old}");
+    assert_eq!(node.policy(policy(&node.authorities, 3, 80, locked())), Ok(3), "the same");
     let other = authorities();
     let foreign = node.policy(policy(&other, 9, 0, vec![role(json!({}))])).expect_err("of somebody else");
     assert!(foreign.contains("not signed by a host authority"), "{foreign}");
@@ -195,7 +223,7 @@ fn policies_are_the_cluster_s_and_get_newer_only() {
     node.policy((payload, signature)).expect_err("changed");
     // Trust is taken once.
     let bundle = serde_json::to_vec(&other.trust_bundle(99)).expect("JSON");
-    assert_eq!(node.ask(&Request::Trust(bundle), &[]), Answer::Policy(Ok(6)));
+    assert_eq!(node.ask(&Request::Trust(bundle), &[]), Answer::Policy(Ok(3)));
     node.policy(policy(&other, 9, 0, vec![role(json!({}))])).expect_err("still of somebody else");
     assert!(node.refused(&alice, &login()).contains("lock"), "as before");
 }
@@ -226,6 +254,29 @@ fn trust_and_policy_outlive_a_restart_and_so_does_the_host_key() {
     again.policy(policy(&again.authorities, 5, 100, vec![role(json!({}))])).expect_err("older");
     again.policy(policy(&again.authorities, 7, 80, vec![role(json!({}))])).expect("newer");
     assert_eq!(again.runs(&User::of(&again.authorities), "echo again").trim(), "again");
+}
+
+#[test]
+fn what_could_not_be_kept_is_kept_as_soon_as_it_can_be() {
+    let node = Node::start();
+    let directory = node.directory.path().join("launcher");
+    // A draft that cannot be made, as on a full disk.
+    let draft = directory.join(".trust.json.new");
+    std::fs::create_dir_all(draft.join("in the way")).expect("made");
+    let kept = || std::fs::read(directory.join("trust.json")).expect("kept");
+    let before = kept();
+    node.policy(policy(&node.authorities, 6, 90, vec![role(json!({})), lock()]))
+        .expect("in force all the same");
+    assert!(node.refused(&User::of(&node.authorities), &login()).contains("lock"));
+    assert_eq!(kept(), before);
+    std::fs::remove_dir_all(draft).expect("removed");
+    for _ in 0..1000 {
+        if kept() != before {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("not kept");
 }
 
 #[test]

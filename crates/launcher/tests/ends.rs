@@ -3,21 +3,68 @@
 mod support;
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use exec::{Exit, Launch, SessionIo, SessionRequest};
+use exec::{Exit, Launch, Pty, SessionIo, SessionRequest, TerminalModes, WindowSize};
 use launcher::post::{INLINE, Parcel};
 use launcher::protocol::{Answer, Request, Running};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use support::{Node, Session, User, login, output};
+use support::{Node, Session, User, login, output, with_terminal};
 
 /// A session of several processes that all hold its output.
 fn long(node: &Node) -> (Running, SessionIo, Session) {
-    let (session, admission) = node.log_in(&User::of(&node.authorities));
-    let line = "sleep 1000 & (sleep 1000 & sleep 1000 &); sleep 1000";
-    let request = SessionRequest::new(login(), Launch::Command(line.into()));
+    of(node, "sleep 1000 & (sleep 1000 & sleep 1000 &); sleep 1000", false)
+}
+
+/// The same with a daemon, which has left the session and is in its control group alone.
+fn with_daemon(node: &Node, terminal: bool) -> (Running, SessionIo, Session) {
+    of(node, "(trap '' HUP; exec setsid sleep 1000) & sleep 0.1; echo up; exec sleep 1000", terminal)
+}
+
+fn of(node: &Node, line: &str, terminal: bool) -> (Running, SessionIo, Session) {
+    let (session, admission) = node.log_in(&with_terminal(&node.authorities, &login()));
+    let mut request = SessionRequest::new(login(), Launch::Command(line.into()));
+    let pty = || Pty { term: "xterm".into(), size: WindowSize::default(), modes: TerminalModes::default() };
+    request.pty = terminal.then(pty);
     let (running, io) = node.launch(admission, &session.connection, &request).expect("runs");
     (running, io, session)
+}
+
+/// Where a session's processes are, if the kernel keeps them together; said aloud where it does not.
+fn group(running: &Running) -> Option<PathBuf> {
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", running.pid)).unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    let mount = mount.and_then(|line| line.split(' ').nth(4)).unwrap_or_default();
+    let path = Path::new(mount).join(own.trim_start_matches('/'));
+    let is_own = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("postern-"));
+    if !is_own {
+        eprintln!("SKIPPED: needs a cgroup2 file system that this process may write to");
+    }
+    is_own.then_some(path)
+}
+
+/// Waits until nothing is in a group.
+fn until_empty(group: &Path) {
+    let members = || std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    for _ in 0..500 {
+        if members().is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("still there: {}", members());
+}
+
+/// Waits until a session has printed something.
+fn until_up(io: &SessionIo) {
+    let (SessionIo::Pipes { stdout: output, .. } | SessionIo::Pty { master: output }) = io else {
+        panic!("output")
+    };
+    rustix::io::ioctl_fionbio(output.as_fd(), false).expect("a descriptor");
+    rustix::io::read(output, &mut [0; 8]).expect("it is up");
 }
 
 fn pid(number: u32) -> Pid {
@@ -52,8 +99,44 @@ fn with_the_launcher() {
     // Whoever is the parent of orphans here reaps it, which need not be at once.
     let state = || std::fs::read_to_string(format!("/proc/{}/stat", running.pid)).unwrap_or_default();
     let is_dead = |stat: &str| stat.is_empty() || stat.contains(") Z ") || stat.contains(") X ");
+    for _ in 0..500 {
+        if is_dead(&state()) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert!(is_dead(&state()), "{}", state());
     assert!(!node.ended().success());
+}
+
+#[test]
+fn with_the_launcher_daemons_too() {
+    for terminal in [false, true] {
+        let node = Node::start();
+        let (running, io, _session) = with_daemon(&node, terminal);
+        until_up(&io);
+        let Some(group) = group(&running) else { return };
+        // As it is for as long as its parent has not reaped it.
+        kill_process(pid(node.launcher.process.id()), Signal::KILL).expect("killed");
+        until_empty(&group);
+        assert!(!node.ended().success());
+    }
+}
+
+#[test]
+fn with_the_launcher_daemons_of_a_session_whose_first_process_is_gone_too() {
+    for terminal in [false, true] {
+        let node = Node::start();
+        let (running, io, _session) = with_daemon(&node, terminal);
+        until_up(&io);
+        let Some(group) = group(&running) else { return };
+        kill_process(pid(running.pid), Signal::KILL).expect("killed");
+        // Nobody has said that it is not wanted any more.
+        assert!(matches!(node.hear(), Answer::Ended(..)));
+        kill_process(pid(node.launcher.process.id()), Signal::KILL).expect("killed");
+        until_empty(&group);
+        assert!(!node.ended().success());
+    }
 }
 
 #[test]
@@ -82,6 +165,34 @@ fn by_nonsense_of_the_node() {
 }
 
 #[test]
+fn not_by_a_message_for_whose_descriptors_there_is_no_room() {
+    let node = Node::start();
+    let alice = User::of(&node.authorities);
+    let (running, io, session) = long(&node);
+    let (other, admission) = node.log_in(&alice);
+    let launcher = node.launcher.process.id();
+    let room = |files| {
+        let limit = format!("--nofile={files}:");
+        let done =
+            std::process::Command::new("prlimit").args(["--pid", &launcher.to_string(), &limit]).status();
+        assert!(done.expect("util-linux is everywhere").success());
+    };
+    // As many as it has already.
+    let open = std::fs::read_dir(format!("/proc/{launcher}/fd")).expect("readable").count();
+    room(open);
+    let short = SessionRequest::new(login(), Launch::Command(b"true".to_vec()));
+    let huge = SessionRequest::new(login(), Launch::Command(vec![b' '; 2 * INLINE]));
+    for request in [&short, &huge] {
+        let denied = node.launch(admission, &other.connection, request).expect_err("no room");
+        assert_eq!(denied.code, "node_busy", "{denied:?}");
+    }
+    room(1024);
+    assert_eq!(node.runs(&alice, "echo beside").trim(), "beside");
+    test_kill_process(pid(running.pid)).expect("lives");
+    drop((io, session));
+}
+
+#[test]
 fn by_a_message_that_is_too_long_for_the_socket_s_buffer_there() {
     let node = Node::start();
     let raw = vec![0; INLINE + 100];
@@ -96,15 +207,28 @@ fn what_is_released_while_it_runs_is_killed_and_what_is_abandoned_is_not() {
     node.say(&Request::Release(running.session), &[]);
     assert_eq!(output(io), "");
 
+    // As long as the client is there, or without its word, nothing is abandoned.
+    for with_connection in [false, true] {
+        let (running, io, session) = long(&node);
+        let connections = [session.connection.as_fd()];
+        node.say(&Request::Abandon(running.session), if with_connection { &connections } else { &[] });
+        assert_eq!(output(io), "");
+    }
+    let ((running, io, _session), other) = (long(&node), node.session());
+    drop(other.client);
+    node.say(&Request::Abandon(running.session), &[other.connection.as_fd()]);
+    assert_eq!(output(io), "", "another connection");
+
     let (running, io, session) = long(&node);
-    node.say(&Request::Abandon(running.session), &[]);
+    drop(session.client);
+    node.say(&Request::Abandon(running.session), &[session.connection.as_fd()]);
     node.say(&Request::Release(running.session), &[]);
     // Behind both, so that they were heard.
     node.policy((Vec::new(), Vec::new())).expect_err("no policy");
     test_kill_process(pid(running.pid)).expect("lives");
     kill_process(pid(running.pid), Signal::KILL).expect("killed");
     rustix::process::kill_process_group(pid(running.pid), Signal::KILL).expect("killed");
-    drop((io, session));
+    drop((io, session.connection));
 }
 
 #[test]

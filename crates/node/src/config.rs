@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use access::template::{Template, TemplateError};
 use access::{HostId, Labels, NodeName};
-use identity::UserIdentity;
 use transport::listen::Listen;
 use transport::ssh::{Algorithms, Rekey};
 
@@ -83,36 +82,16 @@ pub struct Displays {
     pub most: u16,
 }
 
-/// How the host's pluggable authentication modules are asked: about the account, and to open the session.
-#[derive(Debug, Clone)]
-pub struct Pam {
-    service: String,
-    environment: BTreeMap<String, Template>,
-}
+/// How the host's pluggable authentication modules are asked: about the account, and to open the session. The launcher is
+/// told at its start, and nothing of it later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pam(launcher::protocol::Pam);
 
 impl Pam {
     /// By the rules of this service, with variables that are filled from traits.
     pub fn new(service: &str, environment: &BTreeMap<String, String>) -> Result<Self, TemplateError> {
-        let parsed = environment.iter().map(|(name, value)| Ok((name.clone(), Template::new(value)?)));
-        Ok(Self { service: service.to_owned(), environment: parsed.collect::<Result<_, TemplateError>>()? })
-    }
-
-    /// What modules are told of a session of this user as `login` (fact sheet, section 5.3). A variable whose trait the
-    /// user does not have is left out; several values become one with spaces.
-    pub(crate) fn ask(&self, user: &UserIdentity, login: &str) -> exec::Pam {
-        let roles: Vec<&str> = user.roles.iter().map(access::RoleName::as_str).collect();
-        let own = [
-            ("TELEPORT_USERNAME", user.name.to_string()),
-            ("TELEPORT_LOGIN", login.to_owned()),
-            ("TELEPORT_ROLES", roles.join(" ")),
-        ];
-        let configured = self.environment.iter().filter_map(|(name, template)| {
-            let values = template.fill(&user.traits).ok()?;
-            Some((name.clone(), values.join(" ").replace('\0', "")))
-        });
-        // Of two values the later counts: nobody's configuration replaces who it is.
-        let own = own.map(|(name, value)| (name.to_owned(), value));
-        exec::Pam { service: self.service.clone(), environment: configured.chain(own).collect() }
+        environment.values().try_for_each(|value| Template::new(value).map(drop))?;
+        Ok(Self(launcher::protocol::Pam { service: service.to_owned(), environment: environment.clone() }))
     }
 }
 
@@ -128,7 +107,7 @@ impl Config {
             label_commands: self.commands.iter().map(|label| label.name.clone()).collect(),
             file_copy: self.file_copy,
             port_forwarding: self.port_forwarding,
-            pam: self.pam.as_ref().map(|pam| pam.service.clone()),
+            pam: self.pam.clone().map(|Pam(pam)| pam),
             user_env: self.user_env,
             login_grace: self.limits.login_grace,
             session_limits: self.session_limits.entries().to_vec(),
@@ -168,6 +147,8 @@ pub struct Limits {
     pub lock_age: Duration,
     /// Sessions that are being started at once, each of which occupies a thread while name services think.
     pub launches: usize,
+    /// Those of one account; more of them wait for each other.
+    pub launches_per_login: usize,
     /// How long a session may wait to be one of them.
     pub launch_wait: Duration,
     /// How long connections may go on when the node stops.
@@ -185,6 +166,7 @@ impl Default for Limits {
             listeners: 32,
             lock_age: Duration::from_secs(300),
             launches: 64,
+            launches_per_login: 16,
             launch_wait: Duration::from_secs(20),
             drain: Duration::from_secs(30),
         }
@@ -193,33 +175,11 @@ impl Default for Limits {
 
 #[cfg(test)]
 mod tests {
-    use access::{RoleName, Traits, UserName};
-
-    use super::*;
+    use super::Pam;
 
     #[test]
-    fn modules_are_told_who_comes_and_what_the_traits_say() {
-        let name = UserName::new("alice").expect("a name");
-        let roles = ["ops", "web"].map(|role| RoleName::new(role).expect("a name"));
-        let mut alice = UserIdentity::person(name, roles.into());
-        alice.traits = [("team", vec!["blue", "red"])].into_iter().collect::<Traits>();
-        let pairs = [
-            ("TEAM", "{{external.team}}"),
-            ("NONE", "{{external.none}}"),
-            ("TELEPORT_LOGIN", "x"),
-            ("FIX", "1"),
-        ];
-        let environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let asked = Pam::new("sshd", &environment).expect("templates").ask(&alice, "root");
-        let told: BTreeMap<String, String> = asked.environment.into_iter().collect();
-        let expected = [
-            ("FIX", "1"),
-            ("TEAM", "blue red"),
-            ("TELEPORT_LOGIN", "root"),
-            ("TELEPORT_ROLES", "ops web"),
-            ("TELEPORT_USERNAME", "alice"),
-        ];
-        assert_eq!(told, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    fn templates_for_modules_are_checked_before_the_launcher_gets_them() {
+        Pam::new("sshd", &[("A".to_owned(), "{{external.team}}".to_owned())].into()).expect("a template");
         Pam::new("sshd", &[("A".to_owned(), "{{".to_owned())].into()).expect_err("braces");
     }
 }

@@ -2,6 +2,7 @@
 //! process of a session. Nothing else in this crate starts one on behalf of a user.
 
 mod line;
+mod places;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,13 +18,13 @@ use identity::policy::Signed;
 use identity::ssh::SshCertificate;
 use launcher::client;
 use launcher::protocol::{Answer, Denied, Request, SessionId};
-use tokio::sync::Semaphore;
 use transport::ssh::server::Proof;
 use transport::ssh::{CredentialError, ExchangeRecord, HostCredentials, HostSigner, Signing};
 
 use crate::config::Limits;
 use crate::decision::Admission;
 use line::{Ending, Line, Passed};
+use places::Places;
 
 pub use client::StartError as LauncherError;
 pub use launcher::protocol::Start as LauncherStart;
@@ -189,7 +190,7 @@ pub(crate) struct Launches {
     /// Whether locks are as new as strict locking wants them.
     locks_fresh: Box<dyn Fn() -> bool + Send + Sync>,
     /// See [`crate::Limits::launches`].
-    places: Semaphore,
+    places: Places,
     wait: Duration,
 }
 
@@ -231,6 +232,8 @@ pub(crate) enum LaunchError {
 pub(crate) struct SessionHandle {
     id: SessionId,
     line: Arc<Line>,
+    /// Of the client.
+    connection: Arc<OwnedFd>,
     ending: Ending,
 }
 
@@ -240,7 +243,7 @@ impl Launches {
         limits: &Limits,
         locks_fresh: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        let (places, wait) = (Semaphore::new(limits.launches), limits.launch_wait);
+        let (places, wait) = (Places::new(limits.launches, limits.launches_per_login), limits.launch_wait);
         Self { launcher, places, wait, locks_fresh: Box::new(locks_fresh) }
     }
 
@@ -254,8 +257,11 @@ impl Launches {
         admission: &Admission,
         request: SessionRequest,
     ) -> Result<Launched, LaunchError> {
-        let place = tokio::time::timeout(self.wait, self.places.acquire()).await;
-        let Ok(Ok(_place)) = place else { return Err(LaunchError::Busy) };
+        // Until it is heard whether it has started.
+        let place = self.places.take(admission.permit().login());
+        let Ok(Some(_place)) = tokio::time::timeout(self.wait, place).await else {
+            return Err(LaunchError::Busy);
+        };
         let bytes = request.encode().map_err(SpawnError::from)?;
         let (io, theirs) = SessionIo::open(&request)?;
         let Ticket(held) = admission.ticket();
@@ -272,7 +278,8 @@ impl Launches {
         };
         let ending = line.ending(running.session);
         let ending = ending.ok_or_else(|| LaunchError::of(Denied::new("node_error", GONE)))?;
-        let session = SessionHandle { id: running.session, line: Arc::clone(line), ending };
+        let connection = Arc::clone(&held.connection);
+        let session = SessionHandle { id: running.session, line: Arc::clone(line), connection, ending };
         let started = Started { pid: running.pid, uid: running.uid, group: None };
         Ok(Launched { io, started, session })
     }
@@ -320,12 +327,15 @@ impl SessionHandle {
         exit.ok().and_then(|exit| *exit).unwrap_or(Exit::FAILED)
     }
 
-    /// Sends a signal on behalf of the user: to those of its processes that the user could signal.
-    pub(crate) fn signal(&self, signal: SessionSignal) {
-        // One that does not get through because there are too many already is no loss.
-        if !self.line.is_busy() {
+    /// Sends a signal on behalf of the user: to those of its processes that the user could signal. Says whether that could be
+    /// done now: nothing else ever waits behind signals.
+    #[must_use]
+    pub(crate) fn signal(&self, signal: SessionSignal) -> bool {
+        let is_free = !self.line.is_busy();
+        if is_free {
             self.line.post(&Request::Signal(self.id, signal.name().to_owned()), Vec::new());
         }
+        is_free
     }
 
     /// Kills all of its processes.
@@ -334,9 +344,11 @@ impl SessionHandle {
     }
 
     /// Lets it go on, whatever becomes of this value: nobody is there any more for whom it ran, and that is for its
-    /// processes to notice.
+    /// processes to notice. The client's connection has to be over; the launcher looks, and ends it otherwise.
     pub(crate) fn release(&self) {
-        self.line.post(&Request::Abandon(self.id), Vec::new());
+        // Of a client that has only fallen silent the kernel does not know yet.
+        let _ = rustix::net::shutdown(&self.connection, rustix::net::Shutdown::Both);
+        self.line.post(&Request::Abandon(self.id), vec![Passed::Shared(Arc::clone(&self.connection))]);
     }
 }
 

@@ -32,6 +32,10 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long connections may take to end when they are told to.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
 
+/// How long connections that are to be cut wait for the launcher's word.
+const ANSWER: Duration = Duration::from_secs(1);
+const SLOW: &str = "it does not answer";
+
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -216,20 +220,31 @@ async fn run(
     outcome
 }
 
-/// Gives each policy to the launcher first: what it refuses by is never older than what connections are cut by.
+/// Gives each policy to the launcher first: what it refuses by is never older than what connections are cut by, unless it does
+/// not answer. A lock does not wait for that; the launcher is told again.
 async fn tell_policies(shared: &Shared, policies: watch::Sender<Arc<Policy>>) {
-    let mut host = shared.host.policy.clone();
+    let (mut host, mut is_told) = (shared.host.policy.clone(), true);
     loop {
         let policy = Arc::clone(&host.borrow_and_update());
-        if policy.policy != *policies.borrow() {
-            let refused = shared.launcher.launcher().policy(&policy).await.err();
+        if !is_told || policy.policy != *policies.borrow() {
+            let answer = tokio::time::timeout(ANSWER, shared.launcher.launcher().policy(&policy)).await;
+            is_told = answer.is_ok();
+            let refused = answer.unwrap_or_else(|_| Err(SLOW.to_owned())).err();
             if let Some(reason) = &refused {
                 tracing::error!(reason, "the launcher refuses the policy");
             }
             *shared.refused_policy.lock().unwrap_or_else(PoisonError::into_inner) = refused;
-            policies.send_replace(Arc::clone(&policy.policy));
+            policies.send_if_modified(|last| {
+                let is_new = *last != policy.policy;
+                last.clone_from(&policy.policy);
+                is_new
+            });
         }
-        if host.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = host.changed() => changed.is_ok(),
+            () = tokio::time::sleep(LOOK), if !is_told => true,
+        };
+        if !changed {
             return std::future::pending().await;
         }
     }

@@ -273,6 +273,27 @@ async fn without_a_terminal_processes_find_their_input_ended_and_are_left_alone(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_of_a_shared_connection_has_left_goes_on_as_well() {
+    let node = Fixture::start().await;
+    let control = node.pki.path("control");
+    let shared = format!("ControlPath={}", control.display());
+    let mut master = node.ssh("alice");
+    master.args(["-N", "-o", "ControlMaster=yes", "-o", &shared, NODENAME]);
+    let mut master = tokio::process::Command::from(master).kill_on_drop(true).spawn().expect("runs");
+    until("the control socket", || control.exists()).await;
+    let deaf = left_by_its_client(&node, &["-o", &shared], "exec sleep 1000").await;
+    // Longer than a session has to end by itself.
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    assert!(lives(deaf), "while the connection is there");
+    master.kill().await.expect("killed");
+    let exec = node.event("exec", |event| event.contains_key("exitError")).await;
+    assert_eq!(exec["exitError"], json!("still running"));
+    assert!(lives(deaf), "and when it is not");
+    std::process::Command::new("kill").arg(deaf.to_string()).status().expect("runs");
+    until("the end of the process", || !lives(deaf)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_starts_no_more_sessions_at_once_than_it_can() {
     let node = Fixture::start_with(json!({}), |config| {
         config.limits.launches = 0;

@@ -127,6 +127,6 @@ fn cannot_run(account: &Account, reason: &str) -> Failure {
 }
 
 /// As `passwd(5)` says: an empty field means `/bin/sh`.
-fn shell(account: &Account) -> &str {
+pub(super) fn shell(account: &Account) -> &str {
     if account.shell.is_empty() { DEFAULT_SHELL } else { &account.shell }
 }

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Gid, Mode, Uid, fchmod, fchown, fstat, fstatfs};
+use rustix::fs::{FileType, Gid, Mode, Uid, fchmod, fchown, fstat, fstatfs, major};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{geteuid, ioctl_tiocsctty};
 use rustix::stdio::{dup2_stdin, stderr, stdin, stdout};
@@ -19,6 +20,11 @@ use crate::sys::accounts;
 const TTY_GROUP: &str = "tty";
 /// `PIPEFS_MAGIC` of `linux/magic.h`.
 const PIPE_FILE_SYSTEM: u64 = 0x5049_5045;
+/// `DEVPTS_SUPER_MAGIC` of the same.
+const TERMINAL_FILE_SYSTEM: u64 = 0x1cd1;
+/// The device numbers of terminals of that file system (`UNIX98_PTY_SLAVE_MAJOR` of `linux/major.h`). `/dev/tty` and
+/// `/dev/ptmx`, which everybody shares, have others.
+const TERMINALS: RangeInclusive<u32> = 136..=143;
 
 /// A terminal that the session has, for its environment.
 pub(super) struct Terminal {
@@ -30,8 +36,8 @@ pub(super) struct Terminal {
 /// Makes descriptors 0 to 2 the user's. With a terminal: also the controlling one of this session.
 pub(super) fn hand_over(request: &SessionRequest, user: &User) -> Result<Option<Terminal>, Failure> {
     let outcome = match &request.pty {
-        Some(pty) => hand_over_terminal(pty, user).map(Some),
-        None => hand_over_pipes(user).map(|()| None),
+        Some(pty) => hand_over_terminal(pty, user, request.opened_by).map(Some),
+        None => hand_over_pipes(user, request.opened_by).map(|()| None),
     };
     outcome.map_err(|error| {
         Failure::new(FailureKind::Terminal, format!("cannot hand over the session's terminal: {error}"))
@@ -50,15 +56,17 @@ pub(super) fn take_socket() -> Result<OwnedFd, Failure> {
     })
 }
 
-fn hand_over_terminal(pty: &Pty, user: &User) -> io::Result<Terminal> {
+fn hand_over_terminal(pty: &Pty, user: &User, opened_by: u32) -> io::Result<Terminal> {
     let terminal = stdin();
     if !isatty(terminal) {
         return Err(io::Error::other("it is none"));
     }
+    // Before anything of it is given away: the terminal of another session is refused here.
+    ioctl_tiocsctty(terminal)?;
     if geteuid().is_root() {
+        check_terminal(terminal, opened_by)?;
         own_terminal(terminal, user)?;
     }
-    ioctl_tiocsctty(terminal)?;
     tcsetwinsize(
         terminal,
         Winsize {
@@ -74,6 +82,23 @@ fn hand_over_terminal(pty: &Pty, user: &User) -> io::Result<Terminal> {
     Ok(Terminal { name, term: pty.term.clone() })
 }
 
+/// Whether this is a terminal that was opened for the session, and not one that others use too: whoever sends the
+/// descriptor chooses what it is of.
+fn check_terminal(terminal: BorrowedFd<'_>, opened_by: u32) -> io::Result<()> {
+    let found = fstat(terminal)?;
+    let is_terminal = FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice
+        && TERMINALS.contains(&major(found.st_rdev))
+        && file_system(terminal)? == TERMINAL_FILE_SYSTEM;
+    match is_terminal && found.st_uid == opened_by {
+        true => Ok(()),
+        false => Err(io::Error::other("it is not one that was opened for this session")),
+    }
+}
+
+fn file_system(descriptor: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(u64::try_from(fstatfs(descriptor)?.f_type).unwrap_or(0))
+}
+
 /// Owner and mode as `login` sets them: group `tty` may write messages; without such a group, nobody else may.
 fn own_terminal(terminal: BorrowedFd<'_>, user: &User) -> io::Result<()> {
     let tty_group = accounts::group_id(TTY_GROUP).unwrap_or(None);
@@ -84,15 +109,15 @@ fn own_terminal(terminal: BorrowedFd<'_>, user: &User) -> io::Result<()> {
 }
 
 /// A pipe belongs to its creator, and `/dev/stdout` opens it anew: without this the user could not write to it by that
-/// name. Anything that is not an anonymous pipe is left alone.
-fn hand_over_pipes(user: &User) -> io::Result<()> {
+/// name. Anything that is not an anonymous pipe, or is somebody else's, is left alone.
+fn hand_over_pipes(user: &User, opened_by: u32) -> io::Result<()> {
     if !geteuid().is_root() {
         return Ok(());
     }
     for descriptor in [stdin(), stdout(), stderr()] {
-        let is_fifo = FileType::from_raw_mode(fstat(descriptor)?.st_mode) == FileType::Fifo;
-        let file_system = u64::try_from(fstatfs(descriptor)?.f_type).unwrap_or(0);
-        if is_fifo && file_system == PIPE_FILE_SYSTEM {
+        let found = fstat(descriptor)?;
+        let is_fifo = FileType::from_raw_mode(found.st_mode) == FileType::Fifo;
+        if is_fifo && found.st_uid == opened_by && file_system(descriptor)? == PIPE_FILE_SYSTEM {
             fchown(descriptor, Some(Uid::from_raw(user.account.uid)), Some(Gid::from_raw(user.account.gid)))?;
         }
     }

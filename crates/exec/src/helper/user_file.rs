@@ -1,8 +1,11 @@
 //! Step 7, as the user: the user's own variables, from `~/.tsh/environment`.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 const FILE: &str = ".tsh/environment";
 /// More of the file is not read, and a file that is larger is not used.
@@ -12,10 +15,20 @@ const MAX_FILE: u64 = 64 * 1024;
 /// read has none.
 pub(super) fn read(home: &Path) -> Vec<(String, String)> {
     let mut text = String::new();
-    let read = File::open(home.join(FILE)).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
+    let read = open(&home.join(FILE)).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
     match read {
         Ok(length) if length as u64 <= MAX_FILE => parse(&text),
         _ => Vec::new(),
+    }
+}
+
+/// Opens a file, or what a link leads to, and nothing that could be waited for: the session is not started yet.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 
@@ -47,5 +60,22 @@ mod tests {
         assert_eq!(read(home.path()).len(), 1);
         std::fs::write(home.path().join(FILE), "A=b\n".repeat(20_000)).expect("written");
         assert_eq!(read(home.path()), []);
+    }
+
+    #[test]
+    fn nothing_is_waited_for() {
+        let home = tempfile::tempdir().expect("a directory");
+        let file = home.path().join(FILE);
+        std::fs::create_dir(home.path().join(".tsh")).expect("made");
+        let fifo = std::process::Command::new("mkfifo").arg(&file).status();
+        assert!(fifo.expect("coreutils are everywhere").success());
+        assert_eq!(read(home.path()), []);
+        std::fs::remove_file(&file).expect("removed");
+        std::os::unix::fs::symlink("/dev/tty", &file).expect("linked");
+        assert_eq!(read(home.path()), []);
+        std::fs::remove_file(&file).expect("removed");
+        std::fs::write(home.path().join("elsewhere"), "A=b\n").expect("written");
+        std::os::unix::fs::symlink("../elsewhere", &file).expect("linked");
+        assert_eq!(read(home.path()).len(), 1, "a link to a file is one");
     }
 }

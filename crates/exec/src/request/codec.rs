@@ -10,7 +10,7 @@ use crate::wire::{Reader, WireError, Writer};
 
 /// The first byte of a request. Node and helper are of one release; after an upgrade in place they may not be, and then
 /// a clear refusal is better than a guess.
-pub(super) const VERSION: u8 = 3;
+pub(super) const VERSION: u8 = 4;
 
 const LAUNCH_SHELL: u8 = 0;
 const LAUNCH_COMMAND: u8 = 1;
@@ -21,7 +21,8 @@ impl SessionRequest {
     /// The bytes of a valid request.
     pub fn encode(&self) -> Result<Vec<u8>, RequestError> {
         self.check()?;
-        let Self { login, launch, client_env, trusted_env, pty, limits, peer, pam, user_env } = self;
+        let Self { login, launch, client_env, trusted_env, pty, limits, peer, pam, user_env, opened_by } =
+            self;
         let mut out = Writer::default();
         out.u8(VERSION);
         out.bytes(login.as_bytes());
@@ -33,6 +34,7 @@ impl SessionRequest {
         encode_peer(&mut out, *peer);
         encode_pam(&mut out, pam.as_ref());
         out.u8(u8::from(*user_env));
+        out.u32(*opened_by);
         let bytes = out.into_bytes();
         if bytes.len() > MAX_BYTES { Err(RequestError::TooLarge) } else { Ok(bytes) }
     }
@@ -69,6 +71,7 @@ fn decode_fields(reader: &mut Reader<'_>) -> Result<SessionRequest, WireError> {
         peer: decode_peer(reader)?,
         pam: decode_pam(reader)?,
         user_env: flag(reader)?,
+        opened_by: reader.u32()?,
     })
 }
 
@@ -218,6 +221,7 @@ mod tests {
                 environment: vec![("TELEPORT_LOGIN".into(), "alice".into())],
             }),
             user_env: true,
+            opened_by: 64_317,
         }
     }
 
@@ -276,6 +280,13 @@ mod tests {
             assert_eq!(ask(service, "value"), Err(RequestError::PamService), "{service:?}");
         }
         assert_eq!(ask("sshd", "a\0b"), Err(RequestError::Nul("an environment variable")));
+        for name in
+            ["LD_PRELOAD", "PATH", "BASH_ENV", "TMPDIR", "XDG_CONFIG_HOME", "DBUS_SESSION_BUS_ADDRESS", "A=B"]
+        {
+            let environment = vec![(name.to_owned(), "x".to_owned())];
+            let request = SessionRequest { pam: Some(Pam { service: "sshd".into(), environment }), ..full() };
+            assert_eq!(request.encode(), Err(RequestError::PamVariable(name.to_owned())), "{name}");
+        }
     }
 
     #[test]
@@ -299,24 +310,29 @@ mod tests {
             proptest::collection::vec(1u8.., 0..200).prop_map(Launch::Command),
         ];
         let env = || proptest::collection::vec(("[A-Z_]{1,8}", "[^\\x00]{0,20}"), 0..8);
-        let pam = proptest::option::of(("[a-z][a-z0-9.-]{0,20}", env()))
+        // Of these letters no name is one that a program acts on.
+        let told = proptest::collection::vec(("[A-C]{1,8}", "[a-z ]{0,20}"), 0..8);
+        let pam = proptest::option::of(("[a-z][a-z0-9.-]{0,20}", told))
             .prop_map(|pam| pam.map(|(service, environment)| Pam { service, environment }));
-        let more = (any::<Option<IpAddr>>(), pam, any::<bool>());
+        let more = (any::<Option<IpAddr>>(), pam, any::<bool>(), any::<u32>());
         (("[a-z][a-z0-9_.@-]{0,30}", launch, env(), env()), any::<Option<[u16; 4]>>(), more).prop_map(
-            |((login, launch, client_env, trusted_env), size, (peer, pam, user_env))| SessionRequest {
-                login,
-                launch,
-                client_env,
-                trusted_env,
-                pty: size.map(|[columns, rows, width_pixels, height_pixels]| Pty {
-                    term: "xterm".into(),
-                    size: WindowSize { columns, rows, width_pixels, height_pixels },
-                    modes: TerminalModes::default(),
-                }),
-                limits: Limits::default(),
-                peer,
-                pam,
-                user_env,
+            |((login, launch, client_env, trusted_env), size, (peer, pam, user_env, opened_by))| {
+                SessionRequest {
+                    login,
+                    launch,
+                    client_env,
+                    trusted_env,
+                    pty: size.map(|[columns, rows, width_pixels, height_pixels]| Pty {
+                        term: "xterm".into(),
+                        size: WindowSize { columns, rows, width_pixels, height_pixels },
+                        modes: TerminalModes::default(),
+                    }),
+                    limits: Limits::default(),
+                    peer,
+                    pam,
+                    user_env,
+                    opened_by,
+                }
             },
         )
     }

@@ -1,12 +1,15 @@
-//! The processes of sessions, as the process table shows them.
+//! The processes of sessions: those of its control group, or else as the process table shows them.
 //!
 //! A look at the whole table costs milliseconds on a busy host, so what is wanted of many sessions is done in one.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::cgroup;
 use crate::exit::SessionSignal;
+use crate::sys::process::session_and_group;
 
 /// How often the process table is searched again for processes that were forked while it was searched before.
 const KILL_ROUNDS: usize = 16;
@@ -22,30 +25,60 @@ pub enum Act {
     Kill,
 }
 
-/// Does something to the processes of several sessions, each named by the number of its first process. That number must not
-/// have been given to another process: the first one is not reaped, or others of its session live.
-pub fn sweep(orders: &[(u32, Act)]) {
+/// What is to be done, and to which session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    session: Pid,
+    group: Option<PathBuf>,
+    act: Act,
+}
+
+impl Order {
+    /// For the session of this first process, whose number must not have been given to another process: it is not reaped, or
+    /// others of its session live; with the control group that all of its processes are in, where there is one. Nothing for
+    /// what is no number of a process.
+    pub fn new(session: u32, group: Option<&Path>, act: Act) -> Option<Self> {
+        let session = Pid::from_raw(i32::try_from(session).ok()?)?;
+        Some(Self { session, group: group.map(Path::to_owned), act })
+    }
+
+    /// Carries it out in a control group.
+    fn within(&self, group: &Path) {
+        if self.act == Act::Kill {
+            return cgroup::kill(group);
+        }
+        for pid in cgroup::members(group) {
+            meet(pid, self.session, self.act);
+        }
+    }
+}
+
+/// Does something to the processes of several sessions.
+pub fn sweep(orders: &[Order]) {
+    let mut others = Vec::new();
+    for order in orders {
+        match &order.group {
+            Some(group) => order.within(group),
+            None => others.push(order),
+        }
+    }
     let mut rounds = KILL_ROUNDS;
-    let mut orders: Vec<(Pid, Act)> = orders
-        .iter()
-        .filter_map(|(pid, act)| Some((Pid::from_raw(i32::try_from(*pid).ok()?)?, *act)))
-        .collect();
-    while !orders.is_empty() && rounds > 0 {
-        let killed = round(&orders);
+    while !others.is_empty() && rounds > 0 {
+        let killed = round(&others);
         // Signals are sent once; what is to end may have forked meanwhile.
-        orders.retain(|(pid, act)| *act == Act::Kill && killed.contains(pid));
+        others.retain(|order| order.act == Act::Kill && killed.contains(&order.session));
         rounds -= 1;
     }
 }
 
 /// One look at the table. Gives the sessions in which something was killed.
-fn round(orders: &[(Pid, Act)]) -> Vec<Pid> {
+fn round(orders: &[&Order]) -> Vec<Pid> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let mut killed = Vec::new();
     for pid in numbers.filter_map(Pid::from_raw) {
-        let Some(member) = Member::of(pid) else { continue };
-        for (session, act) in orders.iter().filter(|(session, _)| *session == member.session) {
+        let Some((own, _)) = session_and_group(pid) else { continue };
+        for Order { session, act, .. } in orders.iter().filter(|order| order.session == own) {
             if meet(pid, *session, *act) && *act == Act::Kill {
                 killed.push(*session);
             }
@@ -54,25 +87,24 @@ fn round(orders: &[(Pid, Act)]) -> Vec<Pid> {
     killed
 }
 
-/// Does it to one process, if that is meant. The second look makes sure that the descriptor is of the process that the first
-/// look was at.
+/// Does it to one process, if that is meant. Looked at after it is held: if its number is another's by then, it is dead, and
+/// nothing reaches it.
 fn meet(pid: Pid, session: Pid, act: Act) -> bool {
-    let is_meant = || {
-        let Some(member) = Member::of(pid) else { return false };
-        let of_user = |uid| member.group == session && member.real_uid() == Some(uid);
-        member.session == session && !matches!(act, Act::Signal(_, uid) if !of_user(uid))
-    };
-    if !is_meant() {
-        return false;
-    }
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
     let send = |signal| pidfd_send_signal(&pidfd, signal).is_ok();
-    is_meant()
-        && match act {
-            Act::Signal(signal, _) => send(signal.raw()),
-            Act::HangUp => send(Signal::HUP) && send(Signal::CONT),
-            Act::Kill => send(Signal::KILL),
+    match act {
+        Act::Signal(signal, uid) => {
+            let is_first_group = session_and_group(pid) == Some((session, session));
+            is_first_group && real_uid(pid) == Some(uid) && send(signal.raw())
         }
+        Act::HangUp => is_in(pid, session) && send(Signal::HUP) && send(Signal::CONT),
+        Act::Kill => is_in(pid, session) && send(Signal::KILL),
+    }
+}
+
+/// Whether a process lives and is of this session.
+fn is_in(pid: Pid, session: Pid) -> bool {
+    Member::of(pid).is_some_and(|member| member.session == session)
 }
 
 /// A living process, as the process table shows it.
@@ -95,11 +127,11 @@ impl Member {
         let session = Pid::from_raw(fields.next()?.parse().ok()?)?;
         if matches!(state, "Z" | "X") { None } else { Some(Self { pid, group, session }) }
     }
+}
 
-    /// From `/proc/<pid>/status`, where the name of the process is escaped, so that it cannot pass for this line.
-    pub(super) fn real_uid(&self) -> Option<u32> {
-        let status = fs::read(format!("/proc/{}/status", self.pid.as_raw_pid())).ok()?;
-        let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
-        std::str::from_utf8(line).ok()?.split_ascii_whitespace().next()?.parse().ok()
-    }
+/// From `/proc/<pid>/status`, where the name of the process is escaped, so that it cannot pass for this line.
+pub(super) fn real_uid(pid: Pid) -> Option<u32> {
+    let status = fs::read(format!("/proc/{}/status", pid.as_raw_pid())).ok()?;
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    std::str::from_utf8(line).ok()?.split_ascii_whitespace().next()?.parse().ok()
 }

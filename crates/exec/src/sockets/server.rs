@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use rustix::fs::Mode;
-use rustix::process::umask;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 
 use super::keeper::{Keeper, Making};
 use super::{
@@ -36,6 +36,8 @@ pub(crate) fn serve(socket: OwnedFd, environment: BTreeMap<String, String>) {
     umask(UMASK);
     // Whoever stops the node's service tells all of its processes. This one ends when the node does, and then cleans up.
     process::ignore_end_signals();
+    // Otherwise other processes of the user could have it open what only this connection may.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let server = Server { socket, keeper: Keeper::default(), environment, working: AtomicUsize::new(0) };
     let server = Arc::new(server);
     while let Ok(Some((bytes, descriptors))) = post::receive(server.socket.as_fd()) {

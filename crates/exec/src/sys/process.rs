@@ -180,6 +180,16 @@ pub(crate) fn detach() -> io::Result<Side> {
     if status == 0 { Ok(Side::Caller) } else { Err(io::Error::other("no second process can be made")) }
 }
 
+/// The kernel session and the process group of a process; nothing for one that is gone. Threads of the kernel have none.
+pub(crate) fn session_and_group(pid: Pid) -> Option<(Pid, Pid)> {
+    // SAFETY: takes and gives integers.
+    let session = unsafe { libc::getsid(pid.as_raw_pid()) };
+    // SAFETY: as above.
+    let group = unsafe { libc::getpgid(pid.as_raw_pid()) };
+    let number = |pid: c_int| if pid > 0 { Pid::from_raw(pid) } else { None };
+    Some((number(session)?, number(group)?))
+}
+
 /// Starts a program in a control group (version 2): without arguments and environment, in `/`, with this standard input, no
 /// output, and this process's standard error. It inherits signal settings, and what is not closed by `execve`.
 pub(crate) fn start_in(group: BorrowedFd<'_>, program: &CStr, stdin: BorrowedFd<'_>) -> io::Result<Pid> {
@@ -225,8 +235,10 @@ fn become_program(words: &[*const libc::c_char; 2], stdin: c_int, nothing: c_int
         // SAFETY: `words` is a list of C strings that ends with null, and the environment is an empty one.
         unsafe { libc::execve(words[0], words.as_ptr(), &raw const nowhere) };
     }
-    // SAFETY: gives this thread's own error number.
-    let error = unsafe { *libc::__errno_location() };
+    // SAFETY: gives the place of this thread's own error number.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: that place is readable for as long as the thread lives.
+    let error = unsafe { *place };
     // SAFETY: pointer and size describe `error`.
     unsafe { libc::write(fails, (&raw const error).cast(), size_of::<c_int>()) };
     // SAFETY: ends this process without running what its parent has registered for its own end.

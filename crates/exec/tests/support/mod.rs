@@ -61,6 +61,7 @@ impl Host {
         for record in ["run/utmp", "log/wtmp", "log/lastlog"] {
             host.write(record, "");
         }
+        host.write("shells", "/bin/sh\n/bin/bash\n");
         host.write("motd", "the message\nof the day\n");
         host.write("nsswitch.conf", "passwd: files\ngroup: files\n");
         host.write("login.defs", "ENV_SUPATH PATH=/usr/sbin:/usr/bin:/sbin:/bin:/test-root\nENV_PATH PATH=/usr/bin:/bin:/test-user\n");
@@ -79,12 +80,15 @@ impl Host {
                  nologin:x:61016:{GID}::/:/usr/sbin/nologin\n\
                  locked:x:61017:{GID}::/:/bin/sh\n\
                  expired:x:61018:{GID}::/:/bin/sh\n\
-                 keyonly:x:61019:{GID}::/:/bin/sh\n"
+                 keyonly:x:61019:{GID}::/:/bin/sh\n\
+                 restricted:x:61020:{GID}::/:/usr/bin/rbash\n\
+                 unlisted:x:61021:{GID}::/:/bin/cat\n\
+                 starred:x:61022:{GID}::/:/bin/sh\n"
             ),
         );
         host.write(
             "shadow",
-            "locked:!$6$salt$hash:19000:0:99999:7:::\nexpired:*:19000:0:99999:7::1:\nkeyonly:!*:19000:0:99999:7:::\n",
+            "locked:!$6$salt$hash:19000:0:99999:7:::\nexpired:*:19000:0:99999:7::1:\nkeyonly:!:19000:0:99999:7:::\nstarred:!*:19000:0:99999:7:::\n",
         );
         let [first, second] = GROUPS;
         host.write(
@@ -124,7 +128,7 @@ impl Host {
 
     /// A program on this host.
     pub fn command(&self, program: impl AsRef<Path>, args: &[&str]) -> Command {
-        const ENTER: &str = r#"for file in passwd shadow group nsswitch.conf login.defs motd pam.d; do
+        const ENTER: &str = r#"for file in passwd shadow shells group nsswitch.conf login.defs motd pam.d; do
                 if test -e "/etc/$file"; then mount --bind "$0/$file" "/etc/$file" || exit 99; fi
             done
             mount --bind "$0/run" /run && mount --bind "$0/log" /var/log || exit 99

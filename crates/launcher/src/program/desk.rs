@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ssh::ExchangeRecord;
@@ -32,7 +33,7 @@ struct Open {
 
 /// Somebody who is in, on one connection.
 pub(super) struct Admitted {
-    pub(super) admission: Admission,
+    pub(super) admission: Rc<Admission>,
     pub(super) peer: Peer,
 }
 
@@ -80,7 +81,7 @@ impl Desk {
         let admission = decide(attempt, view).map_err(denied)?;
         self.open.remove(session);
         self.last += 1;
-        self.admitted.insert(self.last, Admitted { admission, peer });
+        self.admitted.insert(self.last, Admitted { admission: Rc::new(admission), peer });
         Ok(self.last)
     }
 

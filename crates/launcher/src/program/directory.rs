@@ -23,6 +23,12 @@ pub(super) fn prepare(directory: &Path) -> Result<PathBuf, Fatal> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made.map_err(io_failed)?,
     }
+    if fs::symlink_metadata(directory).map_err(io_failed)?.is_symlink() {
+        return Err(failed(
+            directory,
+            "it is a link; it has to be a directory of the launcher's own".to_owned(),
+        ));
+    }
     let directory = directory.canonicalize().map_err(io_failed)?;
     let own = geteuid().as_raw();
     for above in directory.ancestors() {
@@ -91,5 +97,7 @@ mod tests {
             fs::set_permissions(&path, before).expect("changed back");
         }
         prepare(&wanted).expect("good again");
+        std::os::unix::fs::symlink(&wanted, directory.path().join("data/link")).expect("linked");
+        assert!(prepare(&directory.path().join("data/link")).is_err(), "a link");
     }
 }

@@ -40,6 +40,7 @@ impl HostKey {
                 let text = key.to_pem().map_err(|error| failed(error.to_string()))?;
                 directory::replace(directory, FILE, text.as_bytes())
                     .map_err(|error| failed(error.to_string()))?;
+                eprintln!("session-launcher: a new host key is made, in {}", path.display());
                 key
             }
             Err(error) => return Err(failed(error.to_string())),

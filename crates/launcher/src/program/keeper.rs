@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use access::{HostId, Labels};
 use base64::Engine as _;
@@ -20,10 +21,14 @@ use super::{Fatal, directory};
 use crate::protocol::Start;
 
 const FILE: &str = "trust.json";
+/// How soon something is written again that could not be.
+const AGAIN: Duration = Duration::from_secs(3);
 
 pub(super) struct Keeper {
     directory: PathBuf,
     kept: Kept,
+    /// When what could not be written is written again.
+    unwritten: Option<Instant>,
     policy: Option<Policy>,
     labels: Labels,
     own_labels: Labels,
@@ -66,6 +71,7 @@ impl Keeper {
         let mut keeper = Self {
             directory: directory.to_owned(),
             kept,
+            unwritten: None,
             policy: None,
             labels: start.labels.clone(),
             own_labels: start.labels.clone(),
@@ -110,7 +116,10 @@ impl Keeper {
         let bundle: TrustBundle = serde_json::from_slice(bundle).map_err(|error| error.to_string())?;
         let revision = bundle.revision;
         self.kept.trust = Some(bundle);
-        self.write().map_err(|error| format!("the trust cannot be kept: {error}"))?;
+        eprintln!(
+            "session-launcher: the cluster is trusted from now on, by its bundle of revision {revision}"
+        );
+        self.write();
         Ok(revision)
     }
 
@@ -123,29 +132,59 @@ impl Keeper {
         })?;
         let policy = opened.policy;
         if let Some(old) = self.policy.as_ref().filter(|old| !is_newer(&policy, old)) {
-            return match policy.revision < old.revision {
-                true => Err(format!("revision {} is older than {}, in force", policy.revision, old.revision)),
-                false => Ok(old.revision),
-            };
+            let is_same = (policy.revision, policy.issued_at) == (old.revision, old.issued_at);
+            return if is_same { Ok(old.revision) } else { Err(older(&policy, old)) };
         }
         let (payload, signature) = (STANDARD.encode(payload), STANDARD.encode(signature));
         self.kept.policy = Some(Signed { payload, signature, trust: trust.clone() });
         self.kept.trust = Some(policy.trust.clone());
-        if let Err(error) = self.write() {
-            // A lock must act even when the disk is full; only the next restart would not know of it.
-            eprintln!("session-launcher: the policy cannot be kept: {error}; it is in force until a restart");
-        }
+        self.write();
         let revision = policy.revision;
         self.policy = Some(policy);
         Ok(revision)
     }
 
-    fn write(&self) -> io::Result<()> {
-        directory::replace(&self.directory, FILE, &serde_json::to_vec(&self.kept)?)
+    /// When there is something to write again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.unwritten
+    }
+
+    /// Writes what could not be written before, if it is time for that.
+    pub(super) fn write_again(&mut self) {
+        if self.unwritten.is_some_and(|at| at <= Instant::now()) {
+            self.write();
+        }
+    }
+
+    /// A lock must act even when the disk is full; only a restart before this succeeds would not know of it.
+    fn write(&mut self) {
+        let bytes = serde_json::to_vec(&self.kept).map_err(io::Error::from);
+        let outcome = bytes.and_then(|bytes| directory::replace(&self.directory, FILE, &bytes));
+        let was_unwritten = self.unwritten.take().is_some();
+        match outcome {
+            Ok(()) if was_unwritten => eprintln!("session-launcher: trust and policy are kept again"),
+            Ok(()) => {}
+            Err(error) => {
+                self.unwritten = Some(Instant::now() + AGAIN);
+                if !was_unwritten {
+                    eprintln!(
+                        "session-launcher: trust and policy cannot be kept: {error}; they are in force, and it is tried again"
+                    );
+                }
+            }
+        }
     }
 }
 
-/// By revision; a store that was restored from a backup counts from an earlier one, and is newer by its date.
+/// By date, and of one date by revision: a store that was restored from a backup counts from an earlier revision, and what it
+/// had said before does not come back.
 fn is_newer(policy: &Policy, old: &Policy) -> bool {
-    policy.revision > old.revision || policy.issued_at > old.issued_at
+    (policy.issued_at, policy.revision) > (old.issued_at, old.revision)
+}
+
+fn older(policy: &Policy, old: &Policy) -> String {
+    format!(
+        "revision {} of {} is older than {} of {}, in force",
+        policy.revision, policy.issued_at, old.revision, old.issued_at
+    )
 }

@@ -1,9 +1,9 @@
 //! What is done about each request. Nothing that the node says is believed where it can be seen here.
 
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use exec::SessionRequest;
-use exec::request::Pam;
 use jiff::Timestamp;
 use ssh::ExchangeRecord;
 use ssh::algorithms::KeyExchange;
@@ -12,20 +12,30 @@ use ssh::server::Claim;
 use super::Fatal;
 use super::desk::{canonical, denied};
 use super::keeper::Keeper;
-use super::peer::Peer;
+use super::peer::{Peer, node_user};
 use super::service::Service;
-use crate::decision::{Admission, Allowed, View};
+use super::sessions::Whose;
+use crate::decision::{Allowed, View};
 use crate::post::Message;
 use crate::protocol::{AdmissionId, Answer, Ask, Denied, Request, Start};
 
 impl Service {
     /// Does it; gives what there is to answer at once.
     pub(super) fn take(&mut self, message: Message) -> Result<Option<Answer>, Fatal> {
-        let Message { bytes, descriptors } = message;
+        let Message { bytes, descriptors, is_cut } = message;
+        if is_cut {
+            return Ok(Request::not_taken(&bytes)?);
+        }
         let answer = match Request::decode(&bytes)? {
             Request::Start(_) => return Err(Fatal::Start("it is started once")),
             Request::Trust(bundle) => Answer::Policy(self.keeper.trust_first(&bundle)),
-            Request::Policy { payload, signature } => Answer::Policy(self.keeper.take(&payload, &signature)),
+            Request::Policy { payload, signature } => {
+                let outcome = self.keeper.take(&payload, &signature);
+                if outcome.is_ok() {
+                    self.policy_changed();
+                }
+                Answer::Policy(outcome)
+            }
             Request::Sign { ask, key_exchange, is_first, hashed } => {
                 Answer::Signed(ask, self.sign(key_exchange, is_first, &hashed))
             }
@@ -50,7 +60,7 @@ impl Service {
                 }
             }
             told => {
-                self.hear(told);
+                self.hear(told, &descriptors);
                 return Ok(None);
             }
         };
@@ -58,13 +68,13 @@ impl Service {
     }
 
     /// What is not answered.
-    fn hear(&mut self, told: Request) {
+    fn hear(&mut self, told: Request, descriptors: &[OwnedFd]) {
         match told {
             Request::Labels(labels) => self.keeper.set_labels(labels),
             Request::Forget(session) => self.desk.forget(&session),
             Request::Close(admission) => self.desk.close(admission),
             Request::Signal(session, name) => self.sessions.signal(session, &name),
-            Request::Abandon(session) => self.sessions.abandon(session, &self.guard),
+            Request::Abandon(session) => self.sessions.abandon(session, descriptors.first(), &self.guard),
             Request::Kill(session) => self.sessions.kill(session),
             Request::Release(session) => self.sessions.release(session, &self.guard),
             Request::Start(_)
@@ -124,11 +134,14 @@ impl Service {
         vouch(&mut request.trusted_env, admitted.peer, &view, now.user().name.as_str());
         request.limits = self.limits.clone();
         request.peer = Some(canonical(admitted.peer.remote).ip());
-        let mut variables = request.pam.take().map_or_else(Vec::new, |pam| pam.environment);
-        vouch_to_modules(&mut variables, &now);
-        request.pam = self.start.pam.clone().map(|service| Pam { service, environment: variables });
+        let login = now.permit().login().as_str();
+        request.pam = self.modules.as_ref().map(|modules| modules.ask(now.user(), login));
         request.user_env = self.start.user_env;
-        self.sessions.begin(ask, &self.start.session_exec, &request, &theirs, &self.guard)
+        // What the node has not opened itself is not handed over.
+        request.opened_by =
+            node_user().ok_or_else(|| Denied::new("node_error", "it cannot be found out who the node is"))?;
+        let whose = Whose { admission: Rc::clone(&admitted.admission), peer: admitted.peer };
+        self.sessions.begin(ask, &self.start.session_exec, &request, &theirs, whose, &self.guard)
     }
 }
 
@@ -138,7 +151,7 @@ fn connection(descriptor: Option<&OwnedFd>) -> Result<Peer, Denied> {
 }
 
 /// What is decided by at this moment.
-fn view<'a>(keeper: &'a Keeper, start: &Start, locks_fresh: bool) -> Result<View<'a>, Denied> {
+pub(super) fn view<'a>(keeper: &'a Keeper, start: &Start, locks_fresh: bool) -> Result<View<'a>, Denied> {
     let policy =
         keeper.policy().ok_or_else(|| Denied::new("no_policy", "there is no policy to decide by"))?;
     Ok(View { policy, labels: keeper.labels(), host: start.host, now: Timestamp::now(), locks_fresh })
@@ -154,19 +167,6 @@ fn vouch(variables: &mut [(String, String)], peer: Peer, view: &View<'_>, user: 
             "SSH_TELEPORT_USER" => user.to_owned(),
             "SSH_TELEPORT_HOST_UUID" => view.host.to_string(),
             "SSH_TELEPORT_CLUSTER_NAME" => view.policy.cluster.to_string(),
-            _ => continue,
-        };
-    }
-}
-
-/// The same for the host's own modules.
-fn vouch_to_modules(variables: &mut [(String, String)], admission: &Admission) {
-    let user = admission.user();
-    for (name, value) in variables {
-        *value = match name.as_str() {
-            "TELEPORT_USERNAME" => user.name.to_string(),
-            "TELEPORT_LOGIN" => admission.permit().login().to_string(),
-            "TELEPORT_ROLES" => user.roles.iter().map(access::RoleName::as_str).collect::<Vec<_>>().join(" "),
             _ => continue,
         };
     }

@@ -12,6 +12,8 @@ use super::desk::Desk;
 use super::guard::Guard;
 use super::host_key::HostKey;
 use super::keeper::Keeper;
+use super::modules::Modules;
+use super::requests::view;
 use super::sessions::Sessions;
 use super::{Fatal, directory, doing};
 use crate::post::{Parcel, ReceiveError, receive};
@@ -23,6 +25,8 @@ const BATCH: usize = 64;
 const MAX_WAITING: usize = 4096;
 /// How soon such a node is tried again.
 const AGAIN: Duration = Duration::from_millis(5);
+/// How long a node has to end what a policy does not allow any more, and to say so, before it is ended here.
+const GRACE: Duration = Duration::from_millis(300);
 /// In what epoll gives back; sessions have larger numbers.
 const SOCKET: u64 = 0;
 const GUARD: u64 = 1;
@@ -31,11 +35,15 @@ pub(super) struct Service {
     socket: OwnedFd,
     pub(super) start: Start,
     pub(super) limits: Limits,
+    /// What the host's modules are told, where they are asked.
+    pub(super) modules: Option<Modules>,
     pub(super) key: HostKey,
     pub(super) keeper: Keeper,
     pub(super) desk: Desk,
     pub(super) sessions: Sessions,
     pub(super) guard: Guard,
+    /// When what runs is judged again.
+    judgement: Option<Instant>,
     outbox: VecDeque<Parcel>,
     buffer: Vec<u8>,
 }
@@ -44,6 +52,7 @@ impl Service {
     pub(super) fn new(socket: OwnedFd, start: Start) -> Result<Self, Fatal> {
         let limits = Limits::from_entries(start.session_limits.clone());
         let limits = limits.ok_or(Fatal::Start("the limits for sessions are none"))?;
+        let modules = start.pam.as_ref().map(Modules::new).transpose()?;
         let directory = directory::prepare(&start.directory)?;
         let key = HostKey::open(&directory)?;
         let keeper = Keeper::open(&directory, &start)?;
@@ -61,11 +70,13 @@ impl Service {
             socket,
             start,
             limits,
+            modules,
             key,
             keeper,
             desk: Desk::default(),
             sessions: Sessions::new(watched, GUARD),
             guard,
+            judgement: None,
             outbox: VecDeque::new(),
             buffer: Vec::new(),
         };
@@ -108,14 +119,37 @@ impl Service {
             for answer in self.sessions.expire(&self.guard) {
                 self.answer(&answer)?;
             }
+            self.judge_again();
+            self.keeper.write_again();
             self.sessions.sweep();
+        }
+    }
+
+    /// There is another policy: what runs is judged by it, soon.
+    pub(super) fn policy_changed(&mut self) {
+        self.judgement.get_or_insert_with(|| Instant::now() + GRACE);
+    }
+
+    /// The node ends by itself what is locked. One that was taken over does not, and what was left to itself is not its own.
+    fn judge_again(&mut self) {
+        if self.judgement.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.judgement = None;
+        // It is as new as can be: it has just come.
+        let Ok(view) = view(&self.keeper, &self.start, true) else { return };
+        let ended = self.sessions.judge(&view);
+        if ended > 0 {
+            eprintln!("session-launcher: {ended} sessions are ended that the new policy does not allow");
         }
     }
 
     fn timeout(&self) -> Option<Timespec> {
         let again = (!self.outbox.is_empty()).then_some(AGAIN);
-        let launch = self.sessions.deadline().map(|until| until.saturating_duration_since(Instant::now()));
-        again.into_iter().chain(launch).min().and_then(|wait| Timespec::try_from(wait).ok())
+        let moments = [self.sessions.deadline(), self.judgement, self.keeper.deadline()];
+        let now = Instant::now();
+        let waits = moments.into_iter().flatten().map(|at| at.saturating_duration_since(now));
+        again.into_iter().chain(waits).min().and_then(|wait| Timespec::try_from(wait).ok())
     }
 
     fn take_in(&mut self) -> Result<(), Fatal> {

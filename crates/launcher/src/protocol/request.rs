@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use exec::wire::{Reader, Writer};
 use ssh::algorithms::{KeyAlgorithm, KeyExchange};
 
-use super::{Malformed, Request};
+use super::{Answer, Denied, Malformed, Request};
 
 const START: u8 = 1;
 const TRUST: u8 = 2;
@@ -20,6 +20,8 @@ const SIGNAL: u8 = 10;
 const ABANDON: u8 = 11;
 const KILL: u8 = 12;
 const RELEASE: u8 = 13;
+
+const NO_ROOM: &str = "the launcher cannot open as many files as it needs; raise its limit (LimitNOFILE)";
 
 /// The longest session identifier: a hash of 512 bits.
 const MAX_SESSION: usize = 64;
@@ -109,6 +111,21 @@ impl Request {
         out.u8(u8::from(*locks_fresh));
     }
 
+    /// What is said to a request whose descriptors could not be taken, of which the beginning is enough. Nothing to what is not
+    /// answered.
+    pub fn not_taken(bytes: &[u8]) -> Result<Option<Answer>, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let busy = || Denied::new("node_busy", NO_ROOM);
+        Ok(Some(match reader.u8()? {
+            TRUST | POLICY => Answer::Policy(Err(NO_ROOM.to_owned())),
+            SIGN => Answer::Signed(reader.u32()?, Err(NO_ROOM.to_owned())),
+            AUTHENTICATE => Answer::Judged(reader.u32()?, Err(busy())),
+            LAUNCH => Answer::Launched(reader.u32()?, Err(busy())),
+            START..=RELEASE => return Ok(None),
+            _ => return Err(Malformed),
+        }))
+    }
+
     /// From bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
@@ -193,7 +210,7 @@ mod tests {
     use access::{HostId, Labels};
     use proptest::prelude::{any, proptest};
 
-    use super::super::Start;
+    use super::super::{Pam, Start};
     use super::{KeyAlgorithm, KeyExchange, Request};
 
     fn all() -> Vec<Request> {
@@ -205,7 +222,7 @@ mod tests {
             label_commands: ["arch".to_owned()].into(),
             file_copy: true,
             port_forwarding: false,
-            pam: Some("sshd".to_owned()),
+            pam: Some(Pam { service: "sshd".to_owned(), environment: [("A".into(), "b".into())].into() }),
             user_env: false,
             session_limits: vec![(7, 1024, 4096)],
             login_grace: Duration::from_secs(30),
@@ -249,6 +266,25 @@ mod tests {
             Request::decode(&[&bytes[..], &[0]].concat()).expect_err("longer");
             assert!(format!("{request:?}").len() < 16, "says its kind alone");
         }
+    }
+
+    #[test]
+    fn what_is_answered_is_answered_without_its_descriptors_too() {
+        for request in all() {
+            let bytes = request.encode();
+            let answer = Request::not_taken(&bytes[..bytes.len().min(5)]).expect("one of these");
+            let is_answered = matches!(
+                request,
+                Request::Trust(_)
+                    | Request::Policy { .. }
+                    | Request::Sign { .. }
+                    | Request::Authenticate { .. }
+                    | Request::Launch { .. }
+            );
+            assert_eq!(answer.is_some(), is_answered, "{request:?}");
+        }
+        Request::not_taken(&[]).expect_err("nothing");
+        Request::not_taken(&[99]).expect_err("no kind");
     }
 
     proptest! {

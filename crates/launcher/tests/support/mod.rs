@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -113,14 +113,18 @@ pub fn policy(by: &Authorities, revision: i64, age: i64, resources: Vec<Resource
 
 /// A certificate of `by` for alice.
 pub fn user(by: &Authorities, logins: &[&str], now: Timestamp) -> User {
+    certified(by, logins, now, false)
+}
+
+/// The same for this account, with terminals.
+pub fn with_terminal(by: &Authorities, login: &str) -> User {
+    certified(by, &[login], Timestamp::now(), true)
+}
+
+fn certified(by: &Authorities, logins: &[&str], now: Timestamp, pty: bool) -> User {
     let identity = UserIdentity {
         logins: logins.iter().map(|login| Login::new(*login).expect("a login")).collect(),
-        permits: Permits {
-            pty: false,
-            port_forwarding: false,
-            agent_forwarding: false,
-            x11_forwarding: false,
-        },
+        permits: Permits { pty, port_forwarding: false, agent_forwarding: false, x11_forwarding: false },
         ..UserIdentity::person(
             UserName::new("alice").expect("a name"),
             vec![RoleName::new("ops").expect("a name")],
@@ -159,6 +163,11 @@ impl Node {
     }
 
     pub fn with(options: Value, change: impl FnOnce(&mut Start)) -> Self {
+        Self::of_program(Path::new(env!("CARGO_BIN_EXE_session-launcher")), options, change)
+    }
+
+    /// The same of another program that becomes the launcher.
+    pub fn of_program(program: &Path, options: Value, change: impl FnOnce(&mut Start)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut start = Start {
             directory: directory.path().join("launcher"),
@@ -174,7 +183,7 @@ impl Node {
             login_grace: Duration::from_secs(30),
         };
         change(&mut start);
-        let node = Self::beside(start, directory, authorities());
+        let node = Self::begin(program, start, directory, authorities());
         let bundle = serde_json::to_vec(&node.authorities.trust_bundle(1)).expect("JSON");
         assert_eq!(node.ask(&Request::Trust(bundle), &[]), Answer::Policy(Ok(1)));
         node.policy(policy(&node.authorities, 5, 100, vec![role(options)])).expect("in force");
@@ -182,8 +191,11 @@ impl Node {
     }
 
     pub fn beside(start: Start, directory: TempDir, authorities: Authorities) -> Self {
-        let program = PathBuf::from(env!("CARGO_BIN_EXE_session-launcher"));
-        let launcher = Launcher::start(&program, start).expect("starts");
+        Self::begin(Path::new(env!("CARGO_BIN_EXE_session-launcher")), start, directory, authorities)
+    }
+
+    fn begin(program: &Path, start: Start, directory: TempDir, authorities: Authorities) -> Self {
+        let launcher = Launcher::start(program, start).expect("starts");
         Self { launcher, authorities, directory, next: std::cell::Cell::new(0) }
     }
 
@@ -301,9 +313,14 @@ impl Node {
 
     /// As an honest node does it.
     pub fn log_in(&self, user: &User) -> (Session, AdmissionId) {
+        self.log_in_as(user, &login())
+    }
+
+    /// The same as this account.
+    pub fn log_in_as(&self, user: &User, login: &str) -> (Session, AdmissionId) {
         let session = self.session();
-        let signature = self.proof(user, &login(), &session.id, false);
-        let admission = self.authenticate(user, &login(), &session, signature).expect("admitted");
+        let signature = self.proof(user, login, &session.id, false);
+        let admission = self.authenticate(user, login, &session, signature).expect("admitted");
         (session, admission)
     }
 
@@ -320,21 +337,52 @@ impl Node {
         connection: &OwnedFd,
         request: &SessionRequest,
     ) -> Result<(Running, SessionIo), Denied> {
+        self.launch_bytes(admission, connection, request, request.encode().expect("a request"))
+    }
+
+    /// The same, with other bytes for the launcher.
+    pub fn launch_bytes(
+        &self,
+        admission: AdmissionId,
+        connection: &OwnedFd,
+        request: &SessionRequest,
+        bytes: Vec<u8>,
+    ) -> Result<(Running, SessionIo), Denied> {
         let (io, theirs) = SessionIo::open(request).expect("opened");
+        let running = self.launch_all(admission, connection, bytes, &theirs);
+        running.map(|running| (running, io))
+    }
+
+    /// With these descriptors, whatever they are of.
+    pub fn launch_with(
+        &self,
+        admission: AdmissionId,
+        connection: &OwnedFd,
+        request: &SessionRequest,
+        theirs: &[OwnedFd],
+    ) -> Result<Running, Denied> {
+        self.launch_all(admission, connection, request.encode().expect("a request"), theirs)
+    }
+
+    fn launch_all(
+        &self,
+        admission: AdmissionId,
+        connection: &OwnedFd,
+        request: Vec<u8>,
+        theirs: &[OwnedFd],
+    ) -> Result<Running, Denied> {
         let ask = self.number();
-        let asked = Request::Launch {
-            ask,
-            admission,
-            locks_fresh: true,
-            request: request.encode().expect("a request"),
-        };
+        let asked = Request::Launch { ask, admission, locks_fresh: true, request };
         let descriptors: Vec<_> =
             std::iter::once(connection.as_fd()).chain(theirs.iter().map(AsFd::as_fd)).collect();
         self.say(&asked, &descriptors);
-        drop(theirs);
-        match self.hear() {
-            Answer::Launched(answered, outcome) if answered == ask => outcome.map(|running| (running, io)),
-            other => panic!("{other:?}"),
+        loop {
+            match self.hear() {
+                Answer::Launched(answered, outcome) if answered == ask => return outcome,
+                // Of an earlier one.
+                Answer::Ended(..) => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 

@@ -148,8 +148,6 @@ async fn start(
     let mut request = SessionRequest::new(login.as_str(), Launch::Sockets);
     request.limits = shared.config.session_limits.clone();
     request.peer = Some(peer);
-    let pam = shared.config.pam.as_ref();
-    request.pam = pam.map(|pam| pam.ask(admission.user(), login.as_str()));
     let launched = shared.launcher.launch(&admission, request).await;
     let launched = launched.map_err(|error| not_started(login, &error))?;
     let broken = |error: io::Error| Forbidden::new("node_error", error.to_string());

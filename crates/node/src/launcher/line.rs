@@ -13,9 +13,6 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Messages that wait without anything being wrong.
-const BUSY: usize = 1024;
-
 /// How a session ended, once it has.
 pub(super) type Ending = watch::Receiver<Option<Exit>>;
 
@@ -113,9 +110,9 @@ impl Line {
         self.put(&mut self.state(), request, descriptors);
     }
 
-    /// Whether more waits to be sent than anybody needs.
+    /// Whether something waits to be sent.
     pub(super) fn is_busy(&self) -> bool {
-        self.state().outbox.len() > BUSY
+        !self.state().outbox.is_empty()
     }
 
     /// How a session that was launched ends.

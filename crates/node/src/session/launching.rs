@@ -82,8 +82,6 @@ impl Prepared {
         request.limits = connection.shared.config.session_limits.clone();
         request.peer = Some(connection.peer.ip().to_canonical());
         request.user_env = connection.shared.config.user_env;
-        let pam = connection.shared.config.pam.as_ref();
-        request.pam = pam.map(|pam| pam.ask(admission.user(), admission.permit().login().as_str()));
         request
     }
 

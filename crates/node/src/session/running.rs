@@ -2,12 +2,14 @@
 //!
 //! As with OpenSSH, a session is over when its first process has ended *and* nobody holds its output open any more.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use exec::{Exit, SessionSignal};
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use transport::ssh::server::{Request, Requests};
 use transport::ssh::{ExitSignal, Reader, Writer};
@@ -28,6 +30,8 @@ const KILL: Duration = Duration::from_secs(1);
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// How long a client that is cut off may take to hear why.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// The least time between two signals to one session.
+const BETWEEN_SIGNALS: Duration = Duration::from_millis(50);
 
 /// A session whose processes run.
 pub(super) struct Running {
@@ -135,25 +139,69 @@ async fn next(work: &mut Option<Work<'_>>) {
 
 /// Serves the requests of a session that runs: its size and signals. Everything else comes too late.
 async fn steer(mut requests: Requests, session: Arc<SessionHandle>, terminal: Option<Terminal>) {
-    while let Some(request) = requests.next().await {
+    let mut signals = Signals::new();
+    loop {
+        let request = tokio::select! {
+            signal = signals.next() => {
+                signals.sent(session.signal(signal));
+                continue;
+            }
+            request = requests.next() => request,
+        };
         match request {
-            Request::WindowChange(size) => {
+            None => return,
+            Some(Request::WindowChange(size)) => {
                 if let Some(terminal) = &terminal {
                     let _ = exec::resize(terminal.get_ref(), window(size));
                 }
             }
-            Request::Signal(name) => {
-                if let Some(signal) = SessionSignal::from_name(&name) {
-                    session.signal(signal);
-                }
+            Some(Request::Signal(name)) => signals.add(&name),
+            Some(
+                Request::Pty { reply, .. }
+                | Request::Env { reply, .. }
+                | Request::Exec { reply, .. }
+                | Request::Subsystem { reply, .. }
+                | Request::Shell(reply)
+                | Request::AgentForward(reply)
+                | Request::X11 { reply, .. },
+            ) => reply.refuse(),
+        }
+    }
+}
+
+/// What a client wants to be sent: each signal once, and one after the other, however many it asks for. To send one takes a
+/// look at every process of the session.
+struct Signals {
+    waiting: VecDeque<SessionSignal>,
+    free: Instant,
+}
+
+impl Signals {
+    fn new() -> Self {
+        Self { waiting: VecDeque::new(), free: Instant::now() }
+    }
+
+    fn add(&mut self, name: &str) {
+        let signal = SessionSignal::from_name(name);
+        self.waiting.extend(signal.filter(|signal| !self.waiting.contains(signal)));
+    }
+
+    /// The next one, when it is time for it. Cancel-safe: it stays until it was [sent](Self::sent).
+    async fn next(&self) -> SessionSignal {
+        match self.waiting.front() {
+            Some(signal) => {
+                tokio::time::sleep_until(self.free).await;
+                *signal
             }
-            Request::Pty { reply, .. }
-            | Request::Env { reply, .. }
-            | Request::Exec { reply, .. }
-            | Request::Subsystem { reply, .. }
-            | Request::Shell(reply)
-            | Request::AgentForward(reply)
-            | Request::X11 { reply, .. } => reply.refuse(),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next one was sent, or could not be just now.
+    fn sent(&mut self, was_sent: bool) {
+        self.free = Instant::now() + BETWEEN_SIGNALS;
+        if was_sent {
+            self.waiting.pop_front();
         }
     }
 }
@@ -196,15 +244,43 @@ async fn leave(scope: &Scope, session: &SessionHandle) -> (How, Option<Exit>) {
     tokio::select! {
         exit = session.exited() => (How::Gone, Some(exit)),
         words = scope.connection.cut.thrown() => (How::Cut(words.to_owned()), kill(session).await),
-        () = tokio::time::sleep(HANG_UP) => {
+        () = nobody_is_left(scope) => {
             session.release();
             (How::Gone, None)
         }
     }
 }
 
+/// Returns when the connection is over, and some time has passed in which the session could end by itself. A client that
+/// closes a session and keeps the connection (`ControlMaster`) answers for what it runs until then.
+async fn nobody_is_left(scope: &Scope) {
+    tokio::time::sleep(HANG_UP).await;
+    scope.connection.handle.ended().await;
+}
+
 /// How it ended, unless even this does not end it soon.
 async fn kill(session: &SessionHandle) -> Option<Exit> {
     session.kill();
     tokio::time::timeout(KILL, session.exited()).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_of_signals_is_each_of_them_once_and_not_all_at_once() {
+        let (start, mut signals, mut names) = (Instant::now(), Signals::new(), Vec::new());
+        for _ in 0..10_000 {
+            ["TERM", "NONSENSE", "USR1"].into_iter().for_each(|name| signals.add(name));
+        }
+        assert_eq!(signals.waiting.len(), 2);
+        for was_sent in [true, false, true] {
+            names.push(signals.next().await.name());
+            signals.sent(was_sent);
+        }
+        assert_eq!(names, ["TERM", "USR1", "USR1"]);
+        assert!(start.elapsed() >= 2 * BETWEEN_SIGNALS);
+        assert!(tokio::time::timeout(2 * BETWEEN_SIGNALS, signals.next()).await.is_err(), "no more");
+    }
 }
