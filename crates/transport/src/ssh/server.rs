@@ -34,7 +34,7 @@ use super::{Algorithms, Keepalive, Negotiated, Rekey, settings};
 use handshake::Handshake;
 use side::ServerSide;
 
-/// Events that may wait for their consumer; more are refused.
+/// Events that may wait for their consumer besides all channels that there can be; more are refused.
 const EVENT_QUEUE: usize = 32;
 
 /// How connections are accepted.
@@ -141,7 +141,7 @@ where
     };
     let negotiated = admitted.negotiated;
     let link = Link::new(admitted.connection, meter, Arc::clone(&config.budget));
-    let (sender, events) = mpsc::channel(EVENT_QUEUE);
+    let (sender, events) = mpsc::channel(EVENT_QUEUE + config.max_channels);
     let side = ServerSide::new(sender, host);
     tokio::spawn(drive(handshake.into_wire(), Arc::clone(&link), side));
     let handle = Handle::new(link);
