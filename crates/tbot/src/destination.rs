@@ -82,8 +82,8 @@ impl DestinationError {
     }
 }
 
-/// A place that holds one set of files.
-#[derive(Debug)]
+/// A place that holds one set of files. Two are equal that were configured the same.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Destination {
     /// On disk.
     Directory(Directory),

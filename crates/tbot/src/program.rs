@@ -1,7 +1,7 @@
 //! The command line of `tbot`.
 
-use crate::agent;
-use crate::config::{self, Config, StartFlags};
+use crate::agent::{self, Source};
+use crate::config::StartFlags;
 use crate::health::Health;
 use crate::proxy_command::{self, ProxyCommandFlags};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -99,32 +99,18 @@ impl Tbot {
 }
 
 fn start(global: &Global, flags: &StartFlags) -> Result<(), String> {
-    let (config, replaced) = load(global.config.as_deref(), flags)?;
+    let source = Source { path: global.config.clone(), flags: flags.clone() };
+    let (config, replaced) = source.load()?;
     crate::console::log(global.log_format == LogFormat::Json, global.debug || config.debug);
     for key in replaced {
         tracing::warn!(key, "a flag or an environment variable overrides the configuration file");
     }
-    if config.renewal_interval > config.certificate_ttl && !config.oneshot {
-        tracing::warn!(
-            "renewal_interval is longer than certificate_ttl: credentials will expire between renewals"
-        );
-    }
     let runtime = runtime()?;
     let ended = match config.oneshot {
         true => runtime.block_on(agent::oneshot(config)),
-        false => runtime.block_on(agent::run(config, Health::default())),
+        false => runtime.block_on(agent::run(config, &source, Health::default())),
     };
     ended.map_err(|error| error.to_string())
-}
-
-fn load(path: Option<&std::path::Path>, flags: &StartFlags) -> Result<(Config, Vec<&'static str>), String> {
-    let Some(path) = path else {
-        return config::without_file(flags).map_err(|mistakes| mistakes.to_string());
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        format!("cannot read {}: {error}; tbot configure writes a configuration file", path.display())
-    })?;
-    config::load(&path.display().to_string(), &text, flags).map_err(|mistakes| mistakes.to_string())
 }
 
 /// One thread: the agent waits most of the time, and a proxy command carries one connection.

@@ -106,7 +106,7 @@ impl Member {
     ) -> Result<Self, AgentError> {
         let credentials = join(config, &storage, stored, token, now).await?;
         let member = Self::new(config, storage, credentials, Some(token_hash(token)))?;
-        member.compare_life(OWN, BOT_CAP, &member.credentials(), now);
+        member.compare_life((OWN, BOT_CAP), &member.credentials(), member.ttl, now);
         Ok(member)
     }
 
@@ -124,14 +124,20 @@ impl Member {
     }
 
     /// Warns, once for each, when `certificate` is valid for less time than was asked for; `cap` says who decides.
-    pub fn compare_life(&self, whose: &str, cap: &str, certificate: &Credentials, now: Timestamp) {
+    pub fn compare_life(
+        &self,
+        (whose, cap): (&str, &str),
+        certificate: &Credentials,
+        asked: Duration,
+        now: Timestamp,
+    ) {
         let given = Duration::try_from(certificate.expires().duration_since(now)).unwrap_or_default();
-        if given + SLACK >= self.ttl {
+        if given + SLACK >= asked {
             return;
         }
         let mut told = self.shortened.lock().unwrap_or_else(PoisonError::into_inner);
         if told.insert(whose.to_owned()) {
-            let (asked, given) = (in_minutes(self.ttl), in_minutes(given));
+            let (asked, given) = (in_minutes(asked), in_minutes(given));
             tracing::warn!(%asked, %given, "{whose} is valid for {given}, not for the {asked} of certificate_ttl: {cap}");
         }
     }
@@ -166,7 +172,7 @@ impl Member {
         let answer = client.renew_bot(request).await.map_err(AgentError::call(doing))?.into_inner();
         let credentials = credentials(pending.key, answer.credentials)?;
         self.storage.commit(now, &credentials, self.token_hash.as_deref())?;
-        self.compare_life(OWN, BOT_CAP, &credentials, now);
+        self.compare_life((OWN, BOT_CAP), &credentials, self.ttl, now);
         self.live.replace(credentials).map_err(AgentError::unusable("the renewed identity"))?;
         // From here on the new identity is in force on this side; if this call is lost, the first use confirms.
         *self.channel.lock().unwrap_or_else(PoisonError::into_inner) =

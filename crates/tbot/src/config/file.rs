@@ -20,6 +20,9 @@ pub struct File {
     /// What the agent writes for others.
     #[serde(default)]
     pub outputs: Vec<Output>,
+    /// Outputs too: newer files list them here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Output>,
     /// Log more.
     #[serde(default)]
     pub debug: bool,
@@ -30,8 +33,11 @@ pub struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_server: Option<String>,
     /// Life of the certificates, like `1h`; one hour unless set.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "credential_ttl")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_ttl: Option<String>,
+    /// Newer name of `certificate_ttl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_ttl: Option<String>,
     /// Time between renewals, like `20m`; twenty minutes unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_interval: Option<String>,
@@ -150,6 +156,9 @@ pub struct Output {
     /// Only `identity`.
     #[serde(rename = "type")]
     pub kind: OutputKind,
+    /// What it is called in health, metrics and logs; `output-1` for the first, and so on, unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Where it is written; no two outputs may share a directory.
     pub destination: Destination,
     /// Roles of the certificates; all of the bot's unless set.
@@ -161,6 +170,12 @@ pub struct Output {
     /// Whether `ssh_config` and `known_hosts` are written; on unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_config: Option<SshConfig>,
+    /// Life of its certificates, like `1h`; that of the file unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_ttl: Option<String>,
+    /// Time between its renewals, like `20m`; that of the file unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_interval: Option<String>,
 }
 
 /// Kinds of outputs.
@@ -184,6 +199,7 @@ pub enum SshConfig {
 const NO_METHOD: &str = "Postern joins bots with method token only so far";
 const NOT_THIS_PRODUCT: &str =
     "this kind of output is not part of Postern, which is about SSH; use type: identity";
+const NO_SPIFFE: &str = "Postern issues no identities for workloads, only for SSH; use type: identity";
 const NO_SKIPPING: &str =
     "Postern never skips the verification of a server; give onboarding.ca_pins (tctl status shows the pin)";
 
@@ -191,11 +207,20 @@ const NO_SKIPPING: &str =
 pub static REFUSED: Refusals = Refusals::new(&[
     refuse("insecure", NO_SKIPPING).unless_off(),
     refuse("fips", "there is no FIPS build of Postern").unless_off(),
-    refuse("services", "Postern has outputs only so far; list an identity output under outputs"),
     refuse("onboarding.azure", NO_METHOD),
     refuse("onboarding.gitlab", NO_METHOD),
     refuse("onboarding.terraform", NO_METHOD),
     refuse("onboarding.bound_keypair", NO_METHOD),
+    refuse("outputs.type", NOT_THIS_PRODUCT).value("application"),
+    refuse("outputs.type", NOT_THIS_PRODUCT).value("database"),
+    refuse("outputs.type", NOT_THIS_PRODUCT).value("kubernetes"),
+    refuse("services.type", NOT_THIS_PRODUCT).value("application"),
+    refuse("services.type", NOT_THIS_PRODUCT).value("application-tunnel"),
+    refuse("services.type", NOT_THIS_PRODUCT).value("database"),
+    refuse("services.type", NOT_THIS_PRODUCT).value("database-tunnel"),
+    refuse("services.type", NOT_THIS_PRODUCT).value("kubernetes"),
+    refuse("services.type", NO_SPIFFE).value("spiffe-workload-api"),
+    refuse("outputs.type", NO_SPIFFE).value("spiffe-svid"),
     refuse("outputs.app_name", NOT_THIS_PRODUCT),
     refuse("outputs.service", NOT_THIS_PRODUCT),
     refuse("outputs.database", NOT_THIS_PRODUCT),

@@ -66,7 +66,9 @@ impl StartFlags {
         };
         text("auth_server", &mut file.auth_server, &self.auth_server);
         text("proxy_server", &mut file.proxy_server, &self.proxy_server);
-        text("certificate_ttl", &mut file.certificate_ttl, &self.certificate_ttl);
+        let ttl =
+            if file.credential_ttl.is_some() { &mut file.credential_ttl } else { &mut file.certificate_ttl };
+        text("certificate_ttl", ttl, &self.certificate_ttl);
         text("renewal_interval", &mut file.renewal_interval, &self.renewal_interval);
         text("diag_addr", &mut file.diag_addr, &self.diag_addr);
         file.oneshot |= self.oneshot;
@@ -77,9 +79,10 @@ impl StartFlags {
             replaced.extend(file.storage.replace(storage(data_dir)?).map(|_| "storage"));
         }
         if let Some(directory) = &self.destination_dir {
-            if !file.outputs.is_empty() {
+            if !file.outputs.is_empty() || !file.services.is_empty() {
                 replaced.push("outputs");
             }
+            file.services.clear();
             file.outputs = vec![identity_output(directory)];
         }
         Ok(replaced)
@@ -108,10 +111,13 @@ impl StartFlags {
 fn identity_output(directory: &std::path::Path) -> file::Output {
     file::Output {
         kind: file::OutputKind::Identity,
+        name: None,
         destination: directory_at(directory.to_string_lossy().into_owned()),
         roles: Vec::new(),
         cluster: None,
         ssh_config: None,
+        credential_ttl: None,
+        renewal_interval: None,
     }
 }
 

@@ -47,7 +47,7 @@ pub enum Symlinks {
 }
 
 /// A destination on disk.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Directory {
     path: PathBuf,
     symlinks: Symlinks,
