@@ -8,6 +8,7 @@ mod issue;
 pub mod member;
 pub mod output;
 pub mod reload;
+pub mod report;
 mod run;
 pub mod schedule;
 pub mod services;

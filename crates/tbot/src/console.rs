@@ -13,6 +13,23 @@ pub fn print(text: &str) -> Result<(), String> {
     }
 }
 
+/// Rows as columns, each as wide as its widest cell.
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
 /// Starts the log.
 pub fn log(json: bool, debug: bool) {
     let filter = EnvFilter::new(if debug { "info,tbot=debug,transport=debug" } else { "info" });

@@ -125,6 +125,22 @@ impl Destination {
         }
     }
 
+    /// Writes one file beside the set, replaced in one step. Memory keeps none.
+    pub fn keep(&self, name: &str, contents: &[u8]) -> Result<(), DestinationError> {
+        match self {
+            Self::Directory(directory) => directory.keep(name, contents),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// What [`Self::keep`] wrote.
+    pub fn kept(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
+        match self {
+            Self::Directory(directory) => directory.read_at(Path::new(name)),
+            Self::Memory(_) => Ok(None),
+        }
+    }
+
     /// Whether what is written outlives the process.
     pub fn is_persistent(&self) -> bool {
         matches!(self, Self::Directory(_))

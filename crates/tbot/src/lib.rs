@@ -4,6 +4,7 @@
 //! what OpenSSH runs to reach a node. It must not decide about access: the cluster does.
 
 pub mod agent;
+pub mod commands;
 pub mod config;
 pub mod configure;
 pub mod console;

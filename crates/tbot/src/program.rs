@@ -1,9 +1,10 @@
 //! The command line of `tbot`.
 
-use crate::agent::{self, Source};
+use crate::commands;
+use crate::commands::status::StatusFlags;
+use crate::commands::wait::WaitFlags;
 use crate::config::StartFlags;
-use crate::health::Health;
-use crate::proxy_command::{self, ProxyCommandFlags};
+use crate::proxy_command::ProxyCommandFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,14 +19,15 @@ pub struct Tbot {
     global: Global,
 }
 
+/// Flags of every command.
 #[derive(Debug, Args)]
-struct Global {
+pub struct Global {
     /// Log more
     #[arg(short, long, global = true, env = "TBOT_DEBUG")]
     debug: bool,
     /// The configuration file; without it, flags say everything
     #[arg(short, long, global = true, value_name = "FILE", env = "TBOT_CONFIG_PATH")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// How log lines are written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -41,6 +43,10 @@ enum LogFormat {
 enum Command {
     /// Join, renew and write credentials until told to stop
     Start(StartFlags),
+    /// How the agent on this machine is; exit code 3 when not everything is valid or it does not run
+    Status(StatusFlags),
+    /// Wait until every output is written and valid; exit code 3 when the time is over
+    Wait(WaitFlags),
     /// Write a configuration file from flags
     Configure(ConfigureFlags),
     /// Connect standard input and output to a host; for ProxyCommand in ssh_config
@@ -64,13 +70,12 @@ struct ConfigureFlags {
 pub fn main() -> ExitCode {
     let tbot = Tbot::parse();
     harden();
-    match tbot.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ERROR: {error}");
-            ExitCode::FAILURE
+    tbot.run().unwrap_or_else(|error| {
+        for line in error.lines() {
+            eprintln!("ERROR: {line}");
         }
-    }
+        ExitCode::FAILURE
+    })
 }
 
 /// Keys must not end up in a core file.
@@ -82,38 +87,39 @@ fn harden() {
 }
 
 impl Tbot {
-    fn run(self) -> Result<(), String> {
+    fn run(self) -> Result<ExitCode, String> {
+        let global = &self.global;
         match self.command {
-            Command::Version => crate::console::print(&format!("tbot {}\n", env!("CARGO_PKG_VERSION"))),
-            Command::Configure(flags) => crate::configure::run(&flags.start, flags.output.as_deref()),
-            Command::ProxySsh(flags) => {
-                let runtime = runtime()?;
-                let ended = runtime.block_on(proxy_command::run(flags));
-                // A read from standard input may be under way on a thread of its own, and would be waited for.
-                runtime.shutdown_background();
-                ended
-            }
-            Command::Start(flags) => start(&self.global, &flags),
+            Command::Version => done(crate::console::print(&format!("tbot {}\n", env!("CARGO_PKG_VERSION")))),
+            Command::Configure(flags) => done(crate::configure::run(&flags.start, flags.output.as_deref())),
+            Command::ProxySsh(flags) => done(proxy_command(flags)),
+            Command::Start(flags) => commands::start::run(global, &flags),
+            Command::Status(flags) => commands::status::run(global, &flags),
+            Command::Wait(flags) => commands::wait::run(global, &flags),
         }
     }
 }
 
-fn start(global: &Global, flags: &StartFlags) -> Result<(), String> {
-    let source = Source { path: global.config.clone(), flags: flags.clone() };
-    let (config, replaced) = source.load()?;
-    crate::console::log(global.log_format == LogFormat::Json, global.debug || config.debug);
-    for key in replaced {
-        tracing::warn!(key, "a flag or an environment variable overrides the configuration file");
+fn done(outcome: Result<(), String>) -> Result<ExitCode, String> {
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+impl Global {
+    /// Starts the log.
+    pub(crate) fn log(&self, debug: bool) {
+        crate::console::log(self.log_format == LogFormat::Json, self.debug || debug);
     }
+}
+
+fn proxy_command(flags: ProxyCommandFlags) -> Result<(), String> {
     let runtime = runtime()?;
-    let ended = match config.oneshot {
-        true => runtime.block_on(agent::oneshot(config)),
-        false => runtime.block_on(agent::run(config, &source, Health::default())),
-    };
-    ended.map_err(|error| error.to_string())
+    let ended = runtime.block_on(crate::proxy_command::run(flags));
+    // A read from standard input may be under way on a thread of its own, and would be waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// One thread: the agent waits most of the time, and a proxy command carries one connection.
-fn runtime() -> Result<tokio::runtime::Runtime, String> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
 }

@@ -4,6 +4,7 @@
 use super::AgentError;
 use super::member::Member;
 use super::output;
+use super::report::Report;
 use super::schedule::{Moment, Schedule};
 use super::signals::{Signals, Wake};
 use super::storage::Storage;
@@ -32,6 +33,7 @@ pub struct Agent {
     outputs: Vec<Schedule>,
     health: Health,
     started: Instant,
+    started_at: Timestamp,
 }
 
 impl Agent {
@@ -58,6 +60,7 @@ impl Agent {
             outputs: Vec::new(),
             health,
             started: Instant::now(),
+            started_at: Timestamp::now(),
         };
         agent.list_services();
         Ok(agent)
@@ -68,8 +71,11 @@ impl Agent {
         let now = Timestamp::now();
         let joined_before = self.storage.load().map_err(Arc::new)?.credentials.is_some();
         let member = Member::establish(&self.config, Arc::clone(&self.storage), now).await;
-        let member =
-            member.inspect_err(|error| self.health.failed(IDENTITY, error, None)).map_err(Arc::new)?;
+        let member = member.inspect_err(|error| {
+            self.health.failed(IDENTITY, error, None);
+            self.report();
+        });
+        let member = member.map_err(Arc::new)?;
         let expires = member.credentials().expires();
         self.member = Some(member);
         match joined_before {
@@ -110,15 +116,35 @@ impl Agent {
         let due: Vec<usize> =
             (0..self.outputs.len()).filter(|at| self.outputs[*at].is_nearly_due(now)).collect();
         self.write(&due, random).await;
+        self.report();
+    }
+
+    /// For `tbot status`.
+    fn report(&self) {
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: self.started_at,
+            written_at: Timestamp::now(),
+            server: self.config.server.address().to_owned(),
+            services: self.health.services(),
+        };
+        report.keep(&self.storage);
     }
 
     /// Renews and writes everything, each once; gives everything that failed.
     pub async fn everything_once(&mut self) -> Result<(), Arc<AgentError>> {
-        if self.own.is_due(self.now()) {
-            self.renewed().await.map_err(Arc::new)?;
+        if self.own.is_due(self.now())
+            && let Err(error) = self.renewed().await
+        {
+            self.health.failed(IDENTITY, &error, None);
+            self.report();
+            return Err(Arc::new(error));
         }
         let all: Vec<usize> = (0..self.outputs.len()).collect();
-        AgentError::several(self.write(&all, random()).await)
+        let failed = self.write(&all, random()).await;
+        self.report();
+        AgentError::several(failed)
     }
 
     /// Time until something is due; cut short when it is long.

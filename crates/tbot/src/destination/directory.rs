@@ -117,17 +117,29 @@ impl Directory {
         self.remove(root, rest.cloned().collect())
     }
 
+    /// See [`super::Destination::keep`].
+    pub fn keep(&self, name: &str, contents: &[u8]) -> Result<(), DestinationError> {
+        let root = self.open()?;
+        let beside = format!("{PARTIAL}{name}");
+        self.write_file(&root, Path::new(&beside), contents, OFlags::TRUNC)?;
+        fs::renameat(&root, &beside, &root, name).map_err(system("name", &self.path.join(name)))
+    }
+
     /// See [`super::Destination::read`].
     pub fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
+        // Our own two links are followed; the set they lead to holds plain files only.
+        self.read_at(&Path::new(CURRENT).join(name))
+    }
+
+    /// A file by its path in the directory.
+    pub fn read_at(&self, name: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
         let root = match self.open_existing() {
             Ok(root) => root,
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(self.opening(error)),
         };
         let path = self.path.join(name);
-        // Our own two links are followed; the set they lead to holds plain files only.
-        let opened =
-            fs::openat(&root, Path::new(CURRENT).join(name), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let opened = fs::openat(&root, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let file = match opened {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
