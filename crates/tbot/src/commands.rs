@@ -1,5 +1,6 @@
 //! One file for each command of `tbot`.
 
+pub mod exec;
 pub mod start;
 pub mod status;
 pub mod wait;

@@ -1,9 +1,11 @@
 //! The command line of `tbot`.
 
 use crate::commands;
+use crate::commands::exec::ExecFlags;
 use crate::commands::status::StatusFlags;
 use crate::commands::wait::WaitFlags;
 use crate::config::StartFlags;
+use crate::console::Level;
 use crate::proxy_command::ProxyCommandFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -43,6 +45,8 @@ enum LogFormat {
 enum Command {
     /// Join, renew and write credentials until told to stop
     Start(StartFlags),
+    /// Run a command with credentials of its own, which go when it ends
+    Exec(ExecFlags),
     /// How the agent on this machine is; exit code 3 when not everything is valid or it does not run
     Status(StatusFlags),
     /// Wait until every output is written and valid; exit code 3 when the time is over
@@ -71,9 +75,7 @@ pub fn main() -> ExitCode {
     let tbot = Tbot::parse();
     harden();
     tbot.run().unwrap_or_else(|error| {
-        for line in error.lines() {
-            eprintln!("ERROR: {line}");
-        }
+        crate::console::error(&error);
         ExitCode::FAILURE
     })
 }
@@ -81,8 +83,9 @@ pub fn main() -> ExitCode {
 /// Keys must not end up in a core file.
 fn harden() {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    // Refused only where it is impossible; then the process runs as before.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    // Commands that it runs may raise the limit again. Refused only where it is impossible; then the process runs as before.
+    let maximum = rustix::process::getrlimit(Resource::Core).maximum;
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
@@ -94,6 +97,7 @@ impl Tbot {
             Command::Configure(flags) => done(crate::configure::run(&flags.start, flags.output.as_deref())),
             Command::ProxySsh(flags) => done(proxy_command(flags)),
             Command::Start(flags) => commands::start::run(global, &flags),
+            Command::Exec(flags) => commands::exec::run(global, &flags),
             Command::Status(flags) => commands::status::run(global, &flags),
             Command::Wait(flags) => commands::wait::run(global, &flags),
         }
@@ -107,7 +111,17 @@ fn done(outcome: Result<(), String>) -> Result<ExitCode, String> {
 impl Global {
     /// Starts the log.
     pub(crate) fn log(&self, debug: bool) {
-        crate::console::log(self.log_format == LogFormat::Json, self.debug || debug);
+        self.log_from(debug, Level::Usual);
+    }
+
+    /// Starts the log of a command whose own output matters.
+    pub(crate) fn log_quietly(&self, debug: bool) {
+        self.log_from(debug, Level::Quiet);
+    }
+
+    fn log_from(&self, debug: bool, usual: Level) {
+        let level = if self.debug || debug { Level::Debug } else { usual };
+        crate::console::log(self.log_format == LogFormat::Json, level);
     }
 }
 

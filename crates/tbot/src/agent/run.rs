@@ -11,8 +11,7 @@ use std::sync::Arc;
 /// Joins or renews, writes every output once, ends. Nothing is tried twice; every output is tried.
 pub async fn oneshot(config: Config) -> Result<(), Arc<AgentError>> {
     let mut agent = Agent::open(config, Health::default())?;
-    agent.establish_once().await?;
-    agent.everything_once().await
+    agent.once().await
 }
 
 /// Runs until a signal says stop, or until something is wrong at the start that only a person can mend.

@@ -67,7 +67,7 @@ impl Agent {
     }
 
     /// Becomes a member, or says why not at once.
-    pub async fn establish_once(&mut self) -> Result<(), Arc<AgentError>> {
+    async fn establish_once(&mut self) -> Result<(), Arc<AgentError>> {
         let now = Timestamp::now();
         let joined_before = self.storage.load().map_err(Arc::new)?.credentials.is_some();
         let member = Member::establish(&self.config, Arc::clone(&self.storage), now).await;
@@ -132,8 +132,16 @@ impl Agent {
         report.keep(&self.storage);
     }
 
+    /// Becomes a member if it is none, renews and writes everything, each once.
+    pub async fn once(&mut self) -> Result<(), Arc<AgentError>> {
+        if self.member.is_none() {
+            self.establish_once().await?;
+        }
+        self.everything_once().await
+    }
+
     /// Renews and writes everything, each once; gives everything that failed.
-    pub async fn everything_once(&mut self) -> Result<(), Arc<AgentError>> {
+    async fn everything_once(&mut self) -> Result<(), Arc<AgentError>> {
         if self.own.is_due(self.now())
             && let Err(error) = self.renewed().await
         {

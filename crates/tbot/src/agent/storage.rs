@@ -60,12 +60,7 @@ impl Storage {
     pub fn open(destination: Destination) -> Result<Self, AgentError> {
         destination.prepare()?;
         let lock = match destination.path() {
-            None => {
-                tracing::warn!(
-                    "storage is in memory: the bot instance is lost when tbot ends, and needs a new token"
-                );
-                None
-            }
+            None => None,
             Some(path) => Some(lock(&path.join(LOCK), path)?),
         };
         Ok(Self { destination, _lock: lock })

@@ -14,6 +14,11 @@ pub fn run(global: &Global, flags: &StartFlags) -> Result<ExitCode, String> {
     for key in replaced {
         tracing::warn!(key, "a flag or an environment variable overrides the configuration file");
     }
+    if !config.storage.is_persistent() {
+        tracing::warn!(
+            "storage is in memory: the bot instance is lost when tbot ends, and needs a new token"
+        );
+    }
     let runtime = crate::program::runtime()?;
     let ended = match config.oneshot {
         true => runtime.block_on(agent::oneshot(config)),

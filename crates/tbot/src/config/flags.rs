@@ -43,6 +43,9 @@ pub struct StartFlags {
     /// Refused: Postern never skips the verification of a server
     #[arg(long, hide = true)]
     pub insecure: bool,
+    /// Stands where neither the file nor `--data-dir` says where the agent keeps its own identity.
+    #[arg(skip)]
+    pub storage_unless_set: Option<String>,
 }
 
 impl StartFlags {
@@ -77,6 +80,9 @@ impl StartFlags {
         }
         if let Some(data_dir) = &self.data_dir {
             replaced.extend(file.storage.replace(storage(data_dir)?).map(|_| "storage"));
+        }
+        if let Some(default) = self.storage_unless_set.as_ref().filter(|_| file.storage.is_none()) {
+            file.storage = Some(storage(default)?);
         }
         if let Some(directory) = &self.destination_dir {
             if !file.outputs.is_empty() || !file.services.is_empty() {
