@@ -5,6 +5,7 @@ pub mod check;
 mod destinations;
 pub mod file;
 pub mod flags;
+pub mod hooks;
 pub mod outputs;
 
 use crate::destination::Destination;
@@ -17,6 +18,7 @@ use zeroize::Zeroizing;
 
 pub use check::{load, without_file};
 pub use flags::StartFlags;
+pub use hooks::Hook;
 
 /// What to run, checked.
 #[derive(Debug)]
@@ -114,6 +116,8 @@ pub struct Output {
     pub certificate_ttl: Duration,
     /// Time between its renewals.
     pub renewal_interval: Duration,
+    /// What is done after each of them.
+    pub on_renew: Vec<Hook>,
 }
 
 /// The reference of the file for the documentation, from its types.

@@ -85,6 +85,12 @@ pub struct Service {
     pub next: Option<Timestamp>,
     /// Why the last round failed.
     pub problem: Option<String>,
+    /// What went wrong after the last round that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook_problem: Option<String>,
+    /// How often something went wrong after a round.
+    #[serde(default)]
+    pub hook_failures: u64,
 }
 
 impl Service {
@@ -100,6 +106,8 @@ impl Service {
             expires: None,
             next: None,
             problem: None,
+            hook_problem: None,
+            hook_failures: 0,
         }
     }
 
@@ -110,7 +118,7 @@ impl Service {
 
     /// In one word.
     pub fn status(&self, now: Timestamp) -> Status {
-        let faultless = self.problem.is_none();
+        let faultless = self.problem.is_none() && self.hook_problem.is_none();
         match (self.is_ready(now), faultless) {
             (true, true) if self.kind.counts() || self.iterations > 0 => Status::Healthy,
             (true, false) => Status::Degraded,
@@ -122,7 +130,7 @@ impl Service {
 
     /// Why it is not healthy; empty when it is.
     pub fn reason(&self, now: Timestamp) -> String {
-        match (&self.problem, self.is_ready(now), self.expires) {
+        match (self.problem.as_ref().or(self.hook_problem.as_ref()), self.is_ready(now), self.expires) {
             (Some(problem), ..) => problem.clone(),
             (None, true, _) => String::new(),
             (None, false, Some(expires)) => format!("what was written expired at {expires}"),
@@ -172,6 +180,14 @@ impl Health {
         });
     }
 
+    /// What was to be done after a round of `name` was done, or went wrong.
+    pub fn hooked(&self, name: &str, outcome: Result<(), String>) {
+        self.change(name, |service| {
+            service.hook_failures += u64::from(outcome.is_err());
+            service.hook_problem = outcome.err();
+        });
+    }
+
     /// What an earlier run left is good until `expires`.
     pub fn found(&self, name: &str, expires: Timestamp) {
         self.change(name, |service| service.expires = Some(expires));
@@ -203,7 +219,7 @@ impl Health {
 pub fn summary(services: &[Service], now: Timestamp) -> String {
     let unready: Vec<&Service> = services.iter().filter(|service| !service.is_ready(now)).collect();
     let outputs = services.iter().filter(|service| service.kind == Kind::IdentityOutput).count();
-    let failing = services.iter().find(|service| service.problem.is_some());
+    let failing = services.iter().find(|service| !service.reason(now).is_empty());
     match (unready.first(), failing) {
         (Some(service), _) => format!("{}: {}", service.name, service.reason(now)),
         (None, Some(service)) => {

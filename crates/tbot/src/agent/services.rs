@@ -2,6 +2,7 @@
 //! is; what is due at the same time is done in one round.
 
 use super::AgentError;
+use super::hooks;
 use super::member::Member;
 use super::output;
 use super::report::Report;
@@ -249,8 +250,28 @@ impl Agent {
                 outputs.iter().map(|_| Err(Arc::clone(&error))).collect()
             }
         };
-        let settled = due.iter().zip(written);
-        settled.filter_map(|(at, written)| self.settle(*at, written, random).err()).collect()
+        let mut failed = Vec::new();
+        for (at, written) in due.iter().zip(written) {
+            match self.settle(*at, written, random) {
+                Ok(()) => self.after(*at).await,
+                Err(error) => failed.push(error),
+            }
+        }
+        failed
+    }
+
+    /// What is to be done after a renewal; it fails nothing.
+    async fn after(&self, at: usize) {
+        let output = &self.config.outputs[at];
+        let outcome = hooks::run(output).await;
+        if let Err(fault) = &outcome {
+            tracing::error!(
+                service = output.name,
+                error = fault,
+                "the credentials are written, but a hook failed"
+            );
+        }
+        self.health.hooked(&output.name, outcome);
     }
 
     fn settle(&mut self, at: usize, written: output::Written, random: f64) -> Result<(), Arc<AgentError>> {

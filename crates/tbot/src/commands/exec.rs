@@ -98,9 +98,11 @@ fn for_command(mut config: Config, roles: &[RoleName], workspace: &Workspace) ->
         ssh_config: true,
         certificate_ttl: config.certificate_ttl,
         renewal_interval: config.renewal_interval,
+        on_renew: Vec::new(),
     });
     output.name = "exec".to_owned();
     output.ssh_config = true;
+    output.on_renew.clear();
     output.destination = Destination::Directory(Directory::new(workspace.path(), Symlinks::TrySecure));
     if !roles.is_empty() {
         output.roles = roles.to_vec();

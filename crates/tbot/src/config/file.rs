@@ -176,6 +176,30 @@ pub struct Output {
     /// Time between its renewals, like `20m`; that of the file unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_interval: Option<String>,
+    /// What is done after each renewal, in this order. A hook that fails is told and fails nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_renew: Vec<Hook>,
+}
+
+/// One of `exec`, `pid_file` and `systemd_reload`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hook {
+    /// A program by its absolute path, and its arguments. `TBOT_OUTPUT` and `TBOT_DESTINATION` tell it what was renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Vec<String>>,
+    /// A file with the number of a process that gets `signal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_file: Option<String>,
+    /// The signal for the process of `pid_file`; `HUP` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// A unit that is reloaded, by `systemctl reload`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub systemd_reload: Option<String>,
+    /// It is ended after this long, like `30s`, which is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
 }
 
 /// Kinds of outputs.

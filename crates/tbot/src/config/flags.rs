@@ -124,6 +124,7 @@ fn identity_output(directory: &std::path::Path) -> file::Output {
         ssh_config: None,
         credential_ttl: None,
         renewal_interval: None,
+        on_renew: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Outputs, listed under `outputs` or `services`: each with a name of its own and a rhythm of its own.
 
-use super::{Output, check, destinations, file};
+use super::{Output, check, destinations, file, hooks};
 use crate::destination::Destination;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -72,6 +72,7 @@ fn output(
     let certificate_ttl = duration("credential_ttl", file.credential_ttl.as_deref(), rhythm.certificate_ttl);
     let renewal_interval =
         duration("renewal_interval", file.renewal_interval.as_deref(), rhythm.renewal_interval);
+    let on_renew = hooks::hooks(key, &file.on_renew, report);
     Some(Output {
         name: name?,
         destination: destination?,
@@ -80,6 +81,7 @@ fn output(
         ssh_config: file.ssh_config != Some(file::SshConfig::Off),
         certificate_ttl: certificate_ttl?,
         renewal_interval: renewal_interval?,
+        on_renew,
     })
 }
 

@@ -43,6 +43,7 @@ pub fn describe(service: &Service, now: Timestamp) -> Value {
         "next": service.next,
         "iterations": service.iterations,
         "failures": service.failures,
+        "hook_failures": service.hook_failures,
     })
 }
 
@@ -95,6 +96,9 @@ fn exposition(services: &[Service], now: Timestamp) -> String {
     metric("tbot_task_iterations_failed", "counter", "Rounds that failed.", &|s| Some(s.failures as f64));
     metric("tbot_task_iterations_successful", "counter", "Rounds that succeeded.", &|s| {
         Some(s.iterations.saturating_sub(s.failures) as f64)
+    });
+    metric("tbot_hook_failures_total", "counter", "Times that on_renew failed.", &|s| {
+        (s.kind == super::Kind::IdentityOutput).then_some(s.hook_failures as f64)
     });
     metric("tbot_ready", "gauge", "1 while what the service keeps is valid.", &|s| {
         Some(f64::from(u8::from(s.is_ready(now))))
