@@ -7,6 +7,7 @@ pub mod error;
 mod hooks;
 mod issue;
 pub mod member;
+pub mod notify;
 pub mod output;
 pub mod reload;
 pub mod report;

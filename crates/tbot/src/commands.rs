@@ -1,6 +1,7 @@
 //! One file for each command of `tbot`.
 
 pub mod exec;
+pub mod install;
 pub mod start;
 pub mod status;
 pub mod wait;

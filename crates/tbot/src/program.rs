@@ -2,6 +2,7 @@
 
 use crate::commands;
 use crate::commands::exec::ExecFlags;
+use crate::commands::install::Install;
 use crate::commands::status::StatusFlags;
 use crate::commands::wait::WaitFlags;
 use crate::config::StartFlags;
@@ -51,6 +52,9 @@ enum Command {
     Status(StatusFlags),
     /// Wait until every output is written and valid; exit code 3 when the time is over
     Wait(WaitFlags),
+    /// Have this machine run the agent
+    #[command(subcommand)]
+    Install(Install),
     /// Write a configuration file from flags
     Configure(ConfigureFlags),
     /// Connect standard input and output to a host; for ProxyCommand in ssh_config
@@ -99,6 +103,7 @@ impl Tbot {
             Command::Start(flags) => commands::start::run(global, &flags),
             Command::Exec(flags) => commands::exec::run(global, &flags),
             Command::Status(flags) => commands::status::run(global, &flags),
+            Command::Install(install) => install.run(global),
             Command::Wait(flags) => commands::wait::run(global, &flags),
         }
     }

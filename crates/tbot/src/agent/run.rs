@@ -1,6 +1,7 @@
 //! The agent as a program runs it: until a signal says stop, or once.
 
 use super::AgentError;
+use super::notify::Notifier;
 use super::reload::Source;
 use super::services::Agent;
 use super::signals::{Signals, Wake};
@@ -23,11 +24,13 @@ pub async fn run(config: Config, source: &Source, health: Health) -> Result<(), 
         let served = health::http::serve(address, health).await;
         served.map_err(AgentError::unusable("diag_addr")).map_err(Arc::new)?;
     }
-    if agent.establish(&mut signals).await? {
+    agent.notify(Notifier::from_environment());
+    let established = agent.establish(&mut signals).await;
+    if let Ok(true) = established {
         live(&mut agent, source, &mut signals).await;
     }
-    tracing::info!("stopping");
-    Ok(())
+    agent.stopping();
+    established.map(drop)
 }
 
 /// What is due is done; then it waits. Ends when told to.

@@ -4,6 +4,7 @@
 use super::AgentError;
 use super::hooks;
 use super::member::Member;
+use super::notify::Notifier;
 use super::output;
 use super::report::Report;
 use super::schedule::{Moment, Schedule};
@@ -35,6 +36,7 @@ pub struct Agent {
     health: Health,
     started: Instant,
     started_at: Timestamp,
+    notifier: Notifier,
 }
 
 impl Agent {
@@ -62,6 +64,7 @@ impl Agent {
             health,
             started: Instant::now(),
             started_at: Timestamp::now(),
+            notifier: Notifier::default(),
         };
         agent.list_services();
         Ok(agent)
@@ -72,11 +75,14 @@ impl Agent {
         let now = Timestamp::now();
         let joined_before = self.storage.load().map_err(Arc::new)?.credentials.is_some();
         let member = Member::establish(&self.config, Arc::clone(&self.storage), now).await;
-        let member = member.inspect_err(|error| {
-            self.health.failed(IDENTITY, error, None);
-            self.report();
-        });
-        let member = member.map_err(Arc::new)?;
+        let member = match member {
+            Ok(member) => member,
+            Err(error) => {
+                self.health.failed(IDENTITY, &error, None);
+                self.report();
+                return Err(Arc::new(error));
+            }
+        };
         let expires = member.credentials().expires();
         self.member = Some(member);
         match joined_before {
@@ -120,8 +126,20 @@ impl Agent {
         self.report();
     }
 
-    /// For `tbot status`.
-    fn report(&self) {
+    /// Tells a service manager how it is, from now on.
+    pub fn notify(&mut self, notifier: Notifier) {
+        notifier.keep_watch(self.health.clone());
+        self.notifier = notifier;
+    }
+
+    /// It is about to end.
+    pub fn stopping(&self) {
+        tracing::info!("stopping");
+        self.notifier.stopping();
+    }
+
+    /// For `tbot status`, and the service manager.
+    fn report(&mut self) {
         let report = Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -131,6 +149,7 @@ impl Agent {
             services: self.health.services(),
         };
         report.keep(&self.storage);
+        self.notifier.tell(&report.services, self.health.is_ready(report.written_at));
     }
 
     /// Becomes a member if it is none, renews and writes everything, each once.
