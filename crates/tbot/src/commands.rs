@@ -1,5 +1,6 @@
 //! One file for each command of `tbot`.
 
+pub mod doctor;
 pub mod exec;
 pub mod install;
 pub mod start;

@@ -1,6 +1,7 @@
 //! The command line of `tbot`.
 
 use crate::commands;
+use crate::commands::doctor::DoctorFlags;
 use crate::commands::exec::ExecFlags;
 use crate::commands::install::Install;
 use crate::commands::status::StatusFlags;
@@ -52,6 +53,8 @@ enum Command {
     Status(StatusFlags),
     /// Wait until every output is written and valid; exit code 3 when the time is over
     Wait(WaitFlags),
+    /// Look at everything that an agent needs, and say how to mend what is wrong; exit code 1 when something is
+    Doctor(DoctorFlags),
     /// Have this machine run the agent
     #[command(subcommand)]
     Install(Install),
@@ -104,6 +107,7 @@ impl Tbot {
             Command::Exec(flags) => commands::exec::run(global, &flags),
             Command::Status(flags) => commands::status::run(global, &flags),
             Command::Install(install) => install.run(global),
+            Command::Doctor(flags) => commands::doctor::run(global, &flags),
             Command::Wait(flags) => commands::wait::run(global, &flags),
         }
     }

@@ -272,7 +272,8 @@ pub fn address(server: &Server) -> Result<HostPort, AgentError> {
     HostPort::parse(server.address(), 0).map_err(AgentError::unusable("the server's address"))
 }
 
-fn first_trust(trust: &FirstTrust) -> Result<ServerTrust, AgentError> {
+/// Whom to believe before there is an identity.
+pub fn first_trust(trust: &FirstTrust) -> Result<ServerTrust, AgentError> {
     match trust {
         FirstTrust::Pins(pins) => Ok(ServerTrust::pins(pins.clone())),
         FirstTrust::System => Ok(ServerTrust::system()),

@@ -16,6 +16,7 @@
 
 mod exposure;
 mod generation;
+pub mod inspect;
 
 use super::{DestinationError, FileSet};
 use generation::Generation;
