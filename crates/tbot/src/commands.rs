@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod exec;
+pub mod init;
 pub mod install;
 pub mod start;
 pub mod status;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
+pub use directory::acl::{Acls, Reader};
 pub use directory::{Directory, Symlinks};
 pub use memory::Memory;
 
@@ -55,6 +56,23 @@ pub enum DestinationError {
         fault: String,
         /// The command that mends it.
         mend: String,
+    },
+    /// A configured reader does not exist.
+    #[error("{path} has a reader that cannot be let in: {reason}; correct `readers`, or create it", path = path.display())]
+    Reader {
+        /// The directory.
+        path: PathBuf,
+        /// Which, and why.
+        reason: String,
+    },
+    /// Access control lists are required, and the file system has none.
+    #[error(
+        "{path} is on a file system without access control lists; choose another directory, or set `acls: off`",
+        path = path.display()
+    )]
+    NoAcls {
+        /// The directory.
+        path: PathBuf,
     },
     /// Something else stands where the directory should be.
     #[error("{path} exists and is not a directory; remove it or choose another path", path = path.display())]

@@ -3,6 +3,7 @@
 use crate::commands;
 use crate::commands::doctor::DoctorFlags;
 use crate::commands::exec::ExecFlags;
+use crate::commands::init::InitFlags;
 use crate::commands::install::Install;
 use crate::commands::status::StatusFlags;
 use crate::commands::wait::WaitFlags;
@@ -53,6 +54,8 @@ enum Command {
     Status(StatusFlags),
     /// Wait until every output is written and valid; exit code 3 when the time is over
     Wait(WaitFlags),
+    /// Make the directory of an output for the users that write and read it
+    Init(InitFlags),
     /// Look at everything that an agent needs, and say how to mend what is wrong; exit code 1 when something is
     Doctor(DoctorFlags),
     /// Have this machine run the agent
@@ -106,6 +109,7 @@ impl Tbot {
             Command::Start(flags) => commands::start::run(global, &flags),
             Command::Exec(flags) => commands::exec::run(global, &flags),
             Command::Status(flags) => commands::status::run(global, &flags),
+            Command::Init(flags) => commands::init::run(global, &flags),
             Command::Install(install) => install.run(global),
             Command::Doctor(flags) => commands::doctor::run(global, &flags),
             Command::Wait(flags) => commands::wait::run(global, &flags),

@@ -111,10 +111,25 @@ pub struct DestinationSettings {
     /// For `directory`: whether symbolic links may lead to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symlinks: Option<Symlinks>,
-    /// For `directory`: `try` (the default) or `off`. tbot sets no access control lists; with `try` it accepts one
-    /// that lets others write to the directory.
+    /// For `directory`: whether `readers` are let in by access control lists. With `try`, the default, and `required`, a list
+    /// on the directory may also let others write to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acls: Option<Acls>,
+    /// For `directory`s of outputs: who may read what is written, beside the agent's user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readers: Vec<Reader>,
+}
+
+/// A user or a group.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reader {
+    /// A user, by name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// A group, by name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// Kinds of destinations.
@@ -143,10 +158,12 @@ pub enum Symlinks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Acls {
-    /// Not touched, and not accepted where they let others write.
+    /// Not set, and not accepted where they let others write.
     Off,
-    /// Not touched.
+    /// Set where the file system has them.
     Try,
+    /// Set; an error where the file system has none.
+    Required,
 }
 
 /// What the agent writes for others.
@@ -251,13 +268,4 @@ pub static REFUSED: Refusals = Refusals::new(&[
     refuse("outputs.username", NOT_THIS_PRODUCT),
     refuse("outputs.kubernetes_cluster", NOT_THIS_PRODUCT),
     refuse("outputs.allow_reissue", "the certificates of an output are never exchanged for others"),
-    refuse(
-        "outputs.destination.readers",
-        "declared readers are not supported yet; run the agent as the account that reads the files",
-    ),
-    refuse(
-        "outputs.destination.acls",
-        "access control lists are not managed yet; set them on the directory yourself and use acls: off",
-    )
-    .unless(&["off", "try"]),
 ]);

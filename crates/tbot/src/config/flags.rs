@@ -134,6 +134,7 @@ fn directory_at(path: String) -> file::Destination {
         path: Some(path),
         symlinks: None,
         acls: None,
+        readers: Vec::new(),
     })
 }
 
@@ -150,6 +151,7 @@ fn storage(uri: &str) -> Result<file::Destination, String> {
             path: None,
             symlinks: None,
             acls: None,
+            readers: Vec::new(),
         })),
         ("memory", _) => Err(format!("--data-dir {uri}: memory has neither host nor path; write memory://")),
         _ => Err(format!("--data-dir {uri}: unknown scheme {scheme:?}; known are file and memory")),

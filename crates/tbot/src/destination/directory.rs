@@ -14,11 +14,15 @@
 //! stays for a while ([`generation`]). Nothing here follows a link that somebody else put in the way: the
 //! directory is opened once without following links (`openat2`), everything else is relative to that handle.
 
+pub mod acl;
 mod exposure;
 mod generation;
 pub mod inspect;
+pub mod setup;
+mod share;
 
 use super::{DestinationError, FileSet};
+use acl::{Acls, Reader};
 use generation::Generation;
 use jiff::Timestamp;
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
@@ -52,7 +56,8 @@ pub enum Symlinks {
 pub struct Directory {
     path: PathBuf,
     symlinks: Symlinks,
-    acls: bool,
+    acls: Acls,
+    readers: Vec<Reader>,
 }
 
 impl Directory {
@@ -60,14 +65,30 @@ impl Directory {
     pub fn new(path: impl Into<PathBuf>, symlinks: Symlinks) -> Self {
         let path = path.into();
         let path = std::path::absolute(&path).unwrap_or(path);
-        Self { path, symlinks, acls: true }
+        Self { path, symlinks, acls: Acls::Try, readers: Vec::new() }
     }
 
-    /// Whether an access control list on the directory may let others write; otherwise it is refused like a mode
-    /// that does.
+    /// Whether access control lists are used. Unless it is `Off`, one on the directory may let others write; otherwise it is
+    /// refused like a mode that does.
     #[must_use]
-    pub fn acls(self, acls: bool) -> Self {
+    pub fn acls(self, acls: Acls) -> Self {
         Self { acls, ..self }
+    }
+
+    /// Who may read what is written, beside its owner.
+    #[must_use]
+    pub fn readers(self, readers: Vec<Reader>) -> Self {
+        Self { readers, ..self }
+    }
+
+    /// Whether access control lists are used.
+    pub fn uses_acls(&self) -> Acls {
+        self.acls
+    }
+
+    /// The configured readers.
+    pub fn known_readers(&self) -> &[Reader] {
+        &self.readers
     }
 
     /// Its absolute path.
@@ -78,7 +99,8 @@ impl Directory {
     /// See [`super::Destination::prepare`].
     pub fn prepare(&self) -> Result<(), DestinationError> {
         let root = self.open()?;
-        self.write_file(&root, Path::new(PROBE), b"", OFlags::TRUNC)
+        self.share_root(&root)?;
+        self.write_file(&root, Path::new(PROBE), b"", OFlags::TRUNC).map(drop)
     }
 
     /// See [`super::Destination::publish`].
@@ -89,6 +111,7 @@ impl Directory {
         render: impl FnOnce(&Path) -> FileSet,
     ) -> Result<(), DestinationError> {
         let root = self.open()?;
+        self.share_root(&root)?;
         let generations = self.generations(&root)?;
         let number = generations.iter().map(|generation| generation.number).max().unwrap_or(0) + 1;
         let new = Generation::new(number, keep_until, now);
@@ -162,7 +185,7 @@ impl Directory {
             opened => opened,
         };
         let root = root.map_err(|error| self.opening(error))?;
-        exposure::refuse(&root, &self.path, self.acls)?;
+        exposure::refuse(&root, &self.path, self.acls != Acls::Off)?;
         Ok(root)
     }
 
@@ -208,8 +231,10 @@ impl Directory {
         let directory = fs::openat(root, &partial, flags, Mode::empty())
             .map_err(system("open", &self.path.join(&partial)))?;
         for (file, contents) in files {
-            self.write_file(&directory, Path::new(file), contents, OFlags::EXCL)?;
+            let written = self.write_file(&directory, Path::new(file), contents, OFlags::EXCL)?;
+            self.share(&written, acl::On::File, &self.path.join(&partial).join(file))?;
         }
+        self.share(&directory, acl::On::Directory, &self.path.join(&partial))?;
         fs::fsync(&directory).map_err(system("sync", &self.path.join(&partial)))?;
         fs::renameat(root, &partial, root, name).map_err(system("name", &self.path.join(name)))?;
         fs::fsync(root).map_err(system("sync", &self.path))
@@ -221,17 +246,14 @@ impl Directory {
         name: &Path,
         contents: &[u8],
         extra: OFlags,
-    ) -> Result<(), DestinationError> {
+    ) -> Result<File, DestinationError> {
         let path = self.path.join(name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
         let file =
             fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map_err(system("write", &path))?;
         let mut file = File::from(file);
-        file.write_all(contents).and_then(|()| file.sync_all()).map_err(|source| DestinationError::System {
-            action: "write",
-            path,
-            source,
-        })
+        let written = file.write_all(contents).and_then(|()| file.sync_all());
+        written.map(|()| file).map_err(|source| DestinationError::System { action: "write", path, source })
     }
 
     /// Files that were not written here may be somebody's only copy: known_hosts in ~/.ssh, a key. They are left alone.

@@ -1,5 +1,6 @@
 //! Looks at a directory without changing anything: whether credentials could be written, and how much room there is.
 
+use super::acl::Acls;
 use super::{CURRENT, Directory, exposure, system};
 use crate::destination::DestinationError;
 use rustix::fs::{self, Access, AtFlags, CWD, FileType};
@@ -27,7 +28,7 @@ impl Directory {
             Err(Errno::NOENT) => return self.inspect_above(),
             Err(error) => return Err(self.opening(error)),
         };
-        exposure::refuse(&root, &self.path, self.acls)?;
+        exposure::refuse(&root, &self.path, self.acls != Acls::Off)?;
         fs::accessat(&root, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
             .map_err(system("write to", &self.path))?;
         for name in names {
