@@ -4,6 +4,7 @@
 //! be repeated as it was. Nothing here exits on a failure that may pass.
 
 pub mod error;
+mod heartbeat;
 mod hooks;
 mod issue;
 pub mod member;

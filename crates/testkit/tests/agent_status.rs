@@ -115,3 +115,31 @@ fn a_running_agent_takes_a_new_token_from_its_file() {
     });
     assert!(agent.log().contains("joining with the configured token"), "{}", agent.log());
 }
+
+#[test]
+fn the_cluster_is_told_how_the_agent_is() {
+    let (cluster, bot) = with_bot();
+    let second = bot.directory().join("second");
+    let config = std::fs::read_to_string(bot.config()).expect("written before");
+    let more = format!(
+        "- type: identity\n  name: wrong\n  destination: {}\n  roles: [no-such-role]\n",
+        second.display()
+    );
+    std::fs::write(bot.config(), format!("{config}{more}")).expect("written");
+    let _agent = bot.start();
+    let listing = until("the heartbeat", || {
+        let listing = cluster.tctl(&["get", "bot_instances", "--format=json"]).ok();
+        listing.contains("no-such-role").then_some(listing)
+    });
+    let hostname = testkit::run(&mut command("/bin/hostname")).ok();
+    let (_, rest) = listing.split_once("\"instance_id\": \"").expect("an instance");
+    let id = rest.split('"').next().expect("an id");
+    let shown = cluster.tctl(&["bots", "instances", "show", &format!("tester/{id}")]).ok();
+    for part in
+        ["is_startup", "Services:", "output-1", "healthy", "unhealthy", "no-such-role", hostname.trim()]
+    {
+        assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
+    }
+    let listed = cluster.tctl(&["bots", "instances", "ls"]).ok();
+    assert!(listed.contains(hostname.trim()), "{listed}");
+}

@@ -74,7 +74,7 @@ impl Schedule {
     pub fn succeeded(&mut self, now: Moment, life: Duration, random: f64) {
         self.failures = 0;
         // What lives shorter than the interval must not end before its successor is there.
-        let interval = self.interval.min(life.mul_f64(2.0 / 3.0)).max(FIRST);
+        let interval = self.interval.min(life / 3 * 2).max(FIRST);
         self.due = Some(now.after(regular(interval, random)));
     }
 

@@ -2,6 +2,7 @@
 //! is; what is due at the same time is done in one round.
 
 use super::AgentError;
+use super::heartbeat::{self, About};
 use super::hooks;
 use super::member::Member;
 use super::notify::Notifier;
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// The name of the service that keeps the agent's own identity.
 pub const IDENTITY: &str = "identity";
+/// The name of the service that tells the cluster how the agent is.
+pub const HEARTBEAT: &str = "heartbeat";
 /// A wait is cut into pieces of this length, after each of which both clocks are looked at: a timer stands still while
 /// the machine sleeps.
 const LOOK_UP: Duration = Duration::from_secs(30);
@@ -33,6 +36,7 @@ pub struct Agent {
     own: Schedule,
     /// In the order of the configuration.
     outputs: Vec<Schedule>,
+    heartbeat: Schedule,
     health: Health,
     started: Instant,
     started_at: Timestamp,
@@ -61,6 +65,7 @@ impl Agent {
             refused: false,
             own,
             outputs: Vec::new(),
+            heartbeat: Schedule::new(heartbeat::INTERVAL),
             health,
             started: Instant::now(),
             started_at: Timestamp::now(),
@@ -123,7 +128,30 @@ impl Agent {
         let due: Vec<usize> =
             (0..self.outputs.len()).filter(|at| self.outputs[*at].is_nearly_due(now)).collect();
         self.write(&due, random).await;
+        if self.heartbeat.is_nearly_due(self.now()) {
+            self.beat(random).await;
+        }
         self.report();
+    }
+
+    /// Tells the cluster how the agent is. That it cannot is told here, and fails nothing.
+    async fn beat(&mut self, random: f64) {
+        let Some(member) = &self.member else { return };
+        let (now, services) = (self.now(), self.health.services());
+        let is_startup =
+            services.iter().all(|service| service.kind != Kind::Heartbeat || service.iterations == 0);
+        let about = About { is_startup, uptime: now.running, one_shot: self.config.oneshot };
+        match heartbeat::send(member, about, &services).await {
+            Ok(()) => {
+                self.heartbeat.succeeded(now, Duration::MAX, random);
+                self.health.succeeded(HEARTBEAT, None, self.heartbeat.due_at(), now.wall);
+            }
+            Err(error) => {
+                self.heartbeat.failed(now, Some(heartbeat::AFTER_FAILURE), random);
+                self.health.failed(HEARTBEAT, &error, self.heartbeat.due_at());
+                tracing::warn!(service = HEARTBEAT, %error, "the cluster was not told how the agent is");
+            }
+        }
     }
 
     /// Tells a service manager how it is, from now on.
@@ -171,6 +199,7 @@ impl Agent {
         }
         let all: Vec<usize> = (0..self.outputs.len()).collect();
         let failed = self.write(&all, random()).await;
+        self.beat(random()).await;
         self.report();
         AgentError::several(failed)
     }
@@ -178,7 +207,7 @@ impl Agent {
     /// Time until something is due; cut short when it is long.
     pub fn pause(&self) -> Duration {
         let now = self.now();
-        let all = std::iter::once(&self.own).chain(&self.outputs);
+        let all = [&self.own, &self.heartbeat].into_iter().chain(&self.outputs);
         all.map(|schedule| schedule.pause(now)).min().unwrap_or(LOOK_UP).min(LOOK_UP)
     }
 
@@ -219,6 +248,7 @@ impl Agent {
             expires: output::expires(output),
             ..Service::new(&output.name, Kind::IdentityOutput)
         }));
+        services.push(Service::new(HEARTBEAT, Kind::Heartbeat));
         self.health.set_services(services);
     }
 
