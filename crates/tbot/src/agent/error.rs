@@ -87,6 +87,14 @@ pub enum AgentError {
         /// Why.
         reason: String,
     },
+    /// Two of the configured directories are one.
+    #[error("{} is the directory of {other} by another path; give each its own", path.display())]
+    SameDirectory {
+        /// As the second one names it.
+        path: PathBuf,
+        /// Whose it is already.
+        other: String,
+    },
     /// There is no valid identity to ask with.
     #[error("the agent's own identity is not valid; see the service \"identity\" for the reason")]
     NoMember,
@@ -169,6 +177,7 @@ impl AgentError {
             Self::Several(errors) => errors.iter().all(|error| error.may_pass()),
             Self::Output { source, .. } => source.may_pass(),
             Self::InUse(_)
+            | Self::SameDirectory { .. }
             | Self::NoIdentity { .. }
             | Self::Expired { .. }
             | Self::Token { .. }

@@ -85,7 +85,12 @@ impl Member {
         match self.renew(now).await {
             Err(error) if !error.may_pass() => {
                 tracing::warn!(%error, "the stored identity cannot be renewed; joining with the configured token");
-                Self::joined(config, self.storage, stored, token, now).await
+                let joined = Self::joined(config, self.storage, stored, token, now).await;
+                // Both say what to do, and the first is why.
+                joined.map_err(|joining| match joining.may_pass() {
+                    true => joining,
+                    false => AgentError::Several(vec![Arc::new(error), Arc::new(joining)]),
+                })
             }
             _ => {
                 tracing::warn!(

@@ -48,6 +48,7 @@ impl Agent {
     pub fn open(mut config: Config, health: Health) -> Result<Self, Arc<AgentError>> {
         let unusable = config.outputs.iter().filter_map(|output| unusable(output).map(Arc::new));
         let mut errors: Vec<_> = unusable.collect();
+        errors.extend(same_directories(&config).into_iter().map(Arc::new));
         let memory = Destination::Memory(Memory::default());
         let storage = match Storage::open(std::mem::replace(&mut config.storage, memory)) {
             Ok(storage) if errors.is_empty() => Arc::new(storage),
@@ -351,6 +352,29 @@ impl Agent {
 fn unusable(output: &Output) -> Option<AgentError> {
     let error = output.destination.prepare().err().filter(|error| !error.is_out_of_space())?;
     Some(AgentError::Output { name: output.name.clone(), source: Arc::new(error.into()) })
+}
+
+/// Links and mounts can lead to one directory by several paths, which the text of a configuration does not show.
+fn same_directories(config: &Config) -> Vec<AgentError> {
+    use std::os::unix::fs::MetadataExt;
+    let storage = config.storage.path().map(|path| ("the storage".to_owned(), path));
+    let outputs = config
+        .outputs
+        .iter()
+        .filter_map(|output| Some((format!("output {}", output.name), output.destination.path()?)));
+    let mut seen: Vec<((u64, u64), String)> = Vec::new();
+    let mut errors = Vec::new();
+    for (name, path) in storage.into_iter().chain(outputs) {
+        let Ok(found) = std::fs::metadata(path) else { continue };
+        let id = (found.dev(), found.ino());
+        match seen.iter().find(|(known, _)| *known == id) {
+            Some((_, other)) => {
+                errors.push(AgentError::SameDirectory { path: path.to_owned(), other: other.clone() })
+            }
+            None => seen.push((id, name)),
+        }
+    }
+    errors
 }
 
 fn left(expires: Timestamp, now: Timestamp) -> Duration {
