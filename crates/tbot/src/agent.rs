@@ -4,11 +4,20 @@
 //! be repeated as it was. Nothing here exits on a failure that may pass.
 
 pub mod error;
+mod heartbeat;
+mod hooks;
+mod issue;
 pub mod member;
+pub mod notify;
 pub mod output;
-pub mod run;
+pub mod reload;
+pub mod report;
+mod run;
 pub mod schedule;
+pub mod services;
+pub mod signals;
 pub mod storage;
 
 pub use error::AgentError;
+pub use reload::Source;
 pub use run::{oneshot, run};

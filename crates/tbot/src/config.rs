@@ -2,8 +2,11 @@
 //! [`Config`] in which only legal combinations exist.
 
 pub mod check;
+mod destinations;
 pub mod file;
 pub mod flags;
+pub mod hooks;
+pub mod outputs;
 
 use crate::destination::Destination;
 use access::{ClusterName, RoleName};
@@ -15,6 +18,7 @@ use zeroize::Zeroizing;
 
 pub use check::{load, without_file};
 pub use flags::StartFlags;
+pub use hooks::Hook;
 
 /// What to run, checked.
 #[derive(Debug)]
@@ -27,9 +31,9 @@ pub struct Config {
     pub storage: Destination,
     /// What it writes for others.
     pub outputs: Vec<Output>,
-    /// Life of each certificate that is asked for.
+    /// Life of the agent's own certificates that is asked for.
     pub certificate_ttl: Duration,
-    /// Time between renewals.
+    /// Time between renewals of the agent's own identity.
     pub renewal_interval: Duration,
     /// Write everything once, then end.
     pub oneshot: bool,
@@ -58,7 +62,7 @@ impl Server {
 }
 
 /// How a new instance joins.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Onboarding {
     /// The join token; absent when the instance has joined before.
     pub token: Option<TokenSource>,
@@ -96,8 +100,10 @@ impl std::fmt::Debug for TokenSource {
 }
 
 /// An `identity` output.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Output {
+    /// What it is called in health, metrics and logs; no two have the same.
+    pub name: String,
     /// Where it is written.
     pub destination: Destination,
     /// Roles of its certificates; empty for all of the bot's.
@@ -106,6 +112,12 @@ pub struct Output {
     pub cluster: Option<ClusterName>,
     /// Whether `ssh_config` and `known_hosts` are written.
     pub ssh_config: bool,
+    /// Life of its certificates that is asked for.
+    pub certificate_ttl: Duration,
+    /// Time between its renewals.
+    pub renewal_interval: Duration,
+    /// What is done after each of them.
+    pub on_renew: Vec<Hook>,
 }
 
 /// The reference of the file for the documentation, from its types.

@@ -13,9 +13,48 @@ pub fn print(text: &str) -> Result<(), String> {
     }
 }
 
+/// Rows as columns, each as wide as its widest cell.
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Tells on standard error what went wrong; each line is marked.
+pub fn error(text: &str) {
+    for line in text.lines() {
+        eprintln!("ERROR: {line}");
+    }
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// What is wrong.
+    Quiet,
+    /// What happens.
+    Usual,
+    /// What happens inside.
+    Debug,
+}
+
 /// Starts the log.
-pub fn log(json: bool, debug: bool) {
-    let filter = EnvFilter::new(if debug { "info,tbot=debug,transport=debug" } else { "info" });
+pub fn log(json: bool, level: Level) {
+    let filter = EnvFilter::new(match level {
+        Level::Quiet => "warn",
+        Level::Usual => "info",
+        Level::Debug => "info,tbot=debug,transport=debug",
+    });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match json {
         true => builder.json().init(),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
+pub use directory::acl::{Acls, Reader};
 pub use directory::{Directory, Symlinks};
 pub use memory::Memory;
 
@@ -56,6 +57,23 @@ pub enum DestinationError {
         /// The command that mends it.
         mend: String,
     },
+    /// A configured reader does not exist.
+    #[error("{path} has a reader that cannot be let in: {reason}; correct `readers`, or create it", path = path.display())]
+    Reader {
+        /// The directory.
+        path: PathBuf,
+        /// Which, and why.
+        reason: String,
+    },
+    /// Access control lists are required, and the file system has none.
+    #[error(
+        "{path} is on a file system without access control lists; choose another directory, or set `acls: off`",
+        path = path.display()
+    )]
+    NoAcls {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Something else stands where the directory should be.
     #[error("{path} exists and is not a directory; remove it or choose another path", path = path.display())]
     NotADirectory {
@@ -82,8 +100,8 @@ impl DestinationError {
     }
 }
 
-/// A place that holds one set of files.
-#[derive(Debug)]
+/// A place that holds one set of files. Two are equal that were configured the same.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Destination {
     /// On disk.
     Directory(Directory),
@@ -122,6 +140,22 @@ impl Destination {
         match self {
             Self::Directory(directory) => directory.read(name),
             Self::Memory(memory) => Ok(memory.read(name)),
+        }
+    }
+
+    /// Writes one file beside the set, replaced in one step. Memory keeps none.
+    pub fn keep(&self, name: &str, contents: &[u8]) -> Result<(), DestinationError> {
+        match self {
+            Self::Directory(directory) => directory.keep(name, contents),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// What [`Self::keep`] wrote.
+    pub fn kept(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
+        match self {
+            Self::Directory(directory) => directory.read_at(Path::new(name)),
+            Self::Memory(_) => Ok(None),
         }
     }
 

@@ -1,122 +1,283 @@
-//! How the agent is, for `diag_addr`: `/livez`, `/readyz` with a reason, `/metrics`.
+//! How the agent is, service by service: its own identity, each output, its reports to the cluster.
+//!
+//! One account of it ([`Health`]) is what `diag_addr` serves ([`http`]), what `tbot status` reads from the storage and what the
+//! cluster is told. It holds no secrets.
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
-use axum::routing::get;
-use axum::{Json, Router};
+pub mod http;
+
 use jiff::Timestamp;
-use std::fmt::Write;
-use std::net::SocketAddr;
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The agent's own word on how it is; clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<Seen>>);
-
-#[derive(Debug, Clone, Default)]
-struct Seen {
-    renewals: u64,
-    failures: u64,
-    last_success: Option<Timestamp>,
-    expires: Option<Timestamp>,
-    problem: Option<String>,
+/// What a service does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Keeps the agent's own identity.
+    BotIdentity,
+    /// Writes one output.
+    IdentityOutput,
+    /// Tells the cluster how the agent is.
+    Heartbeat,
 }
+
+impl Kind {
+    /// As it stands in metrics and listings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BotIdentity => "bot-identity",
+            Self::IdentityOutput => "identity-output",
+            Self::Heartbeat => "heartbeat",
+        }
+    }
+
+    /// Whether somebody relies on what it keeps valid.
+    fn counts(self) -> bool {
+        self != Self::Heartbeat
+    }
+}
+
+/// How a service is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Not tried yet.
+    Initializing,
+    /// What it keeps is valid, and the last renewal succeeded.
+    Healthy,
+    /// What it keeps is valid, but the last renewal or one of its hooks failed.
+    Degraded,
+    /// What it keeps is not valid, or not there.
+    Unhealthy,
+}
+
+impl Status {
+    /// As it stands in listings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initializing => "initializing",
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// What is known of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// `identity`, `heartbeat`, or the output's name.
+    pub name: String,
+    /// What it does.
+    pub kind: Kind,
+    /// Where it writes, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// Rounds since the start.
+    pub iterations: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// When the last one succeeded.
+    pub last_success: Option<Timestamp>,
+    /// Until when what it wrote is valid.
+    pub expires: Option<Timestamp>,
+    /// When the next one is due.
+    pub next: Option<Timestamp>,
+    /// Why the last round failed.
+    pub problem: Option<String>,
+    /// What went wrong after the last round that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook_problem: Option<String>,
+    /// How often something went wrong after a round.
+    #[serde(default)]
+    pub hook_failures: u64,
+}
+
+impl Service {
+    /// One that has not been tried.
+    pub fn new(name: &str, kind: Kind) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            destination: None,
+            iterations: 0,
+            failures: 0,
+            last_success: None,
+            expires: None,
+            next: None,
+            problem: None,
+            hook_problem: None,
+            hook_failures: 0,
+        }
+    }
+
+    /// Whether what it keeps is valid now. A failed renewal alone is not yet a failure.
+    pub fn is_ready(&self, now: Timestamp) -> bool {
+        !self.kind.counts() || self.expires.is_some_and(|expires| expires > now)
+    }
+
+    /// In one word.
+    pub fn status(&self, now: Timestamp) -> Status {
+        let faultless = self.problem.is_none() && self.hook_problem.is_none();
+        match (self.is_ready(now), faultless) {
+            (true, true) if self.kind.counts() || self.iterations > 0 => Status::Healthy,
+            (true, false) => Status::Degraded,
+            (true, true) => Status::Initializing,
+            (false, true) if self.iterations == 0 && self.expires.is_none() => Status::Initializing,
+            (false, _) => Status::Unhealthy,
+        }
+    }
+
+    /// Why it is not healthy; empty when it is.
+    pub fn reason(&self, now: Timestamp) -> String {
+        match (self.problem.as_ref().or(self.hook_problem.as_ref()), self.is_ready(now), self.expires) {
+            (Some(problem), ..) => problem.clone(),
+            (None, true, _) => String::new(),
+            (None, false, Some(expires)) => format!("what was written expired at {expires}"),
+            (None, false, None) => "nothing has been written yet".to_owned(),
+        }
+    }
+}
+
+/// The account; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<Mutex<Vec<Service>>>);
 
 impl Health {
-    /// A round succeeded; what it left on disk is good until `expires`.
-    pub fn renewed(&self, expires: Timestamp, now: Timestamp) {
-        self.change(|state| {
-            state.renewals += 1;
-            state.last_success = Some(now);
-            state.expires = Some(expires);
-            state.problem = None;
+    /// Replaces the list of services; those that were there before, by name, keep their history.
+    pub fn set_services(&self, services: Vec<Service>) {
+        let mut known = self.lock();
+        let merged = services.into_iter().map(|new| {
+            let before = known.iter().position(|old| old.name == new.name && old.kind == new.kind);
+            match before.map(|at| known.swap_remove(at)) {
+                Some(old) if old.destination == new.destination => old,
+                _ => new,
+            }
+        });
+        let merged = merged.collect();
+        *known = merged;
+    }
+
+    /// A round of `name` succeeded; what it keeps is good until `expires`.
+    pub fn succeeded(&self, name: &str, expires: Option<Timestamp>, next: Option<Timestamp>, now: Timestamp) {
+        self.change(name, |service| {
+            service.iterations += 1;
+            service.last_success = Some(now);
+            service.expires = expires;
+            service.next = next;
+            service.problem = None;
         });
     }
 
-    /// A round failed.
-    pub fn failed(&self, error: &dyn std::fmt::Display) {
+    /// A round of `name` failed.
+    pub fn failed(&self, name: &str, error: &dyn std::fmt::Display, next: Option<Timestamp>) {
         let problem = error.to_string();
-        self.change(|state| {
-            state.failures += 1;
-            state.problem = Some(problem);
+        self.change(name, |service| {
+            service.iterations += 1;
+            service.failures += 1;
+            service.next = next;
+            service.problem = Some(problem);
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut Seen)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    /// What was to be done after a round of `name` was done, or went wrong.
+    pub fn hooked(&self, name: &str, outcome: Result<(), String>) {
+        self.change(name, |service| {
+            service.hook_failures += u64::from(outcome.is_err());
+            service.hook_problem = outcome.err();
+        });
     }
 
-    fn now(&self) -> Seen {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What an earlier run left is good until `expires`.
+    pub fn found(&self, name: &str, expires: Timestamp) {
+        self.change(name, |service| service.expires = Some(expires));
     }
-}
 
-/// Serves until the process ends.
-pub async fn serve(address: SocketAddr, health: Health) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    let routes = Router::new()
-        .route("/livez", get(|| async { "OK" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(health);
-    tracing::info!(address = %listener.local_addr()?, "serving health and metrics");
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "health and metrics are no longer served");
+    /// Every service, in the order of the configuration.
+    pub fn services(&self) -> Vec<Service> {
+        self.lock().clone()
+    }
+
+    /// Whether everything that others rely on is valid now.
+    pub fn is_ready(&self, now: Timestamp) -> bool {
+        let services = self.lock();
+        !services.is_empty() && services.iter().all(|service| service.is_ready(now))
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Service)) {
+        if let Some(service) = self.lock().iter_mut().find(|service| service.name == name) {
+            change(service);
         }
-    });
-    Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Service>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Ready means: the credentials on disk are valid now. A failed renewal is told, and is not yet a failure.
-async fn ready(State(health): State<Health>) -> impl IntoResponse {
-    let state = health.now();
-    let ready = state.expires.is_some_and(|expires| expires > Timestamp::now());
-    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let reason = match (&state.problem, ready) {
-        (Some(problem), _) => problem.clone(),
-        (None, true) => String::new(),
-        (None, false) if state.expires.is_some() => "what was written has expired".to_owned(),
-        (None, false) => "nothing has been written yet".to_owned(),
-    };
-    (code, Json(serde_json::json!({ "ready": ready, "expires": state.expires, "reason": reason })))
-}
-
-async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    let state = health.now();
-    let mut text = String::new();
-    let mut metric = |name: &str, kind: &str, help: &str, value: f64| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
-    };
-    let left = state.expires.map_or(0.0, |expires| expires.duration_since(Timestamp::now()).as_secs_f64());
-    metric("tbot_renewals_total", "counter", "Rounds that wrote everything.", state.renewals as f64);
-    metric("tbot_failures_total", "counter", "Rounds that failed.", state.failures as f64);
-    metric("tbot_credential_seconds_left", "gauge", "Seconds until the written credentials expire.", left);
-    ([("content-type", "text/plain; version=0.0.4")], text)
+/// Everything in one line: for the service manager, and `tbot status`.
+pub fn summary(services: &[Service], now: Timestamp) -> String {
+    let unready: Vec<&Service> = services.iter().filter(|service| !service.is_ready(now)).collect();
+    let outputs = services.iter().filter(|service| service.kind == Kind::IdentityOutput).count();
+    let failing = services.iter().find(|service| !service.reason(now).is_empty());
+    match (unready.first(), failing) {
+        (Some(service), _) => format!("{}: {}", service.name, service.reason(now)),
+        (None, Some(service)) => {
+            format!("all credentials are valid; {}: {}", service.name, service.reason(now))
+        }
+        (None, None) => format!("{outputs} output(s) valid"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Health, ready};
-    use axum::extract::State;
-    use axum::http::StatusCode;
-    use axum::response::IntoResponse;
+    use super::{Health, Kind, Service, Status};
     use jiff::{SignedDuration, Timestamp};
 
-    #[tokio::test]
-    async fn ready_is_who_has_valid_files_on_disk() {
+    fn health() -> Health {
         let health = Health::default();
-        let answers = async || ready(State(health.clone())).await.into_response().status();
-        assert_eq!(answers().await, StatusCode::SERVICE_UNAVAILABLE, "nothing is written yet");
-        let now = Timestamp::now();
-        for (until, status) in [(1, StatusCode::OK), (-1, StatusCode::SERVICE_UNAVAILABLE)] {
-            health.renewed(now + SignedDuration::from_hours(until), now);
-            assert_eq!(answers().await, status, "{until}");
-        }
-        health.renewed(now + SignedDuration::from_hours(1), now);
-        health.failed(&"auth is away");
-        assert_eq!(answers().await, StatusCode::OK, "a failed renewal is told, and no failure yet");
+        health.set_services(vec![
+            Service::new("identity", Kind::BotIdentity),
+            Service::new("a", Kind::IdentityOutput),
+            Service::new("heartbeat", Kind::Heartbeat),
+        ]);
+        health
+    }
+
+    fn status(health: &Health, name: &str, now: Timestamp) -> Status {
+        health.services().iter().find(|service| service.name == name).expect("listed").status(now)
+    }
+
+    #[test]
+    fn ready_is_who_has_valid_files_on_disk() {
+        let (health, now) = (health(), Timestamp::now());
+        assert!(!health.is_ready(now), "nothing is written yet");
+        assert_eq!(status(&health, "a", now), Status::Initializing);
+        let hour = SignedDuration::from_hours(1);
+        health.succeeded("identity", Some(now + hour), None, now);
+        assert!(!health.is_ready(now), "one is not all");
+        health.succeeded("a", Some(now + hour), None, now);
+        assert!(health.is_ready(now), "a heartbeat is nobody's credential");
+        assert_eq!(status(&health, "a", now), Status::Healthy);
+        health.failed("a", &"auth is away", None);
+        assert!(health.is_ready(now), "a failed renewal is told, and no failure yet");
+        assert_eq!(status(&health, "a", now), Status::Degraded);
+        let later = now + hour + hour;
+        assert!(!health.is_ready(later));
+        assert_eq!(status(&health, "a", later), Status::Unhealthy);
+    }
+
+    #[test]
+    fn a_new_list_keeps_the_history_of_those_that_stay() {
+        let (health, now) = (health(), Timestamp::now());
+        health.succeeded("a", Some(now), None, now);
+        health.set_services(vec![
+            Service::new("b", Kind::IdentityOutput),
+            Service::new("a", Kind::IdentityOutput),
+        ]);
+        let services = health.services();
+        let told: Vec<_> =
+            services.iter().map(|service| (service.name.as_str(), service.iterations)).collect();
+        assert_eq!(told, [("b", 0), ("a", 1)]);
     }
 }

@@ -3,7 +3,9 @@
 //! `config` says what to do, `agent` does it, `destination` writes files that change all at once, `proxy_command` is
 //! what OpenSSH runs to reach a node. It must not decide about access: the cluster does.
 
+pub mod accounts;
 pub mod agent;
+pub mod commands;
 pub mod config;
 pub mod configure;
 pub mod console;

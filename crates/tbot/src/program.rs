@@ -1,9 +1,15 @@
 //! The command line of `tbot`.
 
-use crate::agent;
-use crate::config::{self, Config, StartFlags};
-use crate::health::Health;
-use crate::proxy_command::{self, ProxyCommandFlags};
+use crate::commands;
+use crate::commands::doctor::DoctorFlags;
+use crate::commands::exec::ExecFlags;
+use crate::commands::init::InitFlags;
+use crate::commands::install::Install;
+use crate::commands::status::StatusFlags;
+use crate::commands::wait::WaitFlags;
+use crate::config::StartFlags;
+use crate::console::Level;
+use crate::proxy_command::ProxyCommandFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,14 +24,15 @@ pub struct Tbot {
     global: Global,
 }
 
+/// Flags of every command.
 #[derive(Debug, Args)]
-struct Global {
+pub struct Global {
     /// Log more
     #[arg(short, long, global = true, env = "TBOT_DEBUG")]
     debug: bool,
     /// The configuration file; without it, flags say everything
     #[arg(short, long, global = true, value_name = "FILE", env = "TBOT_CONFIG_PATH")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// How log lines are written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -41,6 +48,19 @@ enum LogFormat {
 enum Command {
     /// Join, renew and write credentials until told to stop
     Start(StartFlags),
+    /// Run a command with credentials of its own, which go when it ends
+    Exec(ExecFlags),
+    /// How the agent on this machine is; exit code 3 when not everything is valid or it does not run
+    Status(StatusFlags),
+    /// Wait until every output is written and valid; exit code 3 when the time is over
+    Wait(WaitFlags),
+    /// Make the directory of an output for the users that write and read it
+    Init(InitFlags),
+    /// Look at everything that an agent needs, and say how to mend what is wrong; exit code 1 when something is
+    Doctor(DoctorFlags),
+    /// Have this machine run the agent
+    #[command(subcommand)]
+    Install(Install),
     /// Write a configuration file from flags
     Configure(ConfigureFlags),
     /// Connect standard input and output to a host; for ProxyCommand in ssh_config
@@ -64,70 +84,69 @@ struct ConfigureFlags {
 pub fn main() -> ExitCode {
     let tbot = Tbot::parse();
     harden();
-    match tbot.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ERROR: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    tbot.run().unwrap_or_else(|error| {
+        crate::console::error(&error);
+        ExitCode::FAILURE
+    })
 }
 
 /// Keys must not end up in a core file.
 fn harden() {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    // Refused only where it is impossible; then the process runs as before.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    // Commands that it runs may raise the limit again. Refused only where it is impossible; then the process runs as before.
+    let maximum = rustix::process::getrlimit(Resource::Core).maximum;
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 impl Tbot {
-    fn run(self) -> Result<(), String> {
+    fn run(self) -> Result<ExitCode, String> {
+        let global = &self.global;
         match self.command {
-            Command::Version => crate::console::print(&format!("tbot {}\n", env!("CARGO_PKG_VERSION"))),
-            Command::Configure(flags) => crate::configure::run(&flags.start, flags.output.as_deref()),
-            Command::ProxySsh(flags) => {
-                let runtime = runtime()?;
-                let ended = runtime.block_on(proxy_command::run(flags));
-                // A read from standard input may be under way on a thread of its own, and would be waited for.
-                runtime.shutdown_background();
-                ended
-            }
-            Command::Start(flags) => start(&self.global, &flags),
+            Command::Version => done(crate::console::print(&format!("tbot {}\n", env!("CARGO_PKG_VERSION")))),
+            Command::Configure(flags) => done(crate::configure::run(&flags.start, flags.output.as_deref())),
+            Command::ProxySsh(flags) => done(proxy_command(flags)),
+            Command::Start(flags) => commands::start::run(global, &flags),
+            Command::Exec(flags) => commands::exec::run(global, &flags),
+            Command::Status(flags) => commands::status::run(global, &flags),
+            Command::Init(flags) => commands::init::run(global, &flags),
+            Command::Install(install) => install.run(global),
+            Command::Doctor(flags) => commands::doctor::run(global, &flags),
+            Command::Wait(flags) => commands::wait::run(global, &flags),
         }
     }
 }
 
-fn start(global: &Global, flags: &StartFlags) -> Result<(), String> {
-    let (config, replaced) = load(global.config.as_deref(), flags)?;
-    crate::console::log(global.log_format == LogFormat::Json, global.debug || config.debug);
-    for key in replaced {
-        tracing::warn!(key, "a flag or an environment variable overrides the configuration file");
-    }
-    if config.renewal_interval > config.certificate_ttl && !config.oneshot {
-        tracing::warn!(
-            "renewal_interval is longer than certificate_ttl: credentials will expire between renewals"
-        );
-    }
-    let runtime = runtime()?;
-    let ended = match config.oneshot {
-        true => runtime.block_on(agent::oneshot(config)),
-        false => runtime.block_on(agent::run(config, Health::default())),
-    };
-    ended.map_err(|error| error.to_string())
+fn done(outcome: Result<(), String>) -> Result<ExitCode, String> {
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
-fn load(path: Option<&std::path::Path>, flags: &StartFlags) -> Result<(Config, Vec<&'static str>), String> {
-    let Some(path) = path else {
-        return config::without_file(flags).map_err(|mistakes| mistakes.to_string());
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        format!("cannot read {}: {error}; tbot configure writes a configuration file", path.display())
-    })?;
-    config::load(&path.display().to_string(), &text, flags).map_err(|mistakes| mistakes.to_string())
+impl Global {
+    /// Starts the log.
+    pub(crate) fn log(&self, debug: bool) {
+        self.log_from(debug, Level::Usual);
+    }
+
+    /// Starts the log of a command whose own output matters.
+    pub(crate) fn log_quietly(&self, debug: bool) {
+        self.log_from(debug, Level::Quiet);
+    }
+
+    fn log_from(&self, debug: bool, usual: Level) {
+        let level = if self.debug || debug { Level::Debug } else { usual };
+        crate::console::log(self.log_format == LogFormat::Json, level);
+    }
+}
+
+fn proxy_command(flags: ProxyCommandFlags) -> Result<(), String> {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(crate::proxy_command::run(flags));
+    // A read from standard input may be under way on a thread of its own, and would be waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// One thread: the agent waits most of the time, and a proxy command carries one connection.
-fn runtime() -> Result<tokio::runtime::Runtime, String> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
 }

@@ -78,13 +78,80 @@ fn what_is_refused_says_why() {
         ("version: v2\n", "either a proxy or an auth address must be set"),
         ("version: v2\nproxy_server: 'a b'\n", "is not an address"),
         ("version: v2\nproxy_server: a\nonboarding: {ca_pins: [x]}\n", "onboarding.ca_pins[0]"),
-        ("version: v2\nproxy_server: a\nservices: [{type: example}]\n", "services"),
-        ("version: v2\nproxy_server: a\noutputs: [{type: kubernetes, destination: /x}]\n", "kubernetes"),
+        ("version: v2\nproxy_server: a\nservices: [{type: example, destination: /x}]\n", "services[0].type"),
+        ("version: v2\nproxy_server: a\ncertificate_ttl: 1h\ncredential_ttl: 1h\n", "keep one"),
         ("version: v2\nproxy_server: a\nrenewal_interval: 0\n", "at least one second"),
         ("version: v2\nproxy_server: a\nstorage: \"/x'y\"\n", "quotes"),
         ("version: [", "not valid YAML"),
     ] {
         let told = mistakes(text);
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+}
+
+#[test]
+fn outputs_of_other_products_are_refused_by_name() {
+    for list in ["outputs", "services"] {
+        for kind in ["application", "database", "kubernetes"] {
+            let told = mistakes(&format!(
+                "version: v2\nproxy_server: a\n{list}:\n- type: {kind}\n  destination: /x\n"
+            ));
+            let words = format!("tbot.yaml:4: {list}[0].type: this kind of output is not part of Postern");
+            assert!(told.contains(&words), "{words:?} is not in:\n{told}");
+        }
+    }
+}
+
+#[test]
+fn each_output_has_a_name_and_a_rhythm_of_its_own() {
+    let text = "\
+version: v2
+proxy_server: a
+credential_ttl: 2h
+renewal_interval: 30m
+outputs:
+- type: identity
+  destination: /a
+- type: identity
+  name: deploy
+  destination: /b
+  roles: [x]
+  credential_ttl: 30m
+  renewal_interval: 10m
+services:
+- type: identity
+  destination: /c
+";
+    let (config, _) = load("tbot.yaml", text, &StartFlags::default()).expect("read");
+    let told: Vec<_> = config
+        .outputs
+        .iter()
+        .map(|o| (o.name.as_str(), o.certificate_ttl.as_secs() / 60, o.renewal_interval.as_secs() / 60))
+        .collect();
+    assert_eq!(told, [("output-1", 120, 30), ("deploy", 30, 10), ("output-3", 120, 30)]);
+}
+
+#[test]
+fn names_and_directories_are_given_once() {
+    let text = "\
+version: v2
+proxy_server: a
+outputs:
+- {type: identity, name: one, destination: /a}
+- {type: identity, name: one, destination: /b}
+- {type: identity, name: heartbeat, destination: /c}
+- {type: identity, name: 'a/b', destination: /d}
+services:
+- {type: identity, destination: /a, credential_ttl: 0}
+";
+    let told = mistakes(text);
+    for part in [
+        "tbot.yaml:5: outputs[1].name: \"one\" is the name of another output already",
+        "tbot.yaml:6: outputs[2].name: \"heartbeat\" is a service of the agent's own",
+        "tbot.yaml:7: outputs[3].name: a name has letters",
+        "tbot.yaml:9: services[0].destination: /a is the storage or another output's destination already",
+        "tbot.yaml:9: services[0].credential_ttl: must be at least one second",
+    ] {
         assert!(told.contains(part), "{part:?} is not in:\n{told}");
     }
 }

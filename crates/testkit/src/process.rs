@@ -1,7 +1,8 @@
 //! Child processes: run to the end, or kept running with their output in a file.
 
 use crate::wait::{DEADLINE, until};
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};

@@ -96,4 +96,23 @@ pub struct Heartbeat {
     pub architecture: String,
     /// For example `linux`.
     pub os: String,
+    /// How its services are; kept of the newest report alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceHealth>,
+}
+
+/// What an agent says about one of its services.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServiceHealth {
+    /// `identity`, `heartbeat`, or an output's name.
+    pub name: String,
+    /// `bot-identity`, `identity-output`, ...
+    pub kind: String,
+    /// `healthy`, `degraded`, `unhealthy` or `initializing`.
+    pub status: String,
+    /// Why it is not healthy.
+    pub reason: String,
+    /// Until when what it keeps is valid.
+    pub expires: Option<Timestamp>,
 }

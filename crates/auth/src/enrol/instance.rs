@@ -130,7 +130,13 @@ impl Instance {
     /// Adds what the agent says of itself.
     pub fn report(&mut self, heartbeat: access::resource::bot::Heartbeat) {
         let status = &mut self.resource.status;
-        status.initial_heartbeat.get_or_insert_with(|| heartbeat.clone());
+        // How services were is of no interest; records stay small.
+        let older = status.initial_heartbeat.iter_mut().chain(&mut status.latest_heartbeats);
+        older.for_each(|heartbeat| heartbeat.services.clear());
+        status.initial_heartbeat.get_or_insert_with(|| access::resource::bot::Heartbeat {
+            services: Vec::new(),
+            ..heartbeat.clone()
+        });
         status.latest_heartbeats.push(heartbeat);
         let surplus = status.latest_heartbeats.len().saturating_sub(KEPT);
         status.latest_heartbeats.drain(..surplus);

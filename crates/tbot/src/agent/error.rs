@@ -3,6 +3,8 @@
 use crate::destination::DestinationError;
 use api::status::{Class, Problem};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 use transport::ConnectError;
 
 /// A failure of the agent; whether it may pass decides between trying again and giving up.
@@ -66,6 +68,8 @@ pub enum AgentError {
         doing: &'static str,
         /// The answer.
         problem: Box<Problem>,
+        /// How long the server asks to be left alone.
+        pause: Option<Duration>,
     },
     /// The server could not be reached, or is not who it should be.
     #[error("{doing}: {source}")]
@@ -83,6 +87,28 @@ pub enum AgentError {
         /// Why.
         reason: String,
     },
+    /// Two of the configured directories are one.
+    #[error("{} is the directory of {other} by another path; give each its own", path.display())]
+    SameDirectory {
+        /// As the second one names it.
+        path: PathBuf,
+        /// Whose it is already.
+        other: String,
+    },
+    /// There is no valid identity to ask with.
+    #[error("the agent's own identity is not valid; see the service \"identity\" for the reason")]
+    NoMember,
+    /// Several things are wrong at once.
+    #[error("{}", lines(.0))]
+    Several(Vec<Arc<AgentError>>),
+    /// An output could not be written.
+    #[error("output {name}: {source}")]
+    Output {
+        /// The output's name.
+        name: String,
+        /// Why.
+        source: Arc<AgentError>,
+    },
     /// An output asks for another cluster.
     #[error(
         "the output {destination} asks for cluster {wanted:?}, but this bot belongs to {cluster:?}; remove `cluster`"
@@ -97,12 +123,43 @@ pub enum AgentError {
     },
 }
 
+fn lines(errors: &[Arc<AgentError>]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// What proxies in between say in seconds (RFC 9110, section 10.2.3) and gRPC servers in milliseconds (gRFC A6).
+fn asked_pause(status: &tonic::Status) -> Option<Duration> {
+    let number = |key| status.metadata().get(key)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let milliseconds = number("grpc-retry-pushback-ms").map(Duration::from_millis);
+    milliseconds.or_else(|| number("retry-after").map(Duration::from_secs))
+}
+
 impl AgentError {
+    /// One error of one or more.
+    pub fn several(mut errors: Vec<Arc<Self>>) -> Result<(), Arc<Self>> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Arc::new(Self::Several(errors))),
+        }
+    }
+
+    /// How long the server asked to be left alone.
+    pub fn asked_pause(&self) -> Option<Duration> {
+        match self {
+            Self::Cluster { pause, .. } => *pause,
+            Self::Output { source, .. } => source.asked_pause(),
+            _ => None,
+        }
+    }
+
     /// From a failed call.
     pub fn call(doing: &'static str) -> impl FnOnce(tonic::Status) -> Self {
         move |status| match ConnectError::behind(&status) {
             Some(error) => Self::Connect { doing, source: Box::new(error.clone()) },
-            None => Self::Cluster { doing, problem: Box::new(Problem::of(&status)) },
+            None => {
+                Self::Cluster { doing, problem: Box::new(Problem::of(&status)), pause: asked_pause(&status) }
+            }
         }
     }
 
@@ -114,10 +171,13 @@ impl AgentError {
     /// Whether the same attempt may succeed later without anybody doing anything here.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Destination(_) | Self::Unusable { .. } => true,
+            Self::Destination(_) | Self::Unusable { .. } | Self::NoMember => true,
             Self::Cluster { problem, .. } => problem.class.is_transient() || problem.class == Class::Internal,
             Self::Connect { source, .. } => source.is_passing(),
+            Self::Several(errors) => errors.iter().all(|error| error.may_pass()),
+            Self::Output { source, .. } => source.may_pass(),
             Self::InUse(_)
+            | Self::SameDirectory { .. }
             | Self::NoIdentity { .. }
             | Self::Expired { .. }
             | Self::Token { .. }
@@ -140,7 +200,19 @@ mod tests {
         let error = AgentError::Connect { doing: "joining the cluster", source: Box::new(refused) };
         assert_eq!(error.to_string().matches(&step).count(), 1, "{error}");
         let problem = Problem::new(Class::Denied, "code", "no").hint("ask");
-        let error = AgentError::Cluster { doing: "joining the cluster", problem: Box::new(problem) };
+        let error =
+            AgentError::Cluster { doing: "joining the cluster", problem: Box::new(problem), pause: None };
         assert_eq!(error.to_string(), "joining the cluster: no; ask");
+    }
+
+    #[test]
+    fn a_server_may_ask_for_time() {
+        let mut status = tonic::Status::resource_exhausted("too many");
+        let pause = |status: &tonic::Status| AgentError::call("asking")(status.clone()).asked_pause();
+        assert_eq!(pause(&status), None);
+        status.metadata_mut().insert("retry-after", "7".parse().expect("ASCII"));
+        assert_eq!(pause(&status), Some(std::time::Duration::from_secs(7)));
+        status.metadata_mut().insert("grpc-retry-pushback-ms", "1500".parse().expect("ASCII"));
+        assert_eq!(pause(&status), Some(std::time::Duration::from_millis(1500)));
     }
 }

@@ -85,7 +85,12 @@ impl Member {
         match self.renew(now).await {
             Err(error) if !error.may_pass() => {
                 tracing::warn!(%error, "the stored identity cannot be renewed; joining with the configured token");
-                Self::joined(config, self.storage, stored, token, now).await
+                let joined = Self::joined(config, self.storage, stored, token, now).await;
+                // Both say what to do, and the first is why.
+                joined.map_err(|joining| match joining.may_pass() {
+                    true => joining,
+                    false => AgentError::Several(vec![Arc::new(error), Arc::new(joining)]),
+                })
             }
             _ => {
                 tracing::warn!(
@@ -106,7 +111,7 @@ impl Member {
     ) -> Result<Self, AgentError> {
         let credentials = join(config, &storage, stored, token, now).await?;
         let member = Self::new(config, storage, credentials, Some(token_hash(token)))?;
-        member.compare_life(OWN, BOT_CAP, &member.credentials(), now);
+        member.compare_life((OWN, BOT_CAP), &member.credentials(), member.ttl, now);
         Ok(member)
     }
 
@@ -124,14 +129,20 @@ impl Member {
     }
 
     /// Warns, once for each, when `certificate` is valid for less time than was asked for; `cap` says who decides.
-    pub fn compare_life(&self, whose: &str, cap: &str, certificate: &Credentials, now: Timestamp) {
+    pub fn compare_life(
+        &self,
+        (whose, cap): (&str, &str),
+        certificate: &Credentials,
+        asked: Duration,
+        now: Timestamp,
+    ) {
         let given = Duration::try_from(certificate.expires().duration_since(now)).unwrap_or_default();
-        if given + SLACK >= self.ttl {
+        if given + SLACK >= asked {
             return;
         }
         let mut told = self.shortened.lock().unwrap_or_else(PoisonError::into_inner);
         if told.insert(whose.to_owned()) {
-            let (asked, given) = (in_minutes(self.ttl), in_minutes(given));
+            let (asked, given) = (in_minutes(asked), in_minutes(given));
             tracing::warn!(%asked, %given, "{whose} is valid for {given}, not for the {asked} of certificate_ttl: {cap}");
         }
     }
@@ -166,7 +177,7 @@ impl Member {
         let answer = client.renew_bot(request).await.map_err(AgentError::call(doing))?.into_inner();
         let credentials = credentials(pending.key, answer.credentials)?;
         self.storage.commit(now, &credentials, self.token_hash.as_deref())?;
-        self.compare_life(OWN, BOT_CAP, &credentials, now);
+        self.compare_life((OWN, BOT_CAP), &credentials, self.ttl, now);
         self.live.replace(credentials).map_err(AgentError::unusable("the renewed identity"))?;
         // From here on the new identity is in force on this side; if this call is lost, the first use confirms.
         *self.channel.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -266,7 +277,8 @@ pub fn address(server: &Server) -> Result<HostPort, AgentError> {
     HostPort::parse(server.address(), 0).map_err(AgentError::unusable("the server's address"))
 }
 
-fn first_trust(trust: &FirstTrust) -> Result<ServerTrust, AgentError> {
+/// Whom to believe before there is an identity.
+pub fn first_trust(trust: &FirstTrust) -> Result<ServerTrust, AgentError> {
     match trust {
         FirstTrust::Pins(pins) => Ok(ServerTrust::pins(pins.clone())),
         FirstTrust::System => Ok(ServerTrust::system()),

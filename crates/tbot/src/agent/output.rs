@@ -1,62 +1,85 @@
 //! An `identity` output: certificates for each, files for all who use them (fact sheet, sections 3.2 to 3.5).
 
 use super::AgentError;
+use super::issue;
 use super::member::{self, Member};
-use crate::config::{Config, Output};
+use crate::config::{Output, Server};
 use crate::destination::FileSet;
 use access::HostPort;
-use api::v1::certificate_service_client::CertificateServiceClient;
+use api::v1::PingRequest;
 use api::v1::cluster_service_client::ClusterServiceClient;
-use api::v1::{IssueOutputsRequest, OutputRequest, PingRequest};
 use identity::credentials::Credentials;
 use identity::openssh;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Where the limit of an output's certificates comes from.
 const OUTPUT_CAP: &str =
     "the limit is the shortest max_session_ttl of the output's roles, and 24h in any case";
 
-/// Fresh certificates for all outputs in one call, each written whole. Gives the end of the one that ends first, the
-/// agent's own among them.
-pub async fn refresh(member: &Member, config: &Config, now: Timestamp) -> Result<Timestamp, AgentError> {
-    let mut first_end = member.credentials().expires();
-    if config.outputs.is_empty() {
-        return Ok(first_end);
+/// What came of one output: until when it is good.
+pub type Written = Result<Timestamp, Arc<AgentError>>;
+
+/// Fresh certificates for `outputs` in one call, each written whole. One that fails does not keep the others from
+/// theirs; what came of each is in the order of `outputs`.
+pub async fn refresh(member: &Member, server: &Server, outputs: &[&Output], now: Timestamp) -> Vec<Written> {
+    let able: Vec<Result<&Output, Arc<AgentError>>> =
+        outputs.iter().map(|output| able(member, output).map_err(Arc::new)).collect();
+    let asking: Vec<&Output> = able.iter().filter_map(|able| able.as_ref().ok().copied()).collect();
+    let mut issued = issue::certificates(member, &asking).await.into_iter();
+    let proxy = match asking.iter().any(|output| output.ssh_config) {
+        true => proxy_address(member, server).await.map(Some).map_err(Arc::new),
+        false => Ok(None),
+    };
+    let mut written = Vec::with_capacity(outputs.len());
+    for able in able {
+        written.push(match able {
+            Err(error) => Err(error),
+            Ok(output) => match issued.next() {
+                Some(Ok(credentials)) => written_output(member, output, &credentials, &proxy, now),
+                Some(Err(error)) => Err(error),
+                None => Err(Arc::new(too_few())),
+            },
+        });
     }
-    for output in &config.outputs {
-        of_own_cluster(output, &member.credentials())?;
-        output.destination.prepare()?;
-    }
-    let mut keys = Vec::with_capacity(config.outputs.len());
-    for _ in &config.outputs {
-        keys.push(member::fresh_key()?);
-    }
-    let requests = config.outputs.iter().zip(&keys).map(|(output, key)| OutputRequest {
-        public_key: key.spki_der(),
-        roles: output.roles.iter().map(ToString::to_string).collect(),
-        ttl_seconds: config.certificate_ttl.as_secs(),
-    });
-    let request = IssueOutputsRequest { outputs: requests.collect() };
-    let mut client = CertificateServiceClient::new(member.channel());
-    let answer = client
-        .issue_outputs(request)
-        .await
-        .map_err(AgentError::call("asking for the outputs' certificates"))?;
-    let issued = answer.into_inner().credentials;
-    if issued.len() != keys.len() {
-        let reason = format!("{} certificates for {} outputs", issued.len(), keys.len());
-        return Err(AgentError::Unusable { what: "the cluster's answer", reason });
-    }
-    let proxy = proxy_address(member, config).await?;
-    for ((output, key), given) in config.outputs.iter().zip(keys).zip(issued) {
-        let credentials = member::credentials(key, Some(given))?;
-        member.compare_life(&format!("the output {}", output.destination), OUTPUT_CAP, &credentials, now);
-        write(output, &credentials, &proxy, config, now)?;
-        first_end = first_end.min(credentials.expires());
-    }
-    Ok(first_end)
+    written
+}
+
+fn too_few() -> AgentError {
+    AgentError::Unusable { what: "the cluster's answer", reason: "it has too few certificates".into() }
+}
+
+/// What an earlier run wrote is good until then.
+pub fn expires(output: &Output) -> Option<Timestamp> {
+    let bundle = output.destination.read("identity").ok()??;
+    let credentials = identity::file::decode(std::str::from_utf8(&bundle).ok()?).ok()?;
+    Some(credentials.expires())
+}
+
+/// Before anything is asked of the cluster: whether its answer could be used.
+fn able<'o>(member: &Member, output: &'o Output) -> Result<&'o Output, AgentError> {
+    of_own_cluster(output, &member.credentials())?;
+    output.destination.prepare()?;
+    Ok(output)
+}
+
+fn written_output(
+    member: &Member,
+    output: &Output,
+    credentials: &Credentials,
+    proxy: &Result<Option<HostPort>, Arc<AgentError>>,
+    now: Timestamp,
+) -> Written {
+    let proxy = match proxy {
+        _ if !output.ssh_config => None,
+        Ok(proxy) => proxy.as_ref(),
+        Err(error) => return Err(Arc::clone(error)),
+    };
+    let whose = format!("the output {}", output.destination);
+    member.compare_life((&whose, OUTPUT_CAP), credentials, output.certificate_ttl, now);
+    write(output, credentials, proxy, now).map(|()| credentials.expires()).map_err(Arc::new)
 }
 
 fn of_own_cluster(output: &Output, own: &Credentials) -> Result<(), AgentError> {
@@ -71,9 +94,9 @@ fn of_own_cluster(output: &Output, own: &Credentials) -> Result<(), AgentError> 
 }
 
 /// The proxy that clients are sent to: the one configured, else the first that the cluster names.
-async fn proxy_address(member: &Member, config: &Config) -> Result<HostPort, AgentError> {
-    if let crate::config::Server::Proxy(_) = config.server {
-        return member::address(&config.server);
+async fn proxy_address(member: &Member, server: &Server) -> Result<HostPort, AgentError> {
+    if let Server::Proxy(_) = server {
+        return member::address(server);
     }
     let ping = ClusterServiceClient::new(member.channel()).ping(PingRequest {}).await;
     let ping = ping.map_err(AgentError::call("asking for the proxy's address"))?.into_inner();
@@ -89,14 +112,10 @@ async fn proxy_address(member: &Member, config: &Config) -> Result<HostPort, Age
 fn write(
     output: &Output,
     credentials: &Credentials,
-    proxy: &HostPort,
-    config: &Config,
+    proxy: Option<&HostPort>,
     now: Timestamp,
 ) -> Result<(), AgentError> {
     let expires = credentials.expires();
-    if expires.duration_since(now).unsigned_abs() < config.renewal_interval && !config.oneshot {
-        tracing::warn!(output = %output.destination, %expires, "the certificate expires before the next renewal; lower renewal_interval or raise the roles' max_session_ttl");
-    }
     let mut files = base_files(credentials)?;
     let text = |contents: String| Zeroizing::new(contents.into_bytes());
     for (name, authority) in
@@ -107,23 +126,22 @@ fn write(
     }
     // Part of the layout; there is no database authority.
     files.insert("teleport-database-ca.crt".to_owned(), text(String::new()));
-    let directory = output.destination.path().filter(|_| output.ssh_config).map(Path::to_owned);
-    if output.ssh_config {
+    let mut rendered = None;
+    if let Some(proxy) = proxy {
         let known = openssh::known_hosts(&credentials.trust, proxy.host())
             .map_err(AgentError::unusable("known_hosts"))?;
         files.insert("known_hosts".to_owned(), text(known));
+        if let Some(directory) = output.destination.path() {
+            rendered = Some(SshConfig::new(directory, proxy, credentials)?);
+        }
     }
-    let rendered = match &directory {
-        None => None,
-        Some(directory) => Some(SshConfig::new(directory, proxy, credentials)?),
-    };
     output.destination.publish(now, expires, |generation| {
         if let Some(config) = &rendered {
             files.insert("ssh_config".to_owned(), text(config.render(generation)));
         }
         files
     })?;
-    tracing::info!(output = %output.destination, %expires, "credentials written");
+    tracing::info!(service = output.name, output = %output.destination, %expires, "credentials written");
     Ok(())
 }
 

@@ -1,11 +1,92 @@
-//! When to do the next round: spread, so that a fleet that started together does not stay together.
+//! When to do something again: spread, so that a fleet that started together does not stay together; later and later after
+//! failures; not sooner than the server asks for. Pure.
 
+use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
 /// First pause after a failure.
 const FIRST: Duration = Duration::from_secs(1);
 /// Longest pause after failures.
 const LONGEST: Duration = Duration::from_secs(60);
+/// No server makes an agent wait longer than this.
+const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+
+/// A moment on two clocks: the wall's, which goes on while the machine sleeps and may be set back, and that of the
+/// process, which does neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The wall clock.
+    pub wall: Timestamp,
+    /// Since the process started.
+    pub running: Duration,
+}
+
+impl Moment {
+    fn after(self, pause: Duration) -> Self {
+        let wall = SignedDuration::try_from(pause).ok().and_then(|pause| self.wall.checked_add(pause).ok());
+        Self { wall: wall.unwrap_or(Timestamp::MAX), running: self.running.saturating_add(pause) }
+    }
+}
+
+/// When one service is due.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    interval: Duration,
+    due: Option<Moment>,
+    failures: u32,
+}
+
+impl Schedule {
+    /// Due at once, then every `interval`.
+    pub fn new(interval: Duration) -> Self {
+        Self { interval, due: None, failures: 0 }
+    }
+
+    /// Makes it due at once.
+    pub fn hurry(&mut self) {
+        self.due = None;
+    }
+
+    /// Time until it is due: whichever clock says so first.
+    pub fn pause(&self, now: Moment) -> Duration {
+        let Some(due) = self.due else { return Duration::ZERO };
+        let by_wall = Duration::try_from(due.wall.duration_since(now.wall)).unwrap_or_default();
+        by_wall.min(due.running.saturating_sub(now.running))
+    }
+
+    /// Whether it is due.
+    pub fn is_due(&self, now: Moment) -> bool {
+        self.pause(now).is_zero()
+    }
+
+    /// Whether it may as well be done with others that are due: it is not being retried, and has at most a tenth of its
+    /// interval left.
+    pub fn is_nearly_due(&self, now: Moment) -> bool {
+        self.is_due(now) || self.failures == 0 && self.pause(now) <= self.interval / 10
+    }
+
+    /// When it is due by the wall clock; `None` for at once.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        self.due.map(|due| due.wall)
+    }
+
+    /// It was done, and what came of it lives this long. `random` is in [0, 1).
+    pub fn succeeded(&mut self, now: Moment, life: Duration, random: f64) {
+        self.failures = 0;
+        // What lives shorter than the interval must not end before its successor is there.
+        let interval = self.interval.min(life / 3 * 2).max(FIRST);
+        self.due = Some(now.after(regular(interval, random)));
+    }
+
+    /// It failed; `asked` is what the server wants it to wait. Gives the pause.
+    pub fn failed(&mut self, now: Moment, asked: Option<Duration>, random: f64) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
+        let pause = after_failures(self.failures, self.interval, random).max(asked);
+        self.due = Some(now.after(pause));
+        pause
+    }
+}
 
 /// The pause before the next regular round: the interval, shortened by up to a tenth. `random` is in [0, 1).
 pub fn regular(interval: Duration, random: f64) -> Duration {
@@ -22,8 +103,18 @@ pub fn after_failures(failures: u32, interval: Duration, random: f64) -> Duratio
 
 #[cfg(test)]
 mod tests {
-    use super::{after_failures, regular};
+    use super::{Moment, Schedule, after_failures, regular};
+    use jiff::Timestamp;
     use std::time::Duration;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn at(wall: i64, running: u64) -> Moment {
+        Moment {
+            wall: Timestamp::from_second(wall).expect("a small number"),
+            running: Duration::from_secs(running),
+        }
+    }
 
     #[test]
     fn regular_rounds_come_a_little_early() {
@@ -38,5 +129,32 @@ mod tests {
         let pauses: Vec<u64> = [1, 2, 3, 7, 30].map(|n| after_failures(n, interval, 1.0).as_secs()).into();
         assert_eq!(pauses, [1, 2, 4, 60, 60]);
         assert_eq!(after_failures(9, Duration::from_secs(5), 1.0), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn either_clock_makes_it_due() {
+        let mut schedule = Schedule::new(HOUR);
+        assert!(schedule.is_due(at(0, 0)));
+        schedule.succeeded(at(10_000, 0), 24 * HOUR, 0.0);
+        assert!(!schedule.is_due(at(13_599, 3599)));
+        assert!(schedule.is_due(at(13_600, 5)), "the machine slept");
+        assert!(schedule.is_due(at(0, 3600)), "the clock was set back");
+        assert!(schedule.is_nearly_due(at(13_300, 3300)) && !schedule.is_nearly_due(at(13_000, 3000)));
+    }
+
+    #[test]
+    fn a_short_life_is_renewed_in_time() {
+        let mut schedule = Schedule::new(HOUR);
+        schedule.succeeded(at(0, 0), Duration::from_secs(900), 0.0);
+        assert_eq!(schedule.pause(at(0, 0)), Duration::from_secs(600));
+    }
+
+    #[test]
+    fn a_server_may_ask_for_more_time_but_not_for_ever() {
+        let mut schedule = Schedule::new(HOUR);
+        assert_eq!(schedule.failed(at(0, 0), Some(Duration::from_secs(90)), 1.0).as_secs(), 90);
+        assert!(!schedule.is_nearly_due(at(0, 0)), "a retry is not taken along");
+        assert_eq!(schedule.failed(at(0, 0), Some(Duration::MAX), 1.0), HOUR);
+        assert_eq!(schedule.failed(at(0, 0), None, 1.0).as_secs(), 4);
     }
 }

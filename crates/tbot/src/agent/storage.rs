@@ -18,6 +18,8 @@ const PENDING_ATTEMPT: &str = "pending-attempt";
 const PENDING_TOKEN_HASH: &str = "pending-tokenhash";
 const TOKEN_HASH: &str = "tokenhash";
 const LOCK: &str = "lock";
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Where the agent keeps what it must not forget.
 pub struct Storage {
@@ -58,12 +60,7 @@ impl Storage {
     pub fn open(destination: Destination) -> Result<Self, AgentError> {
         destination.prepare()?;
         let lock = match destination.path() {
-            None => {
-                tracing::warn!(
-                    "storage is in memory: the bot instance is lost when tbot ends, and needs a new token"
-                );
-                None
-            }
+            None => None,
             Some(path) => Some(lock(&path.join(LOCK), path)?),
         };
         Ok(Self { destination, _lock: lock })
@@ -72,6 +69,15 @@ impl Storage {
     /// Where it is, for messages.
     pub fn place(&self) -> String {
         self.destination.to_string()
+    }
+
+    /// Keeps a file beside the identity, replaced in one step.
+    pub(super) fn keep(
+        &self,
+        name: &str,
+        contents: &[u8],
+    ) -> Result<(), crate::destination::DestinationError> {
+        self.destination.keep(name, contents)
     }
 
     /// What is stored; something unreadable counts as nothing, with a warning, so that a token can replace it.
@@ -179,9 +185,21 @@ fn lock(path: &std::path::Path, storage: &std::path::Path) -> Result<File, Agent
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
         .open(path)
         .map_err(system)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(AgentError::InUse(storage.to_owned())),
-        Err(error) => Err(system(error.into())),
+    for attempt in 0.. {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            // `tbot status` takes it for a moment to see whether it is held.
+            Err(rustix::io::Errno::WOULDBLOCK) if attempt < LOCK_ATTEMPTS => std::thread::sleep(LOCK_PAUSE),
+            Err(rustix::io::Errno::WOULDBLOCK) => break,
+            Err(error) => return Err(system(error.into())),
+        }
     }
+    Err(AgentError::InUse(storage.to_owned()))
+}
+
+/// Whether somebody holds the lock of the storage at `path`.
+pub(super) fn is_locked(path: &std::path::Path) -> bool {
+    let Ok(file) = File::open(path.join(LOCK)) else { return false };
+    let taken = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
+    taken == Err(rustix::io::Errno::WOULDBLOCK)
 }

@@ -1,10 +1,10 @@
 //! From the file and the flags to a [`Config`]; every mistake is reported, each with its line and key.
 
 use super::file::{self, File};
-use super::{Config, FirstTrust, Onboarding, Output, Server, StartFlags, TokenSource};
-use crate::destination::{Destination, Directory, Memory, Symlinks};
+use super::outputs::{self, Rhythm};
+use super::{Config, FirstTrust, Onboarding, Server, StartFlags, TokenSource, destinations};
+use crate::destination::{Destination, Directory, Symlinks};
 use access::Ttl;
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yaml::{Mistakes, Reader, Report};
@@ -47,15 +47,19 @@ fn check(mut file: File, flags: &StartFlags, report: &mut Report<'_>) -> Option<
         }
     };
     let server = server(&file, report);
-    let onboarding = onboarding(file.onboarding.unwrap_or_default(), report);
+    let onboarding = onboarding(file.onboarding.take().unwrap_or_default(), report);
     let storage = match &file.storage {
-        Some(storage) => destination("storage", storage, report),
+        Some(storage) => destinations::destination("storage", storage, report),
         None => Some(Destination::Directory(Directory::new(DEFAULT_STORAGE, Symlinks::TrySecure))),
     };
-    let outputs = outputs(&file.outputs, storage.as_ref(), report);
-    let certificate_ttl = duration("certificate_ttl", file.certificate_ttl.as_deref(), DEFAULT_TTL, report);
+    let certificate_ttl = certificate_ttl(&file, report);
     let renewal_interval =
         duration("renewal_interval", file.renewal_interval.as_deref(), DEFAULT_INTERVAL, report);
+    let rhythm = Rhythm {
+        certificate_ttl: certificate_ttl.unwrap_or(DEFAULT_TTL),
+        renewal_interval: renewal_interval.unwrap_or(DEFAULT_INTERVAL),
+    };
+    let outputs = outputs::outputs(&file, storage.as_ref(), rhythm, report);
     let diag_addr = file.diag_addr.as_deref().filter(|address| !address.is_empty()).and_then(|address| {
         let parsed = address
             .parse()
@@ -74,6 +78,19 @@ fn check(mut file: File, flags: &StartFlags, report: &mut Report<'_>) -> Option<
         debug: file.debug,
     };
     Some((config, replaced))
+}
+
+fn certificate_ttl(file: &File, report: &mut Report<'_>) -> Option<Duration> {
+    let (key, text) = match (&file.certificate_ttl, &file.credential_ttl) {
+        (None, newer @ Some(_)) => ("credential_ttl", newer),
+        (older, None) => ("certificate_ttl", older),
+        (Some(_), Some(_)) => {
+            report
+                .mistake("credential_ttl", "the newer name of certificate_ttl, which is given too; keep one");
+            return None;
+        }
+    };
+    duration(key, text.as_deref(), DEFAULT_TTL, report)
 }
 
 fn server(file: &File, report: &mut Report<'_>) -> Option<Server> {
@@ -125,79 +142,13 @@ fn onboarding(file: file::Onboarding, report: &mut Report<'_>) -> Option<Onboard
     Some(Onboarding { token, trust })
 }
 
-fn destination(key: &str, file: &file::Destination, report: &mut Report<'_>) -> Option<Destination> {
-    let settings = match file {
-        file::Destination::Path(path) => return directory(key, path, Symlinks::TrySecure, true, report),
-        file::Destination::Settings(settings) => settings,
-    };
-    match (settings.kind, &settings.path) {
-        (file::DestinationKind::Memory, None) => Some(Destination::Memory(Memory::default())),
-        (file::DestinationKind::Memory, Some(_)) => {
-            report.mistake(format!("{key}.path").as_str(), "a memory destination has no path; remove it");
-            None
-        }
-        (file::DestinationKind::Directory, None) => {
-            report.mistake(format!("{key}.path").as_str(), "missing; a directory destination needs a path");
-            None
-        }
-        (file::DestinationKind::Directory, Some(path)) => {
-            let symlinks = match settings.symlinks.unwrap_or(file::Symlinks::TrySecure) {
-                file::Symlinks::Secure => Symlinks::Secure,
-                file::Symlinks::TrySecure => Symlinks::TrySecure,
-                file::Symlinks::Insecure => Symlinks::Insecure,
-            };
-            let acls = settings.acls != Some(file::Acls::Off);
-            directory(&format!("{key}.path"), path, symlinks, acls, report)
-        }
-    }
-}
-
-fn directory(
+/// The duration at `key`, at least one second.
+pub(super) fn duration(
     key: &str,
-    path: &str,
-    symlinks: Symlinks,
-    acls: bool,
+    text: Option<&str>,
+    default: Duration,
     report: &mut Report<'_>,
-) -> Option<Destination> {
-    // The path ends up in ssh_config, where these would have to be escaped.
-    if path.is_empty() || path.contains(|c: char| c.is_control() || matches!(c, '"' | '\'' | '\\')) {
-        report.mistake(key, "is empty or contains quotes, backslashes or control characters");
-        return None;
-    }
-    Some(Destination::Directory(Directory::new(path, symlinks).acls(acls)))
-}
-
-fn outputs(files: &[file::Output], storage: Option<&Destination>, report: &mut Report<'_>) -> Vec<Output> {
-    let mut taken: HashSet<PathBuf> =
-        storage.and_then(Destination::path).map(Path::to_owned).into_iter().collect();
-    let mut outputs = Vec::new();
-    for (at, file) in files.iter().enumerate() {
-        let key = format!("outputs[{at}]");
-        let Some(destination) = destination(&format!("{key}.destination"), &file.destination, report) else {
-            continue;
-        };
-        if let Some(path) = destination.path()
-            && !taken.insert(path.to_owned())
-        {
-            let text = format!(
-                "{} is the storage or another output's destination already; give each its own",
-                path.display()
-            );
-            report.mistake(format!("{key}.destination").as_str(), text);
-        }
-        let role =
-            |(nth, role): (usize, &String)| report.take(format!("{key}.roles[{nth}]").as_str(), role.parse());
-        let roles = file.roles.iter().enumerate().filter_map(role).collect();
-        let cluster = file.cluster.as_ref().filter(|cluster| !cluster.is_empty());
-        let cluster =
-            cluster.and_then(|cluster| report.take(format!("{key}.cluster").as_str(), cluster.parse()));
-        let ssh_config = file.ssh_config != Some(file::SshConfig::Off);
-        outputs.push(Output { destination, roles, cluster, ssh_config });
-    }
-    outputs
-}
-
-fn duration(key: &str, text: Option<&str>, default: Duration, report: &mut Report<'_>) -> Option<Duration> {
+) -> Option<Duration> {
     let Some(text) = text else { return Some(default) };
     let ttl = report.take(key, text.parse::<Ttl>())?;
     match ttl.limit() {

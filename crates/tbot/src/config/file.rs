@@ -20,6 +20,9 @@ pub struct File {
     /// What the agent writes for others.
     #[serde(default)]
     pub outputs: Vec<Output>,
+    /// Outputs too: newer files list them here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Output>,
     /// Log more.
     #[serde(default)]
     pub debug: bool,
@@ -30,8 +33,11 @@ pub struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_server: Option<String>,
     /// Life of the certificates, like `1h`; one hour unless set.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "credential_ttl")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_ttl: Option<String>,
+    /// Newer name of `certificate_ttl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_ttl: Option<String>,
     /// Time between renewals, like `20m`; twenty minutes unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_interval: Option<String>,
@@ -105,10 +111,25 @@ pub struct DestinationSettings {
     /// For `directory`: whether symbolic links may lead to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symlinks: Option<Symlinks>,
-    /// For `directory`: `try` (the default) or `off`. tbot sets no access control lists; with `try` it accepts one
-    /// that lets others write to the directory.
+    /// For `directory`: whether `readers` are let in by access control lists. With `try`, the default, and `required`, a list
+    /// on the directory may also let others write to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acls: Option<Acls>,
+    /// For `directory`s of outputs: who may read what is written, beside the agent's user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readers: Vec<Reader>,
+}
+
+/// A user or a group.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reader {
+    /// A user, by name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// A group, by name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// Kinds of destinations.
@@ -137,10 +158,12 @@ pub enum Symlinks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Acls {
-    /// Not touched, and not accepted where they let others write.
+    /// Not set, and not accepted where they let others write.
     Off,
-    /// Not touched.
+    /// Set where the file system has them.
     Try,
+    /// Set; an error where the file system has none.
+    Required,
 }
 
 /// What the agent writes for others.
@@ -150,6 +173,9 @@ pub struct Output {
     /// Only `identity`.
     #[serde(rename = "type")]
     pub kind: OutputKind,
+    /// What it is called in health, metrics and logs; `output-1` for the first, and so on, unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Where it is written; no two outputs may share a directory.
     pub destination: Destination,
     /// Roles of the certificates; all of the bot's unless set.
@@ -161,6 +187,36 @@ pub struct Output {
     /// Whether `ssh_config` and `known_hosts` are written; on unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_config: Option<SshConfig>,
+    /// Life of its certificates, like `1h`; that of the file unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_ttl: Option<String>,
+    /// Time between its renewals, like `20m`; that of the file unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_interval: Option<String>,
+    /// What is done after each renewal, in this order. A hook that fails is told and fails nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_renew: Vec<Hook>,
+}
+
+/// One of `exec`, `pid_file` and `systemd_reload`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hook {
+    /// A program by its absolute path, and its arguments. `TBOT_OUTPUT` and `TBOT_DESTINATION` tell it what was renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Vec<String>>,
+    /// A file with the number of a process that gets `signal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_file: Option<String>,
+    /// The signal for the process of `pid_file`; `HUP` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// A unit that is reloaded, by `systemctl reload`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub systemd_reload: Option<String>,
+    /// It is ended after this long, like `30s`, which is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
 }
 
 /// Kinds of outputs.
@@ -184,6 +240,7 @@ pub enum SshConfig {
 const NO_METHOD: &str = "Postern joins bots with method token only so far";
 const NOT_THIS_PRODUCT: &str =
     "this kind of output is not part of Postern, which is about SSH; use type: identity";
+const NO_SPIFFE: &str = "Postern issues no identities for workloads, only for SSH; use type: identity";
 const NO_SKIPPING: &str =
     "Postern never skips the verification of a server; give onboarding.ca_pins (tctl status shows the pin)";
 
@@ -191,24 +248,24 @@ const NO_SKIPPING: &str =
 pub static REFUSED: Refusals = Refusals::new(&[
     refuse("insecure", NO_SKIPPING).unless_off(),
     refuse("fips", "there is no FIPS build of Postern").unless_off(),
-    refuse("services", "Postern has outputs only so far; list an identity output under outputs"),
     refuse("onboarding.azure", NO_METHOD),
     refuse("onboarding.gitlab", NO_METHOD),
     refuse("onboarding.terraform", NO_METHOD),
     refuse("onboarding.bound_keypair", NO_METHOD),
+    refuse("outputs.type", NOT_THIS_PRODUCT).value("application"),
+    refuse("outputs.type", NOT_THIS_PRODUCT).value("database"),
+    refuse("outputs.type", NOT_THIS_PRODUCT).value("kubernetes"),
+    refuse("services.type", NOT_THIS_PRODUCT).value("application"),
+    refuse("services.type", NOT_THIS_PRODUCT).value("application-tunnel"),
+    refuse("services.type", NOT_THIS_PRODUCT).value("database"),
+    refuse("services.type", NOT_THIS_PRODUCT).value("database-tunnel"),
+    refuse("services.type", NOT_THIS_PRODUCT).value("kubernetes"),
+    refuse("services.type", NO_SPIFFE).value("spiffe-workload-api"),
+    refuse("outputs.type", NO_SPIFFE).value("spiffe-svid"),
     refuse("outputs.app_name", NOT_THIS_PRODUCT),
     refuse("outputs.service", NOT_THIS_PRODUCT),
     refuse("outputs.database", NOT_THIS_PRODUCT),
     refuse("outputs.username", NOT_THIS_PRODUCT),
     refuse("outputs.kubernetes_cluster", NOT_THIS_PRODUCT),
     refuse("outputs.allow_reissue", "the certificates of an output are never exchanged for others"),
-    refuse(
-        "outputs.destination.readers",
-        "declared readers are not supported yet; run the agent as the account that reads the files",
-    ),
-    refuse(
-        "outputs.destination.acls",
-        "access control lists are not managed yet; set them on the directory yourself and use acls: off",
-    )
-    .unless(&["off", "try"]),
 ]);

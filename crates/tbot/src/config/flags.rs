@@ -43,6 +43,9 @@ pub struct StartFlags {
     /// Refused: Postern never skips the verification of a server
     #[arg(long, hide = true)]
     pub insecure: bool,
+    /// Stands where neither the file nor `--data-dir` says where the agent keeps its own identity.
+    #[arg(skip)]
+    pub storage_unless_set: Option<String>,
 }
 
 impl StartFlags {
@@ -66,7 +69,9 @@ impl StartFlags {
         };
         text("auth_server", &mut file.auth_server, &self.auth_server);
         text("proxy_server", &mut file.proxy_server, &self.proxy_server);
-        text("certificate_ttl", &mut file.certificate_ttl, &self.certificate_ttl);
+        let ttl =
+            if file.credential_ttl.is_some() { &mut file.credential_ttl } else { &mut file.certificate_ttl };
+        text("certificate_ttl", ttl, &self.certificate_ttl);
         text("renewal_interval", &mut file.renewal_interval, &self.renewal_interval);
         text("diag_addr", &mut file.diag_addr, &self.diag_addr);
         file.oneshot |= self.oneshot;
@@ -76,10 +81,14 @@ impl StartFlags {
         if let Some(data_dir) = &self.data_dir {
             replaced.extend(file.storage.replace(storage(data_dir)?).map(|_| "storage"));
         }
+        if let Some(default) = self.storage_unless_set.as_ref().filter(|_| file.storage.is_none()) {
+            file.storage = Some(storage(default)?);
+        }
         if let Some(directory) = &self.destination_dir {
-            if !file.outputs.is_empty() {
+            if !file.outputs.is_empty() || !file.services.is_empty() {
                 replaced.push("outputs");
             }
+            file.services.clear();
             file.outputs = vec![identity_output(directory)];
         }
         Ok(replaced)
@@ -108,10 +117,14 @@ impl StartFlags {
 fn identity_output(directory: &std::path::Path) -> file::Output {
     file::Output {
         kind: file::OutputKind::Identity,
+        name: None,
         destination: directory_at(directory.to_string_lossy().into_owned()),
         roles: Vec::new(),
         cluster: None,
         ssh_config: None,
+        credential_ttl: None,
+        renewal_interval: None,
+        on_renew: Vec::new(),
     }
 }
 
@@ -121,6 +134,7 @@ fn directory_at(path: String) -> file::Destination {
         path: Some(path),
         symlinks: None,
         acls: None,
+        readers: Vec::new(),
     })
 }
 
@@ -137,6 +151,7 @@ fn storage(uri: &str) -> Result<file::Destination, String> {
             path: None,
             symlinks: None,
             acls: None,
+            readers: Vec::new(),
         })),
         ("memory", _) => Err(format!("--data-dir {uri}: memory has neither host nor path; write memory://")),
         _ => Err(format!("--data-dir {uri}: unknown scheme {scheme:?}; known are file and memory")),

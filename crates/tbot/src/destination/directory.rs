@@ -14,10 +14,15 @@
 //! stays for a while ([`generation`]). Nothing here follows a link that somebody else put in the way: the
 //! directory is opened once without following links (`openat2`), everything else is relative to that handle.
 
+pub mod acl;
 mod exposure;
 mod generation;
+pub mod inspect;
+pub mod setup;
+mod share;
 
 use super::{DestinationError, FileSet};
+use acl::{Acls, Reader};
 use generation::Generation;
 use jiff::Timestamp;
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
@@ -47,11 +52,12 @@ pub enum Symlinks {
 }
 
 /// A destination on disk.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Directory {
     path: PathBuf,
     symlinks: Symlinks,
-    acls: bool,
+    acls: Acls,
+    readers: Vec<Reader>,
 }
 
 impl Directory {
@@ -59,14 +65,30 @@ impl Directory {
     pub fn new(path: impl Into<PathBuf>, symlinks: Symlinks) -> Self {
         let path = path.into();
         let path = std::path::absolute(&path).unwrap_or(path);
-        Self { path, symlinks, acls: true }
+        Self { path, symlinks, acls: Acls::Try, readers: Vec::new() }
     }
 
-    /// Whether an access control list on the directory may let others write; otherwise it is refused like a mode
-    /// that does.
+    /// Whether access control lists are used. Unless it is `Off`, one on the directory may let others write; otherwise it is
+    /// refused like a mode that does.
     #[must_use]
-    pub fn acls(self, acls: bool) -> Self {
+    pub fn acls(self, acls: Acls) -> Self {
         Self { acls, ..self }
+    }
+
+    /// Who may read what is written, beside its owner.
+    #[must_use]
+    pub fn readers(self, readers: Vec<Reader>) -> Self {
+        Self { readers, ..self }
+    }
+
+    /// Whether access control lists are used.
+    pub fn uses_acls(&self) -> Acls {
+        self.acls
+    }
+
+    /// The configured readers.
+    pub fn known_readers(&self) -> &[Reader] {
+        &self.readers
     }
 
     /// Its absolute path.
@@ -77,7 +99,8 @@ impl Directory {
     /// See [`super::Destination::prepare`].
     pub fn prepare(&self) -> Result<(), DestinationError> {
         let root = self.open()?;
-        self.write_file(&root, Path::new(PROBE), b"", OFlags::TRUNC)
+        self.share_root(&root)?;
+        self.write_file(&root, Path::new(PROBE), b"", OFlags::TRUNC).map(drop)
     }
 
     /// See [`super::Destination::publish`].
@@ -88,6 +111,7 @@ impl Directory {
         render: impl FnOnce(&Path) -> FileSet,
     ) -> Result<(), DestinationError> {
         let root = self.open()?;
+        self.share_root(&root)?;
         let generations = self.generations(&root)?;
         let number = generations.iter().map(|generation| generation.number).max().unwrap_or(0) + 1;
         let new = Generation::new(number, keep_until, now);
@@ -117,17 +141,29 @@ impl Directory {
         self.remove(root, rest.cloned().collect())
     }
 
+    /// See [`super::Destination::keep`].
+    pub fn keep(&self, name: &str, contents: &[u8]) -> Result<(), DestinationError> {
+        let root = self.open()?;
+        let beside = format!("{PARTIAL}{name}");
+        self.write_file(&root, Path::new(&beside), contents, OFlags::TRUNC)?;
+        fs::renameat(&root, &beside, &root, name).map_err(system("name", &self.path.join(name)))
+    }
+
     /// See [`super::Destination::read`].
     pub fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
+        // Our own two links are followed; the set they lead to holds plain files only.
+        self.read_at(&Path::new(CURRENT).join(name))
+    }
+
+    /// A file by its path in the directory.
+    pub fn read_at(&self, name: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
         let root = match self.open_existing() {
             Ok(root) => root,
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(self.opening(error)),
         };
         let path = self.path.join(name);
-        // Our own two links are followed; the set they lead to holds plain files only.
-        let opened =
-            fs::openat(&root, Path::new(CURRENT).join(name), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let opened = fs::openat(&root, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let file = match opened {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
@@ -149,7 +185,7 @@ impl Directory {
             opened => opened,
         };
         let root = root.map_err(|error| self.opening(error))?;
-        exposure::refuse(&root, &self.path, self.acls)?;
+        exposure::refuse(&root, &self.path, self.acls != Acls::Off)?;
         Ok(root)
     }
 
@@ -195,8 +231,10 @@ impl Directory {
         let directory = fs::openat(root, &partial, flags, Mode::empty())
             .map_err(system("open", &self.path.join(&partial)))?;
         for (file, contents) in files {
-            self.write_file(&directory, Path::new(file), contents, OFlags::EXCL)?;
+            let written = self.write_file(&directory, Path::new(file), contents, OFlags::EXCL)?;
+            self.share(&written, acl::On::File, &self.path.join(&partial).join(file))?;
         }
+        self.share(&directory, acl::On::Directory, &self.path.join(&partial))?;
         fs::fsync(&directory).map_err(system("sync", &self.path.join(&partial)))?;
         fs::renameat(root, &partial, root, name).map_err(system("name", &self.path.join(name)))?;
         fs::fsync(root).map_err(system("sync", &self.path))
@@ -208,17 +246,14 @@ impl Directory {
         name: &Path,
         contents: &[u8],
         extra: OFlags,
-    ) -> Result<(), DestinationError> {
+    ) -> Result<File, DestinationError> {
         let path = self.path.join(name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
         let file =
             fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map_err(system("write", &path))?;
         let mut file = File::from(file);
-        file.write_all(contents).and_then(|()| file.sync_all()).map_err(|source| DestinationError::System {
-            action: "write",
-            path,
-            source,
-        })
+        let written = file.write_all(contents).and_then(|()| file.sync_all());
+        written.map(|()| file).map_err(|source| DestinationError::System { action: "write", path, source })
     }
 
     /// Files that were not written here may be somebody's only copy: known_hosts in ~/.ssh, a key. They are left alone.
@@ -305,192 +340,4 @@ fn system(action: &'static str, path: &Path) -> impl FnOnce(Errno) -> Destinatio
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{CURRENT, Directory, Symlinks};
-    use crate::destination::{DestinationError, FileSet};
-    use jiff::Timestamp;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::path::Path;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use zeroize::Zeroizing;
-
-    fn set(mark: &str) -> FileSet {
-        let file = |name: &str| (name.to_owned(), Zeroizing::new(mark.as_bytes().to_vec()));
-        [file("key"), file("key-cert.pub")].into()
-    }
-
-    fn second(at: i64) -> Timestamp {
-        Timestamp::from_second(at).expect("a small number of seconds")
-    }
-
-    fn scratch() -> (tempfile::TempDir, Directory) {
-        let scratch = tempfile::tempdir().expect("a scratch directory");
-        let directory = Directory::new(scratch.path().join("out"), Symlinks::Secure);
-        (scratch, directory)
-    }
-
-    #[test]
-    fn files_are_private_and_readable_by_their_names() {
-        let (_scratch, out) = scratch();
-        out.prepare().expect("writable");
-        out.publish(second(10), second(100), |_| set("one")).expect("written");
-        let key = out.path().join("key");
-        assert_eq!(std::fs::read(&key).expect("readable"), b"one");
-        let mode = std::fs::metadata(&key).expect("there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(out.read("key").expect("readable").expect("there").as_slice(), b"one");
-        assert!(out.read("other").expect("readable").is_none());
-    }
-
-    #[test]
-    fn a_reader_of_one_generation_never_sees_a_mix() {
-        let (_scratch, out) = scratch();
-        out.publish(second(0), second(1_000_000), |_| set("0")).expect("written");
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                let mut rounds = 0u32;
-                while !done.load(Ordering::Acquire) || rounds < 100 {
-                    let generation = std::fs::read_link(out.path().join(CURRENT)).expect("in force");
-                    let read =
-                        |name: &str| std::fs::read(out.path().join(&generation).join(name)).expect("whole");
-                    assert_eq!(read("key"), read("key-cert.pub"));
-                    assert!(!std::fs::read(out.path().join("key")).expect("always there").is_empty());
-                    rounds += 1;
-                }
-            });
-            for round in 1..200 {
-                out.publish(second(round), second(1_000_000), |_| set(&round.to_string())).expect("written");
-            }
-            done.store(true, Ordering::Release);
-            reader.join().expect("no mix");
-        });
-    }
-
-    /// A small file system of its own, which only root can have.
-    struct Tiny(tempfile::TempDir);
-
-    impl Tiny {
-        fn mount() -> Option<Self> {
-            let scratch = tempfile::tempdir().expect("a scratch directory");
-            let mount = std::process::Command::new("mount")
-                .args(["-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs"])
-                .arg(scratch.path())
-                .output();
-            if mount.is_ok_and(|mounted| mounted.status.success()) {
-                return Some(Self(scratch));
-            }
-            eprintln!("SKIPPED: needs root to mount a small file system");
-            None
-        }
-    }
-
-    impl Drop for Tiny {
-        fn drop(&mut self) {
-            let _ = std::process::Command::new("umount").arg(self.0.path()).status();
-        }
-    }
-
-    #[test]
-    fn a_full_disk_costs_old_sets_before_it_costs_the_new_one() {
-        let Some(tiny) = Tiny::mount() else { return };
-        let out = Directory::new(tiny.0.path().join("out"), Symlinks::Secure);
-        let large = |mark: u8| -> FileSet { [("key".to_owned(), Zeroizing::new(vec![mark; 12_000]))].into() };
-        // Three pages each on sixteen: the sixth would not fit beside those that may still be read.
-        for round in 0..20u8 {
-            out.publish(second(round.into()), second(3600), |_| large(round)).expect("made room");
-            assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), vec![round; 12_000]);
-        }
-        let too_large = |_: &Path| [("key".to_owned(), Zeroizing::new(vec![0; 60_000]))].into();
-        let refused = out.publish(second(21), second(3600), too_large).expect_err("no room");
-        assert!(refused.to_string().contains("free some space"), "{refused}");
-        assert_eq!(std::fs::read(out.path().join("key")).expect("as before"), vec![19; 12_000]);
-        out.publish(second(22), second(3600), |_| large(22)).expect("nothing half-written is left");
-    }
-
-    #[test]
-    fn what_nobody_else_reads_leaves_one_set() {
-        let (_scratch, out) = scratch();
-        for round in 0..10 {
-            out.publish(second(5), second(5), |_| set(&round.to_string())).expect("written");
-        }
-        let sets = std::fs::read_dir(out.path())
-            .expect("listed")
-            .flatten()
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(".generation-"));
-        assert_eq!(sets.count(), 1);
-    }
-
-    #[test]
-    fn generations_stay_until_their_time_and_no_longer() {
-        let (_scratch, out) = scratch();
-        let mut first = None;
-        out.publish(second(0), second(50), |path| {
-            first = Some(path.to_owned());
-            set("one")
-        })
-        .expect("written");
-        let first = first.expect("told");
-        out.publish(second(20), second(70), |_| set("two")).expect("written");
-        assert_eq!(std::fs::read(first.join("key")).expect("still there"), b"one");
-        out.publish(second(60), second(110), |_| set("three")).expect("written");
-        assert!(!first.exists());
-    }
-
-    #[test]
-    fn files_that_were_not_written_here_are_left_alone() {
-        let (_scratch, out) = scratch();
-        std::fs::create_dir(out.path()).expect("created");
-        std::fs::write(out.path().join("key"), "precious").expect("written");
-        let refused = out.publish(second(0), second(50), |_| set("new"));
-        assert!(matches!(refused, Err(DestinationError::Foreign { .. })), "{refused:?}");
-        assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"precious");
-        assert!(!out.path().join("key-cert.pub").exists());
-    }
-
-    #[test]
-    fn a_link_on_the_way_is_refused_unless_allowed() {
-        let (scratch, out) = scratch();
-        std::fs::create_dir(out.path()).expect("created");
-        let link = scratch.path().join("link");
-        symlink(out.path(), &link).expect("linked");
-        for mode in [Symlinks::Secure, Symlinks::TrySecure] {
-            let refused = Directory::new(&link, mode).prepare();
-            assert!(matches!(refused, Err(DestinationError::Symlink { .. })), "{refused:?}");
-        }
-        Directory::new(&link, Symlinks::Insecure).prepare().expect("allowed");
-    }
-
-    #[test]
-    fn a_link_in_place_of_a_file_is_not_followed() {
-        let (scratch, out) = scratch();
-        let victim = scratch.path().join("victim");
-        std::fs::write(&victim, "precious").expect("written");
-        std::fs::create_dir(out.path()).expect("created");
-        symlink(&victim, out.path().join("key")).expect("linked");
-        out.publish(second(0), second(50), |_| set("new")).expect("written");
-        assert_eq!(std::fs::read(&victim).expect("readable"), b"precious");
-        symlink(&victim, out.path().join(".write-test-2")).expect("linked");
-        assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"new");
-    }
-
-    #[test]
-    fn a_file_in_place_of_the_directory_is_named() {
-        let (_scratch, out) = scratch();
-        std::fs::write(out.path(), "").expect("written");
-        assert!(matches!(out.prepare(), Err(DestinationError::NotADirectory { .. })));
-    }
-
-    #[test]
-    fn a_crash_between_steps_leaves_the_old_set() {
-        let (_scratch, out) = scratch();
-        out.publish(second(0), second(50), |_| set("one")).expect("written");
-        let partial = out.path().join(".partial-2");
-        std::fs::create_dir(&partial).expect("created");
-        std::fs::write(partial.join("key"), "half").expect("written");
-        assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"one");
-        out.publish(second(1), second(50), |_| set("two")).expect("written over the leftovers");
-        assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"two");
-        assert!(!Path::new(&partial).exists());
-    }
-}
+mod tests;

@@ -14,9 +14,11 @@ use async_trait::async_trait;
 use store::{Expect, Txn};
 
 /// The longest report.
-const MAX_JSON: usize = 4096;
+const MAX_JSON: usize = 16 * 1024;
 /// The longest text in one.
 const MAX_TEXT: usize = 256;
+/// The most services of which one tells.
+const MAX_SERVICES: usize = 32;
 
 /// A report to be kept.
 pub(super) struct Report<'a> {
@@ -32,8 +34,12 @@ impl<'a> Report<'a> {
         }
         let mut heartbeat: Heartbeat = serde_json::from_str(json)
             .map_err(|error| refusal::invalid(format!("this is no heartbeat: {error}")))?;
-        let Heartbeat { hostname, version, architecture, os, .. } = &heartbeat;
-        for text in [hostname, version, architecture, os] {
+        let Heartbeat { hostname, version, architecture, os, services, .. } = &heartbeat;
+        if services.len() > MAX_SERVICES {
+            return Err(refusal::invalid(format!("a heartbeat tells of {MAX_SERVICES} services at most")));
+        }
+        let of_services = services.iter().flat_map(|s| [&s.name, &s.kind, &s.status, &s.reason]);
+        for text in [hostname, version, architecture, os].into_iter().chain(of_services) {
             if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
                 return Err(refusal::invalid("a heartbeat's texts are short and have no control characters"));
             }

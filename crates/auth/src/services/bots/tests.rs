@@ -198,7 +198,10 @@ async fn heartbeats_come_from_the_instance_itself() {
     create(&bench, &root(), ci()).await.expect("is made");
     let instance = joined(&bench).await;
     for number in 0..12 {
-        let heartbeat = json!({"hostname": format!("h{number}"), "recorded_at": "2001-01-01T00:00:00Z"});
+        let services = json!([{"name": "output-1", "status": "degraded", "reason": "auth is away"}]);
+        let heartbeat = json!({
+            "hostname": format!("h{number}"), "recorded_at": "2001-01-01T00:00:00Z", "services": services
+        });
         report(&bench, &instance, heartbeat).await.expect("is taken");
     }
     let names = bench.list(&root(), "bot_instance", 0, "").await.expect("lists").0;
@@ -206,12 +209,20 @@ async fn heartbeats_come_from_the_instance_itself() {
     let (first, latest) = (&shown["status"]["initial_heartbeat"], &shown["status"]["latest_heartbeats"]);
     assert_eq!(first["hostname"], "h0");
     assert!(!first["recorded_at"].as_str().expect("a time").starts_with("2001"), "auth's clock counts");
-    let latest: Vec<&str> =
-        latest.as_array().expect("a list").iter().filter_map(|h| h["hostname"].as_str()).collect();
+    let latest = latest.as_array().expect("a list");
+    assert_eq!(latest[9]["services"][0]["reason"], "auth is away");
+    assert!(latest[..9].iter().all(|old| old.get("services").is_none()), "of old ones nobody wants to know");
+    let latest: Vec<&str> = latest.iter().filter_map(|h| h["hostname"].as_str()).collect();
     assert_eq!((latest.len(), latest[9]), (10, "h11"));
-    for wrong in
-        [json!({"hostname": "x".repeat(300)}), json!({"os": "a\u{1b}b"}), json!({"more": 1}), json!(7)]
-    {
+    for wrong in [
+        json!({"hostname": "x".repeat(300)}),
+        json!({"os": "a\u{1b}b"}),
+        json!({"more": 1}),
+        json!(7),
+        json!({"services": [{"reason": "a\nb"}]}),
+        json!({"services": [{"name": "x".repeat(300)}]}),
+        json!({"services": vec![json!({}); 33]}),
+    ] {
         assert_eq!(
             report(&bench, &instance, wrong.clone()).await.expect_err("wrong").class,
             Class::Invalid,

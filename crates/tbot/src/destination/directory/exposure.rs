@@ -58,9 +58,9 @@ fn judge(seen: Seen, me: u32, acls: bool) -> Option<Fault> {
     (group || seen.mode.contains(Mode::WOTH)).then_some(Fault::Mode)
 }
 
+/// By its length alone: reading into nothing succeeds with nothing.
 fn has_acl(root: impl AsFd) -> bool {
-    let mut nothing: [u8; 0] = [];
-    fs::fgetxattr(root, "system.posix_acl_access", &mut nothing).is_ok_and(|length| length > 0)
+    fs::fgetxattr_query(root, "system.posix_acl_access").is_ok_and(|length| length > 0)
 }
 
 fn exposed(path: &Path, seen: Seen, fault: &Fault, me: u32) -> DestinationError {
@@ -138,6 +138,24 @@ mod tests {
         assert!(refused.contains(&format!("run `chmod go-w {}`", above.display())), "{refused}");
         set(&above, 0o1777);
         out.prepare().expect("a sticky directory above is fine");
+    }
+
+    #[test]
+    fn a_real_access_control_list_is_seen() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let path = scratch.path().join("out");
+        std::fs::create_dir(&path).expect("created");
+        let setfacl = std::process::Command::new("setfacl").args(["-m", "u:4123456:rwx"]).arg(&path).status();
+        if !setfacl.is_ok_and(|status| status.success()) {
+            eprintln!(
+                "SKIPPED: setfacl is not installed, or the file system has no lists; `make test` installs it"
+            );
+            return;
+        }
+        let out = Directory::new(&path, Symlinks::Secure);
+        out.prepare().expect("a list may let others write");
+        let refused = out.acls(crate::destination::Acls::Off).prepare().expect_err("refused").to_string();
+        assert!(refused.contains("chmod go-w"), "{refused}");
     }
 
     #[test]

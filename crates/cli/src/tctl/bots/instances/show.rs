@@ -37,7 +37,21 @@ fn say(instance: &Value, console: &mut Console) -> Result<(), Failure> {
     let status = &instance["status"];
     part("Initial authentication", Some(&status["initial_authentication"]), console)?;
     part("Latest authentication", last(instance, "latest_authentications"), console)?;
-    part("Latest heartbeat", last(instance, "latest_heartbeats"), console)
+    let heartbeat = last(instance, "latest_heartbeats");
+    part("Latest heartbeat", heartbeat, console)?;
+    services(heartbeat.and_then(|heartbeat| heartbeat["services"].as_array()), console)
+}
+
+/// How the agent said that its services were.
+fn services(services: Option<&Vec<Value>>, console: &mut Console) -> Result<(), Failure> {
+    let Some(services) = services else { return Ok(()) };
+    console.say("\nServices:")?;
+    let mut table = Table::new(["Name", "Status", "Valid Until", "Reason"]);
+    for service in services {
+        let cells = ["/name", "/status", "/expires", "/reason"].map(|field| text(service, field));
+        table.row(cells);
+    }
+    console.say(table.text())
 }
 
 fn part(heading: &str, value: Option<&Value>, console: &mut Console) -> Result<(), Failure> {
@@ -46,7 +60,7 @@ fn part(heading: &str, value: Option<&Value>, console: &mut Console) -> Result<(
         return console.say("  none recorded");
     };
     let mut table = Table::bare(2);
-    for (name, value) in fields {
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "services") {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         table.row([format!("  {name}"), text]);
     }

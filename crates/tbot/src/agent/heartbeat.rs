@@ -1,0 +1,93 @@
+//! What the agent tells the cluster of itself, for `tctl bots instances show`. It decides nothing.
+
+use super::AgentError;
+use super::member::Member;
+use crate::health::Service;
+use access::resource::bot::{Heartbeat, ServiceHealth};
+use api::status::Class;
+use api::v1::HeartbeatRequest;
+use api::v1::bot_service_client::BotServiceClient;
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// Time between two.
+pub const INTERVAL: Duration = Duration::from_secs(30 * 60);
+/// Time until the next try; nobody waits for it.
+pub const AFTER_FAILURE: Duration = Duration::from_secs(5 * 60);
+/// Auth takes no longer texts and no more services.
+const LONGEST: usize = 200;
+const MOST: usize = 32;
+
+/// What is told beside the services.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// First of this process.
+    pub is_startup: bool,
+    /// Since the process started.
+    pub uptime: Duration,
+    /// Ends after one round.
+    pub one_shot: bool,
+}
+
+/// Tells it.
+pub async fn send(member: &Member, about: About, services: &[Service]) -> Result<(), AgentError> {
+    let mut heartbeat = heartbeat(about, services, Timestamp::now());
+    match tell(member, &heartbeat).await {
+        // An auth service that is older than this agent takes no services.
+        Err(AgentError::Cluster { problem, .. }) if problem.class == Class::Invalid => {
+            heartbeat.services.clear();
+            tell(member, &heartbeat).await
+        }
+        told => told,
+    }
+}
+
+async fn tell(member: &Member, heartbeat: &Heartbeat) -> Result<(), AgentError> {
+    let json = serde_json::to_string(heartbeat).map_err(AgentError::unusable("the heartbeat"))?;
+    let told = BotServiceClient::new(member.channel()).heartbeat(HeartbeatRequest { json }).await;
+    told.map(drop).map_err(AgentError::call("telling the cluster how the agent is"))
+}
+
+fn heartbeat(about: About, services: &[Service], now: Timestamp) -> Heartbeat {
+    let told = services.iter().take(MOST).map(|service| ServiceHealth {
+        name: service.name.clone(),
+        kind: service.kind.as_str().to_owned(),
+        status: service.status(now).as_str().to_owned(),
+        reason: short(&service.reason(now)),
+        expires: service.expires,
+    });
+    Heartbeat {
+        recorded_at: None,
+        hostname: short(&rustix::system::uname().nodename().to_string_lossy()),
+        is_startup: about.is_startup,
+        uptime_seconds: about.uptime.as_secs(),
+        one_shot: about.one_shot,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        architecture: std::env::consts::ARCH.to_owned(),
+        os: std::env::consts::OS.to_owned(),
+        services: told.collect(),
+    }
+}
+
+/// One line of text that auth takes.
+fn short(text: &str) -> String {
+    let mut short = String::new();
+    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+        if short.len() + c.len_utf8() > LONGEST {
+            break;
+        }
+        short.push(c);
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn reasons_become_one_short_line() {
+        assert_eq!(short("a\nb\u{1b}c"), "a b c");
+        assert_eq!(short(&"\u{e4}".repeat(300)).len(), 200);
+    }
+}

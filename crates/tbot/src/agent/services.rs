@@ -1,0 +1,388 @@
+//! The services of an agent: its own identity, and each output. Each has its own schedule and its own account of how it
+//! is; what is due at the same time is done in one round.
+
+use super::AgentError;
+use super::heartbeat::{self, About};
+use super::hooks;
+use super::member::Member;
+use super::notify::Notifier;
+use super::output;
+use super::report::Report;
+use super::schedule::{Moment, Schedule};
+use super::signals::{Signals, Wake};
+use super::storage::Storage;
+use crate::config::{Config, Output};
+use crate::destination::{Destination, Memory};
+use crate::health::{Health, Kind, Service};
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The name of the service that keeps the agent's own identity.
+pub const IDENTITY: &str = "identity";
+/// The name of the service that tells the cluster how the agent is.
+pub const HEARTBEAT: &str = "heartbeat";
+/// A wait is cut into pieces of this length, after each of which both clocks are looked at: a timer stands still while
+/// the machine sleeps.
+const LOOK_UP: Duration = Duration::from_secs(30);
+
+/// One agent: what it is to do, and how far it is with each of it.
+pub struct Agent {
+    config: Config,
+    storage: Arc<Storage>,
+    member: Option<Member>,
+    /// The cluster refused the stored identity; whether a new token helps is to be looked at before the next try.
+    refused: bool,
+    own: Schedule,
+    /// In the order of the configuration.
+    outputs: Vec<Schedule>,
+    heartbeat: Schedule,
+    health: Health,
+    started: Instant,
+    started_at: Timestamp,
+    notifier: Notifier,
+}
+
+impl Agent {
+    /// Prepares every destination and takes the lock on the storage. Gives everything that is wrong with them.
+    pub fn open(mut config: Config, health: Health) -> Result<Self, Arc<AgentError>> {
+        let unusable = config.outputs.iter().filter_map(|output| unusable(output).map(Arc::new));
+        let mut errors: Vec<_> = unusable.collect();
+        errors.extend(same_directories(&config).into_iter().map(Arc::new));
+        let memory = Destination::Memory(Memory::default());
+        let storage = match Storage::open(std::mem::replace(&mut config.storage, memory)) {
+            Ok(storage) if errors.is_empty() => Arc::new(storage),
+            Ok(_) => return Err(AgentError::several(errors).expect_err("there are some")),
+            Err(error) => {
+                errors.insert(0, Arc::new(error));
+                return Err(AgentError::several(errors).expect_err("there are some"));
+            }
+        };
+        let own = Schedule::new(config.renewal_interval);
+        let mut agent = Self {
+            config,
+            storage,
+            member: None,
+            refused: false,
+            own,
+            outputs: Vec::new(),
+            heartbeat: Schedule::new(heartbeat::INTERVAL),
+            health,
+            started: Instant::now(),
+            started_at: Timestamp::now(),
+            notifier: Notifier::default(),
+        };
+        agent.list_services();
+        Ok(agent)
+    }
+
+    /// Becomes a member, or says why not at once.
+    async fn establish_once(&mut self) -> Result<(), Arc<AgentError>> {
+        let now = Timestamp::now();
+        let joined_before = self.storage.load().map_err(Arc::new)?.credentials.is_some();
+        let member = Member::establish(&self.config, Arc::clone(&self.storage), now).await;
+        let member = match member {
+            Ok(member) => member,
+            Err(error) => {
+                self.health.failed(IDENTITY, &error, None);
+                self.report();
+                return Err(Arc::new(error));
+            }
+        };
+        let expires = member.credentials().expires();
+        self.member = Some(member);
+        match joined_before {
+            true => self.health.found(IDENTITY, expires),
+            // It is as fresh as can be.
+            false => self.own_succeeded(expires),
+        }
+        Ok(())
+    }
+
+    /// Becomes a member; tries again while it may pass, because the cluster may come up later than its bots. Gives
+    /// `false` when told to stop.
+    pub async fn establish(&mut self, signals: &mut Signals) -> Result<bool, Arc<AgentError>> {
+        loop {
+            let Some(outcome) = signals.unless_stopped(self.establish_once()).await else { return Ok(false) };
+            let error = match outcome {
+                Ok(()) => return Ok(true),
+                Err(error) if !error.may_pass() => return Err(error),
+                Err(error) => error,
+            };
+            let pause = self.own.failed(self.now(), error.asked_pause(), random());
+            tracing::error!(%error, retry_in = ?pause, "not a member of the cluster yet");
+            if let Wake::Stop = signals.wait(pause).await {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub async fn round(&mut self) {
+        let (now, random) = (self.now(), random());
+        if !self.pause().is_zero() {
+            return;
+        }
+        if self.own.is_nearly_due(now) {
+            self.renew(random).await;
+        }
+        let due: Vec<usize> =
+            (0..self.outputs.len()).filter(|at| self.outputs[*at].is_nearly_due(now)).collect();
+        self.write(&due, random).await;
+        if self.heartbeat.is_nearly_due(self.now()) {
+            self.beat(random).await;
+        }
+        self.report();
+    }
+
+    /// Tells the cluster how the agent is. That it cannot is told here, and fails nothing.
+    async fn beat(&mut self, random: f64) {
+        let Some(member) = &self.member else { return };
+        let (now, services) = (self.now(), self.health.services());
+        let is_startup =
+            services.iter().all(|service| service.kind != Kind::Heartbeat || service.iterations == 0);
+        let about = About { is_startup, uptime: now.running, one_shot: self.config.oneshot };
+        match heartbeat::send(member, about, &services).await {
+            Ok(()) => {
+                self.heartbeat.succeeded(now, Duration::MAX, random);
+                self.health.succeeded(HEARTBEAT, None, self.heartbeat.due_at(), now.wall);
+            }
+            Err(error) => {
+                self.heartbeat.failed(now, Some(heartbeat::AFTER_FAILURE), random);
+                self.health.failed(HEARTBEAT, &error, self.heartbeat.due_at());
+                tracing::warn!(service = HEARTBEAT, %error, "the cluster was not told how the agent is");
+            }
+        }
+    }
+
+    /// Tells a service manager how it is, from now on.
+    pub fn notify(&mut self, notifier: Notifier) {
+        notifier.keep_watch(self.health.clone());
+        self.notifier = notifier;
+    }
+
+    /// It is about to end.
+    pub fn stopping(&self) {
+        tracing::info!("stopping");
+        self.notifier.stopping();
+    }
+
+    /// For `tbot status`, and the service manager.
+    fn report(&mut self) {
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: self.started_at,
+            written_at: Timestamp::now(),
+            server: self.config.server.address().to_owned(),
+            services: self.health.services(),
+        };
+        report.keep(&self.storage);
+        self.notifier.tell(&report.services, self.health.is_ready(report.written_at));
+    }
+
+    /// Becomes a member if it is none, renews and writes everything, each once.
+    pub async fn once(&mut self) -> Result<(), Arc<AgentError>> {
+        if self.member.is_none() {
+            self.establish_once().await?;
+        }
+        self.everything_once().await
+    }
+
+    /// Renews and writes everything, each once; gives everything that failed.
+    async fn everything_once(&mut self) -> Result<(), Arc<AgentError>> {
+        if self.own.is_due(self.now())
+            && let Err(error) = self.renewed().await
+        {
+            self.health.failed(IDENTITY, &error, None);
+            self.report();
+            return Err(Arc::new(error));
+        }
+        let all: Vec<usize> = (0..self.outputs.len()).collect();
+        let failed = self.write(&all, random()).await;
+        self.beat(random()).await;
+        self.report();
+        AgentError::several(failed)
+    }
+
+    /// Time until something is due; cut short when it is long.
+    pub fn pause(&self) -> Duration {
+        let now = self.now();
+        let all = [&self.own, &self.heartbeat].into_iter().chain(&self.outputs);
+        all.map(|schedule| schedule.pause(now)).min().unwrap_or(LOOK_UP).min(LOOK_UP)
+    }
+
+    /// Makes everything due now.
+    pub fn hurry(&mut self) {
+        self.own.hurry();
+        self.outputs.iter_mut().for_each(Schedule::hurry);
+    }
+
+    /// Where it keeps its identity, for messages.
+    pub fn storage_place(&self) -> String {
+        self.storage.place()
+    }
+
+    /// What it does.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes what may change while it runs from `new`, and does everything anew. Storage, `diag_addr` and `oneshot` stay.
+    pub fn reconfigure(&mut self, new: Config) {
+        let storage = Destination::Memory(Memory::default());
+        let (diag_addr, oneshot, debug) = (self.config.diag_addr, self.config.oneshot, self.config.debug);
+        self.config = Config { storage, diag_addr, oneshot, debug, ..new };
+        // With the next round, from what is stored: the address, the life asked for and the token may be others.
+        self.refused = true;
+        self.own = Schedule::new(self.config.renewal_interval);
+        self.list_services();
+    }
+
+    /// A schedule and an account for each service.
+    fn list_services(&mut self) {
+        let outputs = &self.config.outputs;
+        self.outputs = outputs.iter().map(|output| Schedule::new(output.renewal_interval)).collect();
+        let mut services = vec![Service::new(IDENTITY, Kind::BotIdentity)];
+        services.extend(outputs.iter().map(|output| Service {
+            destination: Some(output.destination.to_string()),
+            expires: output::expires(output),
+            ..Service::new(&output.name, Kind::IdentityOutput)
+        }));
+        services.push(Service::new(HEARTBEAT, Kind::Heartbeat));
+        self.health.set_services(services);
+    }
+
+    async fn renew(&mut self, random: f64) {
+        let Err(error) = self.renewed().await else { return };
+        let pause = self.own.failed(self.now(), error.asked_pause(), random);
+        self.health.failed(IDENTITY, &error, self.own.due_at());
+        let valid_until = self.member.as_ref().map(|member| member.credentials().expires());
+        let valid_until = valid_until.map_or_else(|| "nothing".to_owned(), |until| until.to_string());
+        tracing::error!(service = IDENTITY, %error, valid_until, retry_in = ?pause, "renewal failed");
+        if !error.may_pass() {
+            tracing::error!("this does not look like it will pass by itself; still trying");
+        }
+    }
+
+    async fn renewed(&mut self) -> Result<(), AgentError> {
+        let now = Timestamp::now();
+        let usable = self.member.as_ref().is_some_and(|member| member.credentials().expires() > now);
+        if !usable || self.refused {
+            self.member = Some(Member::establish(&self.config, Arc::clone(&self.storage), now).await?);
+            self.refused = false;
+        }
+        let Some(member) = &self.member else { return Ok(()) };
+        let renewed = member.renew(now).await;
+        let expires = member.credentials().expires();
+        self.refused = renewed.as_ref().is_err_and(|error| !error.may_pass());
+        renewed.map(|()| self.own_succeeded(expires))
+    }
+
+    fn own_succeeded(&mut self, expires: Timestamp) {
+        let now = self.now();
+        self.own.succeeded(now, left(expires, now.wall), random());
+        self.health.succeeded(IDENTITY, Some(expires), self.own.due_at(), now.wall);
+    }
+
+    /// Writes these outputs; gives what failed.
+    async fn write(&mut self, due: &[usize], random: f64) -> Vec<Arc<AgentError>> {
+        let outputs: Vec<&Output> = due.iter().map(|at| &self.config.outputs[*at]).collect();
+        if outputs.is_empty() {
+            return Vec::new();
+        }
+        let now = Timestamp::now();
+        let member = self.member.as_ref().filter(|member| member.credentials().expires() > now);
+        let written = match member {
+            Some(member) => output::refresh(member, &self.config.server, &outputs, now).await,
+            None => {
+                let error = Arc::new(AgentError::NoMember);
+                outputs.iter().map(|_| Err(Arc::clone(&error))).collect()
+            }
+        };
+        let mut failed = Vec::new();
+        for (at, written) in due.iter().zip(written) {
+            match self.settle(*at, written, random) {
+                Ok(()) => self.after(*at).await,
+                Err(error) => failed.push(error),
+            }
+        }
+        failed
+    }
+
+    /// What is to be done after a renewal; it fails nothing.
+    async fn after(&self, at: usize) {
+        let output = &self.config.outputs[at];
+        let outcome = hooks::run(output).await;
+        if let Err(fault) = &outcome {
+            tracing::error!(
+                service = output.name,
+                error = fault,
+                "the credentials are written, but a hook failed"
+            );
+        }
+        self.health.hooked(&output.name, outcome);
+    }
+
+    fn settle(&mut self, at: usize, written: output::Written, random: f64) -> Result<(), Arc<AgentError>> {
+        let now = self.now();
+        let (schedule, name) = (&mut self.outputs[at], &self.config.outputs[at].name);
+        match written {
+            Ok(expires) => {
+                schedule.succeeded(now, left(expires, now.wall), random);
+                self.health.succeeded(name, Some(expires), schedule.due_at(), now.wall);
+                Ok(())
+            }
+            Err(error) => {
+                let pause = schedule.failed(now, error.asked_pause(), random);
+                self.health.failed(name, &error, schedule.due_at());
+                tracing::error!(service = name, %error, retry_in = ?pause, "renewal failed");
+                Err(Arc::new(AgentError::Output { name: name.clone(), source: error }))
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment { wall: Timestamp::now(), running: self.started.elapsed() }
+    }
+}
+
+/// What is wrong with an output's destination, if a person has to mend it. A full disk may be no longer full when the
+/// files are written.
+fn unusable(output: &Output) -> Option<AgentError> {
+    let error = output.destination.prepare().err().filter(|error| !error.is_out_of_space())?;
+    Some(AgentError::Output { name: output.name.clone(), source: Arc::new(error.into()) })
+}
+
+/// Links and mounts can lead to one directory by several paths, which the text of a configuration does not show.
+fn same_directories(config: &Config) -> Vec<AgentError> {
+    use std::os::unix::fs::MetadataExt;
+    let storage = config.storage.path().map(|path| ("the storage".to_owned(), path));
+    let outputs = config
+        .outputs
+        .iter()
+        .filter_map(|output| Some((format!("output {}", output.name), output.destination.path()?)));
+    let mut seen: Vec<((u64, u64), String)> = Vec::new();
+    let mut errors = Vec::new();
+    for (name, path) in storage.into_iter().chain(outputs) {
+        let Ok(found) = std::fs::metadata(path) else { continue };
+        let id = (found.dev(), found.ino());
+        match seen.iter().find(|(known, _)| *known == id) {
+            Some((_, other)) => {
+                errors.push(AgentError::SameDirectory { path: path.to_owned(), other: other.clone() })
+            }
+            None => seen.push((id, name)),
+        }
+    }
+    errors
+}
+
+fn left(expires: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(expires.duration_since(now)).unwrap_or_default()
+}
+
+/// In [0, 1): spreads rounds; nothing secret depends on it.
+fn random() -> f64 {
+    let bits = uuid::Uuid::new_v4().as_u128() as u32;
+    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+}

@@ -1,0 +1,197 @@
+//! The unit's text, from what the configuration says it must reach.
+
+use crate::config::hooks::Action;
+use crate::config::{Config, TokenSource};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// What a unit is made from.
+pub(super) struct Unit<'a> {
+    pub program: &'a Path,
+    pub config_file: &'a Path,
+    pub config: &'a Config,
+    pub user: &'a str,
+    pub group: &'a str,
+}
+
+/// Whatever the configuration is.
+const HARDENED: &str = "\
+UMask=0077
+NoNewPrivileges=yes
+ProtectSystem=strict
+PrivateDevices=yes
+DevicePolicy=closed
+PrivateMounts=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectControlGroups=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+KeyringMode=private
+ProtectProc=invisible
+ProcSubset=pid
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+";
+
+impl Unit<'_> {
+    pub(super) fn render(&self) -> String {
+        let (program, config) = (escaped(self.program), escaped(self.config_file));
+        let (user, group) = (self.user, self.group);
+        format!(
+            "# Written by `tbot install systemd` for {config}. Changes belong in a drop-in: systemctl edit.\n\
+             # Hooks (on_renew) run under the same rules.\n\
+             [Unit]\n\
+             Description=Postern machine agent\n\
+             Wants=network-online.target\n\
+             After=network-online.target\n\
+             StartLimitIntervalSec=0\n\
+             \n\
+             [Service]\n\
+             # Started means: every output is written and valid.\n\
+             Type=notify\n\
+             NotifyAccess=main\n\
+             TimeoutStartSec=infinity\n\
+             WatchdogSec=15min\n\
+             User={user}\n\
+             Group={group}\n\
+             ExecStart={program} start -c {config}\n\
+             ExecReload=/bin/kill -HUP $MAINPID\n\
+             Restart=always\n\
+             RestartSec=5\n\
+             \n\
+             {HARDENED}{more}\n\
+             [Install]\n\
+             WantedBy=multi-user.target\n",
+            more = self.from_configuration(),
+        )
+    }
+
+    /// Directories that are neither there nor made by systemd.
+    pub(super) fn to_be_made(&self) -> Vec<&Path> {
+        let storage = self.config.storage.path().filter(|path| state_directory(path).is_none());
+        self.outputs().chain(storage).filter(|path| !path.exists()).collect()
+    }
+
+    fn from_configuration(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let mut line = |key: &str, value: &str| {
+            let _ = writeln!(text, "{key}={value}");
+        };
+        match self.config.storage.path().map(|path| (path, state_directory(path))) {
+            Some((_, Some(below))) => {
+                line("StateDirectory", &escaped(below));
+                line("StateDirectoryMode", "0700");
+            }
+            Some((path, None)) => line("ReadWritePaths", &escaped(path)),
+            None => {}
+        }
+        for path in self.outputs() {
+            line("ReadWritePaths", &escaped(path));
+        }
+        let below = |directories: &[&str]| {
+            self.reached().iter().any(|path| directories.iter().any(|directory| path.starts_with(directory)))
+        };
+        line("ProtectHome", if below(&["/home", "/root", "/run/user"]) { "read-only" } else { "yes" });
+        line("PrivateTmp", if below(&["/tmp", "/var/tmp"]) { "no" } else { "yes" });
+        let capabilities = if self.signals_processes() { "CAP_KILL" } else { "" };
+        line("CapabilityBoundingSet", capabilities);
+        line("AmbientCapabilities", capabilities);
+        text
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = &Path> {
+        self.config.outputs.iter().filter_map(|output| output.destination.path())
+    }
+
+    fn signals_processes(&self) -> bool {
+        let mut hooks = self.config.outputs.iter().flat_map(|output| &output.on_renew);
+        hooks.any(|hook| matches!(hook.action, Action::Signal { .. }))
+    }
+
+    /// Every path that the agent has to get to.
+    fn reached(&self) -> Vec<PathBuf> {
+        let mut reached = vec![self.program.to_owned(), self.config_file.to_owned()];
+        reached.extend(self.outputs().chain(self.config.storage.path()).map(Path::to_owned));
+        if let Some(TokenSource::File(path)) = &self.config.onboarding.token {
+            reached.push(path.clone());
+        }
+        for hook in self.config.outputs.iter().flat_map(|output| &output.on_renew) {
+            match &hook.action {
+                Action::Exec(words) => reached.extend(words.first().map(PathBuf::from)),
+                Action::Signal { pid_file, .. } => reached.push(pid_file.clone()),
+                Action::Reload(_) => {}
+            }
+        }
+        reached
+    }
+}
+
+/// What is below this, systemd makes, for the user of the unit.
+fn state_directory(path: &Path) -> Option<&Path> {
+    path.strip_prefix("/var/lib").ok().filter(|below| !below.as_os_str().is_empty())
+}
+
+/// For unit files (systemd.syntax(7), systemd.unit(5)): `%` begins a specifier, blanks part words.
+fn escaped(path: &Path) -> String {
+    let text = path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
+    if text.contains(char::is_whitespace) { format!("\"{text}\"") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Unit;
+    use crate::config::{StartFlags, load};
+    use std::path::Path;
+
+    fn unit(more: &str) -> String {
+        let text = format!("version: v2\nproxy_server: p:1\n{more}");
+        let (config, _) = load("tbot.yaml", &text, &StartFlags::default()).expect("read");
+        let (program, config_file) = (Path::new("/usr/bin/tbot"), Path::new("/etc/tbot.yaml"));
+        Unit { program, config_file, config: &config, user: "teleport", group: "teleport" }.render()
+    }
+
+    #[test]
+    fn it_may_write_where_the_configuration_says_and_nowhere_else() {
+        let text = unit("outputs: [{type: identity, destination: '/opt/a b%'}]\n");
+        for line in [
+            "StateDirectory=teleport/bot",
+            "ReadWritePaths=\"/opt/a b%%\"",
+            "ProtectHome=yes",
+            "PrivateTmp=yes",
+            "ProtectProc=invisible",
+            "CapabilityBoundingSet=\n",
+            "ExecStart=/usr/bin/tbot start -c /etc/tbot.yaml",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in:\n{text}");
+        }
+        assert_eq!(text.matches("ReadWritePaths").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn what_hooks_need_is_left_open() {
+        let text = unit(
+            "storage: /srv/tbot\noutputs: [{type: identity, destination: /home/ci/id, on_renew: [{pid_file: /run/x.pid}]}]\n",
+        );
+        for line in [
+            "ReadWritePaths=/srv/tbot",
+            "ReadWritePaths=/home/ci/id",
+            "ProtectHome=read-only",
+            "AmbientCapabilities=CAP_KILL",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in:\n{text}");
+        }
+        assert!(!text.contains("StateDirectory"), "{text}");
+    }
+}
