@@ -1,7 +1,9 @@
 //! Standard output and the log on standard error.
 
 use std::io::Write;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Writes to standard output; a reader that went away is not an error.
 #[allow(clippy::unnecessary_wraps, reason = "the form that every command has")]
@@ -50,14 +52,19 @@ pub enum Level {
 
 /// Starts the log.
 pub fn log(json: bool, level: Level) {
-    let filter = EnvFilter::new(match level {
-        Level::Quiet => "warn",
-        Level::Usual => "info",
-        Level::Debug => "info,tbot=debug,transport=debug",
-    });
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Not EnvFilter: it would link a builder of automata for a filter that is one of these three.
+    let targets = match level {
+        Level::Quiet => Targets::new().with_default(LevelFilter::WARN),
+        Level::Usual => Targets::new().with_default(LevelFilter::INFO),
+        Level::Debug => {
+            let debug = ["tbot", "transport"].map(|target| (target, LevelFilter::DEBUG));
+            Targets::new().with_default(LevelFilter::INFO).with_targets(debug)
+        }
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(targets);
     match json {
-        true => builder.json().init(),
-        false => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        true => registry.with(lines.json()).init(),
+        false => registry.with(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))).init(),
     }
 }

@@ -65,6 +65,13 @@ fn readers_read_every_generation_and_nobody_else_does() {
     let file = "user::rw-\nuser:65534:r--\ngroup::---\ngroup:4123456:r--\nmask::r--\nother::---\n\n";
     assert_eq!(getfacl(&std::fs::canonicalize(&key).expect("there")), file);
     cat(NOBODY, &bot.storage().join("key")).refused();
+
+    // A list on the directory helps nobody who cannot get to it.
+    let doctor = || run(command(ours("tbot")).args(["doctor", "-c"]).arg(bot.config())).stdout;
+    assert!(!doctor().contains("readers cannot get through"), "{}", doctor());
+    std::fs::set_permissions(bot.directory(), PermissionsExt::from_mode(0o700)).expect("ours");
+    let told = doctor();
+    assert!(told.contains(&format!("readers cannot get through {}", bot.directory().display())), "{told}");
 }
 
 #[test]

@@ -116,6 +116,9 @@ fn a_unit_is_printed_written_and_never_overwritten_by_accident() {
     for wrong in ["--name=a/b", "--user=x y"] {
         assert!(install(&bot, &units, &[wrong]).refused().contains("letters"), "{wrong}");
     }
+    let config = std::fs::read_to_string(bot.config()).expect("written before");
+    std::fs::write(bot.config(), format!("{config}oneshot: true\n")).expect("written");
+    assert!(install(&bot, &units, &[]).refused().contains("a unit is for an agent that goes on"));
     let nothing = run(command(ours("tbot")).args(["install", "systemd"])).refused();
     assert!(nothing.contains("-c"), "{nothing}");
 }

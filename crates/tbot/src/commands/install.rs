@@ -64,6 +64,12 @@ fn systemd(global: &Global, flags: &SystemdFlags) -> Result<(), String> {
     }
     let path = std::fs::canonicalize(config).map_err(|error| format!("{}: {error}", config.display()))?;
     let (checked, _) = Source { path: Some(path.clone()), flags: StartFlags::default() }.load()?;
+    if checked.oneshot {
+        return Err(
+            "the configuration says oneshot: true, and a unit is for an agent that goes on; remove it"
+                .to_owned(),
+        );
+    }
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let unit = Unit {
         program: &program,

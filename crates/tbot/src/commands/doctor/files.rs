@@ -3,6 +3,7 @@
 use super::finding::Finding;
 use crate::config::Config;
 use crate::destination::Destination;
+use crate::destination::directory::acl;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -21,9 +22,30 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     }
     findings.push(one("storage", &config.storage, &[]));
     for output in &config.outputs {
-        findings.push(one(&format!("output {}", output.name), &output.destination, &NAMES));
+        let what = format!("output {}", output.name);
+        findings.push(one(&what, &output.destination, &NAMES));
+        findings.extend(way_of_readers(&what, &output.destination));
     }
     findings
+}
+
+/// A list on the directory helps nobody who cannot get to it.
+fn way_of_readers(what: &str, destination: &Destination) -> Option<Finding> {
+    let Destination::Directory(directory) = destination else { return None };
+    if directory.known_readers().is_empty() {
+        return None;
+    }
+    // One with a list of its own may let in just these.
+    let closed = |above: &&Path| {
+        std::fs::metadata(above).is_ok_and(|found| found.mode() & 0o001 == 0)
+            && std::fs::File::open(above).is_ok_and(|file| matches!(acl::present(file), Ok(None)))
+    };
+    let above = directory.path().ancestors().skip(1).find(closed)?;
+    Some(Finding::warning(
+        what,
+        format!("readers cannot get through {} to it", above.display()),
+        format!("chmod o+x {}, or choose another directory", above.display()),
+    ))
 }
 
 fn me() -> u32 {

@@ -73,7 +73,7 @@ impl Unit<'_> {
              {HARDENED}{more}\n\
              [Install]\n\
              WantedBy=multi-user.target\n",
-            more = self.from_configuration(),
+            more = self.configured_lines(),
         )
     }
 
@@ -83,7 +83,7 @@ impl Unit<'_> {
         self.outputs().chain(storage).filter(|path| !path.exists()).collect()
     }
 
-    fn from_configuration(&self) -> String {
+    fn configured_lines(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let mut line = |key: &str, value: &str| {
