@@ -14,20 +14,22 @@ const LONGEST_STATUS: usize = 200;
 pub struct Notifier {
     socket: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
+    /// What is alive, until the watch over it has begun.
+    watched: Option<Health>,
     ready: bool,
     told: String,
 }
 
 impl Notifier {
-    /// To whom the environment says, if anybody.
-    pub fn from_environment() -> Self {
+    /// To whom the environment says, if anybody, about an agent of this health.
+    pub fn from_environment(health: Health) -> Self {
         let variable = |name: &str| std::env::var(name).ok();
         let address = variable("NOTIFY_SOCKET").and_then(|path| address(&path));
         let socket = address.and_then(|address| Some((UnixDatagram::unbound().ok()?, address)));
         let ours = variable("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
         let watchdog = variable("WATCHDOG_USEC").filter(|_| ours).and_then(|text| text.parse().ok());
         let watchdog = watchdog.filter(|usec| *usec > 0).map(Duration::from_micros);
-        Self { socket, watchdog, ready: false, told: String::new() }
+        Self { socket, watchdog, watched: Some(health), ready: false, told: String::new() }
     }
 
     /// How the services are; the first time that everything is valid, the start is over.
@@ -42,6 +44,7 @@ impl Notifier {
         if is_ready && !self.ready {
             self.ready = true;
             self.send("READY=1");
+            self.keep_watch();
         }
     }
 
@@ -52,7 +55,8 @@ impl Notifier {
 
     /// Says that it is alive as long as this process turns and everything it keeps is valid. Half the time that it has is
     /// the pause, as sd_watchdog_enabled(3) advises.
-    pub fn keep_watch(&self, health: Health) {
+    fn keep_watch(&mut self) {
+        let Some(health) = self.watched.take() else { return };
         let (Some(limit), Some((socket, address))) = (self.watchdog, &self.socket) else { return };
         let Ok(socket) = socket.try_clone() else { return };
         let address = address.clone();

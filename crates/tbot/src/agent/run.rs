@@ -21,10 +21,10 @@ pub async fn run(config: Config, source: &Source, health: Health) -> Result<(), 
     let diag_addr = config.diag_addr;
     let mut agent = Agent::open(config, health.clone())?;
     if let Some(address) = diag_addr {
-        let served = health::http::serve(address, health).await;
+        let served = health::http::serve(address, health.clone()).await;
         served.map_err(AgentError::unusable("diag_addr")).map_err(Arc::new)?;
     }
-    agent.notify(Notifier::from_environment());
+    agent.notify(Notifier::from_environment(health));
     let established = agent.establish(&mut signals).await;
     if let Ok(true) = established {
         live(&mut agent, source, &mut signals).await;

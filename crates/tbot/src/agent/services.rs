@@ -157,7 +157,6 @@ impl Agent {
 
     /// Tells a service manager how it is, from now on.
     pub fn notify(&mut self, notifier: Notifier) {
-        notifier.keep_watch(self.health.clone());
         self.notifier = notifier;
     }
 
