@@ -4,6 +4,7 @@
 //! be repeated as it was. Nothing here exits on a failure that may pass.
 
 pub mod error;
+pub mod joining;
 pub mod member;
 pub mod output;
 pub mod run;

@@ -3,6 +3,7 @@
 use crate::agent;
 use crate::config::{self, Config, StartFlags};
 use crate::health::Health;
+use crate::keypair::Keypair;
 use crate::proxy_command::{self, ProxyCommandFlags};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -43,6 +44,9 @@ enum Command {
     Start(StartFlags),
     /// Write a configuration file from flags
     Configure(ConfigureFlags),
+    /// The key that join method bound_keypair keeps
+    #[command(subcommand)]
+    Keypair(Keypair),
     /// Connect standard input and output to a host; for ProxyCommand in ssh_config
     #[command(hide = true)]
     #[command(name = "ssh-proxy-command")]
@@ -86,6 +90,7 @@ impl Tbot {
         match self.command {
             Command::Version => crate::console::print(&format!("tbot {}\n", env!("CARGO_PKG_VERSION"))),
             Command::Configure(flags) => crate::configure::run(&flags.start, flags.output.as_deref()),
+            Command::Keypair(command) => command.run(),
             Command::ProxySsh(flags) => {
                 let runtime = runtime()?;
                 let ended = runtime.block_on(proxy_command::run(flags));

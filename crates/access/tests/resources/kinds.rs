@@ -19,11 +19,55 @@ fn tokens_keep_their_secret() {
     refused(token(json!({"roles": ["Node"], "bot_name": "example"})), "only a token with role Bot");
     refused(token(json!({"roles": ["Node"], "join_method": "iam"})), "join method \"iam\" is not supported");
     refused(token(json!({"roles": ["Node"], "allow": [{"aws_account": "1"}]})), "no allow rules");
+    refused(token(json!({"roles": ["Node"], "status": {}})), "unknown field");
     for name in ["a b", "a\"b", "-x", "$(id)", "a\nb"] {
         let value = json!({"kind": "token", "version": "v2", "metadata": {"name": name}, "spec": {"roles": ["Node"]}});
         let error = decode(value).expect_err(name);
         assert!(!error.contains(name), "{error}");
     }
+}
+
+#[test]
+fn a_bound_keypair_says_how_it_is_bound_and_how_often_it_helps() {
+    let token = |bound: Value| {
+        json!({"kind": "token", "version": "v2", "metadata": {"name": "ci-runner"}, "spec":
+            {"roles": ["Bot"], "bot_name": "ci", "join_method": "bound_keypair", "bound_keypair": bound}})
+    };
+    let full = json!({
+        "onboarding": {"registration_secret": "0123456789abcdef", "must_register_before": "2030-01-01T00:00:00Z"},
+        "recovery": {"limit": 3, "mode": "relaxed"},
+    });
+    let resource = decode(token(full.clone())).expect("a token");
+    assert_eq!(resource.to_json()["spec"]["bound_keypair"], full);
+    assert_eq!(decode(resource.to_json()).as_ref(), Ok(&resource));
+    assert!(!format!("{resource:?}").contains("0123456789abcdef"));
+    let shown = resource.without_secrets();
+    assert_eq!(shown.name(), "ci-runner", "the name is no secret");
+    assert!(!shown.to_json().to_string().contains("0123456789abcdef"));
+    refused(shown.to_json(), "this secret is masked");
+    let default = decode(token(Value::Null)).expect("needs no settings").to_json();
+    assert_eq!(default["spec"]["bound_keypair"]["recovery"], json!({"limit": 1, "mode": "standard"}));
+    for (bound, reason) in [
+        (json!({"recovery": {"limit": 0}}), "recovery.limit: the first join counts too"),
+        (json!({"recovery": {"mode": "lax"}}), "standard, relaxed or insecure"),
+        (json!({"rotate_after": "2030-01-01T00:00:00Z"}), "rotate_after: keys are not rotated"),
+        (json!({"onboarding": {"registration_secret": "short"}}), "16 to 255 characters"),
+        (
+            json!({"onboarding": {"registration_secret": "0123456789abcdef", "initial_public_key": "x"}}),
+            "keep one",
+        ),
+        (json!({"recovry": {}}), "did you mean recovery?"),
+    ] {
+        refused(token(bound), reason);
+    }
+    let mut foreign = token(Value::Null);
+    foreign["spec"]["join_method"] = "token".into();
+    decode(foreign.clone()).expect("an empty section says nothing");
+    foreign["spec"]["bound_keypair"] = json!({"recovery": {"limit": 3}});
+    refused(foreign, "spec.bound_keypair: this section does not belong to join method token");
+    let mut nodes = token(Value::Null);
+    nodes["spec"]["roles"] = json!(["Bot", "Node"]);
+    refused(nodes, "only tokens of method token are for other roles");
 }
 
 #[test]

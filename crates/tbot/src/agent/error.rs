@@ -36,13 +36,17 @@ pub enum AgentError {
         /// The bot's name.
         bot: String,
     },
-    /// The token file cannot be read, or is empty.
+    /// The file of a token or secret cannot be read, or is empty.
     #[error(
-        "cannot read the join token from {}: {reason}; onboarding.token names the file: \
-         put the token there, readable for the user that runs tbot",
+        "cannot read {what} from {}: {reason}; {key} names the file: \
+         put it there, readable for the user that runs tbot",
         path.display()
     )]
     Token {
+        /// What is in it.
+        what: &'static str,
+        /// The key in the configuration.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's reason, or "it is empty".

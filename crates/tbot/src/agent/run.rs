@@ -18,9 +18,8 @@ pub async fn oneshot(mut config: Config) -> Result<(), AgentError> {
         output.destination.prepare()?;
     }
     let storage = open_storage(&mut config)?;
-    let joined_before = storage.load()?.credentials.is_some();
     let member = Member::establish(&config, Arc::new(storage), Timestamp::now()).await?;
-    if joined_before {
+    if !member.is_new() {
         member.renew(Timestamp::now()).await?;
     }
     output::refresh(&member, &config, Timestamp::now()).await.map(drop)

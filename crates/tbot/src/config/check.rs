@@ -1,14 +1,13 @@
 //! From the file and the flags to a [`Config`]; every mistake is reported, each with its line and key.
 
 use super::file::{self, File};
-use super::{Config, FirstTrust, Onboarding, Output, Server, StartFlags, TokenSource};
+use super::{Config, FirstTrust, Method, Onboarding, Output, Server, StartFlags, TokenSource};
 use crate::destination::{Destination, Directory, Memory, Symlinks};
 use access::Ttl;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yaml::{Mistakes, Reader, Report};
-use zeroize::Zeroizing;
 
 /// Where the agent keeps its own identity unless told otherwise (fact sheet, section 2.1).
 pub const DEFAULT_STORAGE: &str = "/var/lib/teleport/bot";
@@ -117,12 +116,35 @@ fn onboarding(file: file::Onboarding, report: &mut Report<'_>) -> Option<Onboard
             return None;
         }
     };
-    let token =
-        file.token.filter(|token| !token.is_empty()).map(|token| match Path::new(&token).is_absolute() {
-            true => TokenSource::File(PathBuf::from(token)),
-            false => TokenSource::Literal(Zeroizing::new(token)),
-        });
-    Some(Onboarding { token, trust })
+    let token = given(file.token);
+    let method = method(file.join_method, file.bound_keypair, report);
+    if token.is_none() && method != Method::Token {
+        report.mistake("onboarding.token", "missing; with this join method it is the name of the token");
+    }
+    Some(Onboarding { token, method, trust })
+}
+
+fn given(text: Option<String>) -> Option<TokenSource> {
+    text.filter(|text| !text.is_empty()).map(TokenSource::of)
+}
+
+fn method(
+    word: Option<file::JoinMethod>,
+    bound: Option<file::BoundKeypair>,
+    report: &mut Report<'_>,
+) -> Method {
+    let word = word.unwrap_or(file::JoinMethod::Token);
+    if bound.is_some() && word != file::JoinMethod::BoundKeypair {
+        let text = format!("this section does not belong to join_method: {}; remove it", word.as_str());
+        report.mistake("onboarding.bound_keypair", text);
+    }
+    match word {
+        file::JoinMethod::Token => Method::Token,
+        file::JoinMethod::BoundKeypair => {
+            let secret = bound.and_then(|bound| given(bound.registration_secret));
+            Method::BoundKeypair { registration_secret: secret }
+        }
+    }
 }
 
 fn destination(key: &str, file: &file::Destination, report: &mut Report<'_>) -> Option<Destination> {

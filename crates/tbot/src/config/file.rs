@@ -60,12 +60,15 @@ pub enum Version {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Onboarding {
-    /// The join token, or the absolute path of a file that holds it.
+    /// The join token, or the absolute path of a file that holds it. With other methods than `token` its name is no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// How the agent proves itself; only `token`.
+    /// How the agent proves itself; `token` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_method: Option<JoinMethod>,
+    /// For `bound_keypair`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_keypair: Option<BoundKeypair>,
     /// `sha256:...` pins of the cluster's host authority, as `tctl status` shows them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ca_pins: Vec<String>,
@@ -80,6 +83,31 @@ pub struct Onboarding {
 pub enum JoinMethod {
     /// By knowing a one-time token.
     Token,
+    /// By a key that it keeps in its storage, and with which it comes back after any time away.
+    BoundKeypair,
+}
+
+impl JoinMethod {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Token, Self::BoundKeypair];
+
+    /// The word used in files and flags.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::BoundKeypair => "bound_keypair",
+        }
+    }
+}
+
+/// For join method `bound_keypair`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BoundKeypair {
+    /// The secret that binds the agent's key to the token at the first join, or the absolute path of a file that holds
+    /// it. Needed once, and not at all for a key that the token names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration_secret: Option<String>,
 }
 
 /// Where files are written.
@@ -181,7 +209,7 @@ pub enum SshConfig {
     Off,
 }
 
-const NO_METHOD: &str = "Postern joins bots with method token only so far";
+const NO_METHOD: &str = "Postern does not know this join method yet; bound_keypair works everywhere";
 const NOT_THIS_PRODUCT: &str =
     "this kind of output is not part of Postern, which is about SSH; use type: identity";
 const NO_SKIPPING: &str =
@@ -195,7 +223,6 @@ pub static REFUSED: Refusals = Refusals::new(&[
     refuse("onboarding.azure", NO_METHOD),
     refuse("onboarding.gitlab", NO_METHOD),
     refuse("onboarding.terraform", NO_METHOD),
-    refuse("onboarding.bound_keypair", NO_METHOD),
     refuse("outputs.app_name", NOT_THIS_PRODUCT),
     refuse("outputs.service", NOT_THIS_PRODUCT),
     refuse("outputs.database", NOT_THIS_PRODUCT),
