@@ -1,6 +1,7 @@
 //! Join tokens.
 
 pub mod bound_keypair;
+pub mod oidc;
 
 use super::Metadata;
 use crate::BotName;
@@ -10,6 +11,7 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 
 pub use bound_keypair::BoundKeypair;
+pub use oidc::{Oidc, Provider};
 
 /// A permission to join. Version `v2`; with method `token` the name is the secret.
 #[derive(Clone, PartialEq)]
@@ -40,6 +42,8 @@ pub enum Method {
     Token,
     /// By a key that it keeps.
     BoundKeypair(BoundKeypair),
+    /// By an ID token of a platform.
+    Oidc(Box<Oidc>),
 }
 
 /// The word for a method.
@@ -50,23 +54,28 @@ pub enum JoinMethod {
     Token,
     /// By a key that it keeps.
     BoundKeypair,
+    /// By an ID token of a platform.
+    Oidc(Provider),
 }
 
 impl JoinMethod {
     /// Every one.
-    pub const ALL: [Self; 2] = [Self::Token, Self::BoundKeypair];
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Self::Token, Self::BoundKeypair].into_iter().chain(Provider::ALL.map(Self::Oidc))
+    }
 
     /// The word used in files.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::BoundKeypair => "bound_keypair",
+            Self::Oidc(provider) => provider.as_str(),
         }
     }
 
     /// The method that is written so.
     pub fn find(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.as_str() == word)
+        Self::all().find(|method| method.as_str() == word)
     }
 
     /// Whether the token's name is the secret.
@@ -81,6 +90,7 @@ impl TokenSpec {
         match &self.method {
             Method::Token => JoinMethod::Token,
             Method::BoundKeypair(_) => JoinMethod::BoundKeypair,
+            Method::Oidc(oidc) => JoinMethod::Oidc(oidc.provider),
         }
     }
 }
@@ -98,6 +108,7 @@ impl Serialize for TokenSpec {
         match &self.method {
             Method::Token => {}
             Method::BoundKeypair(bound) => map.serialize_entry(method, bound)?,
+            Method::Oidc(oidc) => map.serialize_entry(method, oidc)?,
         }
         map.end()
     }

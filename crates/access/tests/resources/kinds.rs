@@ -71,6 +71,94 @@ fn a_bound_keypair_says_how_it_is_bound_and_how_often_it_helps() {
 }
 
 #[test]
+fn tokens_for_jobs_say_whose_jobs_and_which() {
+    let token = |method: &str, section: Value| {
+        json!({"kind": "token", "version": "v2", "metadata": {"name": "ci"}, "spec":
+            {"roles": ["Bot"], "bot_name": "ci", "join_method": method, method: section}})
+    };
+    let org = "c3b8a3d2-0000-4000-8000-000000000000";
+    for (method, section) in [
+        (
+            "github",
+            json!({"enterprise_slug": "acme", "allow": [{"repository": "us/app"}, {"sub": "x", "ref_type": "branch"}]}),
+        ),
+        (
+            "gitlab",
+            json!({"domain": "gitlab.example.com:8443", "static_jwks": "{\"keys\": []}", "allow": [{"project_path": "us/*", "ref_protected": "true"}]}),
+        ),
+        ("circleci", json!({"organization_id": org, "allow": [{"context_id": "c"}]})),
+        (
+            "spacelift",
+            json!({"hostname": "acme.app.spacelift.io", "enable_glob_matching": true, "allow": [{"space_id": "root-*"}]}),
+        ),
+        (
+            "terraform_cloud",
+            json!({"audience": "a", "allow": [{"organization_name": "o", "workspace_name": "w"}]}),
+        ),
+        (
+            "bitbucket",
+            json!({"audience": "a", "identity_provider_url": "https://api.bitbucket.org/2.0/x", "allow": [{"workspace_uuid": "{w}"}]}),
+        ),
+        ("azure_devops", json!({"organization_id": org, "allow": [{"project_name": "p"}]})),
+        (
+            "kubernetes",
+            json!({"type": "static_jwks", "static_jwks": {"jwks": "{\"keys\": []}"}, "allow": [{"service_account": "ns:name"}]}),
+        ),
+    ] {
+        let resource =
+            decode(token(method, section.clone())).unwrap_or_else(|error| panic!("{method}: {error}"));
+        assert_eq!(resource.to_json()["spec"][method], section, "{method}");
+        assert_eq!(decode(resource.to_json()).as_ref(), Ok(&resource));
+        assert_eq!(resource.without_secrets().name(), "ci");
+    }
+    for (method, section, reason) in [
+        ("github", Value::Null, "spec.github: this join method needs a section"),
+        ("github", json!({"allow": []}), "nobody joins without one"),
+        ("github", json!({"allow": [{"repository": ""}]}), "allow[0]: a rule needs one of sub, repository"),
+        ("github", json!({"allow": [{"actor": "me"}]}), "a rule needs one of sub"),
+        ("github", json!({"allow": [{"repositry": "us/app"}]}), "did you mean repository?"),
+        (
+            "github",
+            json!({"enterprise_server_host": "https://x", "allow": [{"sub": "x"}]}),
+            "without https://",
+        ),
+        (
+            "github",
+            json!({"enterprise_server_host": "x", "enterprise_slug": "y", "allow": [{"sub": "x"}]}),
+            "keep one",
+        ),
+        ("gitlab", json!({"allow": [{"sub": "x", "ref_protected": "perhaps"}]}), "yes or no is needed"),
+        ("gitlab", json!({"static_jwks": "[]", "allow": [{"sub": "x"}]}), "JSON Web Key Set"),
+        ("circleci", json!({"allow": [{"project_id": "x"}]}), "organization_id is required"),
+        ("circleci", json!({"organization_id": "../x", "allow": [{"project_id": "x"}]}), "letters, digits"),
+        (
+            "spacelift",
+            json!({"hostname": "x", "static_jwks": "{}", "allow": [{"space_id": "x"}]}),
+            "its keys are fetched",
+        ),
+        ("terraform_cloud", json!({"allow": [{"organization_id": "x"}]}), "a rule needs one of project_id"),
+        (
+            "bitbucket",
+            json!({"audience": "a", "identity_provider_url": "http://x", "allow": [{"workspace_uuid": "x"}]}),
+            "https://host/path",
+        ),
+        (
+            "bitbucket",
+            json!({"audience": "a", "identity_provider_url": "https://a@b/x", "allow": [{"workspace_uuid": "x"}]}),
+            "https://host/path",
+        ),
+        ("kubernetes", json!({"allow": [{"service_account": "a:b"}]}), "type: static_jwks is needed"),
+        (
+            "kubernetes",
+            json!({"type": "static_jwks", "static_jwks": {"jwks": "{\"keys\": []}"}, "allow": [{"service_account": "a"}]}),
+            "namespace:name",
+        ),
+    ] {
+        refused(token(method, section), reason);
+    }
+}
+
+#[test]
 fn locks_have_targets_that_exist() {
     let lock = |target: Value| json!({"kind": "lock", "version": "v2", "metadata": {"name": "l"}, "spec": {"target": target, "message": "m"}});
     refused(

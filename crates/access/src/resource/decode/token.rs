@@ -1,6 +1,7 @@
 //! Join tokens. No message here repeats the name, because the name may be the secret.
 
 mod bound_keypair;
+mod oidc;
 
 use super::fields::{Fields, Item};
 use super::{Invalid, Kind, metadata, version};
@@ -86,7 +87,7 @@ fn method(spec: &mut Fields) -> Result<Method, Invalid> {
         return Err(allow.invalid(reason));
     }
     let mut own = None;
-    for method in JoinMethod::ALL {
+    for method in JoinMethod::all() {
         let Some(section) = spec.take(method.as_str()) else { continue };
         match method == word && !word.has_secret_name() {
             true => own = Some(section),
@@ -101,11 +102,14 @@ fn method(spec: &mut Fields) -> Result<Method, Invalid> {
     match word {
         JoinMethod::Token => Ok(Method::Token),
         JoinMethod::BoundKeypair => bound_keypair::settings(own).map(Method::BoundKeypair),
+        JoinMethod::Oidc(provider) => {
+            oidc::settings(provider, own).map(|settings| Method::Oidc(Box::new(settings)))
+        }
     }
 }
 
 fn unknown(word: &str) -> String {
-    let known: Vec<&str> = JoinMethod::ALL.iter().map(|method| method.as_str()).collect();
+    let known: Vec<&str> = JoinMethod::all().map(JoinMethod::as_str).collect();
     let word = super::fields::shortened(word);
     format!("join method {word:?} is not supported; known are {}", known.join(", "))
 }
