@@ -25,6 +25,8 @@ pub struct Config {
     pub public: Vec<HostPort>,
     /// Tokens that do not expire.
     pub static_tokens: Vec<StaticToken>,
+    /// Authorities (DER) of web servers that are believed beside the system's, where the issuers of ID tokens are asked.
+    pub issuer_roots: Vec<Vec<u8>>,
     /// When set, cannot be changed otherwise.
     pub preference: Option<AuthPreferenceSpec>,
     /// When set, cannot be changed otherwise.

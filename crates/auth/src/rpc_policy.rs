@@ -67,6 +67,7 @@ const TABLE: &[(&str, Allow)] = &[
     ("/postern.v1.ClusterService/Trust", Allow::Members),
     ("/postern.v1.ClusterService/WatchTrust", Allow::Members),
     ("/postern.v1.ClusterService/ExplainSsh", Allow::Rbac),
+    ("/postern.v1.ClusterService/ExplainJoin", Allow::Rbac),
     ("/postern.v1.ClusterService/ListNodes", Allow::Users),
 ];
 

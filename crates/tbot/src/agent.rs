@@ -7,6 +7,7 @@ pub mod error;
 pub mod joining;
 pub mod member;
 pub mod output;
+mod platform;
 pub mod run;
 pub mod schedule;
 pub mod storage;

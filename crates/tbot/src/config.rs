@@ -6,6 +6,7 @@ pub mod file;
 pub mod flags;
 
 use crate::destination::Destination;
+use access::resource::token::Provider;
 use access::{ClusterName, RoleName};
 use identity::trust::Pin;
 use std::net::SocketAddr;
@@ -77,6 +78,13 @@ pub enum Method {
     BoundKeypair {
         /// What binds the key at the first join.
         registration_secret: Option<TokenSource>,
+    },
+    /// By what a platform says of it.
+    Platform {
+        /// The platform.
+        provider: Provider,
+        /// The environment variable that the ID token is in, where that was configured.
+        variable: Option<String>,
     },
 }
 

@@ -9,10 +9,12 @@ mod bot;
 mod bound;
 mod host;
 mod refused;
+mod vouched;
 
 pub use bot::{Own, own_identity};
 pub use host::{Taking, identity_of, name_problem, owner, refuse_bound_key};
 
+use crate::attempts;
 use crate::audit::{Event, kind, masked};
 use crate::caller::{Caller, Who};
 use crate::core::Core;
@@ -21,7 +23,6 @@ use crate::pacing::Source;
 use crate::refusal;
 use crate::rpc_policy::Via;
 use access::SystemRole;
-use access::resource::token::JoinMethod;
 use admission::{Admission, Proof};
 use api::status::{Class, Problem};
 use api::v1;
@@ -32,6 +33,7 @@ use join::{Attempt, AttemptId, Claim, Proven};
 use refused::Refused;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
 
 /// The service.
 pub struct Join {
@@ -118,8 +120,31 @@ impl Join {
         Source { address: caller.ip().filter(|ip| !self.core.presence.is_proxy(*ip)), proxy }
     }
 
+    /// For `tctl join explain`.
+    fn remember(&self, caller: &Caller, request: &v1::JoinRequest, refused: &Refused) {
+        let Some(attempt) = attempt(request) else { return };
+        let at = self.core.now();
+        let told = v1::ExplainJoinResponse {
+            at: at.to_string(),
+            code: refused.problem.code.clone(),
+            reason: refused.why.clone(),
+            method: method(request).to_owned(),
+            token_name: masked(&request.token),
+            role: request.role.chars().take(32).collect(),
+            remote_addr: caller.addr.map(|addr| addr.to_string()).unwrap_or_default(),
+            checks: refused.checks.clone(),
+        };
+        self.core.attempts.remember(attempts::Refusal {
+            attempt: attempt.short(),
+            from: caller.ip(),
+            at,
+            told,
+        });
+    }
+
     async fn refused(&self, caller: &Caller, source: Source, request: &v1::JoinRequest, refused: &Refused) {
         let core = &*self.core;
+        self.remember(caller, request, refused);
         // What may pass by itself is no failure of the joiner.
         if refused.problem.class.is_transient() {
             return;
@@ -135,7 +160,7 @@ impl Join {
         };
         let kind = if request.role == "Bot" { kind::BOT_JOIN_FAILED } else { kind::INSTANCE_JOIN_FAILED };
         let event = Event::new(kind)
-            .with("method", method(request).as_str())
+            .with("method", method(request))
             .with("token_name", masked(&request.token))
             .with("role", request.role.chars().take(32).collect::<String>())
             .with("reason", refused.problem.code.as_str())
@@ -163,7 +188,13 @@ fn problem(refusal: &join::Refusal) -> Problem {
 
 /// What more the joiner shows, where that can be judged without the token.
 fn proof(proven: &Proven, claim: &Claim<'_>, request: &v1::JoinRequest) -> Result<Proof, Problem> {
-    let Some(bound) = &request.bound_keypair else { return Ok(Proof::Name) };
+    let id_token = request.id_token.as_str();
+    let bound = match (&request.bound_keypair, id_token) {
+        (None, "") => return Ok(Proof::Name),
+        (None, id_token) => return Ok(Proof::IdToken(Zeroizing::new(id_token.to_owned()))),
+        (Some(bound), "") => bound,
+        (Some(_), _) => return Err(refusal::invalid("a joiner shows a bound key or an ID token, not both")),
+    };
     let showing = Showing {
         public_key: &bound.public_key,
         join_state: &bound.join_state,
@@ -178,11 +209,12 @@ fn attempt(request: &v1::JoinRequest) -> Option<AttemptId> {
     Attempt::new(&request.attempt).ok().map(|attempt| AttemptId::of(&request.public_key, attempt))
 }
 
-/// The method that the joiner seems to mean.
-fn method(request: &v1::JoinRequest) -> JoinMethod {
-    match request.bound_keypair {
-        Some(_) => JoinMethod::BoundKeypair,
-        None => JoinMethod::Token,
+/// What the joiner seems to mean.
+fn method(request: &v1::JoinRequest) -> &'static str {
+    match (&request.bound_keypair, request.id_token.as_str()) {
+        (Some(_), _) => "bound_keypair",
+        (None, "") => "token",
+        (None, _) => "id_token",
     }
 }
 

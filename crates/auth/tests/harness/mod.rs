@@ -81,6 +81,7 @@ pub fn config(directory: &Path, clock: &Arc<MovedClock>) -> Config {
             roles: vec![SystemRole::Node, SystemRole::Proxy],
             secret: Zeroizing::new(STATIC_TOKEN.to_owned()),
         }],
+        issuer_roots: vec![],
         preference: None,
         networking: None,
     }
@@ -232,6 +233,7 @@ pub struct Joiner {
     pub ttl_seconds: u64,
     pub host: Option<v1::HostDetails>,
     pub bound: Option<Bound>,
+    pub id_token: String,
 }
 
 /// What the holder of a bound key keeps.
@@ -262,6 +264,7 @@ impl Joiner {
             ttl_seconds: 0,
             host: None,
             bound: None,
+            id_token: String::new(),
         }
     }
 
@@ -269,6 +272,11 @@ impl Joiner {
     pub fn bound(token: &str, secret: &str) -> Self {
         let bound = Bound { key: key(), state: vec![], secret: secret.to_owned() };
         Self { bound: Some(bound), ..Self::bot(token) }
+    }
+
+    /// A job that a platform vouches for.
+    pub fn job(token: &str, id_token: &str) -> Self {
+        Self { id_token: id_token.to_owned(), ..Self::bot(token) }
     }
 
     /// The next thing it asks for, with a fresh key.
@@ -331,6 +339,7 @@ impl Joiner {
             ttl_seconds: self.ttl_seconds,
             host: self.host.clone(),
             bound_keypair,
+            id_token: self.id_token.clone(),
         })
     }
 

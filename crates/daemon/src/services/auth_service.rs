@@ -34,6 +34,7 @@ pub(super) async fn start(
         static_tokens,
         preference: config.preference.clone(),
         networking: config.networking.clone(),
+        issuer_roots: vec![],
     };
     let mut registry = Metrics::registry();
     let running =

@@ -52,6 +52,16 @@ pub enum AgentError {
         /// The system's reason, or "it is empty".
         reason: String,
     },
+    /// The platform gives no ID token.
+    #[error("join method {method}: the platform gave no ID token ({reason}); {advice}")]
+    NoIdToken {
+        /// The join method.
+        method: &'static str,
+        /// What is missing.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// The file of authorities cannot be read.
     #[error(
         "cannot use onboarding.ca_path {}: {reason}; give a PEM file with the cluster's CA, or ca_pins instead",
@@ -125,6 +135,7 @@ impl AgentError {
             | Self::NoIdentity { .. }
             | Self::Expired { .. }
             | Self::Token { .. }
+            | Self::NoIdToken { .. }
             | Self::CaFile { .. }
             | Self::OtherCluster { .. } => false,
         }

@@ -6,10 +6,11 @@
 
 use super::AgentError;
 use super::member::{address, credentials, fresh_key, token_hash};
+use super::platform;
 use super::storage::{BoundKey, Pending, PendingJoin, Storage, Stored};
 use crate::config::{Config, FirstTrust, Method, Onboarding, TokenSource};
-use access::HostPort;
 use access::name::SystemRole;
+use access::{ClusterName, HostPort};
 use api::v1;
 use api::v1::join_service_client::JoinServiceClient;
 use api::v1::{ChallengeRequest, JoinRequest};
@@ -99,7 +100,15 @@ impl Joiner {
     ) -> Result<v1::JoinResponse, AgentError> {
         let mut client = JoinServiceClient::new(channel);
         let challenge = client.challenge(ChallengeRequest {}).await.map_err(AgentError::call(DOING))?;
-        let challenge = challenge.into_inner().challenge;
+        let v1::ChallengeResponse { challenge, cluster } = challenge.into_inner();
+        let id_token = match &self.onboarding.method {
+            Method::Platform { provider, variable } => {
+                let cluster =
+                    ClusterName::new(cluster).map_err(AgentError::unusable("the cluster's name"))?;
+                platform::id_token(*provider, variable.as_deref(), &cluster).await?.to_string()
+            }
+            Method::Token | Method::BoundKeypair { .. } => String::new(),
+        };
         let public_key = pending.key.spki_der();
         let attempt = pending.join.as_ref().map(|join| join.attempt.clone()).unwrap_or_default();
         let claim = join::Claim {
@@ -122,6 +131,7 @@ impl Joiner {
             ttl_seconds: self.ttl.as_secs(),
             host: None,
             bound_keypair,
+            id_token,
         };
         Ok(client.join(request).await.map_err(AgentError::call(DOING))?.into_inner())
     }

@@ -117,7 +117,7 @@ fn onboarding(file: file::Onboarding, report: &mut Report<'_>) -> Option<Onboard
         }
     };
     let token = given(file.token);
-    let method = method(file.join_method, file.bound_keypair, report);
+    let method = method(&file.join_method, file.bound_keypair, (file.gitlab, file.terraform), report);
     if token.is_none() && method != Method::Token {
         report.mistake("onboarding.token", "missing; with this join method it is the name of the token");
     }
@@ -129,21 +129,33 @@ fn given(text: Option<String>) -> Option<TokenSource> {
 }
 
 fn method(
-    word: Option<file::JoinMethod>,
+    word: &Option<file::JoinMethod>,
     bound: Option<file::BoundKeypair>,
+    (gitlab, terraform): (Option<file::Gitlab>, Option<file::Terraform>),
     report: &mut Report<'_>,
 ) -> Method {
-    let word = word.unwrap_or(file::JoinMethod::Token);
-    if bound.is_some() && word != file::JoinMethod::BoundKeypair {
-        let text = format!("this section does not belong to join_method: {}; remove it", word.as_str());
-        report.mistake("onboarding.bound_keypair", text);
+    use file::JoinMethod::{BoundKeypair, Gitlab, TerraformCloud, Token};
+    let word = word.unwrap_or(Token);
+    for (key, given, of) in [
+        ("onboarding.bound_keypair", bound.is_some(), BoundKeypair),
+        ("onboarding.gitlab", gitlab.is_some(), Gitlab),
+        ("onboarding.terraform", terraform.is_some(), TerraformCloud),
+    ] {
+        if given && word != of {
+            let text = format!("this section does not belong to join_method: {}; remove it", word.as_str());
+            report.mistake(key, text);
+        }
     }
-    match word {
-        file::JoinMethod::Token => Method::Token,
-        file::JoinMethod::BoundKeypair => {
+    let variable = gitlab.and_then(|gitlab| gitlab.token_env_var_name);
+    let tag = terraform.and_then(|terraform| terraform.audience_tag);
+    let variable = variable.or(tag.map(|tag| format!("TFC_WORKLOAD_IDENTITY_TOKEN_{tag}")));
+    match word.provider() {
+        Some(provider) => Method::Platform { provider, variable },
+        None if word == BoundKeypair => {
             let secret = bound.and_then(|bound| given(bound.registration_secret));
             Method::BoundKeypair { registration_secret: secret }
         }
+        None => Method::Token,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The file as it is written. Every key of the incumbent's v2 format that Postern acts on; others that are known
 //! are refused by name.
 
+use access::resource::token::Provider;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use yaml::{Refusals, refuse};
@@ -69,6 +70,12 @@ pub struct Onboarding {
     /// For `bound_keypair`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_keypair: Option<BoundKeypair>,
+    /// For `gitlab`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitlab: Option<Gitlab>,
+    /// For `terraform_cloud`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terraform: Option<Terraform>,
     /// `sha256:...` pins of the cluster's host authority, as `tctl status` shows them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ca_pins: Vec<String>,
@@ -85,19 +92,76 @@ pub enum JoinMethod {
     Token,
     /// By a key that it keeps in its storage, and with which it comes back after any time away.
     BoundKeypair,
+    /// As a job of GitHub Actions.
+    Github,
+    /// As a job of GitLab CI.
+    Gitlab,
+    /// As a job of CircleCI.
+    Circleci,
+    /// As a run of Spacelift.
+    Spacelift,
+    /// As a run of HCP Terraform or Terraform Enterprise.
+    TerraformCloud,
+    /// As a step of Bitbucket Pipelines.
+    Bitbucket,
+    /// As a job of Azure DevOps.
+    AzureDevops,
+    /// As a service account of Kubernetes.
+    Kubernetes,
 }
 
 impl JoinMethod {
     /// Every one.
-    pub const ALL: [Self; 2] = [Self::Token, Self::BoundKeypair];
+    pub fn all() -> impl Iterator<Item = Self> {
+        use JoinMethod::{
+            AzureDevops, Bitbucket, Circleci, Github, Gitlab, Kubernetes, Spacelift, TerraformCloud,
+        };
+        let platforms =
+            [Github, Gitlab, Circleci, Spacelift, TerraformCloud, Bitbucket, AzureDevops, Kubernetes];
+        [Self::Token, Self::BoundKeypair].into_iter().chain(platforms)
+    }
+
+    /// The platform that vouches for the agent, where one does.
+    pub fn provider(self) -> Option<Provider> {
+        Some(match self {
+            Self::Token | Self::BoundKeypair => return None,
+            Self::Github => Provider::Github,
+            Self::Gitlab => Provider::Gitlab,
+            Self::Circleci => Provider::Circleci,
+            Self::Spacelift => Provider::Spacelift,
+            Self::TerraformCloud => Provider::TerraformCloud,
+            Self::Bitbucket => Provider::Bitbucket,
+            Self::AzureDevops => Provider::AzureDevops,
+            Self::Kubernetes => Provider::Kubernetes,
+        })
+    }
 
     /// The word used in files and flags.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::BoundKeypair => "bound_keypair",
+        match (self, self.provider()) {
+            (_, Some(provider)) => provider.as_str(),
+            (Self::BoundKeypair, _) => "bound_keypair",
+            _ => "token",
         }
     }
+}
+
+/// For join method `gitlab`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gitlab {
+    /// The variable that the job's ID token is in; `TBOT_GITLAB_JWT` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_env_var_name: Option<String>,
+}
+
+/// For join method `terraform_cloud`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Terraform {
+    /// With `X`, the ID token is in `TFC_WORKLOAD_IDENTITY_TOKEN_X`; `TFC_WORKLOAD_IDENTITY_TOKEN` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience_tag: Option<String>,
 }
 
 /// For join method `bound_keypair`.
@@ -221,8 +285,6 @@ pub static REFUSED: Refusals = Refusals::new(&[
     refuse("fips", "there is no FIPS build of Postern").unless_off(),
     refuse("services", "Postern has outputs only so far; list an identity output under outputs"),
     refuse("onboarding.azure", NO_METHOD),
-    refuse("onboarding.gitlab", NO_METHOD),
-    refuse("onboarding.terraform", NO_METHOD),
     refuse("outputs.app_name", NOT_THIS_PRODUCT),
     refuse("outputs.service", NOT_THIS_PRODUCT),
     refuse("outputs.database", NOT_THIS_PRODUCT),

@@ -32,7 +32,7 @@ pub struct StartFlags {
     /// Time between renewals, like 20m
     #[arg(long, value_name = "DURATION")]
     pub renewal_interval: Option<String>,
-    /// How the agent proves itself: token or bound_keypair
+    /// How the agent proves itself: token, bound_keypair, github, gitlab, kubernetes and others
     #[arg(long, value_name = "METHOD")]
     pub join_method: Option<String>,
     /// Registration secret of a bound_keypair token, or the absolute path of a file that holds it
@@ -95,10 +95,9 @@ impl StartFlags {
         if given.iter().all(|flag| flag.is_none()) && self.ca_pins.is_empty() {
             return Ok(None);
         }
-        let known = file::JoinMethod::ALL;
         let word = self.join_method.as_deref().unwrap_or("token");
-        let Some(join_method) = known.into_iter().find(|method| method.as_str() == word) else {
-            let known: Vec<&str> = known.iter().map(|method| method.as_str()).collect();
+        let Some(join_method) = file::JoinMethod::all().find(|method| method.as_str() == word) else {
+            let known: Vec<&str> = file::JoinMethod::all().map(file::JoinMethod::as_str).collect();
             let known = known.join(", ");
             return Err(format!("--join-method {word}: unrecognized join method; known are {known}"));
         };
@@ -109,6 +108,8 @@ impl StartFlags {
             token: self.token.clone(),
             join_method: Some(join_method),
             bound_keypair,
+            gitlab: None,
+            terraform: None,
             ca_pins: self.ca_pins.clone(),
             ca_path: None,
         }))

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use join::Proven;
 use join::bound_keypair::Shown;
 use store::{Expect, Key, Revision, Txn};
+use zeroize::Zeroizing;
 
 /// A joiner that has proven its key.
 pub struct Admission {
@@ -38,6 +39,8 @@ pub enum Proof {
     Name,
     /// A key that it keeps.
     Bound(Shown),
+    /// What a platform says of it.
+    IdToken(Zeroizing<String>),
 }
 
 /// A token that may be spent.
@@ -70,7 +73,7 @@ impl Admission {
     pub fn refused(&self, why: impl Into<String>) -> Refused {
         match self.proof {
             Proof::Name => Refused::token(why),
-            Proof::Bound(_) => Refused::proof(self.proven.attempt(), why),
+            Proof::Bound(_) | Proof::IdToken(_) => Refused::proof(self.proven.attempt(), why),
         }
     }
 
@@ -115,7 +118,9 @@ impl Admission {
             return Err(NoGrant::Unfit("the token is not for this role"));
         }
         match (&self.proof, grant.method()) {
-            (Proof::Name, JoinMethod::Token) | (Proof::Bound(_), JoinMethod::BoundKeypair) => Ok(grant),
+            (Proof::Name, JoinMethod::Token)
+            | (Proof::Bound(_), JoinMethod::BoundKeypair)
+            | (Proof::IdToken(_), JoinMethod::Oidc(_)) => Ok(grant),
             _ => Err(NoGrant::Unfit("the token is of another join method")),
         }
     }

@@ -4,6 +4,7 @@ use super::Refused;
 use super::admission::{Admission, Grant, NoGrant, Proof, Standing};
 use super::bound::Binding;
 use super::host::refuse_bound_key;
+use super::vouched::Vouching;
 use crate::audit::{Event, UserKind, kind};
 use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
@@ -21,6 +22,8 @@ use access::{BotName, InstanceId};
 use api::status::Problem;
 use identity::{BotIdentity, Identity, Permits, Subject, UserIdentity};
 use jiff::Timestamp;
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{Expect, Revision, Txn};
 
@@ -59,11 +62,13 @@ pub struct By {
     pub method: JoinMethod,
     /// The token; masked where its name is the secret.
     pub token_name: String,
+    /// What the rule that let it in found.
+    pub attributes: Vec<(&'static str, String)>,
 }
 
 impl From<&Token> for By {
     fn from(token: &Token) -> Self {
-        Self { method: token.spec.join_method(), token_name: token.safe_name() }
+        Self { method: token.spec.join_method(), token_name: token.safe_name(), attributes: vec![] }
     }
 }
 
@@ -93,6 +98,10 @@ impl Joining<'_> {
             (Proof::Bound(shown), _) => {
                 let (token, revision) = self.stored(&grant)?;
                 Binding { joining: self, token, revision, shown }.plan(reads).await
+            }
+            (Proof::IdToken(id_token), claim) => {
+                let (token, revision) = self.stored(&grant)?;
+                Vouching { joining: self, token, revision, claim, id_token }.plan(reads).await
             }
         }
     }
@@ -143,7 +152,8 @@ impl Joining<'_> {
             return Err(Refused::token("the instance of this attempt has renewed since"));
         }
         instance.lineage = Lineage::first(first.0, first.1);
-        let by = By { method: JoinMethod::Token, token_name: masked(&admission.token_name) };
+        let token_name = masked(&admission.token_name);
+        let by = By { method: JoinMethod::Token, token_name, attributes: vec![] };
         instance.remember(&self.seen(&by));
         let txn = Txn::new()
             .expect(admission.claim_key(), Expect::Revision(revision))
@@ -233,6 +243,12 @@ impl Joining<'_> {
             .with("method", by.method.as_str())
             .with("token_name", by.token_name.as_str())
             .succeeded();
+        let event = match by.attributes.is_empty() {
+            true => event,
+            false => {
+                event.with("attributes", json!(by.attributes.iter().cloned().collect::<BTreeMap<_, _>>()))
+            }
+        };
         let event = admission.caller.locate(event);
         let own = Own { instance: id, generation: 1, renewable: by.method.has_secret_name() };
         let identity = own_identity(core, bot, own, &admission.caller);

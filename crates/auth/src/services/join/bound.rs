@@ -15,6 +15,7 @@ use access::resource::token::bound_keypair::{RecoveryMode, Status};
 use access::resource::token::{BoundKeypair, JoinMethod, Method};
 use access::resource::{Bot, Token};
 use api::status::{Class, Problem};
+use api::v1::JoinCheck;
 use join::bound_keypair::{self, Shown, Step, Unfit};
 use store::{Expect, Revision, Txn};
 
@@ -55,7 +56,7 @@ impl Binding<'_> {
     /// Who shows the key is told what is wrong; who shows another is a stranger.
     async fn unfit(&self, status: &Status, unfit: Unfit) -> Refused {
         if !self.shown.is_holder(status) {
-            return self.admission().refused(format!("{}: {unfit}", unfit.field()));
+            return self.admission().refused(unfit.to_string()).with(check(unfit), vec![]);
         }
         let hint = match unfit {
             Unfit::Copied { stored, presented } => {
@@ -71,7 +72,8 @@ impl Binding<'_> {
             }
             _ => "bind the key again: remove the token, make it again, and start with an empty storage",
         };
-        Problem::new(Class::Denied, unfit.code(), unfit.to_string()).hint(hint).into()
+        let problem = Problem::new(Class::Denied, unfit.code(), unfit.to_string()).hint(hint);
+        Refused::from(problem).with(check(unfit), vec![])
     }
 
     async fn copied(&self, instance: InstanceId, numbers: (u64, u64), unfit: Unfit) -> Problem {
@@ -194,6 +196,11 @@ impl Binding<'_> {
         let txn = txn.expect(key, Expect::Revision(self.revision));
         self.joining.core.tokens.put(txn, &token)
     }
+}
+
+fn check(unfit: Unfit) -> JoinCheck {
+    let (field, found) = (unfit.field().to_owned(), unfit.to_string());
+    JoinCheck { rule: 0, field, wanted: "the holder of the bound key".to_owned(), found, fits: false }
 }
 
 fn random() -> Result<[u8; 32], Problem> {

@@ -1,6 +1,7 @@
 //! What a joiner hears when it is refused, and what only the log and the audit events tell.
 
 use api::status::{Class, Problem};
+use api::v1::JoinCheck;
 use join::AttemptId;
 
 /// A refusal, and the reason for it.
@@ -14,11 +15,13 @@ pub struct Refused {
     pub proved: bool,
     /// Whether something was done about it, so that it is not judged again by what is known meanwhile.
     pub settled: bool,
+    /// What was looked at, for administrators.
+    pub checks: Vec<JoinCheck>,
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self { why: problem.reason.clone(), problem, proved: true, settled: false }
+        Self { why: problem.reason.clone(), problem, proved: true, settled: false, checks: vec![] }
     }
 }
 
@@ -27,17 +30,23 @@ impl Refused {
     pub fn token(why: impl Into<String>) -> Self {
         let problem = Problem::new(Class::Denied, "token_invalid", "the token is not valid")
             .hint("ask for a new one: tctl tokens add, or tctl bots instances add");
-        Self { problem, why: why.into(), proved: true, settled: false }
+        Self { problem, why: why.into(), proved: true, settled: false, checks: vec![] }
     }
 
     /// Whatever is wrong with a proof of another method, or with the token that it is for, the joiner hears this.
     pub fn proof(attempt: AttemptId, why: impl Into<String>) -> Self {
         let reason = "the cluster does not let this joiner in with this token";
-        let problem = Problem::new(Class::Denied, "join_refused", reason).hint(format!(
-            "an administrator sees why in the audit log (tctl events ls), under attempt {}",
-            attempt.short()
-        ));
-        Self { problem, why: why.into(), proved: false, settled: false }
+        let problem = Problem::new(Class::Denied, "join_refused", reason)
+            .hint(format!("an administrator sees why with: tctl join explain {}", attempt.short()));
+        Self { problem, why: why.into(), proved: false, settled: false, checks: vec![] }
+    }
+
+    /// With what was looked at: what is asked of every joiner, then the rules.
+    #[must_use]
+    pub fn with(mut self, first: JoinCheck, rules: Vec<JoinCheck>) -> Self {
+        self.checks.push(first);
+        self.checks.extend(rules);
+        self
     }
 
     /// The answer to one of two that run on one identity, once it is locked.

@@ -1,4 +1,4 @@
-//! Tokens that a key is bound to: what auth adds to what an administrator writes, and keeps when they write again.
+//! Tokens: what auth adds to what an administrator writes, keeps when they write again, and checks of keys.
 
 use crate::refusal;
 use crate::tokens::Tokens;
@@ -7,6 +7,7 @@ use access::resource::token::{BoundKeypair, Method};
 use access::resource::{Resource, Token};
 use api::status::Problem;
 use identity::key::PublicKey;
+use join::oidc::Jwks;
 
 /// The resource as it is to be written over `current`.
 pub(super) fn completed(wanted: &Resource, current: Option<&Resource>) -> Result<Resource, Problem> {
@@ -18,11 +19,18 @@ pub(super) fn completed(wanted: &Resource, current: Option<&Resource>) -> Result
     };
     // Auth alone knows who holds the key.
     token.status = current.and_then(|current| current.status.clone());
-    let Method::BoundKeypair(bound) = &mut token.spec.method else {
-        token.status = None;
-        return Ok(wanted);
-    };
-    complete(bound, current)?;
+    match &mut token.spec.method {
+        Method::BoundKeypair(bound) => complete(bound, current)?,
+        Method::Token => token.status = None,
+        Method::Oidc(oidc) => {
+            token.status = None;
+            if let Some(keys) = &oidc.static_jwks {
+                Jwks::parse(keys.as_bytes()).map_err(|error| {
+                    refusal::invalid(format!("spec.{}.static_jwks: {error}", oidc.provider.as_str()))
+                })?;
+            }
+        }
+    }
     Ok(wanted)
 }
 
