@@ -1,9 +1,9 @@
 //! Join methods from end to end: real programs, and a login with what they got.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use testkit::wait::until;
-use testkit::{Bot, Cluster, Layout};
+use testkit::{Bot, Cluster, Issuer, Layout};
 
 fn cluster() -> Cluster {
     let cluster = Cluster::start(Layout::OneProcess);
@@ -128,4 +128,82 @@ fn a_key_made_beforehand_needs_no_secret() {
     assert_ne!(create(&["--overwrite"]), line);
     let refused = bot.oneshot().refused();
     assert!(refused.contains("does not let this joiner in"), "{refused}");
+}
+
+/// Where an issuer of ID tokens is told of jobs that the tests make up.
+struct Platform {
+    issuer: Issuer,
+    cluster: Cluster,
+    bot: Bot,
+}
+
+impl Platform {
+    fn start(method: &str, section: &Value, prefix: &str) -> Option<Self> {
+        let issuer = Issuer::start(prefix)?;
+        let cluster = cluster();
+        let bot = cluster.bot("ci", &["tester"]);
+        bot.configure_joining(&format!("join_method: {method}, token: jobs"), &cluster.pin(), "");
+        // The real thing is on the Internet; its keys are given, so that the daemon need not ask it.
+        let mut section = section.clone();
+        section["static_jwks"] = Value::String(issuer.keys().to_string());
+        let host = issuer.host.clone();
+        for (_, value) in section.as_object_mut().expect("a section") {
+            if value == "HOST" {
+                *value = Value::String(host.clone());
+            }
+        }
+        let token = json!({"kind": "token", "version": "v2", "metadata": {"name": "jobs"}, "spec":
+            {"roles": ["Bot"], "bot_name": "ci", "join_method": method, method: section}});
+        cluster.create(&token.to_string());
+        Some(Self { issuer, cluster, bot })
+    }
+
+    /// What an administrator is told of the refusal that the agent was told of.
+    fn explained(&self, refusal: &str) -> String {
+        let attempt = refusal.trim().rsplit(' ').next().expect("it ends with the attempt");
+        self.cluster.tctl(&["join", "explain", attempt]).ok()
+    }
+}
+
+#[test]
+fn a_job_of_gitlab_joins_with_its_id_token() {
+    let section = json!({"domain": "HOST", "allow": [{"project_path": "us/app", "ref": "main"}]});
+    let Some(platform) = Platform::start("gitlab", &section, "") else { return };
+    let Platform { issuer, bot, .. } = &platform;
+    let without = bot.oneshot().refused();
+    assert!(without.contains("TBOT_GITLAB_JWT is not set"), "{without}");
+    let run =
+        |claims: &Value| testkit::run(bot.oneshot_command().env("TBOT_GITLAB_JWT", issuer.mint(claims)));
+    let job = |branch: &str| json!({"aud": "test.example.com", "project_path": "us/app", "ref": branch});
+    let told = platform.explained(&run(&job("main; rm -rf")).refused());
+    for part in ["REFUSED (join_refused)", "project_path", "\"main; rm -rf\"", "NO"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    run(&job("main")).ok();
+    logs_in(bot);
+    run(&job("main")).ok();
+    let listing = platform.cluster.tctl(&["get", "bot_instances", "--format=json"]).ok();
+    assert_eq!(listing.matches("\"instance_id\"").count(), 1, "it stays who it is: {listing}");
+}
+
+#[test]
+fn a_job_of_github_asks_its_runner_for_an_id_token() {
+    let section = json!({"enterprise_server_host": "HOST", "allow": [{"repository": "us/app"}]});
+    let Some(platform) = Platform::start("github", &section, "/_services/token") else { return };
+    let Platform { issuer, bot, .. } = &platform;
+    let run = |secret: &str| {
+        let mut tbot = bot.oneshot_command();
+        tbot.env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("https://{}/runner?version=1", issuer.host));
+        tbot.env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", secret);
+        // As an administrator would have the runner believe its server.
+        tbot.env("SSL_CERT_FILE", issuer.root_file());
+        testkit::run(&mut tbot)
+    };
+    issuer.vouch(&json!({"repository": "them/app"}));
+    let wrong = run("another-secret").refused();
+    assert!(wrong.contains("answered 401") && !wrong.contains("another-secret"), "{wrong}");
+    assert!(platform.explained(&run("runner-secret").refused()).contains("them/app"));
+    issuer.vouch(&json!({"repository": "us/app"}));
+    run("runner-secret").ok();
+    logs_in(bot);
 }
