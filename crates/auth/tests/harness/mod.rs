@@ -356,7 +356,7 @@ impl Joiner {
         Ok(credentials)
     }
 
-    async fn join_with_state(&self, channel: Channel) -> Result<(Credentials, Vec<u8>), Problem> {
+    pub async fn join_with_state(&self, channel: Channel) -> Result<(Credentials, Vec<u8>), Problem> {
         let request = self.request(&channel).await.map_err(|status| Problem::of(&status))?;
         let answer = JoinServiceClient::new(channel).join(request).await;
         let answer = answer.map_err(|status| Problem::of(&status))?.into_inner();
