@@ -85,6 +85,16 @@ pub enum Step {
     Retry,
 }
 
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Register => "register",
+            Self::Recover => "recover",
+            Self::Retry => "retry",
+        })
+    }
+}
+
 /// Why the key does not let its holder in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {

@@ -75,6 +75,8 @@ async fn the_holder_of_the_key_comes_back_after_any_time_away() {
     let joins = auth.events("bot.join").await;
     let mut joined = joins.iter().filter(|event| event["success"] == true);
     assert!(joined.all(|event| event["method"] == "bound_keypair" && event["token_name"] == TOKEN));
+    let steps: Vec<_> = joins.iter().filter_map(|event| event["attributes"]["step"].as_str()).collect();
+    assert_eq!(steps, ["register", "recover", "recover"]);
 }
 
 #[tokio::test]
@@ -170,8 +172,8 @@ async fn a_secret_binds_one_key_and_strangers_learn_nothing() {
     heard.push(second.join(auth.stranger()).await.expect_err("the secret is used"));
     for heard in heard {
         assert_eq!((heard.class, heard.code.as_str()), (Class::Denied, "join_refused"), "{heard}");
-        let (told, _) = heard.hint.split_once("under attempt ").expect("names it");
-        assert_eq!(told, "an administrator sees why in the audit log (tctl events ls), ");
+        let (told, _) = heard.hint.rsplit_once(' ').expect("names the attempt");
+        assert_eq!(told, "an administrator sees why with: tctl join explain");
     }
     let named = Joiner::bot(TOKEN).join(auth.stranger()).await.expect_err("the name alone is nothing");
     assert_eq!(named.code, "token_invalid");
@@ -221,4 +223,16 @@ async fn what_an_administrator_writes_is_completed_and_what_auth_knows_stays() {
     assert_eq!(status["recovery_count"], json!(1), "nobody writes what auth knows");
     auth.lock("l", json!({"join_token": TOKEN})).await;
     assert_eq!(bot.next().join(auth.stranger()).await.expect_err("locked").code, "locked");
+}
+
+/// The certificate of another instance of the bot is no certificate of the holder.
+#[tokio::test]
+async fn an_instance_from_elsewhere_does_not_renew_by_the_key() {
+    let (auth, mut bot) = started(recovery(2, "standard")).await;
+    let elsewhere = auth.joined_bot("ci").await;
+    let first = bot.join_and_keep(auth.member(&elsewhere)).await.expect("binds its key");
+    assert_ne!(instance(&first), instance(&elsewhere));
+    let second = bot.next().join(auth.member(&elsewhere)).await.expect("comes back");
+    assert!(![instance(&first), instance(&elsewhere)].contains(&instance(&second)));
+    assert_eq!(get(&auth, false).await["status"]["bound_keypair"]["recovery_count"], json!(2));
 }

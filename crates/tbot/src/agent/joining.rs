@@ -165,14 +165,15 @@ impl Joiner {
         })
     }
 
-    /// The secret is for binding the key: whoever has a join state has done that.
+    /// The secret is for binding the key. Who has a join state has done that, and needs it only for a token that was made
+    /// again: then it may be gone.
     fn registration_secret(&self, bound: &BoundKey) -> Result<Option<Zeroizing<String>>, AgentError> {
-        match &self.onboarding.method {
-            Method::BoundKeypair { registration_secret: Some(source) } if bound.state.is_empty() => {
-                read("the registration secret", "onboarding.bound_keypair.registration_secret", source)
-                    .map(Some)
-            }
-            _ => Ok(None),
+        let Method::BoundKeypair { registration_secret: Some(source) } = &self.onboarding.method else {
+            return Ok(None);
+        };
+        match read("the registration secret", "onboarding.bound_keypair.registration_secret", source) {
+            Err(_) if !bound.state.is_empty() => Ok(None),
+            secret => secret.map(Some),
         }
     }
 }

@@ -43,6 +43,8 @@ impl Binding<'_> {
         let status = self.token.status.as_deref().cloned().unwrap_or_default();
         if let Ok(bearer) = Bearer::of(&self.admission().caller)
             && bearer.bot.name == name
+            && !bearer.bot.renewable
+            && is_holders(settings, &status, bearer.bot.instance)
         {
             return self.renew(reads, settings, status, &bearer).await;
         }
@@ -158,7 +160,10 @@ impl Binding<'_> {
             None => bound_keypair::joined_as(&status, shown, id, core.now(), &random()?),
         };
         let join_state = bound_keypair::state_of(&next);
-        let (txn, certificates) = self.instance(&bot, id).await?;
+        let attributes =
+            vec![("step", step.to_string()), ("recovery_count", next.recovery_count.to_string())];
+        let by = By { attributes, ..By::from(*token) };
+        let (txn, certificates) = self.instance(&bot, id, &by).await?;
         let txn = match before.filter(|before| *before != id) {
             // There is one holder, so what it was before is nobody now.
             Some(before) if settings.recovery.mode != RecoveryMode::Insecure => {
@@ -167,10 +172,7 @@ impl Binding<'_> {
             _ => txn,
         };
         let txn = self.remember(txn, next);
-        Ok((
-            joining.recorded(txn, &By::from(*token), &bot, id, &certificates),
-            Joined { certificates, join_state },
-        ))
+        Ok((joining.recorded(txn, &by, &bot, id, &certificates), Joined { certificates, join_state }))
     }
 
     /// The instance as it is after joining, whether this is the first try or not.
@@ -178,6 +180,7 @@ impl Binding<'_> {
         &self,
         bot: &Bot,
         id: InstanceId,
+        by: &By,
     ) -> Result<(Txn, crate::issuer::Certificates), Refused> {
         let Self { joining, .. } = self;
         let certificates = joining.certificates(bot, id, false)?;
@@ -185,7 +188,7 @@ impl Binding<'_> {
         let present = joining.core.catalog.read(&key).await?;
         let expect = present.as_ref().map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
         let first = (joining.admission.fingerprint.as_str(), certificates.expires());
-        let instance = Instance::joined(&bot.name, id, first, &joining.seen(&By::from(self.token)), None);
+        let instance = Instance::joined(&bot.name, id, first, &joining.seen(by), None);
         let txn = instance.put(Txn::new().expect(key, expect));
         Ok((joining.bind(txn, &bot.name, id, certificates.expires()).await?, certificates))
     }
@@ -196,6 +199,11 @@ impl Binding<'_> {
         let txn = txn.expect(key, Expect::Revision(self.revision));
         self.joining.core.tokens.put(txn, &token)
     }
+}
+
+/// Whether this instance is the one of the key's holder; in mode `insecure` there are several.
+fn is_holders(settings: &BoundKeypair, status: &Status, instance: InstanceId) -> bool {
+    settings.recovery.mode == RecoveryMode::Insecure || status.bound_bot_instance_id == Some(instance)
 }
 
 fn check(unfit: Unfit) -> JoinCheck {
