@@ -37,7 +37,41 @@ async function runner(request, response) {
   response.end(allowed ? JSON.stringify({ value: await mint({ claims: { ...vouched, aud: audience } }) }) : "{}");
 }
 
+// The API of a Kubernetes cluster whose service accounts' tokens this issuer signs: TokenReview of authentication.k8s.io/v1.
+async function review(request, response) {
+  const say = (status, body) => {
+    response.writeHead(status, { "content-type": "application/json" });
+    response.end(JSON.stringify(body));
+  };
+  if (request.headers.authorization !== "Bearer reviewer-secret") {
+    return say(401, { kind: "Status", apiVersion: "v1", status: "Failure", reason: "Unauthorized", code: 401 });
+  }
+  let text = "";
+  for await (const part of request) text += part;
+  const { apiVersion, kind, spec } = JSON.parse(text);
+  if (request.method !== "POST" || apiVersion !== "authentication.k8s.io/v1" || kind !== "TokenReview") return say(400, {});
+  const { createLocalJWKSet, jwtVerify } = await import(pathToFileURL(`${modules}/jose/dist/webapi/index.js`));
+  let status;
+  try {
+    const { payload } = await jwtVerify(spec.token, createLocalJWKSet({ keys: issuer.keys.toJSON() }));
+    const own = payload["kubernetes.io"];
+    status = {
+      authenticated: true,
+      user: {
+        username: payload.sub,
+        groups: ["system:serviceaccounts", `system:serviceaccounts:${own.namespace}`, "system:authenticated"],
+        extra: own.pod ? { "authentication.kubernetes.io/pod-name": [own.pod.name] } : {},
+      },
+      audiences: [].concat(payload.aud),
+    };
+  } catch (error) {
+    status = { user: {}, error: `[invalid bearer token, ${error.message}]` };
+  }
+  say(201, { kind, apiVersion, metadata: {}, spec, status });
+}
+
 const server = new HttpServer((request, response) => {
+  if (request.url === "/apis/authentication.k8s.io/v1/tokenreviews") return review(request, response);
   if (request.url.startsWith("/runner")) return runner(request, response);
   asked += 1;
   if (!request.url.startsWith(prefix)) return response.writeHead(404).end();

@@ -6,6 +6,7 @@ use crate::caller::Caller;
 use crate::catalog::Catalog;
 use crate::issuer::{Certificates, Issuer};
 use crate::issuers::Issuers;
+use crate::kubernetes::KubernetesApi;
 use crate::metrics::Metrics;
 use crate::pacing::Pacing;
 use crate::policy::Policies;
@@ -36,6 +37,8 @@ pub struct Core {
     pub pacing: Pacing,
     /// The keys of those who vouch for joiners.
     pub issuers: Issuers,
+    /// The Kubernetes cluster that this runs in.
+    pub kubernetes: Option<KubernetesApi>,
     /// Joiners that were refused.
     pub attempts: Attempts,
     /// Which hosts are connected.

@@ -78,7 +78,7 @@ impl Issuers {
     async fn fetch(&self, issuer: &str) -> Result<Jwks, String> {
         let client = self.client.get_or_init(|| Client::new(&self.roots));
         let ask = async |url: &str| {
-            let answer = client.ask(Question { url, bearer: None, post: false }).await;
+            let answer = client.ask(Question { url, bearer: None, post: None }).await;
             answer.map_err(|error| error.to_string())
         };
         let found = ask(&format!("{issuer}/.well-known/openid-configuration")).await?;

@@ -14,6 +14,7 @@ pub mod core;
 pub mod enrol;
 pub mod issuer;
 pub mod issuers;
+pub mod kubernetes;
 pub mod lifetime;
 pub mod metrics;
 pub mod own_host;

@@ -168,6 +168,7 @@ async fn core(
         challenges: ChallengeKey::new(&secret),
         pacing: Pacing::new(catalog.now()),
         issuers: Issuers::new(config.issuer_roots.clone()),
+        kubernetes: config.kubernetes.clone(),
         attempts: Attempts::default(),
         presence: Arc::new(Presence::default()),
         policies: Policies::default(),

@@ -6,6 +6,7 @@
 
 mod jwk;
 mod jws;
+pub mod review;
 mod rules;
 
 pub use jwk::{Jwks, KeySetError};

@@ -34,8 +34,8 @@ pub struct Question<'a> {
     pub url: &'a str,
     /// A bearer token to show.
     pub bearer: Option<&'a str>,
-    /// Whether it is a POST, of nothing.
-    pub post: bool,
+    /// For a POST: JSON to send, or nothing.
+    pub post: Option<&'a [u8]>,
 }
 
 /// Why there is no answer.
@@ -58,7 +58,7 @@ pub enum FetchError {
     /// It took too long.
     #[error("{0} did not answer within {DEADLINE:?}")]
     Late(String),
-    /// Another answer than 200.
+    /// Another answer than 200 or 201.
     #[error("{host} answered {status}")]
     Status {
         /// Who was asked.
@@ -74,6 +74,16 @@ impl Client {
     pub fn new(more: &[Vec<u8>]) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Self::trusting(roots, more)
+    }
+
+    /// Trusts these authorities (DER) and no others.
+    #[must_use]
+    pub fn of(authorities: &[Vec<u8>]) -> Self {
+        Self::trusting(RootCertStore::empty(), authorities)
+    }
+
+    fn trusting(mut roots: RootCertStore, more: &[Vec<u8>]) -> Self {
         roots.add_parsable_certificates(more.iter().map(|der| CertificateDer::from(der.as_slice())));
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(VERSIONS)
@@ -121,7 +131,7 @@ impl Client {
         let request = request(uri, question).map_err(|error| broken(&error))?;
         let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let status = answer.status().as_u16();
-        if status != 200 {
+        if !matches!(status, 200 | 201) {
             connection.abort();
             return Err(FetchError::Status { host: addr.to_string(), status });
         }
@@ -135,12 +145,12 @@ fn request(uri: &Uri, question: Question<'_>) -> Result<Request<Full<Bytes>>, ht
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
     let mut request = Request::builder()
-        .method(if question.post { Method::POST } else { Method::GET })
+        .method(if question.post.is_some() { Method::POST } else { Method::GET })
         .uri(path)
         .header(header::HOST, host)
         .header(header::ACCEPT, "application/json")
         .header(header::USER_AGENT, "postern");
-    if question.post {
+    if question.post.is_some() {
         request = request.header(header::CONTENT_TYPE, "application/json");
     }
     if let Some(bearer) = question.bearer {
@@ -148,7 +158,7 @@ fn request(uri: &Uri, question: Question<'_>) -> Result<Request<Full<Bytes>>, ht
         value.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, value);
     }
-    request.body(Full::default())
+    request.body(Full::from(Bytes::copy_from_slice(question.post.unwrap_or_default())))
 }
 
 impl fmt::Debug for Client {
@@ -172,7 +182,7 @@ mod tests {
             "file:///etc/passwd",
             "https://a b/",
         ] {
-            let asked = Client::new(&[]).ask(Question { url, bearer: None, post: false }).await;
+            let asked = Client::new(&[]).ask(Question { url, bearer: None, post: None }).await;
             assert!(matches!(asked, Err(FetchError::BadUrl(_))), "{url}: {asked:?}");
         }
     }

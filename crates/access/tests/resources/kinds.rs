@@ -100,6 +100,7 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
             json!({"audience": "a", "identity_provider_url": "https://api.bitbucket.org/2.0/x", "allow": [{"workspace_uuid": "{w}"}]}),
         ),
         ("azure_devops", json!({"organization_id": org, "allow": [{"project_name": "p"}]})),
+        ("kubernetes", json!({"type": "in_cluster", "allow": [{"service_account": "ns:name"}]})),
         (
             "kubernetes",
             json!({"type": "static_jwks", "static_jwks": {"jwks": "{\"keys\": []}"}, "allow": [{"service_account": "ns:name"}]}),
@@ -113,7 +114,7 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
     }
     for (method, section, reason) in [
         ("github", Value::Null, "spec.github: this join method needs a section"),
-        ("github", json!({"allow": []}), "nobody joins without one"),
+        ("github", json!({"enterprise_slug": "acme", "allow": []}), "nobody joins without one"),
         ("github", json!({"allow": [{"repository": ""}]}), "allow[0]: a rule needs one of sub, repository"),
         ("github", json!({"allow": [{"actor": "me"}]}), "a rule needs one of sub"),
         ("github", json!({"allow": [{"repositry": "us/app"}]}), "did you mean repository?"),
@@ -147,7 +148,21 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
             json!({"audience": "a", "identity_provider_url": "https://a@b/x", "allow": [{"workspace_uuid": "x"}]}),
             "https://host/path",
         ),
-        ("kubernetes", json!({"allow": [{"service_account": "a:b"}]}), "type: static_jwks is needed"),
+        (
+            "kubernetes",
+            json!({"type": "oidc", "allow": [{"service_account": "a:b"}]}),
+            "in_cluster or static_jwks",
+        ),
+        (
+            "kubernetes",
+            json!({"static_jwks": {"jwks": "{}"}, "allow": [{"service_account": "a:b"}]}),
+            "belongs to type: static_jwks",
+        ),
+        (
+            "kubernetes",
+            json!({"type": "static_jwks", "allow": [{"service_account": "a:b"}]}),
+            "static_jwks.jwks is required",
+        ),
         (
             "kubernetes",
             json!({"type": "static_jwks", "static_jwks": {"jwks": "{\"keys\": []}"}, "allow": [{"service_account": "a"}]}),

@@ -82,6 +82,7 @@ pub fn config(directory: &Path, clock: &Arc<MovedClock>) -> Config {
             secret: Zeroizing::new(STATIC_TOKEN.to_owned()),
         }],
         issuer_roots: vec![],
+        kubernetes: None,
         preference: None,
         networking: None,
     }

@@ -63,6 +63,7 @@ impl Bench {
         let core = Arc::new(Core {
             issuers: auth::issuers::Issuers::new(vec![]),
             attempts: auth::attempts::Attempts::default(),
+            kubernetes: None,
             cluster,
             issuer: Issuer::new(authorities, 1),
             tokens: Arc::new(Tokens::new(&Envelope::open_or_make(directory.path()).expect("a key"), vec![])),

@@ -8,6 +8,7 @@ use api::status::{Class, Problem};
 use api::v1;
 use api::v1::cluster_service_client::ClusterServiceClient;
 use api::v1::resource_service_client::ResourceServiceClient;
+use auth::kubernetes::KubernetesApi;
 use harness::{Auth, Joiner, confirm, generation, instance, output};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -268,4 +269,47 @@ async fn an_issuer_that_is_away_may_come_back_and_one_nobody_believes_is_not_ask
     assert_eq!(away.code, "issuer_unavailable", "its certificate is of no authority that is believed");
     assert_eq!(other.asked(), 0);
     assert_ne!(host, other.host);
+}
+
+/// With a stand-in for the API of Kubernetes that speaks TokenReview.
+#[tokio::test]
+async fn pods_of_the_cluster_that_auth_runs_in_are_asked_about_there() {
+    let Some(issuer) = Issuer::start("") else { return };
+    let directory = Arc::new(tempfile::tempdir().expect("a directory"));
+    let own = directory.path().join("own-token");
+    std::fs::write(&own, "reviewer-secret\n").expect("written");
+    let api = KubernetesApi {
+        url: format!("https://{}", issuer.host),
+        token: own.clone(),
+        authority: issuer.root_file(),
+    };
+    let auth = Auth::start_in(directory, Arc::default(), |config| config.kubernetes = Some(api)).await;
+    let auth = auth.expect("starts");
+    auth.bot("ci").await;
+    token(&auth, "kubernetes", &json!({"allow": [{"service_account": "ci:runner"}]})).await;
+    let pod = |account: &str, pod: Value| {
+        let own = json!({"namespace": "ci", "pod": pod});
+        let claims = json!({"sub": format!("system:serviceaccount:{account}"), "aud": "https://kubernetes.default.svc",
+            "kubernetes.io": own});
+        Joiner::job("jobs", &issuer.mint(&claims))
+    };
+    let running = json!({"name": "runner-1"});
+    auth.join(&pod("ci:runner", running.clone())).await.expect("joins");
+    let forged = Issuer::start("").expect("as the first");
+    let forged = Joiner::job("jobs", &forged.mint(&json!({"sub": "system:serviceaccount:ci:runner"})));
+    for (joiner, field) in [
+        (pod("ci:other", running.clone()), "service_account"),
+        (pod("ci:runner", Value::Null), "extra"),
+        (forged, "authenticated"),
+        (Joiner::job("jobs", "not.a.token"), "authenticated"),
+    ] {
+        let problem = auth.join(&joiner).await.expect_err("is refused");
+        assert_eq!(problem.code, "join_refused", "{field}: {problem}");
+        let told = explained(&auth, &problem).await;
+        assert!(told.checks.iter().any(|check| !check.fits && check.field == field), "{field}: {told:?}");
+    }
+    // Auth's own rights there are gone, which may pass.
+    std::fs::write(&own, "another").expect("written");
+    let away = auth.join(&pod("ci:runner", running)).await.expect_err("is refused");
+    assert_eq!((away.class, away.code.as_str()), (Class::Unavailable, "issuer_unavailable"), "{away}");
 }

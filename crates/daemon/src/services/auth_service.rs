@@ -35,6 +35,7 @@ pub(super) async fn start(
         preference: config.preference.clone(),
         networking: config.networking.clone(),
         issuer_roots: vec![],
+        kubernetes: auth::kubernetes::KubernetesApi::of_environment(),
     };
     let mut registry = Metrics::registry();
     let running =

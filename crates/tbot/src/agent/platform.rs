@@ -91,7 +91,7 @@ async fn ask(
         // Names of clusters are host names: there is nothing to escape.
         false => format!("{address}{joint}audience={cluster}"),
     };
-    let question = Question { url: &url, bearer: Some(bearer), post: is_azure };
+    let question = Question { url: &url, bearer: Some(bearer), post: is_azure.then_some(&[][..]) };
     let unusable = |reason: String| AgentError::Unusable { what: "the platform's ID token", reason };
     let answer = Client::new(&[]).ask(question).await.map_err(|error| unusable(error.to_string()))?;
     let answer = Zeroizing::new(answer);

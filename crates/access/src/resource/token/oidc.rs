@@ -111,7 +111,7 @@ pub struct Oidc {
     pub settings: BTreeMap<&'static str, String>,
     /// Whether the fields that can be patterns are.
     pub globs: bool,
-    /// The issuer's keys (RFC 7517), where they are not to be fetched.
+    /// The issuer's keys (RFC 7517), where they are not to be fetched; with Kubernetes, where its API is not to be asked.
     pub static_jwks: Option<String>,
     /// Any one of them lets the joiner in; all of its fields must fit. Never empty.
     pub allow: Vec<Rule>,
@@ -199,6 +199,7 @@ impl Serialize for Oidc {
                 map.serialize_entry("static_jwks", &json!({"jwks": jwks}))?;
             }
             (Some(jwks), _) => map.serialize_entry("static_jwks", jwks)?,
+            (None, Provider::Kubernetes) => map.serialize_entry("type", "in_cluster")?,
             (None, _) => {}
         }
         map.serialize_entry("allow", &self.allow)?;

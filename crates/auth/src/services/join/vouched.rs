@@ -10,7 +10,7 @@ use crate::enrol::claim::Claim;
 use crate::enrol::instance::Instance;
 use crate::services::certificates::{Bearer, Renewing, Stop};
 use access::InstanceId;
-use access::resource::token::{Method, Oidc};
+use access::resource::token::{Method, Oidc, Provider};
 use access::resource::{Bot, Token};
 use api::status::{Class, Problem};
 use api::v1::JoinCheck;
@@ -76,6 +76,9 @@ impl Vouching<'_> {
 
     async fn verify(&self, oidc: &Oidc, anew: bool) -> Result<Result<Claims, Unverified>, Refused> {
         let core = self.joining.core;
+        if oidc.provider == Provider::Kubernetes && oidc.static_jwks.is_none() {
+            return self.reviewed().await;
+        }
         let keys = self.keys(oidc, anew).await?;
         Ok(oidc::verify(self.id_token, &keys, oidc, core.cluster.as_str(), core.now()))
     }
@@ -90,13 +93,16 @@ impl Vouching<'_> {
             });
         }
         let issuer = oidc.issuer().unwrap_or_default();
-        core.issuers.keys(&issuer, anew, core.now()).await.map_err(|trouble| {
-            // May pass, so the joiner is to try again.
-            let reason = "the issuer of the ID token could not be asked for its keys";
-            let problem = Problem::new(Class::Unavailable, "issuer_unavailable", reason);
-            let check = failed("issuer", &issuer, &trouble);
-            Refused { proved: false, ..Refused::from(problem.hint("try again")) }.with(check, vec![])
-        })
+        core.issuers.keys(&issuer, anew, core.now()).await.map_err(|trouble| away(&issuer, &trouble))
+    }
+
+    /// What the Kubernetes cluster that auth runs in says of the token.
+    async fn reviewed(&self) -> Result<Result<Claims, Unverified>, Refused> {
+        let Some(api) = &self.joining.core.kubernetes else {
+            return Err(away("the Kubernetes API", "auth does not run in a Kubernetes cluster"));
+        };
+        let answer = api.review(self.id_token).await.map_err(|trouble| away(&api.url, &trouble))?;
+        Ok(oidc::review::reviewed(&answer))
     }
 
     fn verified_check(&self, oidc: &Oidc) -> JoinCheck {
@@ -183,8 +189,18 @@ impl Vouching<'_> {
     }
 }
 
+/// May pass, so the joiner is to try again.
+fn away(issuer: &str, trouble: &str) -> Refused {
+    let reason = "the issuer of the ID token could not be asked";
+    let problem = Problem::new(Class::Unavailable, "issuer_unavailable", reason).hint("try again");
+    let check = failed("issuer", issuer, trouble);
+    Refused { proved: false, ..Refused::from(problem) }.with(check, vec![])
+}
+
 fn whose(oidc: &Oidc) -> String {
-    oidc.issuer().unwrap_or_else(|| "one by the keys of static_jwks".to_owned())
+    let other =
+        if oidc.static_jwks.is_some() { "one by the keys of static_jwks" } else { "one of this cluster" };
+    oidc.issuer().unwrap_or_else(|| other.to_owned())
 }
 
 fn failed(field: &str, wanted: &str, found: &str) -> JoinCheck {

@@ -42,33 +42,45 @@ pub(super) fn settings(provider: Provider, section: Option<Item>) -> Result<Oidc
 
 /// The keys, as text or as they are.
 fn static_jwks(provider: Provider, fields: &mut Fields) -> Result<Option<String>, Invalid> {
-    let mut item = fields.take("static_jwks").filter(|item| !item.is_blank());
+    let item = fields.take("static_jwks").filter(|item| !item.is_blank());
     if provider == Provider::Kubernetes {
-        let kind = fields.text("type")?;
-        if kind != "static_jwks" {
-            let reason = "type: static_jwks is needed; in_cluster and others are not supported yet";
-            return Err(fields.invalid(reason));
-        }
-        let mut inner = Fields::of(item.ok_or_else(|| fields.invalid("static_jwks.jwks is required"))?)?;
-        item = Some(inner.required("jwks")?);
-        inner.finish()?;
+        return kubernetes(item, fields);
     }
-    // Where GitLab, GitHub and Kubernetes are one's own, auth may not reach them; the others are on the Internet.
-    if item.is_some() && !matches!(provider, Provider::Github | Provider::Gitlab | Provider::Kubernetes) {
+    // Where GitLab and GitHub are one's own, auth may not reach them; the others are on the Internet.
+    if item.is_some() && !matches!(provider, Provider::Github | Provider::Gitlab) {
         return Err(fields.invalid(format!("{} has no static_jwks; its keys are fetched", provider.as_str())));
     }
-    item.map(|item| match &item.value {
-        serde_json::Value::Object(_) => Ok(item.value.to_string()),
-        _ => {
-            let text = item.text()?;
-            let parsed: Result<serde_json::Value, _> = serde_json::from_str(&text);
-            match parsed {
-                Ok(serde_json::Value::Object(_)) => Ok(text),
-                _ => Err(item.invalid("a JSON Web Key Set is needed: {\"keys\": [...]}")),
-            }
+    item.map(|item| key_set(&item)).transpose()
+}
+
+/// By the keys of the Kubernetes cluster, or by asking the one that auth itself runs in.
+fn kubernetes(keys: Option<Item>, fields: &mut Fields) -> Result<Option<String>, Invalid> {
+    let kind = fields.take("type").filter(|kind| !kind.is_blank());
+    let word = kind.as_ref().map(Item::text).transpose()?;
+    match (word.as_deref(), keys) {
+        (None | Some("in_cluster"), None) => Ok(None),
+        (None | Some("in_cluster"), Some(keys)) => {
+            Err(keys.invalid("belongs to type: static_jwks; write that, or remove it"))
         }
-    })
-    .transpose()
+        (Some("static_jwks"), None) => Err(fields.invalid("static_jwks.jwks is required")),
+        (Some("static_jwks"), Some(keys)) => {
+            let mut inner = Fields::of(keys)?;
+            let keys = key_set(&inner.required("jwks")?)?;
+            inner.finish().map(|()| Some(keys))
+        }
+        _ => Err(fields.invalid("type is in_cluster or static_jwks; others are not supported yet")),
+    }
+}
+
+fn key_set(item: &Item) -> Result<String, Invalid> {
+    if item.value.is_object() {
+        return Ok(item.value.to_string());
+    }
+    let text = item.text()?;
+    match serde_json::from_str(&text) {
+        Ok(serde_json::Value::Object(_)) => Ok(text),
+        _ => Err(item.invalid("a JSON Web Key Set is needed: {\"keys\": [...]}")),
+    }
 }
 
 fn formed(item: &Item, form: Form) -> Result<String, Invalid> {
