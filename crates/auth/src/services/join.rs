@@ -250,7 +250,7 @@ impl JoinService for Join {
             }
             Err(refused) => {
                 self.refused(&caller, source, &request, &refused).await;
-                Err(refused.problem.into())
+                Err((*refused.problem).into())
             }
         }
     }

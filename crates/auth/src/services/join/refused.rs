@@ -7,7 +7,7 @@ use join::AttemptId;
 /// A refusal, and the reason for it.
 pub struct Refused {
     /// What the joiner hears.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
     /// The reason that only the log and the audit events tell.
     pub why: String,
     /// Whether the joiner had shown a token that there is, or a key that is bound. Without one it is anybody, and
@@ -21,7 +21,13 @@ pub struct Refused {
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self { why: problem.reason.clone(), problem, proved: true, settled: false, checks: vec![] }
+        Self {
+            why: problem.reason.clone(),
+            problem: Box::new(problem),
+            proved: true,
+            settled: false,
+            checks: vec![],
+        }
     }
 }
 
@@ -30,7 +36,7 @@ impl Refused {
     pub fn token(why: impl Into<String>) -> Self {
         let problem = Problem::new(Class::Denied, "token_invalid", "the token is not valid")
             .hint("ask for a new one: tctl tokens add, or tctl bots instances add");
-        Self { problem, why: why.into(), proved: true, settled: false, checks: vec![] }
+        Self { problem: Box::new(problem), why: why.into(), proved: true, settled: false, checks: vec![] }
     }
 
     /// Whatever is wrong with a proof of another method, or with the token that it is for, the joiner hears this.
@@ -38,7 +44,7 @@ impl Refused {
         let reason = "the cluster does not let this joiner in with this token";
         let problem = Problem::new(Class::Denied, "join_refused", reason)
             .hint(format!("an administrator sees why with: tctl join explain {}", attempt.short()));
-        Self { problem, why: why.into(), proved: false, settled: false, checks: vec![] }
+        Self { problem: Box::new(problem), why: why.into(), proved: false, settled: false, checks: vec![] }
     }
 
     /// With what was looked at: what is asked of every joiner, then the rules.
