@@ -99,6 +99,8 @@ impl Joiner<'_> {
             signature,
             ttl_seconds: 0,
             host: Some(self.host.clone()),
+            bound_keypair: None,
+            id_token: String::new(),
         };
         let answer = client.join(within(CALL, request)).await.map_err(|status| self.failure(&status))?;
         let bad = |reason: String| Failure::Lasting(StartError::BadCredentials(reason));

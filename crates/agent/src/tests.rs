@@ -46,6 +46,8 @@ impl Auth {
             listen: listen.into(),
             public: Vec::new(),
             static_tokens: Vec::new(),
+            issuer_roots: vec![],
+            kubernetes: None,
             preference: None,
             networking: None,
             admin: None,

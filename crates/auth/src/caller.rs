@@ -68,6 +68,8 @@ pub struct OwnBot<'a> {
     pub instance: InstanceId,
     /// The generation.
     pub generation: u64,
+    /// Whether it renews by this certificate alone, without joining again.
+    pub renewable: bool,
 }
 
 impl User {
@@ -75,9 +77,10 @@ impl User {
     pub fn own_bot(&self) -> Option<OwnBot<'_>> {
         let UserIdentity { bot, renewable, disallow_reissue, impersonator, .. } = &self.identity;
         let bot = bot.as_ref()?;
-        let own = *renewable && !*disallow_reissue && impersonator.is_none();
+        // Outputs are impersonated, may not be reissued, and have no generation.
+        let own = !*disallow_reissue && impersonator.is_none();
         let generation = bot.generation.filter(|_| own)?;
-        Some(OwnBot { name: &bot.name, instance: bot.instance, generation })
+        Some(OwnBot { name: &bot.name, instance: bot.instance, generation, renewable: *renewable })
     }
 }
 

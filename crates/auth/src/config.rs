@@ -1,5 +1,6 @@
 //! What the auth service is told.
 
+use crate::kubernetes::KubernetesApi;
 use access::resource::cluster::{AuthPreferenceSpec, NetworkingSpec};
 use access::{ClusterName, HostPort, SystemRole};
 use std::fmt;
@@ -26,6 +27,10 @@ pub struct Config {
     pub public: Vec<HostPort>,
     /// Tokens that do not expire.
     pub static_tokens: Vec<StaticToken>,
+    /// Authorities (DER) of web servers that are believed beside the system's, where the issuers of ID tokens are asked.
+    pub issuer_roots: Vec<Vec<u8>>,
+    /// The Kubernetes cluster that this runs in.
+    pub kubernetes: Option<KubernetesApi>,
     /// When set, cannot be changed otherwise.
     pub preference: Option<AuthPreferenceSpec>,
     /// When set, cannot be changed otherwise.

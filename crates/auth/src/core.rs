@@ -1,9 +1,12 @@
 //! What every service stands on.
 
+use crate::attempts::Attempts;
 use crate::audit::{AuditLog, Event};
 use crate::caller::Caller;
 use crate::catalog::Catalog;
 use crate::issuer::{Certificates, Issuer};
+use crate::issuers::Issuers;
+use crate::kubernetes::KubernetesApi;
 use crate::metrics::Metrics;
 use crate::pacing::Pacing;
 use crate::policy::Policies;
@@ -32,6 +35,12 @@ pub struct Core {
     pub challenges: ChallengeKey,
     /// How often strangers may be wrong.
     pub pacing: Pacing,
+    /// The keys of those who vouch for joiners.
+    pub issuers: Issuers,
+    /// The Kubernetes cluster that this runs in.
+    pub kubernetes: Option<KubernetesApi>,
+    /// Joiners that were refused.
+    pub attempts: Attempts,
     /// Which hosts are connected.
     pub presence: Arc<Presence>,
     /// What nodes and proxies decide by.

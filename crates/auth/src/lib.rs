@@ -4,6 +4,7 @@
 //! [`enrol::lineage`]; this crate reads what they need, commits what they say, and answers. It must not name rustls,
 //! SQL or the SSH engine.
 
+pub mod attempts;
 pub mod audit;
 pub mod bootstrap;
 pub mod caller;
@@ -12,6 +13,8 @@ pub mod config;
 pub mod core;
 pub mod enrol;
 pub mod issuer;
+pub mod issuers;
+pub mod kubernetes;
 pub mod lifetime;
 pub mod metrics;
 pub mod own_host;

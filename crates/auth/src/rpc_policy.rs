@@ -67,6 +67,7 @@ const TABLE: &[(&str, Allow)] = &[
     ("/postern.v1.ClusterService/Trust", Allow::Members),
     ("/postern.v1.ClusterService/WatchTrust", Allow::Members),
     ("/postern.v1.ClusterService/ExplainSsh", Allow::Rbac),
+    ("/postern.v1.ClusterService/ExplainJoin", Allow::Rbac),
     ("/postern.v1.ClusterService/ListNodes", Allow::Users),
 ];
 
@@ -256,12 +257,25 @@ mod tests {
             identity.disallow_reissue = true;
             identity.impersonator = Some(identity.name.clone());
         });
-        let not_renewable = bot(|identity| identity.renewable = false);
+        // Each thing by which an output differs from an instance's own identity is enough.
+        let reissued = bot(|identity| identity.impersonator = Some(identity.name.clone()));
+        let final_one = bot(|identity| {
+            identity.renewable = false;
+            identity.disallow_reissue = true;
+        });
+        let uncounted = bot(|identity| {
+            identity.renewable = false;
+            identity.bot.iter_mut().for_each(|bot| bot.generation = None);
+        });
+        // It joins again in place of renewals; the service refuses it those.
+        let joins_again = bot(|identity| identity.renewable = false);
         let hosts = SystemRole::ALL.map(host);
         for (path, allow) in TABLE {
             assert_eq!(check(path, &stranger).is_ok(), *allow == Allow::Anyone, "stranger {path}");
-            assert_eq!(check(path, &own).is_ok(), !matches!(allow, Allow::Hosts(_)), "bot {path}");
-            for caller in [&output, &not_renewable] {
+            for caller in [&own, &joins_again] {
+                assert_eq!(check(path, caller).is_ok(), !matches!(allow, Allow::Hosts(_)), "bot {path}");
+            }
+            for caller in [&output, &reissued, &final_one, &uncounted] {
                 let expected = !matches!(allow, Allow::Hosts(_) | Allow::Bot);
                 assert_eq!(check(path, caller).is_ok(), expected, "output {path}");
             }

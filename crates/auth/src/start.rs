@@ -1,11 +1,13 @@
 //! Starts the auth service, and stops it.
 
+use crate::attempts::Attempts;
 use crate::audit::{AuditLog, Event, Export, kind};
 use crate::bootstrap::{self, StartError};
 use crate::catalog::{Catalog, layout};
 use crate::config::Config;
 use crate::core::Core;
 use crate::issuer::Issuer;
+use crate::issuers::Issuers;
 use crate::metrics::Metrics;
 use crate::own_host::OwnHost;
 use crate::pacing::Pacing;
@@ -168,6 +170,9 @@ async fn core(
         tokens: Arc::new(tokens),
         challenges: ChallengeKey::new(&secret),
         pacing: Pacing::new(catalog.now()),
+        issuers: Issuers::new(config.issuer_roots.clone()),
+        kubernetes: config.kubernetes.clone(),
+        attempts: Attempts::default(),
         presence: Arc::new(Presence::default()),
         policies: Policies::default(),
         metrics,

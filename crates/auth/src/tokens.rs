@@ -88,7 +88,7 @@ impl Tokens {
 
     /// A token for a new instance of a bot or a new host.
     pub fn token(name: String, spec: TokenSpec, expires: Option<jiff::Timestamp>) -> Token {
-        Token { metadata: Metadata { name, expires, ..Metadata::default() }, spec }
+        Token { metadata: Metadata { name, expires, ..Metadata::default() }, spec, status: None }
     }
 }
 

@@ -7,6 +7,7 @@ use access::HostPort;
 use api::status::Problem;
 use harness::{Auth, Joiner, MovedClock, config, confirm, generation, instance, key, renew};
 use identity::{Credentials, Pin};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -117,6 +118,28 @@ impl Agent {
         own
     }
 
+    /// Joins so many times as a stranger with its key, each time renews twice over what it got, and gives the last.
+    async fn comes_back(mut self, joins: u32) -> Credentials {
+        let mut own = None;
+        for _ in 0..joins {
+            let (credentials, state) =
+                self.insist(|| async { self.joiner.join_with_state(self.stranger()?).await }).await;
+            self.joiner.bound.as_mut().expect("has a key").state = state;
+            self.joiner = self.joiner.next();
+            let mut current = credentials;
+            for _ in 0..2 {
+                current = self.insist(|| async { self.joiner.join(self.member(&current)?).await }).await;
+                self.joiner = self.joiner.next();
+            }
+            own = Some(current);
+        }
+        own.expect("it joins at least once")
+    }
+
+    fn stranger(&self) -> Result<Channel, Problem> {
+        Ok(connect_join(&self.addr()?, ServerTrust::pins(self.pins.clone())))
+    }
+
     /// Again and again, until there is an answer; a refusal that is not passing is a failure of the test.
     async fn insist<T, F: Future<Output = Result<T, Problem>>>(&self, ask: impl Fn() -> F) -> T {
         loop {
@@ -132,8 +155,7 @@ impl Agent {
     }
 
     async fn join(&self) -> Result<Credentials, Problem> {
-        let addr = self.addr()?;
-        self.joiner.join(connect_join(&addr, ServerTrust::pins(self.pins.clone()))).await
+        self.joiner.join(self.stranger()?).await
     }
 
     fn member(&self, credentials: &Credentials) -> Result<Channel, Problem> {
@@ -147,11 +169,66 @@ impl Agent {
     }
 }
 
+/// Starts auth and kills it, until the agents have what they want or it was enough. Gives the one that lives.
+async fn killed_again_and_again<T>(path: &Path, agents: &[tokio::task::JoinHandle<T>]) -> Victim {
+    const KILLS: u64 = 40;
+    let numbers = Numbers(AtomicU64::new(7));
+    let mut kills = 0;
+    while kills < KILLS && !agents.iter().all(tokio::task::JoinHandle::is_finished) {
+        let mut victim = Victim::start(path);
+        victim.serves(path).await;
+        tokio::time::sleep(Duration::from_micros(numbers.below(40_000))).await;
+        victim.kill();
+        kills += 1;
+    }
+    assert!(kills >= 5, "they were through before it began");
+    let mut last = Victim::start(path);
+    last.serves(path).await;
+    last
+}
+
+/// Each token lets its holder join exactly as often as it does: an answer that is lost must neither count twice nor look
+/// like a copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holders_of_bound_keys_survive_kills() {
+    const HOLDERS: usize = 4;
+    const JOINS: u32 = 6;
+    let auth = Auth::start().await;
+    auth.bot("ci").await;
+    let secret = "0123456789abcdef";
+    for n in 0..HOLDERS {
+        auth.put(json!({"kind": "token", "version": "v2", "metadata": {"name": format!("holder-{n}")},
+            "spec": {"roles": ["Bot"], "bot_name": "ci", "join_method": "bound_keypair", "bound_keypair": {
+                "onboarding": {"registration_secret": secret}, "recovery": {"limit": JOINS}}}}))
+            .await;
+    }
+    let pins = auth.pins.clone();
+    let (directory, clock) = auth.stop().await;
+    let path = directory.path().to_owned();
+    let agents = (0..HOLDERS).map(|n| {
+        let joiner = Joiner::bound(&format!("holder-{n}"), secret);
+        tokio::spawn(Agent { directory: path.clone(), pins: pins.clone(), joiner }.comes_back(JOINS))
+    });
+    let agents: Vec<_> = agents.collect();
+    let last = killed_again_and_again(&path, &agents).await;
+    for agent in agents {
+        assert_eq!(generation(&agent.await.expect("the agent lives through it")), Some(3));
+    }
+    last.kill();
+    let auth = Auth::start_in(directory, clock, |_| {}).await.expect("starts");
+    assert_eq!(auth.instances("ci").await.len(), HOLDERS, "each is one instance");
+    assert!(auth.core().catalog.view().locks.is_empty(), "nobody was taken for a thief");
+    let tokens = auth.core().catalog.all(auth::catalog::layout::kind(access::resource::Kind::Token)).await;
+    for entry in tokens.expect("reads") {
+        let token = auth.core().tokens.open(&entry).expect("a token");
+        assert_eq!(token.status.expect("has a holder").recovery_count, JOINS);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joins_and_renewals_survive_kills() {
     const BOTS: usize = 6;
     const RENEWALS: u64 = 20;
-    const KILLS: u64 = 40;
     let auth = Auth::start().await;
     auth.bot("ci").await;
     let pins = auth.pins.clone();
@@ -168,18 +245,7 @@ async fn joins_and_renewals_survive_kills() {
         tokio::spawn(agent.live(renewals))
     });
     let agents: Vec<_> = agents.collect();
-    let numbers = Numbers(AtomicU64::new(7));
-    let mut kills = 0;
-    while kills < KILLS && !agents.iter().all(tokio::task::JoinHandle::is_finished) {
-        let mut victim = Victim::start(&path);
-        victim.serves(&path).await;
-        tokio::time::sleep(Duration::from_micros(numbers.below(40_000))).await;
-        victim.kill();
-        kills += 1;
-    }
-    assert!(kills >= 5, "they were through before it began");
-    let mut last = Victim::start(&path);
-    last.serves(&path).await;
+    let last = killed_again_and_again(&path, &agents).await;
     let mut instances = BTreeSet::new();
     for agent in agents {
         let own = agent.await.expect("the agent lives through it");

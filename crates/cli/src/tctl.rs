@@ -8,6 +8,7 @@ pub mod edit;
 pub mod events;
 pub mod explain;
 pub mod get;
+pub mod join;
 mod joining;
 pub mod lock;
 pub mod man;
@@ -85,6 +86,9 @@ pub enum Command {
     /// Say whether somebody may do something, and why
     #[command(subcommand)]
     Explain(explain::Explain),
+    /// What became of attempts to join
+    #[command(subcommand)]
+    Join(join::Join),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -147,6 +151,7 @@ impl Command {
             Self::Auth(command) => command.run(session).await,
             Self::Events(command) => command.run(session).await,
             Self::Explain(command) => command.run(session).await,
+            Self::Join(command) => command.run(session).await,
             Self::Version => version::run(session),
             Self::Completion(command) => command.run(session),
             Self::Man(command) => command.run(session),

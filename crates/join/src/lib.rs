@@ -4,7 +4,9 @@
 //! Pure: no I/O, no clock, no randomness of its own; all three are arguments. This crate says whether a proof is
 //! good, never whether a token exists or has uses left: that is a transaction, and auth's.
 
+pub mod bound_keypair;
 pub mod challenge;
+pub mod oidc;
 pub mod token;
 
 pub use challenge::{Challenge, ChallengeKey};

@@ -114,6 +114,11 @@ impl Attempt {
 pub struct AttemptId([u8; 32]);
 
 impl AttemptId {
+    /// Enough of it for people to tell attempts apart.
+    pub fn short(&self) -> String {
+        hex::encode(&self.0[..8])
+    }
+
     /// The attempt of the holder of `public_key`.
     pub fn of(public_key: &[u8], attempt: Attempt) -> Self {
         Self(hash(&[ATTEMPT, public_key, &attempt.0]))
@@ -177,7 +182,7 @@ macro_rules! hexadecimal {
 hexadecimal!(AttemptId, ProcessMark, TokenHash);
 
 /// Each part after its length, so that no two lists of parts give the same bytes.
-fn joined(parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn joined(parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
     for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());

@@ -9,6 +9,7 @@ pub mod hooks;
 pub mod outputs;
 
 use crate::destination::Destination;
+use access::resource::token::Provider;
 use access::{ClusterName, RoleName};
 use identity::trust::Pin;
 use std::net::SocketAddr;
@@ -62,12 +63,33 @@ impl Server {
 }
 
 /// How a new instance joins.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Onboarding {
-    /// The join token; absent when the instance has joined before.
+    /// The join token; absent when the instance has joined before by method `token`.
     pub token: Option<TokenSource>,
+    /// How the agent proves itself.
+    pub method: Method,
     /// Whom to believe before there is an identity.
     pub trust: FirstTrust,
+}
+
+/// How the agent proves itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Method {
+    /// By the token, once; then it renews.
+    Token,
+    /// By a key that it keeps.
+    BoundKeypair {
+        /// What binds the key at the first join.
+        registration_secret: Option<TokenSource>,
+    },
+    /// By what a platform says of it.
+    Platform {
+        /// The platform.
+        provider: Provider,
+        /// The environment variable that the ID token is in, where that was configured.
+        variable: Option<String>,
+    },
 }
 
 /// Whom to believe when joining.
@@ -88,6 +110,16 @@ pub enum TokenSource {
     Literal(Zeroizing<String>),
     /// A file that holds it; read when it is needed.
     File(PathBuf),
+}
+
+impl TokenSource {
+    /// An absolute path names a file; anything else is meant itself.
+    pub fn of(text: String) -> Self {
+        match std::path::Path::new(&text).is_absolute() {
+            true => Self::File(PathBuf::from(text)),
+            false => Self::Literal(Zeroizing::new(text)),
+        }
+    }
 }
 
 impl std::fmt::Debug for TokenSource {

@@ -11,5 +11,6 @@ pub mod configure;
 pub mod console;
 pub mod destination;
 pub mod health;
+pub mod keypair;
 pub mod program;
 pub mod proxy_command;

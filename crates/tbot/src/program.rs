@@ -9,6 +9,7 @@ use crate::commands::status::StatusFlags;
 use crate::commands::wait::WaitFlags;
 use crate::config::StartFlags;
 use crate::console::Level;
+use crate::keypair::Keypair;
 use crate::proxy_command::ProxyCommandFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -63,6 +64,9 @@ enum Command {
     Install(Install),
     /// Write a configuration file from flags
     Configure(ConfigureFlags),
+    /// The key that join method bound_keypair keeps
+    #[command(subcommand)]
+    Keypair(Keypair),
     /// Connect standard input and output to a host; for ProxyCommand in ssh_config
     #[command(hide = true)]
     #[command(name = "ssh-proxy-command")]
@@ -113,6 +117,7 @@ impl Tbot {
             Command::Install(install) => install.run(global),
             Command::Doctor(flags) => commands::doctor::run(global, &flags),
             Command::Wait(flags) => commands::wait::run(global, &flags),
+            Command::Keypair(command) => done(command.run()),
         }
     }
 }

@@ -25,8 +25,18 @@ impl Bot {
 
     /// Rewrites the configuration, with more top-level lines.
     pub fn configure(&self, token: &str, pin: &str, more: &str) {
+        let onboarding = format!("\n  join_method: token\n  token: {token}\n  ca_pins: [\"{pin}\"]");
+        self.write(&onboarding, more);
+    }
+
+    /// The same with these keys of `onboarding`, as they stand in braces.
+    pub fn configure_joining(&self, joining: &str, pin: &str, more: &str) {
+        self.write(&format!(" {{{joining}, ca_pins: [\"{pin}\"]}}"), more);
+    }
+
+    fn write(&self, onboarding: &str, more: &str) {
         let config = format!(
-            "version: v2\nproxy_server: {proxy}\nonboarding:\n  join_method: token\n  token: {token}\n  ca_pins: [\"{pin}\"]\n\
+            "version: v2\nproxy_server: {proxy}\nonboarding:{onboarding}\n\
              storage:\n  type: directory\n  path: {storage}\noutputs:\n- type: identity\n  destination:\n    \
              type: directory\n    path: {output}\n{more}",
             proxy = self.proxy,

@@ -31,6 +31,17 @@ pub fn where_present(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// Where a package of npm is, or a visible reason to skip the test.
+pub fn node_module(name: &str) -> Option<PathBuf> {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.npm/node_modules");
+    if modules.join(name).is_dir() {
+        return Some(modules);
+    }
+    assert!(!rustix::process::geteuid().is_root(), "{name} is not installed; `make test` installs it");
+    eprintln!("SKIPPED: {name} is not installed; `make test` installs it");
+    None
+}
+
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

@@ -16,9 +16,14 @@ fn read(path: &str) -> String {
 /// Every page of the book, as (name, text).
 fn pages() -> Vec<(String, String)> {
     let mut pages = Vec::new();
-    for directory in
-        ["docs/src", "docs/src/guide", "docs/src/operate", "docs/src/reference", "docs/src/design"]
-    {
+    for directory in [
+        "docs/src",
+        "docs/src/guide",
+        "docs/src/join",
+        "docs/src/operate",
+        "docs/src/reference",
+        "docs/src/design",
+    ] {
         for entry in std::fs::read_dir(tree().join(directory)).expect("a directory of the book") {
             let path = entry.expect("listed").path();
             if path.extension().is_some_and(|extension| extension == "md") {

@@ -9,6 +9,7 @@ pub mod dial;
 pub mod error;
 pub mod health;
 pub mod hello;
+pub mod https;
 pub mod listen;
 pub mod peer;
 pub mod relay;

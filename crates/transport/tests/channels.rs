@@ -41,7 +41,7 @@ impl JoinService for Mirror {
                 Subject::Host(host) => format!("host {}", host.role),
             },
         };
-        Ok(Response::new(ChallengeResponse { challenge: seen.into_bytes() }))
+        Ok(Response::new(ChallengeResponse { challenge: seen.into_bytes(), cluster: String::new() }))
     }
 
     /// Is not answered.

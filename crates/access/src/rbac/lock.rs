@@ -20,6 +20,8 @@ pub struct LockSubject<'a> {
     pub server_id: Option<HostId>,
     /// The copy of a bot.
     pub bot_instance_id: Option<InstanceId>,
+    /// The token that it joins with.
+    pub join_token: Option<&'a str>,
 }
 
 /// The first lock in force that hits the subject.
@@ -41,10 +43,11 @@ pub fn is_in_force(lock: &Lock, now: Timestamp) -> bool {
 
 /// Whether a target hits the subject.
 pub fn hits(target: &LockTarget, subject: &LockSubject<'_>) -> bool {
-    let LockTarget { user, role, login, server_id, bot_instance_id } = target;
+    let LockTarget { user, role, login, server_id, bot_instance_id, join_token } = target;
     let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_some() && wanted.as_deref() == found;
     is(user, subject.user.map(UserName::as_str))
         || is(login, subject.login.map(Login::as_str))
+        || is(join_token, subject.join_token)
         || role.as_deref().is_some_and(|role| subject.roles.iter().any(|held| held.as_str() == role))
         || same_id(server_id, subject.server_id.map(|id| id.to_string()))
         || same_id(bot_instance_id, subject.bot_instance_id.map(|id| id.to_string()))
@@ -78,13 +81,14 @@ impl From<&Lock> for Denial {
 /// `User:"foo"`, the fields that are set one after the other.
 impl fmt::Display for LockTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LockTarget { user, role, login, server_id, bot_instance_id } = self;
+        let LockTarget { user, role, login, server_id, bot_instance_id, join_token } = self;
         let fields = [
             ("User", user),
             ("Role", role),
             ("Login", login),
             ("ServerID", server_id),
             ("BotInstanceID", bot_instance_id),
+            ("JoinToken", join_token),
         ];
         let set = fields.iter().filter_map(|(name, value)| Some(format!("{name}:{:?}", value.as_ref()?)));
         f.write_str(&set.collect::<Vec<_>>().join(" "))
@@ -122,6 +126,7 @@ mod tests {
             login: Some(&login),
             server_id: Some(HostId(ID.parse().expect("an id"))),
             bot_instance_id: Some(InstanceId(ID.parse().expect("an id"))),
+            join_token: Some("ci-runner"),
         };
         in_force([&lock(target)], &subject, Timestamp::UNIX_EPOCH).is_some()
     }
@@ -142,6 +147,8 @@ mod tests {
             (json!({"server_id": OTHER}), false),
             (json!({"bot_instance_id": ID}), true),
             (json!({"bot_instance_id": OTHER}), false),
+            (json!({"join_token": "ci-runner"}), true),
+            (json!({"join_token": "ci"}), false),
             (json!({"user": "other", "login": "root"}), true),
             (json!({"user": "other", "login": "other"}), false),
         ] {

@@ -1,6 +1,6 @@
 //! From resources to JSON; decoding the result gives the same resource.
 
-use super::{Kind, Metadata, Resource};
+use super::{Kind, Metadata, Resource, Token};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -13,8 +13,12 @@ impl Resource {
             "metadata": value(self.metadata()),
             "spec": self.spec_json(),
         });
-        if let Self::BotInstance(instance) = self {
-            whole["status"] = value(&instance.status);
+        match self {
+            Self::BotInstance(instance) => whole["status"] = value(&instance.status),
+            Self::Token(Token { status: Some(status), .. }) => {
+                whole["status"] = json!({"bound_keypair": value(status)});
+            }
+            _ => {}
         }
         whole
     }
@@ -83,13 +87,13 @@ impl Resource {
         }
     }
 
-    /// For showing: the name of a token is masked. The result is not a resource to store or to decode again.
+    /// For showing: what is secret in a token is masked. The result is not a resource to store or to decode again.
     #[must_use]
-    pub fn without_secrets(mut self) -> Self {
-        if let Self::Token(token) = &mut self {
-            token.metadata.name = token.safe_name();
+    pub fn without_secrets(self) -> Self {
+        match self {
+            Self::Token(token) => Self::Token(token.without_secrets()),
+            other => other,
         }
-        self
     }
 
     fn spec_json(&self) -> Value {

@@ -46,4 +46,7 @@ pub struct LockTarget {
     /// One copy of a bot, by instance id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bot_instance_id: Option<String>,
+    /// Whoever joins with this token, by its name; for tokens whose name is no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join_token: Option<String>,
 }

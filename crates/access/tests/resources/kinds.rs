@@ -19,10 +19,157 @@ fn tokens_keep_their_secret() {
     refused(token(json!({"roles": ["Node"], "bot_name": "example"})), "only a token with role Bot");
     refused(token(json!({"roles": ["Node"], "join_method": "iam"})), "join method \"iam\" is not supported");
     refused(token(json!({"roles": ["Node"], "allow": [{"aws_account": "1"}]})), "no allow rules");
+    refused(token(json!({"roles": ["Node"], "status": {}})), "unknown field");
     for name in ["a b", "a\"b", "-x", "$(id)", "a\nb"] {
         let value = json!({"kind": "token", "version": "v2", "metadata": {"name": name}, "spec": {"roles": ["Node"]}});
         let error = decode(value).expect_err(name);
         assert!(!error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn a_bound_keypair_says_how_it_is_bound_and_how_often_it_helps() {
+    let token = |bound: Value| {
+        json!({"kind": "token", "version": "v2", "metadata": {"name": "ci-runner"}, "spec":
+            {"roles": ["Bot"], "bot_name": "ci", "join_method": "bound_keypair", "bound_keypair": bound}})
+    };
+    let full = json!({
+        "onboarding": {"registration_secret": "0123456789abcdef", "must_register_before": "2030-01-01T00:00:00Z"},
+        "recovery": {"limit": 3, "mode": "relaxed"},
+    });
+    let resource = decode(token(full.clone())).expect("a token");
+    assert_eq!(resource.to_json()["spec"]["bound_keypair"], full);
+    assert_eq!(decode(resource.to_json()).as_ref(), Ok(&resource));
+    assert!(!format!("{resource:?}").contains("0123456789abcdef"));
+    let shown = resource.without_secrets();
+    assert_eq!(shown.name(), "ci-runner", "the name is no secret");
+    assert!(!shown.to_json().to_string().contains("0123456789abcdef"));
+    refused(shown.to_json(), "this secret is masked");
+    let default = decode(token(Value::Null)).expect("needs no settings").to_json();
+    assert_eq!(default["spec"]["bound_keypair"]["recovery"], json!({"limit": 1, "mode": "standard"}));
+    for (bound, reason) in [
+        (json!({"recovery": {"limit": 0}}), "recovery.limit: the first join counts too"),
+        (json!({"recovery": {"mode": "lax"}}), "standard, relaxed or insecure"),
+        (json!({"rotate_after": "2030-01-01T00:00:00Z"}), "rotate_after: keys are not rotated"),
+        (json!({"onboarding": {"registration_secret": "short"}}), "16 to 255 characters"),
+        (
+            json!({"onboarding": {"registration_secret": "0123456789abcdef", "initial_public_key": "x"}}),
+            "keep one",
+        ),
+        (json!({"recovry": {}}), "did you mean recovery?"),
+    ] {
+        refused(token(bound), reason);
+    }
+    let mut foreign = token(Value::Null);
+    foreign["spec"]["join_method"] = "token".into();
+    decode(foreign.clone()).expect("an empty section says nothing");
+    foreign["spec"]["bound_keypair"] = json!({"recovery": {"limit": 3}});
+    refused(foreign, "spec.bound_keypair: this section does not belong to join method token");
+    let mut nodes = token(Value::Null);
+    nodes["spec"]["roles"] = json!(["Bot", "Node"]);
+    refused(nodes, "only tokens of method token are for other roles");
+}
+
+#[test]
+fn tokens_for_jobs_say_whose_jobs_and_which() {
+    let token = |method: &str, section: Value| {
+        json!({"kind": "token", "version": "v2", "metadata": {"name": "ci"}, "spec":
+            {"roles": ["Bot"], "bot_name": "ci", "join_method": method, method: section}})
+    };
+    let org = "c3b8a3d2-0000-4000-8000-000000000000";
+    for (method, section) in [
+        (
+            "github",
+            json!({"enterprise_slug": "acme", "allow": [{"repository": "us/app"}, {"sub": "x", "ref_type": "branch"}]}),
+        ),
+        (
+            "gitlab",
+            json!({"domain": "gitlab.example.com:8443", "static_jwks": "{\"keys\": []}", "allow": [{"project_path": "us/*", "ref_protected": "true"}]}),
+        ),
+        ("circleci", json!({"organization_id": org, "allow": [{"context_id": "c"}]})),
+        (
+            "spacelift",
+            json!({"hostname": "acme.app.spacelift.io", "enable_glob_matching": true, "allow": [{"space_id": "root-*"}]}),
+        ),
+        (
+            "terraform_cloud",
+            json!({"audience": "a", "allow": [{"organization_name": "o", "workspace_name": "w"}]}),
+        ),
+        (
+            "bitbucket",
+            json!({"audience": "a", "identity_provider_url": "https://api.bitbucket.org/2.0/x", "allow": [{"workspace_uuid": "{w}"}]}),
+        ),
+        ("azure_devops", json!({"organization_id": org, "allow": [{"project_name": "p"}]})),
+        ("kubernetes", json!({"type": "in_cluster", "allow": [{"service_account": "ns:name"}]})),
+        (
+            "kubernetes",
+            json!({"type": "static_jwks", "static_jwks": {"jwks": "{\"keys\": []}"}, "allow": [{"service_account": "ns:name"}]}),
+        ),
+    ] {
+        let resource =
+            decode(token(method, section.clone())).unwrap_or_else(|error| panic!("{method}: {error}"));
+        assert_eq!(resource.to_json()["spec"][method], section, "{method}");
+        assert_eq!(decode(resource.to_json()).as_ref(), Ok(&resource));
+        assert_eq!(resource.without_secrets().name(), "ci");
+    }
+    for (method, section, reason) in [
+        ("github", Value::Null, "spec.github: this join method needs a section"),
+        ("github", json!({"enterprise_slug": "acme", "allow": []}), "nobody joins without one"),
+        ("github", json!({"allow": [{"repository": ""}]}), "allow[0]: a rule needs one of sub, repository"),
+        ("github", json!({"allow": [{"actor": "me"}]}), "a rule needs one of sub"),
+        ("github", json!({"allow": [{"repositry": "us/app"}]}), "did you mean repository?"),
+        (
+            "github",
+            json!({"enterprise_server_host": "https://x", "allow": [{"sub": "x"}]}),
+            "without https://",
+        ),
+        (
+            "github",
+            json!({"enterprise_server_host": "x", "enterprise_slug": "y", "allow": [{"sub": "x"}]}),
+            "keep one",
+        ),
+        ("gitlab", json!({"allow": [{"sub": "x", "ref_protected": "perhaps"}]}), "yes or no is needed"),
+        ("gitlab", json!({"static_jwks": "[]", "allow": [{"sub": "x"}]}), "JSON Web Key Set"),
+        ("circleci", json!({"allow": [{"project_id": "x"}]}), "organization_id is required"),
+        ("circleci", json!({"organization_id": "../x", "allow": [{"project_id": "x"}]}), "letters, digits"),
+        (
+            "spacelift",
+            json!({"hostname": "x", "static_jwks": "{}", "allow": [{"space_id": "x"}]}),
+            "its keys are fetched",
+        ),
+        ("terraform_cloud", json!({"allow": [{"organization_id": "x"}]}), "a rule needs one of project_id"),
+        (
+            "bitbucket",
+            json!({"audience": "a", "identity_provider_url": "http://x", "allow": [{"workspace_uuid": "x"}]}),
+            "https://host/path",
+        ),
+        (
+            "bitbucket",
+            json!({"audience": "a", "identity_provider_url": "https://a@b/x", "allow": [{"workspace_uuid": "x"}]}),
+            "https://host/path",
+        ),
+        (
+            "kubernetes",
+            json!({"type": "oidc", "allow": [{"service_account": "a:b"}]}),
+            "in_cluster or static_jwks",
+        ),
+        (
+            "kubernetes",
+            json!({"static_jwks": {"jwks": "{}"}, "allow": [{"service_account": "a:b"}]}),
+            "belongs to type: static_jwks",
+        ),
+        (
+            "kubernetes",
+            json!({"type": "static_jwks", "allow": [{"service_account": "a:b"}]}),
+            "static_jwks.jwks is required",
+        ),
+        (
+            "kubernetes",
+            json!({"type": "static_jwks", "static_jwks": {"jwks": "{\"keys\": []}"}, "allow": [{"service_account": "a"}]}),
+            "namespace:name",
+        ),
+    ] {
+        refused(token(method, section), reason);
     }
 }
 

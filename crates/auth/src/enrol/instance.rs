@@ -1,10 +1,10 @@
 //! A bot's instance as it is stored: the resource that people see, its lineage, and the use of a token it came from.
 
 use super::lineage::{Generation, Lineage};
-use crate::audit::masked;
 use crate::catalog::layout;
 use crate::catalog::record::Damaged;
 use access::resource::bot::{Authentication, BotInstanceSpec, BotInstanceStatus};
+use access::resource::token::JoinMethod;
 use access::resource::{BotInstance, Metadata, Resource};
 use access::{BotName, InstanceId};
 use jiff::{SignedDuration, Timestamp};
@@ -39,7 +39,9 @@ struct Stored {
 pub struct Seen<'a> {
     /// When.
     pub at: Timestamp,
-    /// The token, for joins.
+    /// By which method.
+    pub method: JoinMethod,
+    /// The token's name as it may be shown, for joins.
     pub token: Option<&'a str>,
     /// From where.
     pub from: String,
@@ -52,7 +54,7 @@ impl Instance {
         id: InstanceId,
         first: (&str, Timestamp),
         seen: &Seen<'_>,
-        claim: Key,
+        claim: Option<Key>,
     ) -> Self {
         let (key, expires) = first;
         let name = format!("{bot}/{id}");
@@ -63,7 +65,7 @@ impl Instance {
                 status: BotInstanceStatus::default(),
             },
             lineage: Lineage::first(key, expires),
-            claim: Some(claim),
+            claim,
         };
         instance.remember(seen);
         instance
@@ -111,8 +113,8 @@ impl Instance {
         let Generation { number, key, .. } = self.lineage.newest().clone();
         let entry = Authentication {
             authenticated_at: seen.at,
-            join_method: "token".to_owned(),
-            join_token: seen.token.map(masked).unwrap_or_default(),
+            join_method: seen.method.as_str().to_owned(),
+            join_token: seen.token.unwrap_or_default().to_owned(),
             public_key: key,
             generation: number,
             remote_addr: seen.from.clone(),

@@ -18,7 +18,7 @@ use crate::caller::Caller;
 use crate::catalog::Catalog;
 use crate::refusal;
 use crate::tokens::Tokens;
-use access::resource::token::{JoinMethod, TokenSpec};
+use access::resource::token::{Method, TokenSpec};
 use access::resource::{Resource, Token};
 use access::{BotName, Login, RoleName, SystemRole};
 use api::status::Problem;
@@ -123,11 +123,7 @@ fn one_time_token(bot: &BotName, ttl: u64, now: Timestamp) -> Result<(Token, u64
     let life = SignedDuration::from_secs(i64::try_from(ttl).unwrap_or(i64::MAX));
     let expires = now.checked_add(life).map_err(|error| refusal::invalid(error.to_string()))?;
     let name = Tokens::random_name().map_err(|error| refusal::internal("there is no randomness", error))?;
-    let spec = TokenSpec {
-        roles: vec![SystemRole::Bot],
-        join_method: JoinMethod::Token,
-        bot_name: Some(bot.clone()),
-    };
+    let spec = TokenSpec { roles: vec![SystemRole::Bot], method: Method::Token, bot_name: Some(bot.clone()) };
     Ok((Tokens::token(name, spec, Some(expires)), ttl))
 }
 

@@ -10,6 +10,9 @@ mod incident;
 mod outputs;
 mod user;
 
+pub use bot::{Renewing, Stop};
+pub use incident::Incident;
+
 use crate::audit::{Event, kind};
 use crate::caller::{Caller, OwnBot, User, Who};
 use crate::core::Core;
@@ -85,14 +88,16 @@ impl CertificateService for Certificates {
 
 /// The instance of a bot that calls, with what its certificate says.
 #[derive(Clone)]
-struct Bearer<'a> {
+pub struct Bearer<'a> {
     user: &'a User,
-    bot: OwnBot<'a>,
+    /// Which instance of which bot.
+    pub bot: OwnBot<'a>,
     fingerprint: String,
 }
 
 impl<'a> Bearer<'a> {
-    fn of(caller: &'a Caller) -> Result<Self, Problem> {
+    /// Of a caller that is one.
+    pub fn of(caller: &'a Caller) -> Result<Self, Problem> {
         let Who::User(user) = &caller.who else { return Err(not_a_bot()) };
         let bot = user.own_bot().ok_or_else(not_a_bot)?;
         Ok(Self { user, bot, fingerprint: user.key.fingerprint() })
@@ -103,13 +108,13 @@ impl<'a> Bearer<'a> {
     }
 
     /// The record of the instance, from the store.
-    async fn instance(&self, core: &Core) -> Result<(Instance, Revision), Problem> {
+    pub async fn instance(&self, core: &Core) -> Result<(Instance, Revision), Problem> {
         let key = crate::catalog::layout::instance(self.bot.name, self.bot.instance);
         let Some(entry) = core.catalog.read(&key).await? else {
             let reason =
                 format!("bot instance {}/{} is no longer enrolled", self.bot.name, self.bot.instance);
             return Err(Problem::new(Class::Denied, "instance_unknown", reason)
-                .hint("join again with a new token: tctl bots instances add"));
+                .hint("join again, with a new token if it came from one: tctl bots instances add"));
         };
         Ok((Instance::read(&entry)?, entry.revision))
     }

@@ -1,6 +1,7 @@
 //! `ClusterService`: who is who, whom to trust, which nodes there are, and why a login is refused.
 
 mod explain;
+mod joins;
 mod nodes;
 mod status;
 
@@ -97,6 +98,14 @@ impl ClusterService for Cluster {
     ) -> Result<Response<v1::ExplainSshResponse>, Status> {
         let caller = Caller::of_request(&request)?;
         Ok(Response::new(explain::explain(&self.core, &caller, request.get_ref()).await?))
+    }
+
+    async fn explain_join(
+        &self,
+        request: Request<v1::ExplainJoinRequest>,
+    ) -> Result<Response<v1::ExplainJoinResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        Ok(Response::new(joins::explain(&self.core, &caller, request.get_ref()).await?))
     }
 
     async fn list_nodes(

@@ -6,59 +6,38 @@
 
 mod admission;
 mod bot;
+mod bound;
 mod host;
+mod refused;
+mod vouched;
 
-pub use bot::own_identity;
+pub use bot::{Own, own_identity};
 pub use host::{Taking, identity_of, name_problem, owner, refuse_bound_key};
 
+use crate::attempts;
 use crate::audit::{Event, kind, masked};
 use crate::caller::{Caller, Who};
 use crate::core::Core;
-use crate::issuer::{self, Certificates};
+use crate::issuer;
 use crate::pacing::Source;
 use crate::refusal;
 use crate::rpc_policy::Via;
 use access::SystemRole;
-use admission::Admission;
+use admission::{Admission, Proof};
 use api::status::{Class, Problem};
 use api::v1;
 use api::v1::join_service_server::JoinService;
-use join::Claim;
+use bot::Joined;
+use join::bound_keypair::{self, Showing};
+use join::{Attempt, AttemptId, Claim, Proven};
+use refused::Refused;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
 
 /// The service.
 pub struct Join {
     core: Arc<Core>,
-}
-
-/// A refusal, and the reason for it that only the log and the audit events tell.
-struct Refused {
-    problem: Problem,
-    why: String,
-    /// Whether the joiner had shown a token that there is. Without one it is anybody, and anybody must not fill the
-    /// audit log.
-    proved: bool,
-}
-
-impl From<Problem> for Refused {
-    fn from(problem: Problem) -> Self {
-        Self { why: problem.reason.clone(), problem, proved: true }
-    }
-}
-
-impl Refused {
-    /// Whatever is wrong with a token, the joiner hears this.
-    fn token(why: impl Into<String>) -> Self {
-        let problem = Problem::new(Class::Denied, "token_invalid", "the token is not valid")
-            .hint("ask for a new one: tctl tokens add, or tctl bots instances add");
-        Self { problem, why: why.into(), proved: true }
-    }
-
-    /// The same of somebody who had not shown a token.
-    fn unproven(refused: impl Into<Self>) -> Self {
-        Self { proved: false, ..refused.into() }
-    }
 }
 
 impl Join {
@@ -72,7 +51,7 @@ impl Join {
         caller: &Caller,
         source: Source,
         request: &v1::JoinRequest,
-    ) -> Result<Certificates, Refused> {
+    ) -> Result<Joined, Refused> {
         let core = &*self.core;
         if !core.pacing.allows(source, core.now()) {
             let problem = Problem::new(
@@ -98,7 +77,7 @@ impl Join {
                 }
                 let details = request.host.as_ref();
                 let details = details.ok_or_else(|| invalid("the host details are missing"))?;
-                host::admit(core, &admission, details).await
+                host::admit(core, &admission, details).await.map(Joined::from)
             }
             SystemRole::Auth => Err(invalid("an auth service does not join with a token")),
         }
@@ -120,11 +99,13 @@ impl Join {
             challenge: &request.challenge,
         };
         let proven = join::verify(&claim, &request.signature, &core.challenges, core.now())
-            .map_err(|refusal| Problem::new(Class::Denied, refusal.code(), refusal.to_string()))?;
+            .map_err(|refusal| problem(&refusal))?;
+        let proof = proof(&proven, &claim, request)?;
         Ok(Admission {
             fingerprint: key.fingerprint(),
             key,
             proven,
+            proof,
             token_name: request.token.clone(),
             caller: caller.clone(),
         })
@@ -139,8 +120,31 @@ impl Join {
         Source { address: caller.ip().filter(|ip| !self.core.presence.is_proxy(*ip)), proxy }
     }
 
+    /// For `tctl join explain`.
+    fn remember(&self, caller: &Caller, request: &v1::JoinRequest, refused: &Refused) {
+        let Some(attempt) = attempt(request) else { return };
+        let at = self.core.now();
+        let told = v1::ExplainJoinResponse {
+            at: at.to_string(),
+            code: refused.problem.code.clone(),
+            reason: refused.why.clone(),
+            method: method(request).to_owned(),
+            token_name: masked(&request.token),
+            role: request.role.chars().take(32).collect(),
+            remote_addr: caller.addr.map(|addr| addr.to_string()).unwrap_or_default(),
+            checks: refused.checks.clone(),
+        };
+        self.core.attempts.remember(attempts::Refusal {
+            attempt: attempt.short(),
+            from: caller.ip(),
+            at,
+            told,
+        });
+    }
+
     async fn refused(&self, caller: &Caller, source: Source, request: &v1::JoinRequest, refused: &Refused) {
         let core = &*self.core;
+        self.remember(caller, request, refused);
         // What may pass by itself is no failure of the joiner.
         if refused.problem.class.is_transient() {
             return;
@@ -156,11 +160,15 @@ impl Join {
         };
         let kind = if request.role == "Bot" { kind::BOT_JOIN_FAILED } else { kind::INSTANCE_JOIN_FAILED };
         let event = Event::new(kind)
-            .with("method", "token")
+            .with("method", method(request))
             .with("token_name", masked(&request.token))
             .with("role", request.role.chars().take(32).collect::<String>())
             .with("reason", refused.problem.code.as_str())
             .failed(&refused.why);
+        let event = match attempt(request) {
+            Some(attempt) => event.with("attempt", attempt.short()),
+            None => event,
+        };
         let event = if untold > 0 { event.with("untold_failures", untold) } else { event };
         let event = match &request.host {
             Some(host) => {
@@ -171,6 +179,42 @@ impl Join {
         let event = caller.locate(event);
         tracing::info!(role, code, why, untold, "join refused");
         core.note(event).await;
+    }
+}
+
+fn problem(refusal: &join::Refusal) -> Problem {
+    Problem::new(Class::Denied, refusal.code(), refusal.to_string())
+}
+
+/// What more the joiner shows, where that can be judged without the token.
+fn proof(proven: &Proven, claim: &Claim<'_>, request: &v1::JoinRequest) -> Result<Proof, Problem> {
+    let id_token = request.id_token.as_str();
+    let bound = match (&request.bound_keypair, id_token) {
+        (None, "") => return Ok(Proof::Name),
+        (None, id_token) => return Ok(Proof::IdToken(Zeroizing::new(id_token.to_owned()))),
+        (Some(bound), "") => bound,
+        (Some(_), _) => return Err(refusal::invalid("a joiner shows a bound key or an ID token, not both")),
+    };
+    let showing = Showing {
+        public_key: &bound.public_key,
+        join_state: &bound.join_state,
+        registration_secret: &bound.registration_secret,
+    };
+    let shown = bound_keypair::verify(proven, claim, &showing, &bound.signature);
+    shown.map(Proof::Bound).map_err(|refusal| problem(&refusal))
+}
+
+/// What the attempt is called, to the joiner too.
+fn attempt(request: &v1::JoinRequest) -> Option<AttemptId> {
+    Attempt::new(&request.attempt).ok().map(|attempt| AttemptId::of(&request.public_key, attempt))
+}
+
+/// What the joiner seems to mean.
+fn method(request: &v1::JoinRequest) -> &'static str {
+    match (&request.bound_keypair, request.id_token.as_str()) {
+        (Some(_), _) => "bound_keypair",
+        (None, "") => "token",
+        (None, _) => "id_token",
     }
 }
 
@@ -189,7 +233,8 @@ impl JoinService for Join {
         aws_lc_rs::rand::fill(&mut nonce)
             .map_err(|error| refusal::internal("a challenge could not be made", error))?;
         let challenge = self.core.challenges.issue(self.core.now(), nonce);
-        Ok(Response::new(v1::ChallengeResponse { challenge: challenge.as_bytes().to_vec() }))
+        let cluster = self.core.cluster.to_string();
+        Ok(Response::new(v1::ChallengeResponse { challenge: challenge.as_bytes().to_vec(), cluster }))
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
@@ -199,12 +244,13 @@ impl JoinService for Join {
         let admitted = self.admit(&caller, source, &request).await;
         self.core.metrics.join(role(&request.role).ok(), admitted.is_ok());
         match admitted {
-            Ok(certificates) => {
-                Ok(Response::new(v1::JoinResponse { credentials: Some(certificates.message()) }))
+            Ok(Joined { certificates, join_state }) => {
+                let credentials = Some(certificates.message());
+                Ok(Response::new(v1::JoinResponse { credentials, join_state }))
             }
             Err(refused) => {
                 self.refused(&caller, source, &request, &refused).await;
-                Err(refused.problem.into())
+                Err((*refused.problem).into())
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Resources over RPC: every kind through the same five verbs, each asked of RBAC for each resource.
 
 mod authorities;
+mod binding;
 mod event;
 mod look;
 mod put;
@@ -59,8 +60,7 @@ impl Resources {
         let wanted = decode(json)?;
         put::refuse_unwritable(wanted.kind())?;
         let change = put::Put { shelf: self.shelf(), wanted: &wanted, mode };
-        let (created, revision) = make(&self.catalog, caller, &change).await?;
-        let mut written = wanted;
+        let ((created, mut written), revision) = make(&self.catalog, caller, &change).await?;
         written.metadata_mut().revision = Some(revision.to_string());
         Ok((render(&written), created))
     }

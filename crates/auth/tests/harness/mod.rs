@@ -18,6 +18,7 @@ use identity::Credentials;
 use identity::key::{PublicKey, SubjectKey};
 use jiff::{SignedDuration, Timestamp};
 use join::Claim;
+use join::bound_keypair::Showing;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -80,6 +81,8 @@ pub fn config(directory: &Path, clock: &Arc<MovedClock>) -> Config {
             roles: vec![SystemRole::Node, SystemRole::Proxy],
             secret: Zeroizing::new(STATIC_TOKEN.to_owned()),
         }],
+        issuer_roots: vec![],
+        kubernetes: None,
         preference: None,
         networking: None,
         admin: None,
@@ -231,6 +234,16 @@ pub struct Joiner {
     pub attempt: Vec<u8>,
     pub ttl_seconds: u64,
     pub host: Option<v1::HostDetails>,
+    pub bound: Option<Bound>,
+    pub id_token: String,
+}
+
+/// What the holder of a bound key keeps.
+#[derive(Clone)]
+pub struct Bound {
+    pub key: SubjectKey,
+    pub state: Vec<u8>,
+    pub secret: String,
 }
 
 pub fn key() -> SubjectKey {
@@ -252,7 +265,26 @@ impl Joiner {
             attempt: random_attempt(),
             ttl_seconds: 0,
             host: None,
+            bound: None,
+            id_token: String::new(),
         }
+    }
+
+    /// A bot with a key of its own that it binds with `secret`.
+    pub fn bound(token: &str, secret: &str) -> Self {
+        let bound = Bound { key: key(), state: vec![], secret: secret.to_owned() };
+        Self { bound: Some(bound), ..Self::bot(token) }
+    }
+
+    /// A job that a platform vouches for.
+    pub fn job(token: &str, id_token: &str) -> Self {
+        Self { id_token: id_token.to_owned(), ..Self::bot(token) }
+    }
+
+    /// The next thing it asks for, with a fresh key.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { key: key(), attempt: random_attempt(), ..self.clone() }
     }
 
     pub fn host(token: &str, role: &'static str, hostname: &str) -> Self {
@@ -286,6 +318,19 @@ impl Joiner {
             challenge: &challenge,
         };
         let signature = self.key.sign(&join::prove(&claim)).expect("signs");
+        let bound_keypair = self.bound.as_ref().map(|bound| {
+            let showing = Showing {
+                public_key: &bound.key.spki_der(),
+                join_state: &bound.state,
+                registration_secret: &bound.secret,
+            };
+            v1::BoundKeypair {
+                public_key: bound.key.spki_der(),
+                signature: bound.key.sign(&join::bound_keypair::prove(&claim, &showing)).expect("signs"),
+                join_state: bound.state.clone(),
+                registration_secret: bound.secret.clone(),
+            }
+        });
         Ok(v1::JoinRequest {
             token: self.token.clone(),
             role: self.role.to_owned(),
@@ -295,17 +340,33 @@ impl Joiner {
             signature,
             ttl_seconds: self.ttl_seconds,
             host: self.host.clone(),
+            bound_keypair,
+            id_token: self.id_token.clone(),
         })
     }
 
     pub async fn join(&self, channel: Channel) -> Result<Credentials, Problem> {
+        self.join_with_state(channel).await.map(|(credentials, _)| credentials)
+    }
+
+    /// Joins and keeps what the answer says.
+    pub async fn join_and_keep(&mut self, channel: Channel) -> Result<Credentials, Problem> {
+        let (credentials, state) = self.join_with_state(channel).await?;
+        if let Some(bound) = &mut self.bound {
+            bound.state = state;
+        }
+        Ok(credentials)
+    }
+
+    pub async fn join_with_state(&self, channel: Channel) -> Result<(Credentials, Vec<u8>), Problem> {
         let request = self.request(&channel).await.map_err(|status| Problem::of(&status))?;
         let answer = JoinServiceClient::new(channel).join(request).await;
         let answer = answer.map_err(|status| Problem::of(&status))?.into_inner();
-        let message = answer.credentials.expect("credentials");
+        let (message, state) = (answer.credentials.expect("credentials"), answer.join_state);
         let ssh_key = self.host.as_ref().map(|host| PublicKey::from_spki_der(&host.ssh_public_key));
         let ssh_key = ssh_key.and_then(Result::ok);
-        Ok(convert::host_credentials(self.key.clone(), ssh_key.as_ref(), message).expect("they fit"))
+        let credentials = convert::host_credentials(self.key.clone(), ssh_key.as_ref(), message);
+        Ok((credentials.expect("they fit"), state))
     }
 }
 

@@ -61,6 +61,9 @@ impl Bench {
         let cluster = ClusterName::new("example.com").expect("a name");
         let authorities = ca::Authorities::generate(&cluster, SystemClock.now()).expect("authorities");
         let core = Arc::new(Core {
+            issuers: auth::issuers::Issuers::new(vec![]),
+            attempts: auth::attempts::Attempts::default(),
+            kubernetes: None,
             cluster,
             issuer: Issuer::new(authorities, 1),
             tokens: Arc::new(Tokens::new(&Envelope::open_or_make(directory.path()).expect("a key"), vec![])),

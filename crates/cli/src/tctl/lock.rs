@@ -42,6 +42,9 @@ pub struct Target {
     /// One copy of a bot, by its id or as BOT/UUID
     #[arg(long, alias = "bot-instance-id", value_name = "UUID")]
     pub bot_instance: Option<String>,
+    /// Whoever joins with a token, by its name
+    #[arg(long, value_name = "NAME")]
+    pub join_token: Option<String>,
 }
 
 /// When a lock ends; without either it stays until it is removed.
@@ -64,9 +67,10 @@ struct Created {
 
 impl Lock {
     pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let Target { user, role, login, server_id, bot_instance } = self.target;
+        let Target { user, role, login, server_id, bot_instance, join_token } = self.target;
         let instance = |id: String| id.rsplit_once('/').map_or(id.clone(), |(_, id)| id.to_owned());
-        let target = LockTarget { user, role, login, server_id, bot_instance_id: bot_instance.map(instance) };
+        let bot_instance_id = bot_instance.map(instance);
+        let target = LockTarget { user, role, login, server_id, bot_instance_id, join_token };
         create(target, self.message, self.end, session).await
     }
 }

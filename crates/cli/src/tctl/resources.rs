@@ -64,10 +64,11 @@ impl Resources {
     }
 }
 
-/// The name of a token is masked by the server unless it is asked for; one that is not is masked here.
+/// The name of a token that is a secret is masked by the server unless it is asked for; one that is not is masked here.
 fn shown(mut value: Value, with_secrets: bool) -> Value {
     if !with_secrets
         && value["kind"] == Kind::Token.as_str()
+        && value["spec"]["join_method"].as_str().unwrap_or("token") == "token"
         && let Some(name) = value["metadata"]["name"].as_str()
         && !name.starts_with('*')
     {

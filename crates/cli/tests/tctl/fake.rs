@@ -171,6 +171,29 @@ impl ClusterService for Fake {
         Err(Status::unimplemented("watch_trust"))
     }
 
+    async fn explain_join(
+        &self,
+        request: Request<ExplainJoinRequest>,
+    ) -> Result<Response<ExplainJoinResponse>, Status> {
+        let check = |rule, field: &str, fits| JoinCheck {
+            rule,
+            field: field.to_owned(),
+            wanted: "\"us/app\"".to_owned(),
+            found: "\"us/other\"".to_owned(),
+            fits,
+        };
+        Ok(Response::new(ExplainJoinResponse {
+            at: "2026-03-01T10:00:00Z".to_owned(),
+            code: "join_refused".to_owned(),
+            reason: format!("of attempt {}", request.into_inner().attempt),
+            method: "id_token".to_owned(),
+            token_name: "***".to_owned(),
+            role: "Bot".to_owned(),
+            remote_addr: "192.0.2.1:9".to_owned(),
+            checks: vec![check(0, "ID token", true), check(1, "repository", false)],
+        }))
+    }
+
     async fn explain_ssh(
         &self,
         request: Request<ExplainSshRequest>,

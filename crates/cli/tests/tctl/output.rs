@@ -49,6 +49,19 @@ fn nodes_are_listed_with_their_labels() {
 }
 
 #[test]
+fn a_refused_join_is_explained_field_by_field() {
+    let cluster = Cluster::start();
+    let told = cluster.tctl(&["join", "explain", "0123456789abcdef"]).ok();
+    for part in
+        ["REFUSED (join_refused): of attempt 0123456789abcdef", "from 192.0.2.1:9", "repository", "NO"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let whole = json(&cluster.tctl(&["join", "explain", "0123456789abcdef", "--format=json"]).ok());
+    assert_eq!(whole["checks"][1]["fits"], false);
+}
+
+#[test]
 fn explain_answers_with_its_exit_code() {
     let cluster = Cluster::start();
     let ask =

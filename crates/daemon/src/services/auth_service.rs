@@ -37,6 +37,8 @@ pub(super) async fn start(
         preference: config.preference.clone(),
         networking: config.networking.clone(),
         admin,
+        issuer_roots: vec![],
+        kubernetes: auth::kubernetes::KubernetesApi::of_environment(),
     };
     let mut registry = Metrics::registry();
     let running =

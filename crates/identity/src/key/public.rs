@@ -60,6 +60,17 @@ impl PublicKey {
         ssh_key::PublicKey::from(KeyData::Ecdsa(key))
     }
 
+    /// From one line of OpenSSH, `ecdsa-sha2-nistp256 AAAA... comment`.
+    pub fn from_openssh(line: &str) -> Result<Self, KeyError> {
+        let key = ssh_key::PublicKey::from_openssh(line.trim()).map_err(|_| KeyError::NotP256)?;
+        Self::from_ssh(&key)
+    }
+
+    /// As one line of OpenSSH, without a comment: of one key always the same text.
+    pub fn to_openssh(&self) -> String {
+        self.ssh().to_openssh().expect("a point on the curve is encoded")
+    }
+
     /// `SHA256:...`, as `ssh-keygen -l` prints it.
     pub fn fingerprint(&self) -> String {
         self.ssh().fingerprint(ssh_key::HashAlg::Sha256).to_string()

@@ -272,6 +272,8 @@ async fn start_auth(directory: &Path, shutdown: CancellationToken) -> auth::Runn
         listen: loopback().into(),
         public: Vec::new(),
         static_tokens: Vec::new(),
+        issuer_roots: vec![],
+        kubernetes: None,
         preference: None,
         networking: None,
         admin: None,

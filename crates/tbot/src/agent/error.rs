@@ -38,17 +38,31 @@ pub enum AgentError {
         /// The bot's name.
         bot: String,
     },
-    /// The token file cannot be read, or is empty.
+    /// The file of a token or secret cannot be read, or is empty.
     #[error(
-        "cannot read the join token from {}: {reason}; onboarding.token names the file: \
-         put the token there, readable for the user that runs tbot",
+        "cannot read {what} from {}: {reason}; {key} names the file: \
+         put it there, readable for the user that runs tbot",
         path.display()
     )]
     Token {
+        /// What is in it.
+        what: &'static str,
+        /// The key in the configuration.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's reason, or "it is empty".
         reason: String,
+    },
+    /// The platform gives no ID token.
+    #[error("join method {method}: the platform gave no ID token ({reason}); {advice}")]
+    NoIdToken {
+        /// The join method.
+        method: &'static str,
+        /// What is missing.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// The file of authorities cannot be read.
     #[error(
@@ -181,6 +195,7 @@ impl AgentError {
             | Self::NoIdentity { .. }
             | Self::Expired { .. }
             | Self::Token { .. }
+            | Self::NoIdToken { .. }
             | Self::CaFile { .. }
             | Self::OtherCluster { .. } => false,
         }

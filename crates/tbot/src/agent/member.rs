@@ -1,14 +1,13 @@
 //! Membership: joining, renewing, confirming. Each step can be repeated after a kill at any point.
 
 use super::AgentError;
-use super::storage::{Pending, PendingJoin, Storage, Stored};
-use crate::config::{Config, FirstTrust, Server, TokenSource};
+use super::joining::{self, Joiner, Over};
+use super::storage::{Pending, Storage, Stored};
+use crate::config::{Config, Method, Server};
 use access::HostPort;
-use access::name::SystemRole;
 use api::v1::certificate_service_client::CertificateServiceClient;
-use api::v1::join_service_client::JoinServiceClient;
-use api::v1::{ChallengeRequest, ConfirmRenewalRequest, JoinRequest, RenewBotRequest};
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use api::v1::{ConfirmRenewalRequest, RenewBotRequest};
+use aws_lc_rs::rand::SystemRandom;
 use identity::Subject;
 use identity::credentials::Credentials;
 use identity::key::SubjectKey;
@@ -18,8 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tonic::transport::Channel;
 use transport::rpc;
-use transport::tls::{LiveCredentials, ServerTrust};
-use zeroize::Zeroizing;
+use transport::tls::LiveCredentials;
 
 /// One instance of a bot, joined.
 pub struct Member {
@@ -33,6 +31,8 @@ pub struct Member {
     ttl: Duration,
     /// Whose certificates were found to live shorter than asked; each is told once.
     shortened: Mutex<HashSet<String>>,
+    joiner: Joiner,
+    is_new: bool,
 }
 
 const OWN: &str = "the bot's own identity";
@@ -50,7 +50,10 @@ impl Member {
         now: Timestamp,
     ) -> Result<Self, AgentError> {
         let stored = storage.load()?;
-        let token = configured_token(config, stored.credentials.is_some())?;
+        if config.onboarding.method != Method::Token {
+            return Self::rejoining(config, storage, stored, now).await;
+        }
+        let token = joining::token(&config.onboarding, stored.credentials.is_some())?;
         let hash = token.as_ref().map(|token| token_hash(token));
         let replaced = hash.is_some() && stored.token_hash.is_some() && hash != stored.token_hash;
         let valid = stored.credentials.as_ref().filter(|credentials| credentials.expires() > now);
@@ -69,6 +72,21 @@ impl Member {
             (_, Some(token)) => Self::joined(config, storage, &stored, &token, now).await,
             (_, None) if stored.credentials.is_some() => Err(expired(&storage, &stored)),
             (_, None) => Err(AgentError::NoIdentity { storage: storage.place() }),
+        }
+    }
+
+    /// By a method with which one joins again at any time: uses the stored identity while it lasts.
+    async fn rejoining(
+        config: &Config,
+        storage: Arc<Storage>,
+        stored: Stored,
+        now: Timestamp,
+    ) -> Result<Self, AgentError> {
+        let token = joining::required_token(&config.onboarding)?;
+        let same = stored.token_hash.as_ref().is_none_or(|hash| *hash == token_hash(&token));
+        match stored.credentials.clone().filter(|credentials| same && credentials.expires() > now) {
+            Some(credentials) => Self::new(config, storage, credentials, stored.token_hash),
+            None => Self::joined(config, storage, &stored, &token, now).await,
         }
     }
 
@@ -109,8 +127,10 @@ impl Member {
         token: &str,
         now: Timestamp,
     ) -> Result<Self, AgentError> {
-        let credentials = join(config, &storage, stored, token, now).await?;
-        let member = Self::new(config, storage, credentials, Some(token_hash(token)))?;
+        let joiner = Joiner::new(config, Arc::clone(&storage))?;
+        let credentials = joiner.join(stored, token, None, now).await?;
+        let mut member = Self::new(config, storage, credentials, Some(token_hash(token)))?;
+        member.is_new = true;
         member.compare_life((OWN, BOT_CAP), &member.credentials(), member.ttl, now);
         Ok(member)
     }
@@ -122,10 +142,12 @@ impl Member {
         token_hash: Option<String>,
     ) -> Result<Self, AgentError> {
         let live = LiveCredentials::new(credentials).map_err(AgentError::unusable("the identity"))?;
+        let joiner = Joiner::new(config, Arc::clone(&storage))?;
         let auth = address(&config.server)?;
         let channel = Mutex::new(rpc::connect_auth(&auth, &live));
         let shortened = Mutex::default();
-        Ok(Self { storage, token_hash, live, auth, channel, ttl: config.certificate_ttl, shortened })
+        let ttl = config.certificate_ttl;
+        Ok(Self { storage, token_hash, live, auth, channel, ttl, shortened, joiner, is_new: false })
     }
 
     /// Warns, once for each, when `certificate` is valid for less time than was asked for; `cap` says who decides.
@@ -158,8 +180,16 @@ impl Member {
         current.credentials().clone()
     }
 
+    /// Whether it joined just now, so that nothing is to be renewed.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
     /// The next generation: prepared, stored, confirmed.
     pub async fn renew(&self, now: Timestamp) -> Result<(), AgentError> {
+        if self.joiner.joins_again() {
+            return self.rejoin(now).await;
+        }
         let mut stored = self.storage.load()?;
         let pending = match stored.pending.take().filter(|pending| pending.join.is_none()) {
             Some(pending) => pending,
@@ -176,12 +206,51 @@ impl Member {
         let doing = "renewing the bot's identity";
         let answer = client.renew_bot(request).await.map_err(AgentError::call(doing))?.into_inner();
         let credentials = credentials(pending.key, answer.credentials)?;
-        self.storage.commit(now, &credentials, self.token_hash.as_deref())?;
+        self.storage.commit(now, &credentials, self.token_hash.as_deref(), None)?;
+        self.take(credentials, now)?;
+        self.confirm().await
+    }
+
+    /// Joins again: with the identity in force as long as it is valid, so that this stays the same instance; after that,
+    /// and where the cluster knows the instance no longer, as a stranger with its proof.
+    async fn rejoin(&self, now: Timestamp) -> Result<(), AgentError> {
+        let mut stored = self.storage.load()?;
+        stored.credentials.get_or_insert_with(|| self.credentials());
+        let token = self.joiner.token()?;
+        if self.credentials().expires() > now {
+            let over = Over { channel: self.channel(), instance: self.instance() };
+            match self.joiner.join(&stored, &token, Some(over), now).await {
+                Err(AgentError::Cluster { problem, .. }) if problem.code == "instance_unknown" => {
+                    tracing::warn!(%problem, "the cluster does not know this instance; joining as a new one");
+                    stored = self.storage.load()?;
+                }
+                joined => {
+                    self.take(joined?, now)?;
+                    return self.confirm().await;
+                }
+            }
+        }
+        let credentials = self.joiner.join(&stored, &token, None, now).await?;
+        self.take(credentials, now)
+    }
+
+    fn instance(&self) -> String {
+        let credentials = self.credentials();
+        let bot = credentials.identity().user().and_then(|user| user.bot.as_ref());
+        bot.map(|bot| bot.instance.to_string()).unwrap_or_default()
+    }
+
+    /// From here on the new identity is in force on this side.
+    fn take(&self, credentials: Credentials, now: Timestamp) -> Result<(), AgentError> {
         self.compare_life((OWN, BOT_CAP), &credentials, self.ttl, now);
         self.live.replace(credentials).map_err(AgentError::unusable("the renewed identity"))?;
-        // From here on the new identity is in force on this side; if this call is lost, the first use confirms.
         *self.channel.lock().unwrap_or_else(PoisonError::into_inner) =
             rpc::connect_auth(&self.auth, &self.live);
+        Ok(())
+    }
+
+    /// Says that the new identity is stored. If this call is lost, its first use says so.
+    async fn confirm(&self) -> Result<(), AgentError> {
         let mut client = CertificateServiceClient::new(self.channel());
         let confirmed = client.confirm_renewal(ConfirmRenewalRequest {}).await;
         confirmed.map(drop).map_err(AgentError::call("confirming the renewed identity"))
@@ -200,54 +269,6 @@ fn in_minutes(duration: Duration) -> String {
     }
 }
 
-async fn join(
-    config: &Config,
-    storage: &Storage,
-    stored: &Stored,
-    token: &str,
-    now: Timestamp,
-) -> Result<Credentials, AgentError> {
-    let hash = token_hash(token);
-    let (key, attempt) = match &stored.pending {
-        Some(Pending { key, join: Some(join) }) if join.token_hash == hash => {
-            (key.clone(), join.attempt.clone())
-        }
-        _ => (fresh_key()?, fresh_attempt()?),
-    };
-    let pending =
-        Pending { key, join: Some(PendingJoin { attempt: attempt.clone(), token_hash: hash.clone() }) };
-    storage.prepare(now, stored, &pending)?;
-
-    let channel = rpc::connect_join(&address(&config.server)?, first_trust(&config.onboarding.trust)?);
-    let mut client = JoinServiceClient::new(channel);
-    let doing = "joining the cluster";
-    let challenge =
-        client.challenge(ChallengeRequest {}).await.map_err(AgentError::call(doing))?.into_inner().challenge;
-    let public_key = pending.key.spki_der();
-    let claim = join::Claim {
-        token,
-        role: SystemRole::Bot,
-        attempt: &attempt,
-        public_key: &public_key,
-        challenge: &challenge,
-    };
-    let signature = pending.key.sign(&join::prove(&claim)).map_err(AgentError::unusable("the new key"))?;
-    let request = JoinRequest {
-        token: token.to_owned(),
-        role: SystemRole::Bot.as_str().to_owned(),
-        public_key,
-        attempt,
-        challenge,
-        signature,
-        ttl_seconds: config.certificate_ttl.as_secs(),
-        host: None,
-    };
-    let answer = client.join(request).await.map_err(AgentError::call(doing))?.into_inner();
-    let credentials = credentials(pending.key, answer.credentials)?;
-    storage.commit(now, &credentials, Some(&hash))?;
-    Ok(credentials)
-}
-
 /// Puts a key and what the cluster gave for it together.
 pub fn credentials(key: SubjectKey, given: Option<api::v1::Credentials>) -> Result<Credentials, AgentError> {
     let given = given.ok_or_else(|| AgentError::Unusable {
@@ -262,63 +283,14 @@ pub fn fresh_key() -> Result<SubjectKey, AgentError> {
     SubjectKey::generate(&SystemRandom::new()).map_err(AgentError::unusable("a new key"))
 }
 
-fn fresh_attempt() -> Result<Vec<u8>, AgentError> {
-    let mut attempt = vec![0; join::Attempt::LEN];
-    SystemRandom::new().fill(&mut attempt).map_err(AgentError::unusable("the system's randomness"))?;
-    Ok(attempt)
-}
-
-fn token_hash(token: &str) -> String {
+/// What is stored in place of a token, to know it again.
+pub fn token_hash(token: &str) -> String {
     hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes()))
 }
 
 /// The address that was configured; checked when the configuration was.
 pub fn address(server: &Server) -> Result<HostPort, AgentError> {
     HostPort::parse(server.address(), 0).map_err(AgentError::unusable("the server's address"))
-}
-
-/// Whom to believe before there is an identity.
-pub fn first_trust(trust: &FirstTrust) -> Result<ServerTrust, AgentError> {
-    match trust {
-        FirstTrust::Pins(pins) => Ok(ServerTrust::pins(pins.clone())),
-        FirstTrust::System => Ok(ServerTrust::system()),
-        FirstTrust::CaFile(path) => {
-            let wrong = |reason: String| AgentError::CaFile { path: path.clone(), reason };
-            let pem = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-            let blocks = identity::pem::blocks(&pem).map_err(|error| wrong(error.to_string()))?;
-            let certificates = blocks.iter().filter(|block| block.label == identity::pem::CERTIFICATE);
-            let pins: Result<Vec<_>, _> =
-                certificates.map(|block| identity::trust::Pin::of(&block.der.as_slice().into())).collect();
-            match pins {
-                Ok(pins) if pins.is_empty() => Err(wrong("it holds no certificate".to_owned())),
-                Ok(pins) => Ok(ServerTrust::pins(pins)),
-                Err(error) => Err(wrong(error.to_string())),
-            }
-        }
-    }
-}
-
-/// The token, if one is configured. A file that is gone does not matter to an instance that has joined.
-fn configured_token(config: &Config, joined: bool) -> Result<Option<Zeroizing<String>>, AgentError> {
-    let path = match &config.onboarding.token {
-        None => return Ok(None),
-        Some(TokenSource::Literal(token)) => return Ok(Some(token.clone())),
-        Some(TokenSource::File(path)) => path,
-    };
-    let wrong = |reason: String| AgentError::Token { path: path.clone(), reason };
-    let read = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| wrong(error.to_string()));
-    let token = read.and_then(|text| match text.trim() {
-        "" => Err(wrong("it is empty".to_owned())),
-        token => Ok(Zeroizing::new(token.to_owned())),
-    });
-    match token {
-        Ok(token) => Ok(Some(token)),
-        Err(error) if joined => {
-            tracing::warn!(%error, "going on with the stored identity");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 fn expired(storage: &Storage, stored: &Stored) -> AgentError {

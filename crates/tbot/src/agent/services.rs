@@ -79,7 +79,6 @@ impl Agent {
     /// Becomes a member, or says why not at once.
     async fn establish_once(&mut self) -> Result<(), Arc<AgentError>> {
         let now = Timestamp::now();
-        let joined_before = self.storage.load().map_err(Arc::new)?.credentials.is_some();
         let member = Member::establish(&self.config, Arc::clone(&self.storage), now).await;
         let member = match member {
             Ok(member) => member,
@@ -89,12 +88,12 @@ impl Agent {
                 return Err(Arc::new(error));
             }
         };
-        let expires = member.credentials().expires();
+        let (expires, is_new) = (member.credentials().expires(), member.is_new());
         self.member = Some(member);
-        match joined_before {
-            true => self.health.found(IDENTITY, expires),
+        match is_new {
+            false => self.health.found(IDENTITY, expires),
             // It is as fresh as can be.
-            false => self.own_succeeded(expires),
+            true => self.own_succeeded(expires),
         }
         Ok(())
     }
@@ -268,8 +267,13 @@ impl Agent {
         let now = Timestamp::now();
         let usable = self.member.as_ref().is_some_and(|member| member.credentials().expires() > now);
         if !usable || self.refused {
-            self.member = Some(Member::establish(&self.config, Arc::clone(&self.storage), now).await?);
-            self.refused = false;
+            let member = Member::establish(&self.config, Arc::clone(&self.storage), now).await?;
+            let (expires, is_new) = (member.credentials().expires(), member.is_new());
+            (self.member, self.refused) = (Some(member), false);
+            if is_new {
+                self.own_succeeded(expires);
+                return Ok(());
+            }
         }
         let Some(member) = &self.member else { return Ok(()) };
         let renewed = member.renew(now).await;

@@ -17,6 +17,8 @@ const PENDING_KEY: &str = "pending-key";
 const PENDING_ATTEMPT: &str = "pending-attempt";
 const PENDING_TOKEN_HASH: &str = "pending-tokenhash";
 const TOKEN_HASH: &str = "tokenhash";
+const BOUND_KEY: &str = "bound-key";
+const JOIN_STATE: &str = "join-state";
 const LOCK: &str = "lock";
 const LOCK_ATTEMPTS: u32 = 10;
 const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
@@ -36,6 +38,17 @@ pub struct Stored {
     pub token_hash: Option<String>,
     /// A request that may have been sent.
     pub pending: Option<Pending>,
+    /// With method `bound_keypair`: the key that is kept.
+    pub bound: Option<BoundKey>,
+}
+
+/// The key that is bound to a token, or is to be.
+#[derive(Clone)]
+pub struct BoundKey {
+    /// Never certified, never renewed.
+    pub key: SubjectKey,
+    /// As the cluster gave it with the last answer; empty before the first.
+    pub state: Vec<u8>,
 }
 
 /// A request that may have been sent.
@@ -94,6 +107,7 @@ impl Storage {
             credentials,
             token_hash: self.text(TOKEN_HASH)?.map(|text| text.to_string()),
             pending: self.pending()?,
+            bound: self.bound()?,
         })
     }
 
@@ -104,6 +118,7 @@ impl Storage {
             None => FileSet::new(),
         };
         put(&mut files, TOKEN_HASH, stored.token_hash.as_deref());
+        put_bound(&mut files, stored.bound.as_ref())?;
         let pem = pending.key.to_pem().map_err(AgentError::unusable("a new key"))?;
         files.insert(PENDING_KEY.to_owned(), Zeroizing::new(pem.as_bytes().to_vec()));
         if let Some(join) = &pending.join {
@@ -119,9 +134,11 @@ impl Storage {
         now: Timestamp,
         credentials: &Credentials,
         token_hash: Option<&str>,
+        bound: Option<&BoundKey>,
     ) -> Result<(), AgentError> {
         let mut files = identity_files(credentials)?;
         put(&mut files, TOKEN_HASH, token_hash);
+        put_bound(&mut files, bound)?;
         Ok(self.destination.publish(now, now, |_| files)?)
     }
 
@@ -142,10 +159,41 @@ impl Storage {
         Ok(Some(Pending { key, join }))
     }
 
+    /// Stores a key that is to be bound, beside everything else that is stored.
+    pub fn keep_stored(&self, now: Timestamp, stored: &Stored) -> Result<(), AgentError> {
+        if let Some(pending) = &stored.pending {
+            return self.prepare(now, stored, pending);
+        }
+        let mut files = match &stored.credentials {
+            Some(credentials) => identity_files(credentials)?,
+            None => FileSet::new(),
+        };
+        put(&mut files, TOKEN_HASH, stored.token_hash.as_deref());
+        put_bound(&mut files, stored.bound.as_ref())?;
+        Ok(self.destination.publish(now, now, |_| files)?)
+    }
+
+    /// A key that is there and cannot be read is no key to replace: only its holder comes back.
+    fn bound(&self) -> Result<Option<BoundKey>, AgentError> {
+        let Some(pem) = self.text(BOUND_KEY)? else { return Ok(None) };
+        let key = SubjectKey::from_pem(&pem).map_err(AgentError::unusable("the bound key in the storage"))?;
+        let state = self.text(JOIN_STATE)?.map(|text| hex::decode(text.trim())).transpose();
+        let state = state.map_err(AgentError::unusable("the join state in the storage"))?;
+        Ok(Some(BoundKey { key, state: state.unwrap_or_default() }))
+    }
+
     fn text(&self, name: &str) -> Result<Option<Zeroizing<String>>, AgentError> {
         let contents = self.destination.read(name)?;
         Ok(contents.and_then(|contents| String::from_utf8(contents.to_vec()).ok()).map(Zeroizing::new))
     }
+}
+
+fn put_bound(files: &mut FileSet, bound: Option<&BoundKey>) -> Result<(), AgentError> {
+    let Some(BoundKey { key, state }) = bound else { return Ok(()) };
+    let pem = key.to_pem().map_err(AgentError::unusable("the bound key"))?;
+    put(files, BOUND_KEY, Some(&pem));
+    put(files, JOIN_STATE, Some(hex::encode(state)).filter(|state| !state.is_empty()).as_deref());
+    Ok(())
 }
 
 fn put(files: &mut FileSet, name: &str, text: Option<&str>) {

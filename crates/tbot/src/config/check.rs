@@ -2,13 +2,12 @@
 
 use super::file::{self, File};
 use super::outputs::{self, Rhythm};
-use super::{Config, FirstTrust, Onboarding, Server, StartFlags, TokenSource, destinations};
+use super::{Config, FirstTrust, Method, Onboarding, Server, StartFlags, TokenSource, destinations};
 use crate::destination::{Destination, Directory, Symlinks};
 use access::Ttl;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use yaml::{Mistakes, Reader, Report};
-use zeroize::Zeroizing;
 
 /// Where the agent keeps its own identity unless told otherwise (fact sheet, section 2.1).
 pub const DEFAULT_STORAGE: &str = "/var/lib/teleport/bot";
@@ -134,12 +133,47 @@ fn onboarding(file: file::Onboarding, report: &mut Report<'_>) -> Option<Onboard
             return None;
         }
     };
-    let token =
-        file.token.filter(|token| !token.is_empty()).map(|token| match Path::new(&token).is_absolute() {
-            true => TokenSource::File(PathBuf::from(token)),
-            false => TokenSource::Literal(Zeroizing::new(token)),
-        });
-    Some(Onboarding { token, trust })
+    let token = given(file.token);
+    let method = method(&file.join_method, file.bound_keypair, (file.gitlab, file.terraform), report);
+    if token.is_none() && method != Method::Token {
+        report.mistake("onboarding.token", "missing; with this join method it is the name of the token");
+    }
+    Some(Onboarding { token, method, trust })
+}
+
+fn given(text: Option<String>) -> Option<TokenSource> {
+    text.filter(|text| !text.is_empty()).map(TokenSource::of)
+}
+
+fn method(
+    word: &Option<file::JoinMethod>,
+    bound: Option<file::BoundKeypair>,
+    (gitlab, terraform): (Option<file::Gitlab>, Option<file::Terraform>),
+    report: &mut Report<'_>,
+) -> Method {
+    use file::JoinMethod::{BoundKeypair, Gitlab, TerraformCloud, Token};
+    let word = word.unwrap_or(Token);
+    for (key, given, of) in [
+        ("onboarding.bound_keypair", bound.is_some(), BoundKeypair),
+        ("onboarding.gitlab", gitlab.is_some(), Gitlab),
+        ("onboarding.terraform", terraform.is_some(), TerraformCloud),
+    ] {
+        if given && word != of {
+            let text = format!("this section does not belong to join_method: {}; remove it", word.as_str());
+            report.mistake(key, text);
+        }
+    }
+    let variable = gitlab.and_then(|gitlab| gitlab.token_env_var_name);
+    let tag = terraform.and_then(|terraform| terraform.audience_tag);
+    let variable = variable.or(tag.map(|tag| format!("TFC_WORKLOAD_IDENTITY_TOKEN_{tag}")));
+    match word.provider() {
+        Some(provider) => Method::Platform { provider, variable },
+        None if word == BoundKeypair => {
+            let secret = bound.and_then(|bound| given(bound.registration_secret));
+            Method::BoundKeypair { registration_secret: secret }
+        }
+        None => Method::Token,
+    }
 }
 
 /// The duration at `key`, at least one second.

@@ -1,6 +1,7 @@
 //! The file as it is written. Every key of the incumbent's v2 format that Postern acts on; others that are known
 //! are refused by name.
 
+use access::resource::token::Provider;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use yaml::{Refusals, refuse};
@@ -66,12 +67,21 @@ pub enum Version {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Onboarding {
-    /// The join token, or the absolute path of a file that holds it.
+    /// The join token, or the absolute path of a file that holds it. With other methods than `token` its name is no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// How the agent proves itself; only `token`.
+    /// How the agent proves itself; `token` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_method: Option<JoinMethod>,
+    /// For `bound_keypair`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_keypair: Option<BoundKeypair>,
+    /// For `gitlab`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitlab: Option<Gitlab>,
+    /// For `terraform_cloud`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terraform: Option<Terraform>,
     /// `sha256:...` pins of the cluster's host authority, as `tctl status` shows them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ca_pins: Vec<String>,
@@ -86,6 +96,88 @@ pub struct Onboarding {
 pub enum JoinMethod {
     /// By knowing a one-time token.
     Token,
+    /// By a key that it keeps in its storage, and with which it comes back after any time away.
+    BoundKeypair,
+    /// As a job of GitHub Actions.
+    Github,
+    /// As a job of GitLab CI.
+    Gitlab,
+    /// As a job of CircleCI.
+    Circleci,
+    /// As a run of Spacelift.
+    Spacelift,
+    /// As a run of HCP Terraform or Terraform Enterprise.
+    TerraformCloud,
+    /// As a step of Bitbucket Pipelines.
+    Bitbucket,
+    /// As a job of Azure DevOps.
+    AzureDevops,
+    /// As a service account of Kubernetes.
+    Kubernetes,
+}
+
+impl JoinMethod {
+    /// Every one.
+    pub fn all() -> impl Iterator<Item = Self> {
+        use JoinMethod::{
+            AzureDevops, Bitbucket, Circleci, Github, Gitlab, Kubernetes, Spacelift, TerraformCloud,
+        };
+        let platforms =
+            [Github, Gitlab, Circleci, Spacelift, TerraformCloud, Bitbucket, AzureDevops, Kubernetes];
+        [Self::Token, Self::BoundKeypair].into_iter().chain(platforms)
+    }
+
+    /// The platform that vouches for the agent, where one does.
+    pub fn provider(self) -> Option<Provider> {
+        Some(match self {
+            Self::Token | Self::BoundKeypair => return None,
+            Self::Github => Provider::Github,
+            Self::Gitlab => Provider::Gitlab,
+            Self::Circleci => Provider::Circleci,
+            Self::Spacelift => Provider::Spacelift,
+            Self::TerraformCloud => Provider::TerraformCloud,
+            Self::Bitbucket => Provider::Bitbucket,
+            Self::AzureDevops => Provider::AzureDevops,
+            Self::Kubernetes => Provider::Kubernetes,
+        })
+    }
+
+    /// The word used in files and flags.
+    pub fn as_str(self) -> &'static str {
+        match (self, self.provider()) {
+            (_, Some(provider)) => provider.as_str(),
+            (Self::BoundKeypair, _) => "bound_keypair",
+            _ => "token",
+        }
+    }
+}
+
+/// For join method `gitlab`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gitlab {
+    /// The variable that the job's ID token is in; `TBOT_GITLAB_JWT` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_env_var_name: Option<String>,
+}
+
+/// For join method `terraform_cloud`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Terraform {
+    /// With `X`, the ID token is in `TFC_WORKLOAD_IDENTITY_TOKEN_X`; `TFC_WORKLOAD_IDENTITY_TOKEN` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience_tag: Option<String>,
+}
+
+/// For join method `bound_keypair`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BoundKeypair {
+    /// The secret that binds the agent's key to the token at the first join, or the absolute path of a file that holds
+    /// it. Needed once, and not at all for a key that the token names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration_secret: Option<String>,
 }
 
 /// Where files are written.
@@ -237,7 +329,7 @@ pub enum SshConfig {
     Off,
 }
 
-const NO_METHOD: &str = "Postern joins bots with method token only so far";
+const NO_METHOD: &str = "Postern does not know this join method yet; bound_keypair works everywhere";
 const NOT_THIS_PRODUCT: &str =
     "this kind of output is not part of Postern, which is about SSH; use type: identity";
 const NO_SPIFFE: &str = "Postern issues no identities for workloads, only for SSH; use type: identity";
@@ -249,9 +341,6 @@ pub static REFUSED: Refusals = Refusals::new(&[
     refuse("insecure", NO_SKIPPING).unless_off(),
     refuse("fips", "there is no FIPS build of Postern").unless_off(),
     refuse("onboarding.azure", NO_METHOD),
-    refuse("onboarding.gitlab", NO_METHOD),
-    refuse("onboarding.terraform", NO_METHOD),
-    refuse("onboarding.bound_keypair", NO_METHOD),
     refuse("outputs.type", NOT_THIS_PRODUCT).value("application"),
     refuse("outputs.type", NOT_THIS_PRODUCT).value("database"),
     refuse("outputs.type", NOT_THIS_PRODUCT).value("kubernetes"),

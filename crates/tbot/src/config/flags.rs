@@ -1,6 +1,7 @@
 //! Flags of `tbot start` and `tbot configure`, and how they stand above the file.
 
 use super::file;
+use crate::destination::{Destination, Directory, Symlinks};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -31,9 +32,12 @@ pub struct StartFlags {
     /// Time between renewals, like 20m
     #[arg(long, value_name = "DURATION")]
     pub renewal_interval: Option<String>,
-    /// How the agent proves itself
+    /// How the agent proves itself: token, bound_keypair, github, gitlab, kubernetes and others
     #[arg(long, value_name = "METHOD")]
     pub join_method: Option<String>,
+    /// Registration secret of a bound_keypair token, or the absolute path of a file that holds it
+    #[arg(long, env = "TBOT_REGISTRATION_SECRET", hide_env_values = true, value_name = "FILE")]
+    pub registration_secret: Option<String>,
     /// Write everything once, then end
     #[arg(long)]
     pub oneshot: bool,
@@ -96,18 +100,25 @@ impl StartFlags {
 
     /// Any one of these flags replaces the whole section.
     fn onboarding(&self) -> Result<Option<file::Onboarding>, String> {
-        if self.token.is_none() && self.join_method.is_none() && self.ca_pins.is_empty() {
+        let given = [&self.token, &self.join_method, &self.registration_secret];
+        if given.iter().all(|flag| flag.is_none()) && self.ca_pins.is_empty() {
             return Ok(None);
         }
-        let join_method = match self.join_method.as_deref() {
-            None | Some("token") => Some(file::JoinMethod::Token),
-            Some(other) => {
-                return Err(format!("--join-method {other}: unrecognized join method; known is token"));
-            }
+        let word = self.join_method.as_deref().unwrap_or("token");
+        let Some(join_method) = file::JoinMethod::all().find(|method| method.as_str() == word) else {
+            let known: Vec<&str> = file::JoinMethod::all().map(file::JoinMethod::as_str).collect();
+            let known = known.join(", ");
+            return Err(format!("--join-method {word}: unrecognized join method; known are {known}"));
         };
+        let registration_secret = self.registration_secret.clone();
+        let bound_keypair =
+            registration_secret.map(|secret| file::BoundKeypair { registration_secret: Some(secret) });
         Ok(Some(file::Onboarding {
             token: self.token.clone(),
-            join_method,
+            join_method: Some(join_method),
+            bound_keypair,
+            gitlab: None,
+            terraform: None,
             ca_pins: self.ca_pins.clone(),
             ca_path: None,
         }))
@@ -136,6 +147,16 @@ fn directory_at(path: String) -> file::Destination {
         acls: None,
         readers: Vec::new(),
     })
+}
+
+/// Reads the place of a storage that is a directory: a path or `file:///path`.
+pub fn directory(uri: &str) -> Result<Destination, String> {
+    match storage(uri)? {
+        file::Destination::Settings(file::DestinationSettings { path: Some(path), .. }) => {
+            Ok(Destination::Directory(Directory::new(path, Symlinks::TrySecure)))
+        }
+        _ => Err(format!("{uri}: a key that is bound must be kept; give a directory")),
+    }
 }
 
 /// Reads `--data-dir`: a path, `file:///path` or `memory://`.

@@ -6,10 +6,10 @@ use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 /// TLS 1.2 is nobody's business here: both ends are ours, or browsers of this decade.
-pub(super) const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+pub(crate) const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// aws-lc; X25519MLKEM768 first, then the classic curves for web clients that have nothing better.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     let made = PROVIDER.get_or_init(|| {
         use aws_lc_rs::kx_group::{SECP256R1, X25519, X25519MLKEM768};

@@ -5,6 +5,8 @@ use super::fields::{child, element};
 use serde_json::Value;
 
 const MAX_TEXT: usize = 4096;
+/// Key sets are written as one text.
+const MAX_KEY_SET: usize = 32 * 1024;
 const MAX_KEYS: usize = 256;
 const MAX_ITEMS: usize = 1024;
 const MAX_VALUES: usize = 20_000;
@@ -43,10 +45,11 @@ fn walk(path: &str, value: &Value, depth: usize, left: &mut usize) -> Result<(),
 
 /// Control characters would reach terminals and logs; a text of several lines may have line breaks.
 fn text(path: &str, what: &str, text: &str) -> Result<(), Invalid> {
-    if text.len() > MAX_TEXT {
+    let most = if path.ends_with("jwks") { MAX_KEY_SET } else { MAX_TEXT };
+    if text.len() > most {
         return Err(Invalid::new(
             path,
-            format!("{what} of {} bytes; at most {MAX_TEXT} are allowed", text.len()),
+            format!("{what} of {} bytes; at most {most} are allowed", text.len()),
         ));
     }
     match text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {

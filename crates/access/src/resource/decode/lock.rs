@@ -31,15 +31,17 @@ fn target(item: Item) -> Result<LockTarget, Invalid> {
         login: name(&mut fields, "login")?,
         server_id: server_id(&mut fields)?,
         bot_instance_id: id(&mut fields, "bot_instance_id", "tctl bots instances ls")?,
+        join_token: name(&mut fields, "join_token")?,
     };
-    for key in ["mfa_device", "device", "windows_desktop", "access_request", "join_token"] {
+    for key in ["mfa_device", "device", "windows_desktop", "access_request"] {
         if let Some(item) = fields.take(key)
             && !item.is_blank()
         {
             return Err(item.invalid("there are none in this cluster, so the lock would refuse nobody"));
         }
     }
-    let needed = fields.invalid("a lock needs a target: user, role, login, server_id or bot_instance_id");
+    let needed =
+        fields.invalid("a lock needs a target: user, role, login, server_id, bot_instance_id or join_token");
     fields.finish()?;
     if target == LockTarget::default() { Err(needed) } else { Ok(target) }
 }

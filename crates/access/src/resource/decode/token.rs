@@ -1,10 +1,13 @@
-//! Join tokens. No message here repeats the name, because the name is the secret.
+//! Join tokens. No message here repeats the name, because the name may be the secret.
+
+mod bound_keypair;
+mod oidc;
 
 use super::fields::{Fields, Item};
 use super::{Invalid, Kind, metadata, version};
 use crate::name::SystemRole;
 use crate::resource::Token;
-use crate::resource::token::{JoinMethod, TokenSpec};
+use crate::resource::token::{JoinMethod, Method, TokenSpec};
 
 pub(super) fn decode(top: &mut Fields) -> Result<Token, Invalid> {
     let metadata = metadata::decode(top)?;
@@ -12,7 +15,6 @@ pub(super) fn decode(top: &mut Fields) -> Result<Token, Invalid> {
     check_name(&metadata.name)?;
     let mut spec = top.section("spec")?;
     let roles = roles(spec.required("roles")?)?;
-    let join_method = join_method(&mut spec)?;
     let bot_name =
         spec.take("bot_name").filter(|item| !item.is_blank()).map(|item| item.parse()).transpose()?;
     match (roles.contains(&SystemRole::Bot), bot_name.is_some()) {
@@ -22,6 +24,11 @@ pub(super) fn decode(top: &mut Fields) -> Result<Token, Invalid> {
         }
         _ => {}
     }
+    let method = method(&mut spec)?;
+    if method != Method::Token && roles != [SystemRole::Bot] {
+        let reason = "only tokens of method token are for other roles than Bot so far";
+        return Err(Invalid::new("spec.roles", reason));
+    }
     for key in ["suggested_labels", "suggested_agent_matcher_labels"] {
         if let Some(item) = spec.take(key)
             && !item.is_blank()
@@ -30,7 +37,13 @@ pub(super) fn decode(top: &mut Fields) -> Result<Token, Invalid> {
         }
     }
     spec.finish()?;
-    Ok(Token { metadata, spec: TokenSpec { roles, join_method, bot_name } })
+    let status = top.take("status").filter(|item| !item.is_blank());
+    let status = match (&method, status) {
+        (Method::BoundKeypair(_), Some(item)) => Some(Box::new(bound_keypair::status(item)?)),
+        (_, Some(item)) => return Err(item.invalid("a token of this method has no status; remove it")),
+        (_, None) => None,
+    };
+    Ok(Token { metadata, spec: TokenSpec { roles, bot_name, method }, status })
 }
 
 fn check_name(name: &str) -> Result<(), Invalid> {
@@ -57,16 +70,46 @@ fn roles(item: Item) -> Result<Vec<SystemRole>, Invalid> {
     if roles.is_empty() { Err(empty) } else { Ok(roles) }
 }
 
-fn join_method(spec: &mut Fields) -> Result<JoinMethod, Invalid> {
+/// The word and the section that belongs to it; the sections of other methods are refused by name.
+fn method(spec: &mut Fields) -> Result<Method, Invalid> {
+    let word = match spec.take("join_method") {
+        Some(item) => match item.text()?.as_str() {
+            "" => JoinMethod::Token,
+            word => JoinMethod::find(word).ok_or_else(|| item.invalid(unknown(word)))?,
+        },
+        None => JoinMethod::Token,
+    };
     if let Some(allow) = spec.take("allow")
         && !allow.is_blank()
     {
-        return Err(allow.invalid("join method token has no allow rules; other methods are not supported"));
+        let reason =
+            format!("join method {} has no allow rules here; other methods are not supported", word.as_str());
+        return Err(allow.invalid(reason));
     }
-    match spec.take("join_method") {
-        Some(item) if !matches!(item.text()?.as_str(), "" | "token") => {
-            Err(item.invalid(format!("join method {:?} is not supported; write token", item.text()?)))
+    let mut own = None;
+    for method in JoinMethod::all() {
+        let Some(section) = spec.take(method.as_str()) else { continue };
+        match method == word && !word.has_secret_name() {
+            true => own = Some(section),
+            false if section.is_blank() => {}
+            false => {
+                let reason =
+                    format!("this section does not belong to join method {}; remove it", word.as_str());
+                return Err(section.invalid(reason));
+            }
         }
-        _ => Ok(JoinMethod::Token),
     }
+    match word {
+        JoinMethod::Token => Ok(Method::Token),
+        JoinMethod::BoundKeypair => bound_keypair::settings(own).map(Method::BoundKeypair),
+        JoinMethod::Oidc(provider) => {
+            oidc::settings(provider, own).map(|settings| Method::Oidc(Box::new(settings)))
+        }
+    }
+}
+
+fn unknown(word: &str) -> String {
+    let known: Vec<&str> = JoinMethod::all().map(JoinMethod::as_str).collect();
+    let word = super::fields::shortened(word);
+    format!("join method {word:?} is not supported; known are {}", known.join(", "))
 }

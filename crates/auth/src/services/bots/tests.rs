@@ -39,9 +39,14 @@ async fn update(bench: &Bench, request: UpdateBotRequest) -> Result<Value, Probl
 async fn joined(bench: &Bench) -> Caller {
     let (name, id, key) = (BotName::new("ci").expect("a name"), InstanceId(uuid::Uuid::new_v4()), key());
     let expires = Timestamp::now() + SignedDuration::from_hours(1);
-    let seen = Seen { at: Timestamp::now(), token: Some("x"), from: String::new() };
+    let seen = Seen {
+        at: Timestamp::now(),
+        method: access::resource::token::JoinMethod::Token,
+        token: Some("x"),
+        from: String::new(),
+    };
     let claim = store::Key::new("/claims/x/y").expect("a key");
-    let instance = Instance::joined(&name, id, (&key.fingerprint(), expires), &seen, claim);
+    let instance = Instance::joined(&name, id, (&key.fingerprint(), expires), &seen, Some(claim));
     bench.catalog.commit(instance.put(Txn::new())).await.expect("commits").expect("no conflict");
     bot("ci", id, 1, key)
 }

@@ -1,6 +1,7 @@
 //! The next generation of a bot's own identity: prepared, then confirmed.
 
-use super::{Bearer, incident};
+use super::Bearer;
+use super::incident::Incident;
 use crate::caller::Caller;
 use crate::catalog::Reads;
 use crate::core::Core;
@@ -11,9 +12,10 @@ use crate::issuer::{self, Certificates};
 use crate::lifetime;
 use crate::metrics::Issued;
 use crate::refusal;
-use crate::services::join::{own_identity, refuse_bound_key};
+use crate::services::join::{Own, own_identity, refuse_bound_key};
 use access::rbac::lock::LockSubject;
 use access::resource::Bot;
+use access::resource::token::JoinMethod;
 use api::status::{Class, Problem};
 use api::v1;
 use identity::key::PublicKey;
@@ -27,12 +29,18 @@ pub async fn renew(
     request: &v1::RenewBotRequest,
 ) -> Result<v1::Credentials, Problem> {
     let bearer = Bearer::of(caller)?;
+    if !bearer.bot.renewable {
+        let reason = "this certificate is renewed by joining again, by the method that it came from";
+        let problem = Problem::new(Class::Denied, "not_renewable", reason);
+        super::refused(core, caller, &problem).await;
+        return Err(problem.hint("use a tbot that knows this join method"));
+    }
     let key = issuer::public_key(&request.public_key)?;
     let mut reads = Reads::new(&core.catalog);
     loop {
         let (instance, revision) = bearer.instance(core).await?;
-        let renewing =
-            Renewing { core, caller, bearer: &bearer, key: &key, ttl_seconds: request.ttl_seconds };
+        let (bearer, key, ttl_seconds) = (&bearer, &key, request.ttl_seconds);
+        let renewing = Renewing { core, caller, bearer, key, ttl_seconds, by: None };
         match renewing.plan(&mut reads, instance, revision).await {
             Ok((txn, certificates)) => {
                 if reads.commit(txn).await?.is_some() {
@@ -41,7 +49,7 @@ pub async fn renew(
                 }
             }
             Err(Stop::Incident(instance, mismatch)) => {
-                return Err(incident::lock(core, caller, &bearer, &instance, revision, mismatch).await);
+                return Err(renewing.incident(&instance, revision, mismatch).lock().await);
             }
             Err(Stop::Refused(problem)) if !reads.try_fresh() => {
                 super::refused(core, caller, &problem).await;
@@ -74,8 +82,11 @@ pub fn stale(mismatch: Mismatch) -> Problem {
         .hint("reconnect with the newest certificate of this instance")
 }
 
-enum Stop {
+/// Why there is no next generation.
+pub enum Stop {
+    /// Two are running on one identity.
     Incident(Box<Instance>, Mismatch),
+    /// Anything else.
     Refused(Problem),
 }
 
@@ -85,18 +96,42 @@ impl From<Problem> for Stop {
     }
 }
 
-struct Renewing<'a> {
-    core: &'a Core,
-    caller: &'a Caller,
-    bearer: &'a Bearer<'a>,
-    key: &'a PublicKey,
-    ttl_seconds: u64,
+/// An instance gets its next generation.
+pub struct Renewing<'a> {
+    /// The service.
+    pub core: &'a Core,
+    /// The instance.
+    pub caller: &'a Caller,
+    /// What its certificate says.
+    pub bearer: &'a Bearer<'a>,
+    /// The key of the next generation.
+    pub key: &'a PublicKey,
+    /// As it was asked for.
+    pub ttl_seconds: u64,
+    /// The method and the token, where the instance renews by joining again.
+    pub by: Option<(JoinMethod, &'a str)>,
 }
 
-impl Renewing<'_> {
+impl<'a> Renewing<'a> {
+    /// What is to be locked.
+    pub fn incident(&self, instance: &Instance, revision: Revision, mismatch: Mismatch) -> Incident<'a> {
+        Incident {
+            core: self.core,
+            caller: self.caller,
+            bot: self.bearer.bot.name,
+            instance: self.bearer.bot.instance,
+            join_token: self.by.map(|(_, token)| token),
+            other_addr: instance.last_address().to_owned(),
+            presented: self.bearer.bot.generation,
+            stored: instance.lineage.newest().number,
+            mismatch: mismatch.to_string(),
+            judged: (instance.key(), revision),
+        }
+    }
+
     /// The lineage is looked at before anything that could end the matter early, so that no other refusal hides a
     /// theft.
-    async fn plan(
+    pub async fn plan(
         &self,
         reads: &mut Reads<'_>,
         mut instance: Instance,
@@ -131,7 +166,8 @@ impl Renewing<'_> {
         };
         instance.lineage = lineage;
         let generation = instance.lineage.newest().number;
-        let identity = own_identity(core, &bot, bearer.bot.instance, generation, self.caller);
+        let identity = Own { instance: bearer.bot.instance, generation, renewable: self.by.is_none() };
+        let identity = own_identity(core, &bot, identity, self.caller);
         let identity = narrowed(identity, bearer);
         let certificates = core.issuer.issue(&identity, key, lifetime, &[], core.now())?;
         instance.remember(&self.seen());
@@ -167,7 +203,8 @@ impl Renewing<'_> {
 
     fn seen(&self) -> Seen<'_> {
         let from = self.caller.addr.map(|addr| addr.to_string()).unwrap_or_default();
-        Seen { at: self.core.now(), token: None, from }
+        let (method, token) = self.by.unzip();
+        Seen { at: self.core.now(), method: method.unwrap_or_default(), token, from }
     }
 }
 

@@ -1,116 +1,139 @@
-//! One identity is in use twice: that instance is locked, and nothing else.
+//! One identity is in use twice: that instance is locked, with the token that both join with, and nothing else.
 
-use super::Bearer;
 use crate::audit::{Event, UserKind, kind};
 use crate::caller::Caller;
 use crate::catalog::{layout, record};
 use crate::core::Core;
-use crate::enrol::instance::Instance;
-use crate::enrol::lineage::Mismatch;
 use crate::refusal;
 use access::resource::lock::{LockSpec, LockTarget};
 use access::resource::{Kind, Lock, Metadata, Resource};
+use access::{BotName, InstanceId};
 use api::status::{Class, Problem};
-use store::{Expect, Revision, Txn};
+use store::{Expect, Key, Revision, Txn};
 
-/// Locks the instance and records who was seen where, in one transaction. Gives the answer to the caller.
-pub async fn lock(
-    core: &Core,
-    caller: &Caller,
-    bearer: &Bearer<'_>,
-    instance: &Instance,
-    revision: Revision,
-    mismatch: Mismatch,
-) -> Problem {
-    match try_lock(core, caller, bearer, instance, revision, mismatch).await {
-        Ok(()) => {
-            let hint = format!("this identity is in use in two places: {}", way_out(bearer));
-            Problem::new(Class::Denied, "generation_mismatch", mismatch.to_string()).hint(hint)
-        }
-        Err(problem) => problem,
-    }
+/// What was seen.
+pub struct Incident<'a> {
+    /// The service.
+    pub core: &'a Core,
+    /// One of the two.
+    pub caller: &'a Caller,
+    /// Whose identity it is.
+    pub bot: &'a BotName,
+    /// The instance that both are.
+    pub instance: InstanceId,
+    /// The token that both join with, where a key is bound to it.
+    pub join_token: Option<&'a str>,
+    /// Where the other one was seen.
+    pub other_addr: String,
+    /// The number that the caller has.
+    pub presented: u64,
+    /// The number in force.
+    pub stored: u64,
+    /// In words.
+    pub mismatch: String,
+    /// What it was judged by; a lock is set only if that still holds.
+    pub judged: (Key, Revision),
 }
 
-async fn try_lock(
-    core: &Core,
-    caller: &Caller,
-    bearer: &Bearer<'_>,
-    instance: &Instance,
-    revision: Revision,
-    mismatch: Mismatch,
-) -> Result<(), Problem> {
-    let name = lock_name(bearer);
-    let key = layout::resource(Kind::Lock, &name)
-        .map_err(|error| refusal::internal("a lock has no place", error))?;
-    let event = event(caller, bearer, instance, mismatch);
-    tracing::warn!(
-        bot = %bearer.bot.name, instance = %bearer.bot.instance, here = caller.name(),
-        before = instance.last_address(), %mismatch, "an identity is in use twice; its instance is locked"
-    );
-    if core.catalog.read(&key).await?.is_some() {
-        core.note(event).await;
-        return Ok(());
-    }
-    let lock = lock_of(&name, bearer, mismatch);
-    let created = caller.locate(Event::new(kind::LOCK_CREATED)).name(&name).with("lock", lock.to_json());
-    let txn = Txn::new()
-        .expect(instance.key(), Expect::Revision(revision))
-        .expect(key.clone(), Expect::Absent)
-        .put(layout::lock_epoch(), "")
-        .event(core.audit().record(event))
-        .event(core.audit().record(created.user("auth", UserKind::Bot)));
-    match core.catalog.commit(record::put(txn, key, &lock)).await? {
-        Ok(_) => {
-            core.metrics.incident();
-            Ok(())
+impl Incident<'_> {
+    /// Locks the instance and records who was seen where, in one transaction. Gives the answer to the caller.
+    pub async fn lock(&self) -> Problem {
+        match self.try_lock().await {
+            Ok(()) => {
+                let hint = format!("this identity is in use in two places: {}", self.way_out());
+                Problem::new(Class::Denied, "generation_mismatch", self.mismatch.clone()).hint(hint)
+            }
+            Err(problem) => problem,
         }
-        // The other one was faster, with a renewal or with this very lock: the caller asks again and is judged anew.
-        Err(_) => Err(Problem::new(
-            Class::Conflict,
-            "renewal_raced",
-            "another renewal of this instance is under way",
+    }
+
+    async fn try_lock(&self) -> Result<(), Problem> {
+        let Self { core, caller, bot, instance, .. } = self;
+        let name = self.lock_name();
+        let key = layout::resource(Kind::Lock, &name)
+            .map_err(|error| refusal::internal("a lock has no place", error))?;
+        let event = self.event();
+        tracing::warn!(
+            %bot, %instance, here = caller.name(), before = self.other_addr, mismatch = self.mismatch,
+            "an identity is in use twice; its instance is locked"
+        );
+        if core.catalog.read(&key).await?.is_some() {
+            core.note(event).await;
+            return Ok(());
+        }
+        let lock = self.lock_of(&name);
+        let created = caller.locate(Event::new(kind::LOCK_CREATED)).name(&name).with("lock", lock.to_json());
+        let (judged, revision) = &self.judged;
+        let txn = Txn::new()
+            .expect(judged.clone(), Expect::Revision(*revision))
+            .expect(key.clone(), Expect::Absent)
+            .put(layout::lock_epoch(), "")
+            .event(core.audit().record(event))
+            .event(core.audit().record(created.user("auth", UserKind::Bot)));
+        match core.catalog.commit(record::put(txn, key, &lock)).await? {
+            Ok(_) => {
+                core.metrics.incident();
+                Ok(())
+            }
+            // The other one was faster, with a renewal or with this very lock: the caller asks again and is judged anew.
+            Err(_) => Err(Problem::new(
+                Class::Conflict,
+                "renewal_raced",
+                "another renewal of this instance is under way",
+            )
+            .hint("try again")),
+        }
+    }
+
+    fn lock_name(&self) -> String {
+        format!("bot-instance-{}", self.instance)
+    }
+
+    /// What a person has to do, in this order: with both copies running, the next renewal would lock the instance again.
+    fn way_out(&self) -> String {
+        let again = match self.join_token {
+            None => format!("a new token from tctl bots instances add {}", self.bot),
+            Some(token) => format!("a new key, once token {token} was removed and made again"),
+        };
+        format!(
+            "stop the other copy first; then see tctl get locks, remove this one with tctl rm lock/{}, and join the copy \
+             that stays with {again}",
+            self.lock_name()
         )
-        .hint("try again")),
     }
-}
 
-fn lock_name(bearer: &Bearer<'_>) -> String {
-    format!("bot-instance-{}", bearer.bot.instance)
-}
+    fn lock_of(&self, name: &str) -> Resource {
+        let target = LockTarget {
+            bot_instance_id: Some(self.instance.to_string()),
+            join_token: self.join_token.map(str::to_owned),
+            ..LockTarget::default()
+        };
+        let (mismatch, bot) = (&self.mismatch, self.bot);
+        let message = format!(
+            "{mismatch}: an identity of bot {bot} is in use in two places, it may be stolen; {}",
+            self.way_out()
+        );
+        let metadata = Metadata {
+            name: name.to_owned(),
+            description: format!("set by auth: bot {bot} was seen twice"),
+            ..Metadata::default()
+        };
+        Resource::Lock(Lock { metadata, spec: LockSpec { target, message, expires: None } })
+    }
 
-/// What a person has to do, in this order: with both copies running, the next renewal would lock the instance again.
-fn way_out(bearer: &Bearer<'_>) -> String {
-    format!(
-        "stop the other copy first; then see tctl get locks, remove this one with tctl rm lock/{}, and join the copy \
-         that stays with a new token from tctl bots instances add {}",
-        lock_name(bearer),
-        bearer.bot.name
-    )
-}
-
-fn lock_of(name: &str, bearer: &Bearer<'_>, mismatch: Mismatch) -> Resource {
-    let target =
-        LockTarget { bot_instance_id: Some(bearer.bot.instance.to_string()), ..LockTarget::default() };
-    let message = format!(
-        "{mismatch}: an identity of bot {} is in use in two places, it may be stolen; {}",
-        bearer.bot.name,
-        way_out(bearer)
-    );
-    let metadata = Metadata {
-        name: name.to_owned(),
-        description: format!("set by auth: bot {} was seen twice", bearer.bot.name),
-        ..Metadata::default()
-    };
-    Resource::Lock(Lock { metadata, spec: LockSpec { target, message, expires: None } })
-}
-
-fn event(caller: &Caller, bearer: &Bearer<'_>, instance: &Instance, mismatch: Mismatch) -> Event {
-    let event = caller
-        .describe(Event::new(kind::CERT_GENERATION_MISMATCH))
-        .with("bot_name", bearer.bot.name.as_str())
-        .with("bot_instance_id", bearer.bot.instance.to_string())
-        .with("generation", bearer.bot.generation)
-        .with("stored_generation", instance.lineage.newest().number)
-        .with("other_addr", instance.last_address());
-    event.failed(mismatch)
+    fn event(&self) -> Event {
+        let event = self
+            .caller
+            .describe(Event::new(kind::CERT_GENERATION_MISMATCH))
+            .with("bot_name", self.bot.as_str())
+            .with("bot_instance_id", self.instance.to_string())
+            .with("generation", self.presented)
+            .with("stored_generation", self.stored)
+            .with("other_addr", self.other_addr.as_str());
+        let event = match self.join_token {
+            Some(token) => event.with("token_name", token),
+            None => event,
+        };
+        event.failed(&self.mismatch)
+    }
 }

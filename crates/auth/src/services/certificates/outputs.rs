@@ -97,6 +97,7 @@ impl Issuing<'_> {
         let subject = LockSubject { roles: &names, ..LockSubject::default() };
         reads.refuse_locked(&subject).await?;
         let lifetime = lifetime::of_output(request.ttl_seconds, &roles.set);
+        let lifetime = self.within_own(lifetime)?;
         core.note_shorter(self.caller, request.ttl_seconds, lifetime);
         let options = certificate::options(&roles.set);
         let logins = logins(&roles, lifetime)?;
@@ -104,6 +105,21 @@ impl Issuing<'_> {
         let extra = extra(&options);
         let certificates = core.issuer.issue(&identity, &key, lifetime, &extra, core.now())?;
         Ok((identity, certificates))
+    }
+
+    /// An identity that is not renewable has to show its proof again before it ends; what it got must not outlive that.
+    fn within_own(&self, lifetime: Duration) -> Result<Duration, Problem> {
+        if self.bearer.bot.renewable {
+            return Ok(lifetime);
+        }
+        let left = self.bearer.user.expires.duration_since(self.core.now()).as_secs();
+        match u64::try_from(left) {
+            Ok(left) if left > 0 => Ok(lifetime.min(Duration::from_secs(left))),
+            _ => {
+                Err(Problem::new(Class::Denied, "certificate_expired", "the bot's own certificate has ended")
+                    .hint("join again"))
+            }
+        }
     }
 
     /// The roles asked for, or all of the bot's, if the bot's own role lets it have them.

@@ -86,6 +86,7 @@ fn locked(core: &Core, subject: &Subject, login: &Login, node: &Node) -> Option<
         login: Some(login),
         server_id: Some(node.id),
         bot_instance_id: None,
+        join_token: None,
     };
     let view = core.catalog.view();
     let hit = in_force(view.locks.values().map(|found| &*found.value), &whom, core.now());

@@ -8,17 +8,21 @@ use crate::enrol::claim::Claim;
 use crate::tokens::Fixed;
 use access::SystemRole;
 use access::resource::Token;
-use access::resource::token::masked;
+use access::resource::token::{JoinMethod, masked};
 use api::status::Problem;
 use identity::key::PublicKey;
 use jiff::Timestamp;
 use join::Proven;
+use join::bound_keypair::Shown;
 use store::{Expect, Key, Revision, Txn};
+use zeroize::Zeroizing;
 
 /// A joiner that has proven its key.
 pub struct Admission {
     /// What was proven.
     pub proven: Proven,
+    /// By what more than the token's name.
+    pub proof: Proof,
     /// The key.
     pub key: PublicKey,
     /// The key's.
@@ -27,6 +31,16 @@ pub struct Admission {
     pub token_name: String,
     /// Who asks.
     pub caller: Caller,
+}
+
+/// What a joiner shows.
+pub enum Proof {
+    /// That it knows the token's name.
+    Name,
+    /// A key that it keeps.
+    Bound(Shown),
+    /// What a platform says of it.
+    IdToken(Zeroizing<String>),
 }
 
 /// A token that may be spent.
@@ -54,16 +68,23 @@ pub enum NoGrant {
     Unfit(&'static str),
 }
 
-impl From<NoGrant> for Refused {
-    fn from(none: NoGrant) -> Self {
-        match none {
-            NoGrant::Unknown => Self::unproven(Self::token("there is no such token")),
-            NoGrant::Unfit(why) => Self::token(why),
+impl Admission {
+    /// A refusal for which the joiner hears what all hear who show what it showed.
+    pub fn refused(&self, why: impl Into<String>) -> Refused {
+        match self.proof {
+            Proof::Name => Refused::token(why),
+            Proof::Bound(_) | Proof::IdToken(_) => Refused::proof(self.proven.attempt(), why),
         }
     }
-}
 
-impl Admission {
+    /// The refusal where a token grants nothing.
+    pub fn no_grant(&self, none: NoGrant) -> Refused {
+        match none {
+            NoGrant::Unknown => Refused::unproven(self.refused("there is no such token")),
+            NoGrant::Unfit(why) => self.refused(why),
+        }
+    }
+
     /// Where the use of the token by this attempt is remembered.
     pub fn claim_key(&self) -> Key {
         layout::claim(self.proven.token(), self.proven.attempt())
@@ -93,9 +114,14 @@ impl Admission {
         if grant.expires().is_some_and(|expires| expires <= now) {
             return Err(NoGrant::Unfit("the token has expired"));
         }
-        match grant.allows(self.proven.role()) {
-            true => Ok(grant),
-            false => Err(NoGrant::Unfit("the token is not for this role")),
+        if !grant.allows(self.proven.role()) {
+            return Err(NoGrant::Unfit("the token is not for this role"));
+        }
+        match (&self.proof, grant.method()) {
+            (Proof::Name, JoinMethod::Token)
+            | (Proof::Bound(_), JoinMethod::BoundKeypair)
+            | (Proof::IdToken(_), JoinMethod::Oidc(_)) => Ok(grant),
+            _ => Err(NoGrant::Unfit("the token is of another join method")),
         }
     }
 
@@ -131,6 +157,13 @@ impl Grant {
         match self {
             Self::Stored(token, _) => token.metadata.expires,
             Self::Fixed(_) => None,
+        }
+    }
+
+    fn method(&self) -> JoinMethod {
+        match self {
+            Self::Stored(token, _) => token.spec.join_method(),
+            Self::Fixed(_) => JoinMethod::Token,
         }
     }
 

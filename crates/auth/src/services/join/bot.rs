@@ -1,13 +1,14 @@
-//! A bot joins: its token is spent on a new instance of it.
+//! A bot joins: by spending a token on a new instance of it, or by the proof of another method.
 
 use super::Refused;
-use super::admission::{Admission, Grant, NoGrant, Standing};
+use super::admission::{Admission, Grant, NoGrant, Proof, Standing};
+use super::bound::Binding;
 use super::host::refuse_bound_key;
+use super::vouched::Vouching;
 use crate::audit::{Event, UserKind, kind};
 use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
 use crate::core::Core;
-use crate::enrol;
 use crate::enrol::claim::Claim;
 use crate::enrol::instance::{Instance, Seen};
 use crate::enrol::lineage::Lineage;
@@ -15,62 +16,120 @@ use crate::issuer::Certificates;
 use crate::lifetime;
 use crate::metrics::Issued;
 use access::rbac::lock::LockSubject;
-use access::resource::Bot;
+use access::resource::token::{JoinMethod, masked};
+use access::resource::{Bot, Token};
 use access::{BotName, InstanceId};
 use api::status::Problem;
 use identity::{BotIdentity, Identity, Permits, Subject, UserIdentity};
+use jiff::Timestamp;
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{Expect, Revision, Txn};
 
 /// Certificates for a new instance, or again for the one that this attempt made.
-pub async fn admit(core: &Core, admission: &Admission, ttl_seconds: u64) -> Result<Certificates, Refused> {
+pub async fn admit(core: &Core, admission: &Admission, ttl_seconds: u64) -> Result<Joined, Refused> {
     let mut reads = Reads::new(&core.catalog);
     loop {
-        let Standing { grant, claim } = admission.standing(core).await?;
+        let standing = admission.standing(core).await?;
         let joining = Joining { core, admission, ttl_seconds };
-        let planned = match claim {
-            Some((claim, revision)) => joining.again(&mut reads, &claim, revision).await,
-            None => joining.first(&mut reads, grant).await,
-        };
-        match planned {
-            Ok((txn, certificates)) => {
+        match joining.plan(&mut reads, standing).await {
+            Ok((txn, joined)) => {
                 if reads.commit(txn).await?.is_some() {
                     core.metrics.issued(Issued::Bot, 1);
-                    return Ok(certificates);
+                    return Ok(joined);
                 }
             }
-            Err(refused) if !reads.try_fresh() => return Err(refused),
+            Err(refused) if refused.settled || !reads.try_fresh() => return Err(refused),
             Err(_) => {}
         }
     }
 }
 
-struct Joining<'a> {
-    core: &'a Core,
-    admission: &'a Admission,
-    ttl_seconds: u64,
+/// A bot's instance that joins.
+pub struct Joining<'a> {
+    /// The service.
+    pub core: &'a Core,
+    /// What was proven.
+    pub admission: &'a Admission,
+    /// As it was asked for.
+    pub ttl_seconds: u64,
 }
 
-type Planned = Result<(Txn, Certificates), Refused>;
+/// How an instance joined, as it may be told.
+pub struct By {
+    /// The method.
+    pub method: JoinMethod,
+    /// The token; masked where its name is the secret.
+    pub token_name: String,
+    /// What the rule that let it in found.
+    pub attributes: Vec<(&'static str, String)>,
+}
+
+impl From<&Token> for By {
+    fn from(token: &Token) -> Self {
+        Self { method: token.spec.join_method(), token_name: token.safe_name(), attributes: vec![] }
+    }
+}
+
+/// What a joiner gets.
+pub struct Joined {
+    /// The certificates.
+    pub certificates: Certificates,
+    /// What it shows the next time, where the method has that.
+    pub join_state: Vec<u8>,
+}
+
+impl From<Certificates> for Joined {
+    fn from(certificates: Certificates) -> Self {
+        Self { certificates, join_state: vec![] }
+    }
+}
+
+/// What to commit, and what to answer then.
+pub type Planned = Result<(Txn, Joined), Refused>;
 
 impl Joining<'_> {
+    async fn plan(&self, reads: &mut Reads<'_>, standing: Standing) -> Planned {
+        let Standing { grant, claim } = standing;
+        match (&self.admission.proof, claim) {
+            (Proof::Name, Some((claim, revision))) => self.again(reads, &claim, revision).await,
+            (Proof::Name, None) => self.first(reads, grant).await,
+            (Proof::Bound(shown), _) => {
+                let (token, revision) = self.stored(&grant)?;
+                Binding { joining: self, token, revision, shown }.plan(reads).await
+            }
+            (Proof::IdToken(id_token), claim) => {
+                let (token, revision) = self.stored(&grant)?;
+                Vouching { joining: self, token, revision, claim, id_token }.plan(reads).await
+            }
+        }
+    }
+
+    fn stored<'g>(&self, grant: &'g Result<Grant, NoGrant>) -> Result<(&'g Token, Revision), Refused> {
+        match grant {
+            Ok(Grant::Stored(token, revision)) => Ok((token, *revision)),
+            Ok(Grant::Fixed(_)) => Err(self.admission.refused("it is no bot's token")),
+            Err(none) => Err(self.admission.no_grant(*none)),
+        }
+    }
+
     async fn first(&self, reads: &mut Reads<'_>, grant: Result<Grant, NoGrant>) -> Planned {
         let Self { core, admission, .. } = self;
-        let grant = grant?;
+        let grant = grant.map_err(|none| admission.no_grant(none))?;
         let Grant::Stored(token, _) = &grant else { return Err(Refused::token("it is no bot's token")) };
         let Some(name) = &token.spec.bot_name else { return Err(Refused::token("the token names no bot")) };
+        let by = By::from(&**token);
         let id = InstanceId(uuid::Uuid::new_v4());
-        let bot = self.bot(reads, name, id).await?;
-        refuse_bound_key(core, &admission.fingerprint, None).await?;
-        let certificates = self.certificates(&bot, id)?;
-        let until = Claim::until(grant.expires(), core.now());
+        let bot = self.refuse_locked(reads, token, id).await?;
+        let certificates = self.certificates(&bot, id, true)?;
+        let until = Claim::until(token.metadata.expires, core.now());
         let claim = Claim::Bot { bot: name.clone(), instance: id, until };
         let first = (admission.fingerprint.as_str(), certificates.expires());
-        let instance = Instance::joined(name, id, first, &self.seen(), admission.claim_key());
+        let instance = Instance::joined(name, id, first, &self.seen(&by), Some(admission.claim_key()));
         let txn = admission.spend(&grant, &claim, true).expect(instance.key(), Expect::Absent);
-        let owner = format!("bot/{name}/{id}");
-        let txn = enrol::bind_key(instance.put(txn), &admission.fingerprint, &owner, certificates.expires());
-        Ok((self.recorded(txn, &bot, id, &certificates), certificates))
+        let txn = self.bind(instance.put(txn), name, id, certificates.expires()).await?;
+        Ok((self.recorded(txn, &by, &bot, id, &certificates), certificates.into()))
     }
 
     /// The same attempt again: its answer was lost. Once the instance has renewed, it has had its answer, and whoever
@@ -80,8 +139,8 @@ impl Joining<'_> {
         let Claim::Bot { bot: name, instance: id, .. } = claim else {
             return Err(Refused::token("the attempt was made by a host"));
         };
-        let bot = self.bot(reads, name, *id).await?;
-        let certificates = self.certificates(&bot, *id)?;
+        let bot = self.bot(reads, name, *id, None).await?;
+        let certificates = self.certificates(&bot, *id, true)?;
         let first = (admission.fingerprint.as_str(), certificates.expires());
         let key = layout::instance(name, *id);
         // Removed, perhaps because the token had leaked: whoever has the attempt must not bring it back.
@@ -93,72 +152,137 @@ impl Joining<'_> {
             return Err(Refused::token("the instance of this attempt has renewed since"));
         }
         instance.lineage = Lineage::first(first.0, first.1);
-        instance.remember(&self.seen());
+        let token_name = masked(&admission.token_name);
+        let by = By { method: JoinMethod::Token, token_name, attributes: vec![] };
+        instance.remember(&self.seen(&by));
         let txn = Txn::new()
             .expect(admission.claim_key(), Expect::Revision(revision))
             .expect(key, Expect::Revision(entry.revision));
-        let bound = layout::subject_key(&admission.fingerprint);
-        let txn = instance.put(txn).put_until(bound, format!("bot/{name}/{id}"), certificates.expires());
-        Ok((self.recorded(txn, &bot, *id, &certificates), certificates))
+        let txn = self.bind(instance.put(txn), name, *id, certificates.expires()).await?;
+        Ok((self.recorded(txn, &by, &bot, *id, &certificates), certificates.into()))
     }
 
-    async fn bot(&self, reads: &mut Reads<'_>, name: &BotName, id: InstanceId) -> Result<Arc<Bot>, Refused> {
+    /// The bot of a token, unless it, the instance or the token is locked.
+    pub async fn refuse_locked(
+        &self,
+        reads: &mut Reads<'_>,
+        token: &Token,
+        id: InstanceId,
+    ) -> Result<Arc<Bot>, Refused> {
+        let Some(name) = &token.spec.bot_name else {
+            return Err(self.admission.refused("the token names no bot"));
+        };
+        // Locks name tokens only whose names are no secrets.
+        let named =
+            Some(token.metadata.name.as_str()).filter(|_| !token.spec.join_method().has_secret_name());
+        self.bot(reads, name, id, named).await
+    }
+
+    async fn bot(
+        &self,
+        reads: &mut Reads<'_>,
+        name: &BotName,
+        id: InstanceId,
+        join_token: Option<&str>,
+    ) -> Result<Arc<Bot>, Refused> {
         let Some(bot) = reads.bot(name).await? else {
-            return Err(Refused::token(format!("the bot \"{name}\" of the token does not exist")));
+            return Err(self.admission.refused(format!("the bot \"{name}\" of the token does not exist")));
         };
         let user = access::bot::user_of(&bot);
         let subject = LockSubject {
             user: Some(&user.name),
             roles: &user.spec.roles,
             bot_instance_id: Some(id),
+            join_token,
             ..LockSubject::default()
         };
         reads.refuse_locked(&subject).await?;
         Ok(bot)
     }
 
-    fn certificates(&self, bot: &Bot, id: InstanceId) -> Result<Certificates, Refused> {
+    /// Binds the certified key to the instance; a key of the same instance may be bound again.
+    pub async fn bind(
+        &self,
+        txn: Txn,
+        bot: &BotName,
+        id: InstanceId,
+        until: Timestamp,
+    ) -> Result<Txn, Problem> {
+        let fingerprint = &self.admission.fingerprint;
+        let owner = format!("bot/{bot}/{id}");
+        refuse_bound_key(self.core, fingerprint, Some(&owner)).await?;
+        let key = layout::subject_key(fingerprint);
+        let present = self.core.catalog.read(&key).await?;
+        let expect = present.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
+        Ok(txn.expect(key.clone(), expect).put_until(key, owner, until))
+    }
+
+    /// The first generation of an instance.
+    pub fn certificates(&self, bot: &Bot, id: InstanceId, renewable: bool) -> Result<Certificates, Refused> {
         let Self { core, admission, ttl_seconds } = self;
-        let identity = own_identity(core, bot, id, 1, &admission.caller);
+        let own = Own { instance: id, generation: 1, renewable };
+        let identity = own_identity(core, bot, own, &admission.caller);
         let lifetime = lifetime::of_bot(*ttl_seconds, bot.max_session_ttl);
         core.note_shorter(&admission.caller, *ttl_seconds, lifetime);
         Ok(core.issuer.issue(&identity, &admission.key, lifetime, &[], core.now())?)
     }
 
-    fn seen(&self) -> Seen<'_> {
-        Seen { at: self.core.now(), token: Some(&self.admission.token_name), from: self.admission.from() }
+    /// As it is remembered.
+    pub fn seen<'t>(&self, by: &'t By) -> Seen<'t> {
+        let token = Some(by.token_name.as_str());
+        Seen { at: self.core.now(), method: by.method, token, from: self.admission.from() }
     }
 
-    fn recorded(&self, txn: Txn, bot: &Bot, id: InstanceId, certificates: &Certificates) -> Txn {
+    /// With its events.
+    pub fn recorded(&self, txn: Txn, by: &By, bot: &Bot, id: InstanceId, certificates: &Certificates) -> Txn {
         let Self { core, admission, .. } = self;
         let event = Event::new(kind::BOT_JOIN)
             .user(&bot.name.resource_name(), UserKind::Bot)
             .with("bot_name", bot.name.as_str())
             .with("bot_instance_id", id.to_string())
-            .with("method", "token")
-            .with("token_name", admission.safe_token_name())
+            .with("method", by.method.as_str())
+            .with("token_name", by.token_name.as_str())
             .succeeded();
+        let event = match by.attributes.is_empty() {
+            true => event,
+            false => {
+                event.with("attributes", json!(by.attributes.iter().cloned().collect::<BTreeMap<_, _>>()))
+            }
+        };
         let event = admission.caller.locate(event);
-        let identity = own_identity(core, bot, id, 1, &admission.caller);
+        let own = Own { instance: id, generation: 1, renewable: by.method.has_secret_name() };
+        let identity = own_identity(core, bot, own, &admission.caller);
         txn.event(core.audit().record(event)).event(core.issued(&admission.caller, &identity, certificates))
     }
 }
 
-/// What the own certificate of an instance says: it is the bot, may renew itself and ask for its outputs, and nothing
-/// else; it logs in nowhere.
-pub fn own_identity(core: &Core, bot: &Bot, id: InstanceId, generation: u64, caller: &Caller) -> Identity {
+/// What is particular to the own certificate of an instance.
+#[derive(Debug, Clone, Copy)]
+pub struct Own {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its generation.
+    pub generation: u64,
+    /// Whether it renews by this certificate alone.
+    pub renewable: bool,
+}
+
+/// What the own certificate of an instance says: it is the bot, may ask for its outputs and, where it came from a one-time
+/// token, renew itself, and nothing else; it logs in nowhere.
+pub fn own_identity(core: &Core, bot: &Bot, own: Own, caller: &Caller) -> Identity {
     let user = access::bot::user_of(bot);
+    let Own { instance, generation, renewable } = own;
     Identity {
         cluster: core.cluster.clone(),
         subject: Subject::User(Box::new(UserIdentity {
             name: user.name,
-            bot: Some(BotIdentity { name: bot.name.clone(), instance: id, generation: Some(generation) }),
+            bot: Some(BotIdentity { name: bot.name.clone(), instance, generation: Some(generation) }),
             roles: user.spec.roles,
             traits: user.spec.traits,
             logins: vec![],
             permits: Permits::default(),
             impersonator: None,
-            renewable: true,
+            renewable,
             disallow_reissue: false,
             login_ip: caller.ip(),
             pinned_ip: None,

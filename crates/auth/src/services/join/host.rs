@@ -67,7 +67,7 @@ type Planned = Result<(Txn, Certificates), Refused>;
 impl Joining<'_> {
     async fn first(&self, reads: &mut Reads<'_>, grant: Result<Grant, NoGrant>) -> Planned {
         let Self { core, admission, wish, .. } = *self;
-        let grant = grant?;
+        let grant = grant.map_err(|none| admission.no_grant(none))?;
         let names = self.names()?;
         self.refuse_locked(reads).await?;
         let expect = self.refuse_taken_id(&grant).await?;

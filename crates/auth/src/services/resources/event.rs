@@ -23,7 +23,7 @@ pub(in crate::services) fn event(action: Action, resource: &Resource) -> Event {
         Resource::Token(token) => {
             let roles: Vec<&str> = token.spec.roles.iter().map(|role| role.as_str()).collect();
             let event = event.name(&token.safe_name()).with("roles", roles);
-            let event = event.with("join_method", token.spec.join_method.as_str());
+            let event = event.with("join_method", token.spec.join_method().as_str());
             match &token.spec.bot_name {
                 Some(bot) => event.with("bot_name", bot.as_str()),
                 None => event,

@@ -1,7 +1,7 @@
 //! Creating and replacing resources.
 
-use super::rules;
 use super::{Action, event};
+use super::{binding, rules};
 use crate::caller::Caller;
 use crate::catalog::Reads;
 use crate::refusal;
@@ -50,27 +50,28 @@ pub(super) fn refuse_unwritable(kind: Kind) -> Result<(), Problem> {
 
 #[async_trait]
 impl Change for Put<'_> {
-    /// Whether it is new.
-    type Done = bool;
+    /// Whether it is new, and what was written.
+    type Done = (bool, Resource);
 
     async fn decide(
         &self,
         reads: &mut Reads<'_>,
         rights: &Rights,
         caller: &Caller,
-    ) -> Result<(Txn, bool), Problem> {
+    ) -> Result<(Txn, Self::Done), Problem> {
         let (shelf, wanted) = (self.shelf, self.wanted);
         let current = shelf.read_for(reads, wanted.kind(), wanted.name()).await?;
         let action = self.action(current.as_ref(), rights)?;
         let is_new = action == Action::Create;
         current.iter().chain([wanted]).try_for_each(rules::not_from_file)?;
         rules::check(shelf, reads, wanted, is_new).await?;
-        let mut txn = shelf.put(Txn::new(), wanted)?;
+        let written = binding::completed(wanted, current.as_ref())?;
+        let mut txn = shelf.put(Txn::new(), &written)?;
         if let (Resource::Bot(bot), true) = (wanted, is_new) {
             txn = bots::without_leftovers(shelf, txn, &bot.name).await?;
         }
         let record = shelf.catalog.audit.record(caller.describe(event(action, wanted)));
-        Ok((txn.event(record), is_new))
+        Ok((txn.event(record), (is_new, written)))
     }
 }
 

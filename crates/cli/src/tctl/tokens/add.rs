@@ -5,7 +5,7 @@ use crate::console::Format;
 use crate::tctl::joining::Joining;
 use crate::tctl::session::Session;
 use access::name::SystemRole;
-use access::resource::token::{JoinMethod, TokenSpec};
+use access::resource::token::{Method, TokenSpec};
 use access::resource::{Metadata, Resource, Token};
 use access::{Labels, Ttl};
 use clap::Args;
@@ -68,8 +68,8 @@ pub(in crate::tctl) async fn create(
     let name = value.map_or_else(random, Ok)?;
     let metadata =
         Metadata { name: name.clone(), labels: labels.0, expires: Some(expires), ..Metadata::default() };
-    let spec = TokenSpec { roles: roles.to_vec(), join_method: JoinMethod::Token, bot_name: None };
-    let checked = Resource::from_json(Resource::Token(Token { metadata, spec }).to_json());
+    let spec = TokenSpec { roles: roles.to_vec(), method: Method::Token, bot_name: None };
+    let checked = Resource::from_json(Resource::Token(Token { metadata, spec, status: None }).to_json());
     let token = checked.map_err(|invalid| Failure::usage(invalid.to_string()))?;
     session.resources()?.create(&token).await?;
     Ok((name, expires))

@@ -2,7 +2,8 @@
 
 use super::finding::Finding;
 use crate::agent::AgentError;
-use crate::agent::member::{address, first_trust};
+use crate::agent::joining::first_trust;
+use crate::agent::member::address;
 use crate::config::{Config, FirstTrust};
 use api::v1::ChallengeRequest;
 use api::v1::join_service_client::JoinServiceClient;

@@ -1,0 +1,162 @@
+//! The table itself: per platform, what a token resource may say and which claim each field of a rule is about.
+
+use super::Claim::{Among, PipelinePart, ServiceAccount, Text};
+use super::Compare::{Exact, Flag, Glob, GlobIfEnabled};
+use super::Form::{Host, Url, Word};
+use super::{Claim, Compare, Field, Form, Provider, Setting, Table};
+
+const DAY: i64 = 24 * 3600;
+
+pub(super) fn of(provider: Provider) -> &'static Table {
+    match provider {
+        Provider::Github => &GITHUB,
+        Provider::Gitlab => &GITLAB,
+        Provider::Circleci => &CIRCLECI,
+        Provider::Spacelift => &SPACELIFT,
+        Provider::TerraformCloud => &TERRAFORM,
+        Provider::Bitbucket => &BITBUCKET,
+        Provider::AzureDevops => &AZURE_DEVOPS,
+        Provider::Kubernetes => &KUBERNETES,
+    }
+}
+
+const fn required(name: &'static str, form: Form) -> Setting {
+    Setting { name, required: true, form }
+}
+
+const fn optional(name: &'static str, form: Form) -> Setting {
+    Setting { name, required: false, form }
+}
+
+const fn field(name: &'static str, claim: Claim, compare: Compare) -> Field {
+    Field { name, claim, compare }
+}
+
+/// A claim that is called as the field is.
+const fn same(name: &'static str, compare: Compare) -> Field {
+    field(name, Text(name), compare)
+}
+
+static GITHUB: Table = Table {
+    word: "github",
+    settings: &[optional("enterprise_server_host", Host), optional("enterprise_slug", Word)],
+    fields: &[
+        same("sub", Exact),
+        same("repository", Exact),
+        same("repository_owner", Exact),
+        same("workflow", Exact),
+        same("environment", Exact),
+        same("actor", Exact),
+        same("ref", Exact),
+        same("ref_type", Exact),
+    ],
+    needs: &[&["sub", "repository", "repository_owner"]],
+    longest_life: DAY,
+};
+
+static GITLAB: Table = Table {
+    word: "gitlab",
+    settings: &[optional("domain", Host)],
+    fields: &[
+        same("sub", Glob),
+        same("project_path", Glob),
+        same("namespace_path", Glob),
+        same("ci_config_ref_uri", Glob),
+        same("ref", Glob),
+        same("environment", Glob),
+        same("ref_type", Exact),
+        same("pipeline_source", Exact),
+        same("user_login", Exact),
+        same("user_id", Exact),
+        same("user_email", Exact),
+        same("ci_config_sha", Exact),
+        same("deployment_tier", Exact),
+        same("project_visibility", Exact),
+        same("ref_protected", Flag),
+        same("environment_protected", Flag),
+    ],
+    needs: &[&["sub", "project_path", "namespace_path", "ci_config_ref_uri"]],
+    longest_life: DAY,
+};
+
+static CIRCLECI: Table = Table {
+    word: "circleci",
+    settings: &[required("organization_id", Word)],
+    fields: &[
+        field("project_id", Text("oidc.circleci.com/project-id"), Exact),
+        field("context_id", Among("oidc.circleci.com/context-ids"), Exact),
+    ],
+    needs: &[&["project_id", "context_id"]],
+    longest_life: DAY,
+};
+
+static SPACELIFT: Table = Table {
+    word: "spacelift",
+    settings: &[required("hostname", Host)],
+    fields: &[
+        field("space_id", Text("spaceId"), GlobIfEnabled),
+        field("caller_id", Text("callerId"), GlobIfEnabled),
+        field("caller_type", Text("callerType"), Exact),
+        field("scope", Text("scope"), Exact),
+    ],
+    needs: &[&["space_id", "caller_id"]],
+    longest_life: DAY,
+};
+
+static TERRAFORM: Table = Table {
+    word: "terraform_cloud",
+    settings: &[optional("hostname", Host), optional("audience", Form::Text)],
+    fields: &[
+        field("organization_id", Text("terraform_organization_id"), Exact),
+        field("organization_name", Text("terraform_organization_name"), Exact),
+        field("project_id", Text("terraform_project_id"), Exact),
+        field("project_name", Text("terraform_project_name"), Exact),
+        field("workspace_id", Text("terraform_workspace_id"), Exact),
+        field("workspace_name", Text("terraform_workspace_name"), Exact),
+        field("run_phase", Text("terraform_run_phase"), Exact),
+    ],
+    needs: &[
+        &["organization_id", "organization_name"],
+        &["project_id", "project_name", "workspace_id", "workspace_name"],
+    ],
+    longest_life: DAY,
+};
+
+static BITBUCKET: Table = Table {
+    word: "bitbucket",
+    settings: &[required("audience", Form::Text), required("identity_provider_url", Url)],
+    fields: &[
+        field("workspace_uuid", Text("workspaceUuid"), Exact),
+        field("repository_uuid", Text("repositoryUuid"), Exact),
+        field("deployment_environment_uuid", Text("deploymentEnvironmentUuid"), Exact),
+        field("branch_name", Text("branchName"), Exact),
+    ],
+    needs: &[&["workspace_uuid", "repository_uuid"]],
+    longest_life: DAY,
+};
+
+static AZURE_DEVOPS: Table = Table {
+    word: "azure_devops",
+    settings: &[required("organization_id", Word)],
+    fields: &[
+        same("sub", Exact),
+        field("project_name", PipelinePart(1), Exact),
+        field("pipeline_name", PipelinePart(2), Exact),
+        field("project_id", Text("prj_id"), Exact),
+        field("definition_id", Text("def_id"), Exact),
+        field("repository_uri", Text("rpo_uri"), Exact),
+        field("repository_version", Text("rpo_ver"), Exact),
+        field("repository_ref", Text("rpo_ref"), Exact),
+    ],
+    needs: &[&["sub", "project_name", "project_id"]],
+    longest_life: DAY,
+};
+
+static KUBERNETES: Table = Table {
+    word: "kubernetes",
+    settings: &[],
+    fields: &[field("service_account", ServiceAccount, Exact)],
+    needs: &[&["service_account"]],
+    // Fact sheet, section 4.3.
+    longest_life: 30 * 60,
+};

@@ -1,0 +1,209 @@
+//! A bot joins because a platform vouches for its job: an ID token is verified, its claims are held against the rules of
+//! the join token.
+
+use super::Refused;
+use super::admission::Admission;
+use super::bot::{By, Joined, Joining, Planned};
+use crate::attempts;
+use crate::catalog::{Reads, layout};
+use crate::enrol::claim::Claim;
+use crate::enrol::instance::Instance;
+use crate::services::certificates::{Bearer, Renewing, Stop};
+use access::InstanceId;
+use access::resource::token::{Method, Oidc, Provider};
+use access::resource::{Bot, Token};
+use api::status::{Class, Problem};
+use api::v1::JoinCheck;
+use join::oidc::{self, Claims, Jwks, Unverified};
+use std::sync::Arc;
+use store::{Expect, Revision, Txn};
+
+/// A join token with rules, and an ID token.
+pub struct Vouching<'a> {
+    /// The joiner.
+    pub joining: &'a Joining<'a>,
+    /// The join token.
+    pub token: &'a Token,
+    /// As it was read.
+    pub revision: Revision,
+    /// An earlier use by the same attempt.
+    pub claim: Option<(Claim, Revision)>,
+    /// What was shown.
+    pub id_token: &'a str,
+}
+
+impl Vouching<'_> {
+    /// Certificates, if a rule lets the job in.
+    pub async fn plan(&self, reads: &mut Reads<'_>) -> Planned {
+        let Method::Oidc(oidc) = &self.token.spec.method else {
+            return Err(self.admission().refused("the token is of another join method"));
+        };
+        let claims = self.verified(oidc).await?;
+        let verdict = oidc::judge(oidc, &claims);
+        let checks: Vec<JoinCheck> = verdict.checks.iter().map(attempts::told).collect();
+        let Some(rule) = verdict.rule else {
+            let why = "id token claims did not match any allow rules";
+            return Err(self.admission().refused(why).with(self.verified_check(oidc), checks));
+        };
+        let fitting = verdict.checks.iter().filter(|check| check.rule == rule);
+        let attributes = fitting.map(|check| (check.field, check.found.clone())).collect();
+        let by = By { attributes, ..By::from(self.token) };
+        match self.renew(reads, &by).await? {
+            Some(planned) => Ok(planned),
+            None => self.join(reads, &by).await,
+        }
+    }
+
+    fn admission(&self) -> &Admission {
+        self.joining.admission
+    }
+
+    /// What the issuer says, by its present keys.
+    async fn verified(&self, oidc: &Oidc) -> Result<Claims, Refused> {
+        let verified = match self.verify(oidc, false).await? {
+            // The issuer may have changed its keys.
+            Err(unverified) if unverified.may_be_rotation() => self.verify(oidc, true).await?,
+            verified => verified,
+        };
+        verified.map_err(|unverified| {
+            let check = match &unverified {
+                Unverified::Claim { claim, found, wanted } => failed(claim, wanted, found),
+                other => failed("ID token", &whose(oidc), &other.to_string()),
+            };
+            self.admission().refused(format!("the ID token is not good: {unverified}")).with(check, vec![])
+        })
+    }
+
+    async fn verify(&self, oidc: &Oidc, anew: bool) -> Result<Result<Claims, Unverified>, Refused> {
+        let core = self.joining.core;
+        if oidc.provider == Provider::Kubernetes && oidc.static_jwks.is_none() {
+            return self.reviewed().await;
+        }
+        let keys = self.keys(oidc, anew).await?;
+        Ok(oidc::verify(self.id_token, &keys, oidc, core.cluster.as_str(), core.now()))
+    }
+
+    async fn keys(&self, oidc: &Oidc, anew: bool) -> Result<Arc<Jwks>, Refused> {
+        let core = self.joining.core;
+        if let Some(keys) = &oidc.static_jwks {
+            let keys = Jwks::parse(keys.as_bytes());
+            return keys.map(Arc::new).map_err(|error| {
+                let check = failed("static_jwks", "a key set", &error.to_string());
+                self.admission().refused(format!("static_jwks: {error}")).with(check, vec![])
+            });
+        }
+        let issuer = oidc.issuer().unwrap_or_default();
+        core.issuers.keys(&issuer, anew, core.now()).await.map_err(|trouble| away(&issuer, &trouble))
+    }
+
+    /// What the Kubernetes cluster that auth runs in says of the token.
+    async fn reviewed(&self) -> Result<Result<Claims, Unverified>, Refused> {
+        let Some(api) = &self.joining.core.kubernetes else {
+            return Err(away("the Kubernetes API", "auth does not run in a Kubernetes cluster"));
+        };
+        let answer = api.review(self.id_token).await.map_err(|trouble| away(&api.url, &trouble))?;
+        Ok(oidc::review::reviewed(&answer))
+    }
+
+    fn verified_check(&self, oidc: &Oidc) -> JoinCheck {
+        JoinCheck { fits: true, ..failed("ID token", &whose(oidc), "verified") }
+    }
+
+    /// Over a certificate that is valid, the same instance; none where that one cannot go on.
+    async fn renew(&self, reads: &mut Reads<'_>, by: &By) -> Result<Option<(Txn, Joined)>, Refused> {
+        let Self { joining, token, .. } = self;
+        let (core, admission) = (joining.core, joining.admission);
+        let Ok(bearer) = Bearer::of(&admission.caller) else { return Ok(None) };
+        if Some(bearer.bot.name) != token.spec.bot_name.as_ref() || bearer.bot.renewable {
+            return Ok(None);
+        }
+        let (instance, revision) = match bearer.instance(core).await {
+            Ok(found) => found,
+            Err(problem) if problem.code == "instance_unknown" => return Ok(None),
+            Err(problem) => return Err(problem.into()),
+        };
+        joining.refuse_locked(reads, token, bearer.bot.instance).await?;
+        let method = Some((by.method, by.token_name.as_str()));
+        let (caller, key, ttl_seconds) = (&admission.caller, &admission.key, joining.ttl_seconds);
+        let renewing = Renewing { core, caller, bearer: &bearer, key, ttl_seconds, by: method };
+        match renewing.plan(reads, instance, revision).await {
+            Ok((txn, certificates)) => Ok(Some((self.unchanged(txn), certificates.into()))),
+            Err(Stop::Refused(problem)) => Err(problem.into()),
+            // The proof is the platform's, not the certificate: this is another copy of the job.
+            Err(Stop::Incident(_, mismatch)) => {
+                tracing::info!(bot = %bearer.bot.name, %mismatch, "a job joins as a new instance");
+                Ok(None)
+            }
+        }
+    }
+
+    /// A new instance, or the one of this attempt again.
+    async fn join(&self, reads: &mut Reads<'_>, by: &By) -> Planned {
+        let Self { joining, token, .. } = self;
+        let core = joining.core;
+        let again = match &self.claim {
+            Some((Claim::Bot { instance, .. }, _)) => Some(*instance),
+            _ => None,
+        };
+        let id = again.unwrap_or_else(|| InstanceId(uuid::Uuid::new_v4()));
+        let bot = joining.refuse_locked(reads, token, id).await?;
+        let certificates = joining.certificates(&bot, id, false)?;
+        let first = (joining.admission.fingerprint.as_str(), certificates.expires());
+        let claim_key = joining.admission.claim_key();
+        let instance = Instance::joined(&bot.name, id, first, &joining.seen(by), Some(claim_key.clone()));
+        let txn = match &self.claim {
+            Some((_, revision)) => {
+                let revision = Expect::Revision(*revision);
+                let txn = Txn::new().expect(claim_key, revision);
+                txn.expect(instance.key(), self.first_generation(&bot, id).await?)
+            }
+            None => {
+                let until = Claim::until(None, core.now());
+                let claim = Claim::Bot { bot: bot.name.clone(), instance: id, until };
+                let txn = Txn::new().expect(claim_key.clone(), Expect::Absent);
+                claim.put(txn, claim_key).expect(instance.key(), Expect::Absent)
+            }
+        };
+        let txn = joining.bind(instance.put(txn), &bot.name, id, certificates.expires()).await?;
+        let txn = joining.recorded(self.unchanged(txn), by, &bot, id, &certificates);
+        Ok((txn, certificates.into()))
+    }
+
+    /// The instance of this attempt, as long as it has not renewed since.
+    async fn first_generation(&self, bot: &Bot, id: InstanceId) -> Result<Expect, Refused> {
+        let key = layout::instance(&bot.name, id);
+        let refused = |why: &str| Err(self.admission().refused(why));
+        let Some(entry) = self.joining.core.catalog.read(&key).await? else {
+            return refused("the instance of this attempt was removed");
+        };
+        let known = Instance::read(&entry).map_err(Problem::from)?;
+        match known.lineage.is_first() && known.lineage.confirmed().key == self.admission().fingerprint {
+            true => Ok(Expect::Revision(entry.revision)),
+            false => refused("the instance of this attempt has renewed since"),
+        }
+    }
+
+    /// Nobody joins by rules that were changed meanwhile.
+    fn unchanged(&self, txn: Txn) -> Txn {
+        txn.expect(layout::token(self.admission().proven.token()), Expect::Revision(self.revision))
+    }
+}
+
+/// May pass, so the joiner is to try again.
+fn away(issuer: &str, trouble: &str) -> Refused {
+    let reason = "the issuer of the ID token could not be asked";
+    let problem = Problem::new(Class::Unavailable, "issuer_unavailable", reason).hint("try again");
+    let check = failed("issuer", issuer, trouble);
+    Refused { proved: false, ..Refused::from(problem) }.with(check, vec![])
+}
+
+fn whose(oidc: &Oidc) -> String {
+    let other =
+        if oidc.static_jwks.is_some() { "one by the keys of static_jwks" } else { "one of this cluster" };
+    oidc.issuer().unwrap_or_else(|| other.to_owned())
+}
+
+fn failed(field: &str, wanted: &str, found: &str) -> JoinCheck {
+    let short = |text: &str| text.chars().take(512).collect();
+    JoinCheck { rule: 0, field: field.to_owned(), wanted: short(wanted), found: short(found), fits: false }
+}

@@ -1,0 +1,250 @@
+//! Joining: possession of a key is proven, and by what else the method wants that this is the bot.
+//!
+//! Key and attempt are stored before anything is sent, so that a retry, also after a kill, is the same attempt. The key
+//! that method `bound_keypair` keeps is stored before it is bound, and its join state together with the certificates that
+//! it came with: whatever of the two is lost, both are.
+
+use super::AgentError;
+use super::member::{address, credentials, fresh_key, token_hash};
+use super::platform;
+use super::storage::{BoundKey, Pending, PendingJoin, Storage, Stored};
+use crate::config::{Config, FirstTrust, Method, Onboarding, TokenSource};
+use access::name::SystemRole;
+use access::{ClusterName, HostPort};
+use api::v1;
+use api::v1::join_service_client::JoinServiceClient;
+use api::v1::{ChallengeRequest, JoinRequest};
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use identity::credentials::Credentials;
+use jiff::Timestamp;
+use join::bound_keypair::Showing;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::transport::Channel;
+use transport::rpc;
+use transport::tls::ServerTrust;
+use zeroize::Zeroizing;
+
+const DOING: &str = "joining the cluster";
+
+/// What joining needs, each time.
+pub struct Joiner {
+    addr: HostPort,
+    onboarding: Onboarding,
+    storage: Arc<Storage>,
+    ttl: Duration,
+}
+
+/// An identity that is in force, over which one joins again.
+pub struct Over {
+    /// Connected with it.
+    pub channel: Channel,
+    /// The instance that it is.
+    pub instance: String,
+}
+
+impl Joiner {
+    /// As configured.
+    pub fn new(config: &Config, storage: Arc<Storage>) -> Result<Self, AgentError> {
+        let (addr, onboarding) = (address(&config.server)?, config.onboarding.clone());
+        Ok(Self { addr, onboarding, storage, ttl: config.certificate_ttl })
+    }
+
+    /// Whether one joins again in place of renewals.
+    pub fn joins_again(&self) -> bool {
+        self.onboarding.method != Method::Token
+    }
+
+    /// The token to join with.
+    pub fn token(&self) -> Result<Zeroizing<String>, AgentError> {
+        required_token(&self.onboarding)
+    }
+
+    /// Joins, and stores what came of it.
+    pub async fn join(
+        &self,
+        stored: &Stored,
+        token: &str,
+        over: Option<Over>,
+        now: Timestamp,
+    ) -> Result<Credentials, AgentError> {
+        let hash = token_hash(token);
+        // What was prepared for a renewal of one instance is no attempt to join as another.
+        let mark = over.as_ref().map_or(hash.clone(), |over| format!("{hash}@{}", over.instance));
+        let pending = attempt(stored, mark)?;
+        let bound = self.bound(stored, &hash)?;
+        let prepared = Stored {
+            credentials: stored.credentials.clone(),
+            token_hash: stored.token_hash.clone(),
+            pending: None,
+            bound: bound.clone(),
+        };
+        self.storage.prepare(now, &prepared, &pending)?;
+        let channel = match over {
+            Some(over) => over.channel,
+            None => rpc::connect_join(&self.addr, first_trust(&self.onboarding.trust)?),
+        };
+        let answer = self.ask(channel, token, &pending, bound.as_ref()).await?;
+        let credentials = credentials(pending.key, answer.credentials)?;
+        let bound = bound.map(|bound| BoundKey { state: answer.join_state, ..bound });
+        self.storage.commit(now, &credentials, Some(&hash), bound.as_ref())?;
+        Ok(credentials)
+    }
+
+    async fn ask(
+        &self,
+        channel: Channel,
+        token: &str,
+        pending: &Pending,
+        bound: Option<&BoundKey>,
+    ) -> Result<v1::JoinResponse, AgentError> {
+        let mut client = JoinServiceClient::new(channel);
+        let challenge = client.challenge(ChallengeRequest {}).await.map_err(AgentError::call(DOING))?;
+        let v1::ChallengeResponse { challenge, cluster } = challenge.into_inner();
+        let id_token = match &self.onboarding.method {
+            Method::Platform { provider, variable } => {
+                let cluster =
+                    ClusterName::new(cluster).map_err(AgentError::unusable("the cluster's name"))?;
+                platform::id_token(*provider, variable.as_deref(), &cluster).await?.to_string()
+            }
+            Method::Token | Method::BoundKeypair { .. } => String::new(),
+        };
+        let public_key = pending.key.spki_der();
+        let attempt = pending.join.as_ref().map(|join| join.attempt.clone()).unwrap_or_default();
+        let claim = join::Claim {
+            token,
+            role: SystemRole::Bot,
+            attempt: &attempt,
+            public_key: &public_key,
+            challenge: &challenge,
+        };
+        let signature =
+            pending.key.sign(&join::prove(&claim)).map_err(AgentError::unusable("the new key"))?;
+        let bound_keypair = bound.map(|bound| self.shown(&claim, bound)).transpose()?;
+        let request = JoinRequest {
+            token: token.to_owned(),
+            role: SystemRole::Bot.as_str().to_owned(),
+            public_key: public_key.clone(),
+            attempt: attempt.clone(),
+            challenge: challenge.clone(),
+            signature,
+            ttl_seconds: self.ttl.as_secs(),
+            host: None,
+            bound_keypair,
+            id_token,
+        };
+        Ok(client.join(request).await.map_err(AgentError::call(DOING))?.into_inner())
+    }
+
+    /// The key that is kept, or the one that will be; its state belongs to the token that gave it.
+    fn bound(&self, stored: &Stored, hash: &str) -> Result<Option<BoundKey>, AgentError> {
+        let Method::BoundKeypair { .. } = self.onboarding.method else { return Ok(None) };
+        let same_token = stored.token_hash.as_deref() == Some(hash);
+        Ok(Some(match &stored.bound {
+            Some(bound) if same_token => bound.clone(),
+            Some(bound) => BoundKey { key: bound.key.clone(), state: vec![] },
+            None => BoundKey { key: fresh_key()?, state: vec![] },
+        }))
+    }
+
+    fn shown(&self, claim: &join::Claim<'_>, bound: &BoundKey) -> Result<v1::BoundKeypair, AgentError> {
+        let secret = self.registration_secret(bound)?;
+        let public_key = bound.key.spki_der();
+        let showing = Showing {
+            public_key: &public_key,
+            join_state: &bound.state,
+            registration_secret: secret.as_deref().map_or("", String::as_str),
+        };
+        let statement = join::bound_keypair::prove(claim, &showing);
+        let signature = bound.key.sign(&statement).map_err(AgentError::unusable("the bound key"))?;
+        Ok(v1::BoundKeypair {
+            signature,
+            join_state: bound.state.clone(),
+            registration_secret: showing.registration_secret.to_owned(),
+            public_key,
+        })
+    }
+
+    /// The secret is for binding the key. Who has a join state has done that, and needs it only for a token that was made
+    /// again: then it may be gone.
+    fn registration_secret(&self, bound: &BoundKey) -> Result<Option<Zeroizing<String>>, AgentError> {
+        let Method::BoundKeypair { registration_secret: Some(source) } = &self.onboarding.method else {
+            return Ok(None);
+        };
+        match read("the registration secret", "onboarding.bound_keypair.registration_secret", source) {
+            Err(_) if !bound.state.is_empty() => Ok(None),
+            secret => secret.map(Some),
+        }
+    }
+}
+
+/// The attempt that was prepared with this mark, or a new one.
+fn attempt(stored: &Stored, mark: String) -> Result<Pending, AgentError> {
+    if let Some(Pending { key, join: Some(join) }) = &stored.pending
+        && join.token_hash == mark
+    {
+        return Ok(Pending { key: key.clone(), join: Some(join.clone()) });
+    }
+    let mut attempt = vec![0; join::Attempt::LEN];
+    SystemRandom::new().fill(&mut attempt).map_err(AgentError::unusable("the system's randomness"))?;
+    Ok(Pending { key: fresh_key()?, join: Some(PendingJoin { attempt, token_hash: mark }) })
+}
+
+/// The token of a method with which one joins again and again.
+pub fn required_token(onboarding: &Onboarding) -> Result<Zeroizing<String>, AgentError> {
+    let missing = || AgentError::Unusable {
+        what: "the configuration",
+        reason: "onboarding.token is missing".to_owned(),
+    };
+    token(onboarding, false)?.ok_or_else(missing)
+}
+
+/// The token, if one is configured. A file that is gone does not matter to an instance that has joined.
+pub fn token(onboarding: &Onboarding, joined: bool) -> Result<Option<Zeroizing<String>>, AgentError> {
+    let Some(source) = &onboarding.token else { return Ok(None) };
+    match read("the join token", "onboarding.token", source) {
+        Err(error) if joined => {
+            tracing::warn!(%error, "going on with the stored identity");
+            Ok(None)
+        }
+        token => token.map(Some),
+    }
+}
+
+fn read(
+    what: &'static str,
+    key: &'static str,
+    source: &TokenSource,
+) -> Result<Zeroizing<String>, AgentError> {
+    let path = match source {
+        TokenSource::Literal(text) => return Ok(text.clone()),
+        TokenSource::File(path) => path,
+    };
+    let wrong = |reason: String| AgentError::Token { what, key, path: path.clone(), reason };
+    let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| wrong(error.to_string()))?;
+    match text.trim() {
+        "" => Err(wrong("it is empty".to_owned())),
+        text => Ok(Zeroizing::new(text.to_owned())),
+    }
+}
+
+/// Whom to believe before there is an identity.
+pub fn first_trust(trust: &FirstTrust) -> Result<ServerTrust, AgentError> {
+    match trust {
+        FirstTrust::Pins(pins) => Ok(ServerTrust::pins(pins.clone())),
+        FirstTrust::System => Ok(ServerTrust::system()),
+        FirstTrust::CaFile(path) => {
+            let wrong = |reason: String| AgentError::CaFile { path: path.clone(), reason };
+            let pem = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+            let blocks = identity::pem::blocks(&pem).map_err(|error| wrong(error.to_string()))?;
+            let certificates = blocks.iter().filter(|block| block.label == identity::pem::CERTIFICATE);
+            let pins: Result<Vec<_>, _> =
+                certificates.map(|block| identity::trust::Pin::of(&block.der.as_slice().into())).collect();
+            match pins {
+                Ok(pins) if pins.is_empty() => Err(wrong("it holds no certificate".to_owned())),
+                Ok(pins) => Ok(ServerTrust::pins(pins)),
+                Err(error) => Err(wrong(error.to_string())),
+            }
+        }
+    }
+}

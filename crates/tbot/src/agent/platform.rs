@@ -1,0 +1,144 @@
+//! Where an agent gets the ID token with which its platform vouches for it (fact sheet, section 4.2). Asked for each time:
+//! such tokens live for minutes.
+
+use super::AgentError;
+use access::ClusterName;
+use access::resource::token::Provider;
+use serde::Deserialize;
+use std::path::PathBuf;
+use transport::https::{Client, Question};
+use zeroize::Zeroizing;
+
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// Where one is.
+#[derive(Debug, PartialEq, Eq)]
+enum Source {
+    /// In an environment variable.
+    Variable(String),
+    /// In a file.
+    File(PathBuf),
+    /// An address that gives it for a bearer token, both in environment variables.
+    Server { url: &'static str, bearer: &'static str, is_azure: bool },
+}
+
+fn source(
+    provider: Provider,
+    variable: Option<&str>,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Source {
+    let named = |default: &str| Source::Variable(variable.unwrap_or(default).to_owned());
+    match provider {
+        Provider::Github => Source::Server {
+            url: "ACTIONS_ID_TOKEN_REQUEST_URL",
+            bearer: "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+            is_azure: false,
+        },
+        Provider::AzureDevops => {
+            Source::Server { url: "SYSTEM_OIDCREQUESTURI", bearer: "SYSTEM_ACCESSTOKEN", is_azure: true }
+        }
+        Provider::Gitlab => named("TBOT_GITLAB_JWT"),
+        Provider::Circleci => named("CIRCLE_OIDC_TOKEN"),
+        Provider::Spacelift => named("SPACELIFT_OIDC_TOKEN"),
+        Provider::TerraformCloud => named("TFC_WORKLOAD_IDENTITY_TOKEN"),
+        Provider::Bitbucket => named("BITBUCKET_STEP_OIDC_TOKEN"),
+        Provider::Kubernetes => {
+            let path = environment("KUBERNETES_TOKEN_PATH").unwrap_or_else(|| SERVICE_ACCOUNT.to_owned());
+            Source::File(PathBuf::from(path))
+        }
+    }
+}
+
+/// The ID token for this cluster.
+pub async fn id_token(
+    provider: Provider,
+    variable: Option<&str>,
+    cluster: &ClusterName,
+) -> Result<Zeroizing<String>, AgentError> {
+    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let token = match source(provider, variable, environment) {
+        Source::Variable(name) => {
+            environment(&name).ok_or_else(|| missing(provider, format!("{name} is not set")))?
+        }
+        Source::File(path) => std::fs::read_to_string(&path)
+            .map_err(|error| missing(provider, format!("{}: {error}", path.display())))?,
+        Source::Server { url, bearer, is_azure } => {
+            let variable =
+                |name: &str| environment(name).ok_or_else(|| missing(provider, format!("{name} is not set")));
+            let (address, bearer) = (variable(url)?, Zeroizing::new(variable(bearer)?));
+            ask(&address, &bearer, is_azure, cluster).await?
+        }
+    };
+    Ok(Zeroizing::new(token.trim().to_owned()))
+}
+
+/// What servers of platforms answer.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(alias = "oidcToken")]
+    value: String,
+}
+
+async fn ask(
+    address: &str,
+    bearer: &str,
+    is_azure: bool,
+    cluster: &ClusterName,
+) -> Result<String, AgentError> {
+    let joint = if address.contains('?') { '&' } else { '?' };
+    let url = match is_azure {
+        true => format!("{address}{joint}api-version=7.1"),
+        // Names of clusters are host names: there is nothing to escape.
+        false => format!("{address}{joint}audience={cluster}"),
+    };
+    let question = Question { url: &url, bearer: Some(bearer), post: is_azure.then_some(&[][..]) };
+    let unusable = |reason: String| AgentError::Unusable { what: "the platform's ID token", reason };
+    let answer = Client::new(&[]).ask(question).await.map_err(|error| unusable(error.to_string()))?;
+    let answer = Zeroizing::new(answer);
+    let answer: Answer = serde_json::from_slice(&answer)
+        .map_err(|_| unusable("the platform answered without one".to_owned()))?;
+    Ok(answer.value)
+}
+
+fn missing(provider: Provider, reason: String) -> AgentError {
+    AgentError::NoIdToken { method: provider.as_str(), reason, advice: advice(provider) }
+}
+
+fn advice(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Github => "give the job `permissions: {id-token: write}`",
+        Provider::Gitlab => "give the job `id_tokens: {TBOT_GITLAB_JWT: {aud: <cluster name>}}`",
+        Provider::Bitbucket => "give the step `oidc: true`",
+        Provider::Circleci => "give the job a context, without which CircleCI makes no ID token",
+        Provider::AzureDevops => "give the step `env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}`",
+        Provider::Kubernetes => "mount a projected service account token, or set KUBERNETES_TOKEN_PATH",
+        Provider::Spacelift | Provider::TerraformCloud => "run tbot inside a run of that platform",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SERVICE_ACCOUNT, Source, source};
+    use access::resource::token::Provider;
+    use std::path::PathBuf;
+
+    #[test]
+    fn each_platform_has_its_place() {
+        let nothing = |_: &str| None;
+        let variable = |name: &str| Source::Variable(name.to_owned());
+        for (provider, default) in [
+            (Provider::Gitlab, "TBOT_GITLAB_JWT"),
+            (Provider::Circleci, "CIRCLE_OIDC_TOKEN"),
+            (Provider::Spacelift, "SPACELIFT_OIDC_TOKEN"),
+            (Provider::TerraformCloud, "TFC_WORKLOAD_IDENTITY_TOKEN"),
+            (Provider::Bitbucket, "BITBUCKET_STEP_OIDC_TOKEN"),
+        ] {
+            assert_eq!(source(provider, None, nothing), variable(default));
+            assert_eq!(source(provider, Some("OTHER"), nothing), variable("OTHER"));
+        }
+        let file = |path: &str| Source::File(PathBuf::from(path));
+        assert_eq!(source(Provider::Kubernetes, None, nothing), file(SERVICE_ACCOUNT));
+        let set = |name: &str| (name == "KUBERNETES_TOKEN_PATH").then(|| "/x".to_owned());
+        assert_eq!(source(Provider::Kubernetes, None, set), file("/x"));
+    }
+}

@@ -1,0 +1,98 @@
+// An issuer of ID tokens: oauth2-mock-server behind TLS, told what to do line by line. A test's claims go into its tokens;
+// keys, signatures, discovery and key set are the library's.
+import { createInterface } from "node:readline";
+import { pathToFileURL } from "node:url";
+import { readFileSync } from "node:fs";
+
+const [modules, key, cert, prefix] = process.argv.slice(2);
+const library = pathToFileURL(`${modules}/oauth2-mock-server/dist/index.mjs`);
+const { HttpServer, OAuth2Issuer, OAuth2Service } = await import(library);
+
+let issuer, service, url;
+let asked = 0;
+let vouched = {};
+
+async function renew(alg, kid) {
+  issuer = new OAuth2Issuer();
+  issuer.url = url;
+  await issuer.keys.generate(alg, { kid });
+  service = new OAuth2Service(issuer);
+}
+
+function mint({ claims = {}, header = {} }) {
+  return issuer.buildToken({
+    scopesOrTransform: (headers, payload) => {
+      Object.assign(headers, header);
+      Object.assign(payload, claims);
+      for (const name of Object.keys(payload)) if (payload[name] === null) delete payload[name];
+    },
+  });
+}
+
+// What a runner of GitHub Actions offers to its jobs.
+async function runner(request, response) {
+  const audience = new URL(request.url, url).searchParams.get("audience");
+  const allowed = request.headers.authorization === "Bearer runner-secret";
+  response.writeHead(allowed ? 200 : 401, { "content-type": "application/json" });
+  response.end(allowed ? JSON.stringify({ value: await mint({ claims: { ...vouched, aud: audience } }) }) : "{}");
+}
+
+// The API of a Kubernetes cluster whose service accounts' tokens this issuer signs: TokenReview of authentication.k8s.io/v1.
+async function review(request, response) {
+  const say = (status, body) => {
+    response.writeHead(status, { "content-type": "application/json" });
+    response.end(JSON.stringify(body));
+  };
+  if (request.headers.authorization !== "Bearer reviewer-secret") {
+    return say(401, { kind: "Status", apiVersion: "v1", status: "Failure", reason: "Unauthorized", code: 401 });
+  }
+  let text = "";
+  for await (const part of request) text += part;
+  const { apiVersion, kind, spec } = JSON.parse(text);
+  if (request.method !== "POST" || apiVersion !== "authentication.k8s.io/v1" || kind !== "TokenReview") return say(400, {});
+  const { createLocalJWKSet, jwtVerify } = await import(pathToFileURL(`${modules}/jose/dist/webapi/index.js`));
+  let status;
+  try {
+    const { payload } = await jwtVerify(spec.token, createLocalJWKSet({ keys: issuer.keys.toJSON() }));
+    const own = payload["kubernetes.io"];
+    status = {
+      authenticated: true,
+      user: {
+        username: payload.sub,
+        groups: ["system:serviceaccounts", `system:serviceaccounts:${own.namespace}`, "system:authenticated"],
+        extra: own.pod ? { "authentication.kubernetes.io/pod-name": [own.pod.name] } : {},
+      },
+      audiences: [].concat(payload.aud),
+    };
+  } catch (error) {
+    status = { user: {}, error: `[invalid bearer token, ${error.message}]` };
+  }
+  say(201, { kind, apiVersion, metadata: {}, spec, status });
+}
+
+const server = new HttpServer((request, response) => {
+  if (request.url === "/apis/authentication.k8s.io/v1/tokenreviews") return review(request, response);
+  if (request.url.startsWith("/runner")) return runner(request, response);
+  asked += 1;
+  if (!request.url.startsWith(prefix)) return response.writeHead(404).end();
+  request.url = request.url.slice(prefix.length) || "/";
+  service.requestHandler(request, response);
+}, { key: readFileSync(key), cert: readFileSync(cert) });
+
+await server.start(0, "127.0.0.1");
+const host = `localhost:${server.address().port}`;
+url = `https://${host}${prefix}`;
+await renew("RS256", "first");
+console.log(JSON.stringify({ host }));
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { command, ...rest } = JSON.parse(line);
+  let answer = null;
+  if (command === "mint") answer = await mint(rest);
+  if (command === "renew") await renew(rest.alg, rest.kid);
+  if (command === "vouch") vouched = rest.claims;
+  if (command === "asked") answer = asked;
+  if (command === "keys") answer = { keys: issuer.keys.toJSON() };
+  console.log(JSON.stringify(answer));
+}
+process.exit(0);
