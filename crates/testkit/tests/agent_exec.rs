@@ -114,8 +114,8 @@ fn signals_reach_the_command_and_its_end_is_told_as_shells_do() {
         })
     };
     let trapping = format!("trap 'echo told; exit 9' TERM; {wait}");
-    let mut flags = vec!["--data-dir".to_owned(), fixture.cluster.path().join("kept").display().to_string()];
-    let flags: Vec<&str> = flags.iter_mut().map(|flag| flag.as_str()).collect();
+    let kept = fixture.cluster.path().join("kept").display().to_string();
+    let flags = ["--data-dir", &kept];
     let mut agent = Process::start("exec", fixture.cluster.path(), &mut fixture.exec(&flags, &trapping));
     let told = started(&mut agent);
     let directory = told.trim().split(' ').nth(1).expect("a directory").to_owned();
