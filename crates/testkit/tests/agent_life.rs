@@ -208,7 +208,7 @@ fn tokens_and_files_that_are_not_there_are_one_clear_error_each() {
         assert_eq!(told.lines().filter(|line| line.starts_with("ERROR: ")).count(), 1, "{told}");
         assert!(told.contains(part), "{part:?} is not in {told}");
     };
-    refused("put the token there, readable for the user that runs tbot");
+    refused("put it there, readable for the user that runs tbot");
     std::fs::write(&token, " \n").expect("written");
     refused("it is empty; onboarding.token names the file");
     bot.configure("", &cluster.pin(), "");

@@ -166,35 +166,64 @@ fn speeches() -> Vec<(&'static str, Speech)> {
     ]
 }
 
+/// A cluster with an honest node and a hostile one, and how much memory `tsh` and the proxy take when all is well.
+struct Stand {
+    cluster: Cluster,
+    bot: Bot,
+    honest: Ended,
+    proxy: u32,
+    before: u64,
+}
+
+impl Stand {
+    fn start(hostile_port: u16) -> Self {
+        let mut cluster = Cluster::start(Layout::Processes);
+        let more = format!("  public_addr: 127.0.0.1:{hostile_port}\n");
+        cluster.add_node(&NodeSettings { name: "hostile", labels: &[("env", "test")], more: &more });
+        cluster.role("tester", &format!("[{}]", login()), "{env: test}");
+        let bot = cluster.bot("tester", &["tester"]);
+        bot.oneshot().ok();
+        let honest = watch(tsh(&cluster, &bot, "my-host"));
+        assert!(honest.success, "{}", honest.words);
+        let proxy = cluster.process("proxy").pid();
+        Self { cluster, bot, honest, proxy, before: peak(proxy).expect("runs") }
+    }
+
+    /// Connects to the hostile node, which says `what`; `said` gives how many bytes it got rid of.
+    fn meet(&self, what: &str, said: impl FnOnce() -> usize, may_talk: bool) {
+        let ended = watch(tsh(&self.cluster, &self.bot, "hostile"));
+        let said = said() >> 10;
+        let Ended { success, words, peak } = ended;
+        let shown: String = words.trim().chars().take(200).collect();
+        eprintln!(
+            "{what}: {said} KiB said; tsh at most {peak} KiB, honest {} KiB: {shown}",
+            self.honest.peak
+        );
+        assert!(!success, "{what}");
+        assert!(said > 0, "{what}: the node did not come to speak: {words}");
+        assert!(words.len() < 4_096 || may_talk, "{what}: {} bytes of words", words.len());
+        assert!(!words.contains(['\x07', '\x1b']), "{what}: {words:?}");
+        assert!(peak < self.honest.peak + FLAT, "{what}: tsh took {peak} KiB");
+    }
+
+    /// The proxy has stayed small, and serves others.
+    fn end(&self) {
+        let after = peak(self.proxy).expect("runs");
+        eprintln!("the proxy: {} KiB before, at most {after} KiB", self.before);
+        assert!(after < self.before + FLAT, "the proxy took {after} KiB");
+        assert!(watch(tsh(&self.cluster, &self.bot, "my-host")).success, "others are served");
+    }
+}
+
 #[test]
 fn endless_words_cost_the_proxy_and_tsh_nothing() {
-    let mut cluster = Cluster::start(Layout::Processes);
     let hostile = Hostile::listen();
-    let more = format!("  public_addr: 127.0.0.1:{}\n", hostile.port);
-    cluster.add_node(&NodeSettings { name: "hostile", labels: &[("env", "test")], more: &more });
-    cluster.role("tester", &format!("[{}]", login()), "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
-    bot.oneshot().ok();
-    let honest = watch(tsh(&cluster, &bot, "my-host"));
-    assert!(honest.success, "{}", honest.words);
-    let proxy = cluster.process("proxy").pid();
-    let before = peak(proxy).expect("runs");
-
+    let stand = Stand::start(hostile.port);
     for (what, speech) in speeches() {
         hostile.says(speech);
-        let ended = watch(tsh(&cluster, &bot, "hostile"));
-        let said = hostile.said.load(Ordering::Relaxed) >> 10;
-        eprintln!("{what}: {said} KiB said; tsh at most {} KiB, honest {} KiB", ended.peak, honest.peak);
-        assert!(!ended.success, "{what}");
-        assert!(said > 0, "{what}: the node was not reached: {}", ended.words);
-        assert!(ended.words.len() < 4_096, "{what}: {} bytes of words", ended.words.len());
-        assert!(!ended.words.contains(['\x07', '\x1b']), "{what}: {:?}", ended.words);
-        assert!(ended.peak < honest.peak + FLAT, "{what}: tsh took {} KiB", ended.peak);
+        stand.meet(what, || hostile.said.load(Ordering::Relaxed), false);
     }
-    let after = peak(proxy).expect("runs");
-    eprintln!("the proxy: {before} KiB before, at most {after} KiB");
-    assert!(after < before + FLAT, "the proxy took {after} KiB");
-    assert!(watch(tsh(&cluster, &bot, "my-host")).success, "others are served");
+    stand.end();
 }
 
 /// Every sort of talk of a node that has the host's key and lets everybody in.
@@ -259,39 +288,14 @@ fn endless_words_under_the_host_s_own_key_cost_the_proxy_and_tsh_nothing() {
     let Some(fab) = theirs("fab") else { return };
     let mut talker = Talker::start(&fab.with_file_name("python3"));
     let port = talker.hear();
-    let mut cluster = Cluster::start(Layout::Processes);
-    let more = format!("  public_addr: 127.0.0.1:{port}\n");
-    cluster.add_node(&NodeSettings { name: "hostile", labels: &[("env", "test")], more: &more });
-    cluster.role("tester", &format!("[{}]", login()), "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
-    bot.oneshot().ok();
-    let honest = watch(tsh(&cluster, &bot, "my-host"));
-    assert!(honest.success, "{}", honest.words);
-    let proxy = cluster.process("proxy").pid();
-    let before = peak(proxy).expect("runs");
-    let data = cluster.path().join("hostile");
+    let stand = Stand::start(u16::try_from(port).expect("a port"));
+    let data = stand.cluster.path().join("hostile");
     let (key, identity) = (data.join("launcher/host_key"), data.join("host/node/identity"));
     talker.order(&json!({"key": key, "identity": identity}));
-
     for talk in AFTER_KEYS {
         talker.order(&json!({"talk": talk}));
-        let ended = watch(tsh(&cluster, &bot, "hostile"));
-        let said = talker.order(&json!({"talk": "nothing"})) >> 10;
-        eprintln!(
-            "{talk}: {said} KiB said; tsh at most {} KiB, honest {} KiB: {}",
-            ended.peak,
-            honest.peak,
-            ended.words.trim().chars().take(200).collect::<String>()
-        );
-        assert!(!ended.success, "{talk}");
-        assert!(said > 0, "{talk}: the node did not come to speak: {}", ended.words);
-        assert!(ended.peak < honest.peak + FLAT, "{talk}: tsh took {} KiB", ended.peak);
-        assert!(!ended.words.contains(['\x07', '\x1b']), "{talk}: {:?}", ended.words);
-        let is_output = talk.ends_with("beyond the window");
-        assert!(ended.words.len() < 4_096 || is_output, "{talk}: {} bytes of words", ended.words.len());
+        let said = || talker.order(&json!({"talk": "nothing"}));
+        stand.meet(talk, said, talk.ends_with("beyond the window"));
     }
-    let after = peak(proxy).expect("runs");
-    eprintln!("the proxy: {before} KiB before, at most {after} KiB");
-    assert!(after < before + FLAT, "the proxy took {after} KiB");
-    assert!(watch(tsh(&cluster, &bot, "my-host")).success, "others are served");
+    stand.end();
 }
