@@ -19,6 +19,9 @@ pub enum Claim {
         bot: BotName,
         /// The copy.
         instance: InstanceId,
+        /// Whether a platform vouched for it: then it has to each time, and knowing the token and the attempt is not enough.
+        #[serde(default)]
+        vouched: bool,
         /// When the use is forgotten.
         until: Timestamp,
     },

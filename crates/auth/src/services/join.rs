@@ -35,6 +35,9 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
+/// Longer texts are no names.
+const LONGEST_NAME: usize = 255;
+
 /// The service.
 pub struct Join {
     core: Arc<Core>,
@@ -129,7 +132,7 @@ impl Join {
             code: refused.problem.code.clone(),
             reason: refused.why.clone(),
             method: method(request).to_owned(),
-            token_name: masked(&request.token),
+            token_name: shown(&request.token),
             role: request.role.chars().take(32).collect(),
             remote_addr: caller.addr.map(|addr| addr.to_string()).unwrap_or_default(),
             checks: refused.checks.clone(),
@@ -161,7 +164,7 @@ impl Join {
         let kind = if request.role == "Bot" { kind::BOT_JOIN_FAILED } else { kind::INSTANCE_JOIN_FAILED };
         let event = Event::new(kind)
             .with("method", method(request))
-            .with("token_name", masked(&request.token))
+            .with("token_name", shown(&request.token))
             .with("role", request.role.chars().take(32).collect::<String>())
             .with("reason", refused.problem.code.as_str())
             .failed(&refused.why);
@@ -215,6 +218,14 @@ fn method(request: &v1::JoinRequest) -> &'static str {
         (Some(_), _) => "bound_keypair",
         (None, "") => "token",
         (None, _) => "id_token",
+    }
+}
+
+/// What was given as the name of a token, as it may be kept and shown: a stranger chose it.
+fn shown(token: &str) -> String {
+    match token.len() <= LONGEST_NAME && token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => masked(token),
+        false => "<no name of a token>".to_owned(),
     }
 }
 

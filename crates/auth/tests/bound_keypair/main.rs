@@ -116,6 +116,26 @@ async fn a_lost_answer_costs_nothing_however_long_it_was_lost() {
 }
 
 #[tokio::test]
+async fn who_repeats_an_attempt_after_its_answer_was_confirmed_is_not_it() {
+    let (auth, mut bot) = started(recovery(1, "standard")).await;
+    let thief = bot.clone();
+    let first = bot.join_and_keep(auth.stranger()).await.expect("joins");
+    thief.join(auth.stranger()).await.expect("until then it is a retry");
+    confirm(auth.member(&first)).await.expect("confirms");
+    let refused = thief.join(auth.stranger()).await.expect_err("is no retry any more");
+    assert_eq!(refused.code, "join_state_missing");
+}
+
+#[tokio::test]
+async fn a_removed_instance_does_not_come_back_by_its_attempt() {
+    let (auth, bot) = started(recovery(1, "standard")).await;
+    let first = bot.join(auth.stranger()).await.expect("joins");
+    auth.delete(access::resource::Kind::BotInstance, &format!("ci/{}", instance(&first))).await;
+    bot.join(auth.stranger()).await.expect_err("was removed");
+    assert_eq!(auth.instances("ci").await.len(), 0);
+}
+
+#[tokio::test]
 async fn who_repeats_an_attempt_after_its_instance_renewed_is_not_it() {
     let (auth, mut bot) = started(recovery(9, "standard")).await;
     let first = bot.join_and_keep(auth.stranger()).await.expect("joins");

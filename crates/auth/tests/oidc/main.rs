@@ -9,7 +9,7 @@ use api::v1;
 use api::v1::cluster_service_client::ClusterServiceClient;
 use api::v1::resource_service_client::ResourceServiceClient;
 use auth::kubernetes::KubernetesApi;
-use harness::{Auth, Joiner, confirm, generation, instance, output};
+use harness::{Auth, Joiner, confirm, generation, instance, output, renew};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -94,6 +94,25 @@ async fn a_job_joins_renews_by_a_new_id_token_and_stays_the_same_instance() {
     assert!(joins.iter().all(|join| join["method"] == "gitlab" && join["token_name"] == "jobs"));
     assert_eq!(joins[0]["attributes"], json!({"project_path": "\"us/app\"", "ref": "\"main\""}));
     assert_eq!(issuer.asked(), 2, "discovery and keys, once");
+}
+
+#[tokio::test]
+async fn an_attempt_that_a_platform_vouched_for_is_nothing_without_it() {
+    let Some(issuer) = Issuer::start("") else { return };
+    let auth = gitlab(&issuer).await;
+    let joiner = Joiner::job("jobs", &issuer.mint(&job()));
+    let first = auth.join(&joiner).await.expect("joins");
+    let refused = renew(auth.member(&first), &harness::key()).await.expect_err("by the platform alone");
+    assert_eq!(refused.code, "not_renewable");
+    // The same key and the same attempt, in the way of method token; then without the join token, too.
+    let alone = Joiner { id_token: String::new(), ..joiner };
+    for _ in 0..2 {
+        assert_eq!(auth.join(&alone).await.expect_err("nobody vouches").code, "token_invalid");
+        let request = v1::DeleteRequest { kind: "token".to_owned(), name: "jobs".to_owned() };
+        let _ = ResourceServiceClient::new(auth.admin()).delete(request).await;
+    }
+    let joins = auth.events("bot.join").await;
+    assert!(joins.iter().filter(|join| join["success"] == true).all(|join| join["method"] == "gitlab"));
 }
 
 #[tokio::test]

@@ -131,6 +131,7 @@ impl Member {
         let credentials = joiner.join(stored, token, None, now).await?;
         let mut member = Self::new(config, storage, credentials, Some(token_hash(token)))?;
         member.is_new = true;
+        member.answered().await;
         member.compare_life((OWN, BOT_CAP), &member.credentials(), member.ttl, now);
         Ok(member)
     }
@@ -231,7 +232,19 @@ impl Member {
             }
         }
         let credentials = self.joiner.join(&stored, &token, None, now).await?;
-        self.take(credentials, now)
+        self.take(credentials, now)?;
+        self.answered().await;
+        Ok(())
+    }
+
+    /// Tells the cluster that the answer to a join has arrived and is stored, so that nobody can repeat the attempt. Where it
+    /// cannot be told, the next renewal says so.
+    async fn answered(&self) {
+        if self.joiner.joins_again()
+            && let Err(error) = self.confirm().await
+        {
+            tracing::debug!(%error, "the cluster was not told that its answer has arrived");
+        }
     }
 
     fn instance(&self) -> String {

@@ -13,6 +13,7 @@ use crate::lifetime;
 use crate::metrics::Issued;
 use crate::refusal;
 use crate::services::join::{Own, own_identity, refuse_bound_key};
+use crate::tokens::Tokens;
 use access::rbac::lock::LockSubject;
 use access::resource::Bot;
 use access::resource::token::JoinMethod;
@@ -66,13 +67,37 @@ pub async fn confirm(core: &Core, caller: &Caller) -> Result<(), Problem> {
     loop {
         let (mut instance, revision) = bearer.instance(core).await?;
         let lineage = instance.lineage.confirm(bearer.presented()).map_err(stale)?;
-        let Some(lineage) = lineage else { return Ok(()) };
-        instance.lineage = lineage;
-        let txn = Txn::new().expect(instance.key(), Expect::Revision(revision));
-        if core.catalog.commit(instance.put(txn)).await?.is_ok() {
+        let answered = answered(core, &instance).await?;
+        if lineage.is_none() && answered.is_none() {
+            return Ok(());
+        }
+        let mut txn = answered.unwrap_or_default().expect(instance.key(), Expect::Revision(revision));
+        if let Some(lineage) = lineage {
+            instance.lineage = lineage;
+            txn = instance.put(txn);
+        }
+        if core.catalog.commit(txn).await?.is_ok() {
             return Ok(());
         }
     }
+}
+
+/// The forgetting of the attempt by which the holder of a bound key became this instance: its answer has arrived, and whoever
+/// repeats the attempt from now on is somebody else.
+async fn answered(core: &Core, instance: &Instance) -> Result<Option<Txn>, Problem> {
+    let last = instance.resource.status.latest_authentications.last();
+    let Some(last) = last.filter(|last| last.join_method == JoinMethod::BoundKeypair.as_str()) else {
+        return Ok(None);
+    };
+    let key = Tokens::key(&last.join_token);
+    let Some(entry) = core.catalog.read(&key).await? else { return Ok(None) };
+    let mut token = core.tokens.open(&entry)?;
+    let id = instance.resource.spec.instance_id;
+    let status = token.status.as_deref_mut().filter(|status| status.bound_bot_instance_id == Some(id));
+    if status.and_then(|status| status.unconfirmed_attempt.take()).is_none() {
+        return Ok(None);
+    }
+    Ok(Some(core.tokens.put(Txn::new().expect(key, Expect::Revision(entry.revision)), &token)))
 }
 
 /// A certificate of a generation that was left behind, where that alone is no proof of a copy: a call may have been

@@ -66,6 +66,8 @@ pub enum NoGrant {
     Unknown,
     /// There is, and it is not good for this.
     Unfit(&'static str),
+    /// The same of one whose name is no secret: who knows it has proved nothing.
+    PublicUnfit(&'static str),
 }
 
 impl Admission {
@@ -82,6 +84,7 @@ impl Admission {
         match none {
             NoGrant::Unknown => Refused::unproven(self.refused("there is no such token")),
             NoGrant::Unfit(why) => self.refused(why),
+            NoGrant::PublicUnfit(why) => Refused::unproven(self.refused(why)),
         }
     }
 
@@ -111,17 +114,21 @@ impl Admission {
     }
 
     fn fits(&self, grant: Grant, now: Timestamp) -> Result<Grant, NoGrant> {
+        let unfit = match grant.method() {
+            JoinMethod::Token => NoGrant::Unfit,
+            _ => NoGrant::PublicUnfit,
+        };
         if grant.expires().is_some_and(|expires| expires <= now) {
-            return Err(NoGrant::Unfit("the token has expired"));
+            return Err(unfit("the token has expired"));
         }
         if !grant.allows(self.proven.role()) {
-            return Err(NoGrant::Unfit("the token is not for this role"));
+            return Err(unfit("the token is not for this role"));
         }
         match (&self.proof, grant.method()) {
             (Proof::Name, JoinMethod::Token)
             | (Proof::Bound(_), JoinMethod::BoundKeypair)
             | (Proof::IdToken(_), JoinMethod::Oidc(_)) => Ok(grant),
-            _ => Err(NoGrant::Unfit("the token is of another join method")),
+            _ => Err(unfit("the token is of another join method")),
         }
     }
 

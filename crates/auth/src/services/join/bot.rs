@@ -124,7 +124,7 @@ impl Joining<'_> {
         let bot = self.refuse_locked(reads, token, id).await?;
         let certificates = self.certificates(&bot, id, true)?;
         let until = Claim::until(token.metadata.expires, core.now());
-        let claim = Claim::Bot { bot: name.clone(), instance: id, until };
+        let claim = Claim::Bot { bot: name.clone(), instance: id, vouched: false, until };
         let first = (admission.fingerprint.as_str(), certificates.expires());
         let instance = Instance::joined(name, id, first, &self.seen(&by), Some(admission.claim_key()));
         let txn = admission.spend(&grant, &claim, true).expect(instance.key(), Expect::Absent);
@@ -136,8 +136,10 @@ impl Joining<'_> {
     /// repeats the attempt then is not it.
     async fn again(&self, reads: &mut Reads<'_>, claim: &Claim, revision: Revision) -> Planned {
         let Self { core, admission, .. } = self;
-        let Claim::Bot { bot: name, instance: id, .. } = claim else {
-            return Err(Refused::token("the attempt was made by a host"));
+        let (name, id) = match claim {
+            Claim::Bot { bot, instance, vouched: false, .. } => (bot, instance),
+            Claim::Bot { .. } => return Err(Refused::token("the attempt was made by another join method")),
+            Claim::Host { .. } => return Err(Refused::token("the attempt was made by a host")),
         };
         let bot = self.bot(reads, name, *id, None).await?;
         let certificates = self.certificates(&bot, *id, true)?;

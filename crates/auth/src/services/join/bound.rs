@@ -17,7 +17,11 @@ use access::resource::{Bot, Token};
 use api::status::{Class, Problem};
 use api::v1::JoinCheck;
 use join::bound_keypair::{self, Shown, Step, Unfit};
-use store::{Expect, Revision, Txn};
+use jiff::{SignedDuration, Timestamp};
+use store::{Entry, Expect, Revision, Txn};
+
+/// No certificate of a bot lives longer, and no instance without one.
+const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(24);
 
 /// A token with a key, and who shows one.
 pub struct Binding<'a> {
@@ -163,7 +167,8 @@ impl Binding<'_> {
         let attributes =
             vec![("step", step.to_string()), ("recovery_count", next.recovery_count.to_string())];
         let by = By { attributes, ..By::from(*token) };
-        let (txn, certificates) = self.instance(&bot, id, &by).await?;
+        let removed_until = next.last_recovered_at.filter(|_| again.is_some()).map(|last| last + LONGEST_LIFE);
+        let (txn, certificates) = self.instance(&bot, id, &by, removed_until).await?;
         let txn = match before.filter(|before| *before != id) {
             // There is one holder, so what it was before is nobody now.
             Some(before) if settings.recovery.mode != RecoveryMode::Insecure => {
@@ -175,22 +180,44 @@ impl Binding<'_> {
         Ok((joining.recorded(txn, &by, &bot, id, &certificates), Joined { certificates, join_state }))
     }
 
-    /// The instance as it is after joining, whether this is the first try or not.
+    /// The instance as it is after joining. `again`, for a further try of an attempt, is the time until when the instance
+    /// that it made is there, unless somebody has removed it.
     async fn instance(
         &self,
         bot: &Bot,
         id: InstanceId,
         by: &By,
+        again: Option<Timestamp>,
     ) -> Result<(Txn, crate::issuer::Certificates), Refused> {
         let Self { joining, .. } = self;
         let certificates = joining.certificates(bot, id, false)?;
         let key = layout::instance(&bot.name, id);
         let present = joining.core.catalog.read(&key).await?;
+        if let Some(until) = again {
+            self.refuse_another_s(present.as_ref(), until)?;
+        }
         let expect = present.as_ref().map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
         let first = (joining.admission.fingerprint.as_str(), certificates.expires());
         let instance = Instance::joined(&bot.name, id, first, &joining.seen(by), None);
         let txn = instance.put(Txn::new().expect(key, expect));
         Ok((joining.bind(txn, &bot.name, id, certificates.expires()).await?, certificates))
+    }
+
+    /// An attempt is good for the instance that it made, as long as that has not renewed and nobody has removed it.
+    fn refuse_another_s(&self, present: Option<&Entry>, until: Timestamp) -> Result<(), Refused> {
+        let refused = |why: &str| Err(self.admission().refused(why));
+        let Some(entry) = present else {
+            // Later it may have gone by itself, with its last certificate.
+            return match self.joining.core.now() < until {
+                true => refused("the instance of this attempt was removed"),
+                false => Ok(()),
+            };
+        };
+        let known = Instance::read(entry).map_err(Problem::from)?;
+        match known.lineage.is_first() && known.lineage.confirmed().key == self.admission().fingerprint {
+            true => Ok(()),
+            false => refused("the instance of this attempt has renewed since"),
+        }
     }
 
     fn remember(&self, txn: Txn, status: Status) -> Txn {

@@ -142,8 +142,9 @@ impl Vouching<'_> {
         let Self { joining, token, .. } = self;
         let core = joining.core;
         let again = match &self.claim {
-            Some((Claim::Bot { instance, .. }, _)) => Some(*instance),
-            _ => None,
+            Some((Claim::Bot { instance, vouched: true, .. }, _)) => Some(*instance),
+            Some(_) => return Err(joining.admission.refused("the attempt was made by another join method")),
+            None => None,
         };
         let id = again.unwrap_or_else(|| InstanceId(uuid::Uuid::new_v4()));
         let bot = joining.refuse_locked(reads, token, id).await?;
@@ -159,7 +160,7 @@ impl Vouching<'_> {
             }
             None => {
                 let until = Claim::until(None, core.now());
-                let claim = Claim::Bot { bot: bot.name.clone(), instance: id, until };
+                let claim = Claim::Bot { bot: bot.name.clone(), instance: id, vouched: true, until };
                 let txn = Txn::new().expect(claim_key.clone(), Expect::Absent);
                 claim.put(txn, claim_key).expect(instance.key(), Expect::Absent)
             }
