@@ -18,6 +18,7 @@ pub mod acl;
 mod exposure;
 mod generation;
 pub mod inspect;
+mod removal;
 pub mod setup;
 mod share;
 
