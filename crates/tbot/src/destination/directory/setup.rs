@@ -93,10 +93,15 @@ impl Setup {
         let opened = fs::openat(root, name, flags, Mode::empty());
         let set = opened.map_err(system("open", &directory.path.join(name.to_string_lossy().as_ref())))?;
         for file in entries(&set).map_err(system("list", &directory.path))? {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let opened = fs::openat(&set, &file, flags, Mode::empty());
-            let file =
-                opened.map_err(system("open", &directory.path.join(file.to_string_lossy().as_ref())))?;
+            let path = directory.path.join(name.to_string_lossy().as_ref());
+            let path = path.join(file.to_string_lossy().as_ref());
+            // A FIFO must not keep anybody waiting.
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = fs::openat(&set, &file, flags, Mode::empty()).map_err(system("open", &path))?;
+            let found = fs::fstat(&file).map_err(system("look at", &path))?;
+            if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+                return Err(DestinationError::Foreign { path });
+            }
             self.give(directory, &file, On::File, readers)?;
         }
         self.give(directory, &set, On::Directory, readers)
@@ -198,6 +203,23 @@ mod tests {
         cleaning().strangers(&directory, &opened).expect("cleaned");
         assert!(path.join("junk/below/file").exists(), "it was never looked at");
         assert!(!moved.join("junk").exists());
+    }
+
+    #[test]
+    fn what_is_no_file_in_a_set_is_refused_and_waited_for_by_nobody() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let set = scratch.path().join("out/.generation-1-2-3");
+        std::fs::create_dir_all(&set).expect("created");
+        let directory = Directory::new(scratch.path().join("out"), Symlinks::Secure);
+        let refused = |name: &str| {
+            let refused = cleaning().run(&directory).expect_err("refused").to_string();
+            assert!(refused.contains(&format!("{name} exists and was not written by tbot")), "{refused}");
+        };
+        std::fs::create_dir(set.join("directory")).expect("created");
+        refused("directory");
+        std::fs::remove_dir(set.join("directory")).expect("removed");
+        rustix::fs::mkfifoat(rustix::fs::CWD, set.join("fifo"), rustix::fs::Mode::RUSR).expect("made");
+        refused("fifo");
     }
 
     #[test]
