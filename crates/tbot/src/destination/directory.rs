@@ -15,6 +15,7 @@
 //! directory is opened once without following links (`openat2`), everything else is relative to that handle.
 
 pub mod acl;
+mod create;
 mod exposure;
 mod generation;
 pub mod inspect;
@@ -188,13 +189,6 @@ impl Directory {
         let root = root.map_err(|error| self.opening(error))?;
         exposure::refuse(&root, &self.path, self.acls != Acls::Off)?;
         Ok(root)
-    }
-
-    fn create(&self) -> Result<(), DestinationError> {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(|source| {
-            DestinationError::System { action: "create the directory", path: self.path.clone(), source }
-        })
     }
 
     fn open_existing(&self) -> Result<OwnedFd, Errno> {

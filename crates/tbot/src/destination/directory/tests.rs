@@ -156,6 +156,25 @@ fn a_link_on_the_way_is_refused_unless_allowed() {
 }
 
 #[test]
+fn nothing_is_made_behind_a_link() {
+    let (scratch, real) = scratch();
+    std::fs::create_dir(real.path()).expect("created");
+    let link = scratch.path().join("link");
+    symlink(real.path(), &link).expect("linked");
+    for mode in [Symlinks::Secure, Symlinks::TrySecure] {
+        // As if the link had been put there after the look that found nothing.
+        let refused = Directory::new(link.join("a/b"), mode).create();
+        assert!(matches!(refused, Err(DestinationError::Symlink { .. })), "{refused:?}");
+        assert!(!real.path().join("a").exists(), "it was made before the link was seen");
+    }
+    Directory::new(link.join("a/b"), Symlinks::Insecure).prepare().expect("allowed");
+    let made = Directory::new(real.path().join("c/../c/d"), Symlinks::Secure);
+    made.prepare().expect("without a link");
+    let mode = std::fs::metadata(real.path().join("c")).expect("made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
 fn a_link_in_place_of_a_file_is_not_followed() {
     let (scratch, out) = scratch();
     let victim = scratch.path().join("victim");
