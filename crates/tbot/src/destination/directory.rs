@@ -165,12 +165,16 @@ impl Directory {
             Err(error) => return Err(self.opening(error)),
         };
         let path = self.path.join(name);
-        let opened = fs::openat(&root, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        let file = match opened {
-            Ok(file) => File::from(file),
+        let file = match open_below(&root, name) {
+            Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(system("read", &path)(error)),
         };
+        let found = fs::fstat(&file).map_err(system("look at", &path))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return Err(DestinationError::Foreign { path });
+        }
+        let file = File::from(file);
         let mut contents = Zeroizing::new(Vec::new());
         file.take(LARGEST_FILE).read_to_end(&mut contents).map_err(|source| DestinationError::System {
             action: "read",
@@ -310,6 +314,16 @@ impl Directory {
             generations.extend(Generation::parse(entry.file_name()));
         }
         Ok(generations)
+    }
+}
+
+/// Opens a file without waiting for whoever might write to it. Links on the way are ours and stay below `root`; the file is none.
+fn open_below(root: &OwnedFd, name: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    match fs::openat2(root, name, flags, Mode::empty(), resolve) {
+        Err(Errno::NOSYS) => fs::openat(root, name, flags, Mode::empty()),
+        opened => opened,
     }
 }
 

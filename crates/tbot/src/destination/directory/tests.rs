@@ -187,6 +187,24 @@ fn a_link_in_place_of_a_file_is_not_followed() {
     assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"new");
 }
 
+/// `tbot status` reads as root what the agent's user wrote.
+#[test]
+fn what_is_no_file_is_not_read_and_not_waited_for() {
+    let (scratch, out) = scratch();
+    std::fs::create_dir(out.path()).expect("created");
+    let status = Path::new("status.json");
+    rustix::fs::mkfifoat(rustix::fs::CWD, out.path().join(status), rustix::fs::Mode::RUSR).expect("made");
+    let refused = out.read_at(status);
+    assert!(matches!(refused, Err(DestinationError::Foreign { .. })), "{refused:?}");
+    let victim = scratch.path().join("victim");
+    std::fs::create_dir(&victim).expect("created");
+    std::fs::write(victim.join("identity"), "secret").expect("written");
+    symlink(victim.join("identity"), out.path().join("identity")).expect("linked");
+    out.read_at(Path::new("identity")).expect_err("a link");
+    symlink("../victim", out.path().join(CURRENT)).expect("linked");
+    out.read("identity").expect_err("a link that leads out of the directory");
+}
+
 #[test]
 fn a_file_in_place_of_the_directory_is_named() {
     let (_scratch, out) = scratch();
