@@ -1,8 +1,9 @@
 //! After a renewal: a program is run, a process gets a signal, a unit is reloaded. What goes wrong here is told, and
 //! takes nothing back: the credentials are written.
 
-use crate::config::Output;
+use super::withhold;
 use crate::config::hooks::{Action, Hook};
+use crate::config::{Method, Output};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -12,10 +13,10 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// Does everything that is to be done for `output`, in order; gives what went wrong.
-pub async fn run(output: &Output) -> Result<(), String> {
+pub async fn run(output: &Output, method: &Method) -> Result<(), String> {
     let mut faults = Vec::new();
     for (nth, hook) in output.on_renew.iter().enumerate() {
-        match one(hook, output).await {
+        match one(hook, output, method).await {
             Ok(()) => tracing::info!(service = output.name, hook = %hook.action, "done after the renewal"),
             Err(fault) => faults.push(format!("on_renew[{nth}] ({}): {fault}", hook.action)),
         }
@@ -23,16 +24,18 @@ pub async fn run(output: &Output) -> Result<(), String> {
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }
 
-async fn one(hook: &Hook, output: &Output) -> Result<(), String> {
+async fn one(hook: &Hook, output: &Output, method: &Method) -> Result<(), String> {
     match &hook.action {
         Action::Exec(words) => {
             let mut command = Command::new(&words[0]);
             command.args(&words[1..]);
+            withhold(&mut command, method);
             program(command, hook.timeout, output).await
         }
         Action::Reload(unit) => {
             let mut command = Command::new("systemctl");
             command.args(["--no-ask-password", "reload", "--", unit]);
+            withhold(&mut command, method);
             program(command, hook.timeout, output).await
         }
         Action::Signal { signal, pid_file } => tell(pid_file, *signal),
@@ -46,9 +49,6 @@ async fn program(mut command: Command, timeout: Duration, output: &Output) -> Re
     command
         .env("TBOT_OUTPUT", &output.name)
         .env("TBOT_DESTINATION", destination)
-        .env_remove("TELEPORT_BOT_TOKEN")
-        .env_remove("NOTIFY_SOCKET")
-        .env_remove("WATCHDOG_USEC")
         .stdin(Stdio::null())
         .stdout(log)
         .process_group(0)
