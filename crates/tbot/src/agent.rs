@@ -12,6 +12,7 @@ pub mod joining;
 pub mod member;
 pub mod notify;
 pub mod output;
+mod pid_file;
 mod platform;
 pub mod reload;
 pub mod report;

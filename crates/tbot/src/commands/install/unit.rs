@@ -36,7 +36,6 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RemoveIPC=yes
 KeyringMode=private
-ProtectProc=invisible
 ProcSubset=pid
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
@@ -133,6 +132,8 @@ impl Unit<'_> {
         };
         line("ProtectHome", if below(&["/home", "/root", "/run/user"]) { "read-only" } else { "yes" });
         line("PrivateTmp", if below(&["/tmp", "/var/tmp"]) { "no" } else { "yes" });
+        // Whose a process is has to be seen before it gets a signal.
+        line("ProtectProc", if self.signals_processes() { "noaccess" } else { "invisible" });
         let capabilities = if self.signals_processes() { "CAP_KILL" } else { "" };
         line("CapabilityBoundingSet", capabilities);
         line("AmbientCapabilities", capabilities);
@@ -245,6 +246,7 @@ mod tests {
             "ReadWritePaths=/home/ci/id",
             "ProtectHome=read-only",
             "AmbientCapabilities=CAP_KILL",
+            "ProtectProc=noaccess",
         ] {
             assert!(text.contains(line), "{line:?} is not in:\n{text}");
         }
