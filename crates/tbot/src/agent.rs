@@ -3,6 +3,7 @@
 //! Everything that must survive a kill is stored before the cluster is asked (`storage`), so that each request can
 //! be repeated as it was. Nothing here exits on a failure that may pass.
 
+mod environment;
 pub mod error;
 mod heartbeat;
 mod hooks;
@@ -11,6 +12,7 @@ pub mod joining;
 pub mod member;
 pub mod notify;
 pub mod output;
+mod pid_file;
 mod platform;
 pub mod reload;
 pub mod report;
@@ -20,6 +22,7 @@ pub mod services;
 pub mod signals;
 pub mod storage;
 
+pub use environment::withhold;
 pub use error::AgentError;
 pub use reload::Source;
 pub use run::{oneshot, run};

@@ -58,12 +58,18 @@ fn a_command_has_what_ssh_git_and_ansible_need_and_nothing_is_left() {
          stat -c %a \"$TBOT_DESTINATION\"; ls \"$TBOT_DESTINATION\"; env\nexit 7",
         host = Bot::host("my-host")
     );
-    let outcome = run(&mut fixture.exec(&[], &script));
+    let mut tbot = fixture.exec(&[], &script);
+    tbot.env("NOTIFY_SOCKET", "/nowhere").env("WATCHDOG_USEC", "1").env("WATCHDOG_PID", "1");
+    let outcome = run(tbot.env("TBOT_GITLAB_JWT", "of another program"));
     assert_eq!(outcome.code(), 7, "{outcome:#?}");
     for part in ["by ssh\n", "by git\n", "by ansible\n1\n700\n", "\nidentity\n", "\nkey-cert.pub\n"] {
         assert!(outcome.stdout.contains(part), "{part:?} is not in {outcome:#?}");
     }
     assert!(!outcome.stdout.contains(&fixture.token), "the token is nothing to the command");
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        assert!(!outcome.stdout.contains(name), "{name} is for tbot: {outcome:#?}");
+    }
+    assert!(outcome.stdout.contains("of another program"), "{outcome:#?}");
     assert_eq!(outcome.stderr, "", "a command's output is its own");
     assert_eq!(fixture.left(), [] as [PathBuf; 0]);
     let masters = run(command("/bin/sh").args(["-c", "grep -l tbot- /proc/[0-9]*/cmdline"])).stdout;

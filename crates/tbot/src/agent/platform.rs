@@ -2,6 +2,7 @@
 //! such tokens live for minutes.
 
 use super::AgentError;
+use crate::config::Method;
 use access::ClusterName;
 use access::resource::token::Provider;
 use serde::Deserialize;
@@ -46,6 +47,19 @@ fn source(
             let path = environment("KUBERNETES_TOKEN_PATH").unwrap_or_else(|| SERVICE_ACCOUNT.to_owned());
             Source::File(PathBuf::from(path))
         }
+    }
+}
+
+/// The environment variables that hold what this method joins with, or lead to it.
+pub fn variables(method: &Method) -> Vec<String> {
+    match method {
+        Method::Token => Vec::new(),
+        Method::BoundKeypair { .. } => vec!["TBOT_REGISTRATION_SECRET".to_owned()],
+        Method::Platform { provider, variable } => match source(*provider, variable.as_deref(), |_| None) {
+            Source::Variable(name) => vec![name],
+            Source::File(_) => Vec::new(),
+            Source::Server { url, bearer, .. } => vec![url.to_owned(), bearer.to_owned()],
+        },
     }
 }
 

@@ -316,7 +316,7 @@ impl Agent {
     /// What is to be done after a renewal; it fails nothing.
     async fn after(&self, at: usize) {
         let output = &self.config.outputs[at];
-        let outcome = hooks::run(output).await;
+        let outcome = hooks::run(output, &self.config.onboarding.method).await;
         if let Err(fault) = &outcome {
             tracing::error!(
                 service = output.name,

@@ -247,7 +247,23 @@ fn lock(path: &std::path::Path, storage: &std::path::Path) -> Result<File, Agent
 
 /// Whether somebody holds the lock of the storage at `path`.
 pub(super) fn is_locked(path: &std::path::Path) -> bool {
-    let Ok(file) = File::open(path.join(LOCK)) else { return false };
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open(path.join(LOCK), flags, Mode::empty()) else { return false };
     let taken = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
     taken == Err(rustix::io::Errno::WOULDBLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOCK, is_locked};
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    #[test]
+    fn a_fifo_in_place_of_the_lock_is_no_lock() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        assert!(!is_locked(scratch.path()));
+        mkfifoat(CWD, scratch.path().join(LOCK), Mode::RUSR).expect("made");
+        assert!(!is_locked(scratch.path()));
+    }
 }

@@ -136,7 +136,7 @@ async fn command(
 ) -> Result<u8, String> {
     let mut command = tokio::process::Command::new(&words[0]);
     command.args(&words[1..]);
-    environment::set(&mut command, workspace);
+    environment::set(&mut command, workspace, &agent.config().onboarding.method);
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {

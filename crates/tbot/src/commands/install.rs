@@ -78,7 +78,7 @@ fn systemd(global: &Global, flags: &SystemdFlags) -> Result<(), String> {
         user: &flags.user,
         group: &flags.group,
     };
-    let text = unit.render();
+    let text = unit.render()?;
     let target = flags.systemd_directory.join(format!("{}.service", flags.name));
     if !flags.write {
         crate::console::print(&text)?;

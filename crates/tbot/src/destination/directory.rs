@@ -15,9 +15,11 @@
 //! directory is opened once without following links (`openat2`), everything else is relative to that handle.
 
 pub mod acl;
+mod create;
 mod exposure;
 mod generation;
 pub mod inspect;
+mod removal;
 pub mod setup;
 mod share;
 
@@ -163,12 +165,16 @@ impl Directory {
             Err(error) => return Err(self.opening(error)),
         };
         let path = self.path.join(name);
-        let opened = fs::openat(&root, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        let file = match opened {
-            Ok(file) => File::from(file),
+        let file = match open_below(&root, name) {
+            Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(system("read", &path)(error)),
         };
+        let found = fs::fstat(&file).map_err(system("look at", &path))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return Err(DestinationError::Foreign { path });
+        }
+        let file = File::from(file);
         let mut contents = Zeroizing::new(Vec::new());
         file.take(LARGEST_FILE).read_to_end(&mut contents).map_err(|source| DestinationError::System {
             action: "read",
@@ -187,13 +193,6 @@ impl Directory {
         let root = root.map_err(|error| self.opening(error))?;
         exposure::refuse(&root, &self.path, self.acls != Acls::Off)?;
         Ok(root)
-    }
-
-    fn create(&self) -> Result<(), DestinationError> {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(|source| {
-            DestinationError::System { action: "create the directory", path: self.path.clone(), source }
-        })
     }
 
     fn open_existing(&self) -> Result<OwnedFd, Errno> {
@@ -315,6 +314,16 @@ impl Directory {
             generations.extend(Generation::parse(entry.file_name()));
         }
         Ok(generations)
+    }
+}
+
+/// Opens a file without waiting for whoever might write to it. Links on the way are ours and stay below `root`; the file is none.
+fn open_below(root: &OwnedFd, name: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    match fs::openat2(root, name, flags, Mode::empty(), resolve) {
+        Err(Errno::NOSYS) => fs::openat(root, name, flags, Mode::empty()),
+        opened => opened,
     }
 }
 

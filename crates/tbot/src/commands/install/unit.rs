@@ -36,7 +36,6 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RemoveIPC=yes
 KeyringMode=private
-ProtectProc=invisible
 ProcSubset=pid
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
@@ -44,11 +43,18 @@ SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 ";
 
+/// `StateDirectory=` parts at these, and undoes quoting once more than other settings do.
+const OF_STATE_DIRECTORY: [char; 4] = [':', '\\', '"', '\''];
+
 impl Unit<'_> {
-    pub(super) fn render(&self) -> String {
+    /// The text; refuses paths that would say something else in it.
+    pub(super) fn render(&self) -> Result<String, String> {
+        self.check()?;
         let (program, config) = (escaped(self.program), escaped(self.config_file));
+        // Of an argument, unlike of the program itself, variables are put in.
+        let argument = config.replace('$', "$$");
         let (user, group) = (self.user, self.group);
-        format!(
+        Ok(format!(
             "# Written by `tbot install systemd` for {config}. Changes belong in a drop-in: systemctl edit.\n\
              # Hooks (on_renew) run under the same rules.\n\
              [Unit]\n\
@@ -65,7 +71,7 @@ impl Unit<'_> {
              WatchdogSec=15min\n\
              User={user}\n\
              Group={group}\n\
-             ExecStart={program} start -c {config}\n\
+             ExecStart={program} start -c {argument}\n\
              ExecReload=/bin/kill -HUP $MAINPID\n\
              Restart=always\n\
              RestartSec=5\n\
@@ -74,7 +80,28 @@ impl Unit<'_> {
              [Install]\n\
              WantedBy=multi-user.target\n",
             more = self.configured_lines(),
-        )
+        ))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let storage = self.config.storage.path();
+        for path in [self.program, self.config_file].into_iter().chain(self.outputs()).chain(storage) {
+            if path.to_str().is_none_or(|text| text.contains(char::is_control)) {
+                return Err(format!(
+                    "the path {path:?} has a line break or another character that is no text, and would be more than a path \
+                     in a unit; rename it"
+                ));
+            }
+        }
+        let below = storage.and_then(state_directory).map(Path::to_string_lossy);
+        match below.is_some_and(|below| below.contains(OF_STATE_DIRECTORY)) {
+            true => Err(format!(
+                "the storage {:?} has one of {OF_STATE_DIRECTORY:?}, which mean something else to StateDirectory=; choose \
+                 another directory",
+                storage.unwrap_or(Path::new(""))
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Directories that are neither there nor made by systemd.
@@ -105,6 +132,8 @@ impl Unit<'_> {
         };
         line("ProtectHome", if below(&["/home", "/root", "/run/user"]) { "read-only" } else { "yes" });
         line("PrivateTmp", if below(&["/tmp", "/var/tmp"]) { "no" } else { "yes" });
+        // Whose a process is has to be seen before it gets a signal.
+        line("ProtectProc", if self.signals_processes() { "noaccess" } else { "invisible" });
         let capabilities = if self.signals_processes() { "CAP_KILL" } else { "" };
         line("CapabilityBoundingSet", capabilities);
         line("AmbientCapabilities", capabilities);
@@ -143,9 +172,10 @@ fn state_directory(path: &Path) -> Option<&Path> {
     path.strip_prefix("/var/lib").ok().filter(|below| !below.as_os_str().is_empty())
 }
 
-/// For unit files (systemd.syntax(7), systemd.unit(5)): `%` begins a specifier, blanks part words.
+/// For unit files (systemd.syntax(7), systemd.unit(5)): `%` begins a specifier, blanks part words, quotes keep them together.
 fn escaped(path: &Path) -> String {
-    let text = path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
+    let text = path.display().to_string().replace('%', "%%");
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\'', "\\'");
     if text.contains(char::is_whitespace) { format!("\"{text}\"") } else { text }
 }
 
@@ -153,13 +183,40 @@ fn escaped(path: &Path) -> String {
 mod tests {
     use super::Unit;
     use crate::config::{StartFlags, load};
+    use crate::destination::{Destination, Directory, Symlinks};
     use std::path::Path;
 
     fn unit(more: &str) -> String {
+        rendered("/etc/tbot.yaml", more, None).expect("rendered")
+    }
+
+    fn rendered(config_file: &str, more: &str, storage: Option<&str>) -> Result<String, String> {
         let text = format!("version: v2\nproxy_server: p:1\n{more}");
-        let (config, _) = load("tbot.yaml", &text, &StartFlags::default()).expect("read");
-        let (program, config_file) = (Path::new("/usr/bin/tbot"), Path::new("/etc/tbot.yaml"));
+        let (mut config, _) = load("tbot.yaml", &text, &StartFlags::default()).expect("read");
+        if let Some(storage) = storage {
+            config.storage = Destination::Directory(Directory::new(storage, Symlinks::Secure));
+        }
+        let (program, config_file) = (Path::new("/usr/bin/tbot"), Path::new(config_file));
         Unit { program, config_file, config: &config, user: "teleport", group: "teleport" }.render()
+    }
+
+    #[test]
+    fn a_path_is_a_path_and_nothing_more() {
+        let refused = |config_file: &str, storage: &str, part: &str| {
+            let refused = rendered(config_file, "", Some(storage)).expect_err("refused");
+            assert!(refused.contains(part), "{part:?} is not in {refused}");
+        };
+        let lines = "would be more than a path in a unit";
+        refused("/etc/a\nExecStartPre=+touch x\n", "/srv/a", lines);
+        refused("/etc/a\r", "/srv/a", lines);
+        // A relative path in a file is below where one is, which may be called anything.
+        refused("/etc/tbot.yaml", "/srv/a\nUser=root", lines);
+        refused("/etc/tbot.yaml", "/var/lib/a\nUser=root", lines);
+        refused("/etc/tbot.yaml", "/var/lib/a:b", "StateDirectory=");
+        refused("/etc/tbot.yaml", "/var/lib/it's", "StateDirectory=");
+        let text = rendered("/etc/%n $HOME ${A}'.yaml", "", Some("/srv/a:b$c'd")).expect("rendered");
+        assert!(text.contains(r#"tbot start -c "/etc/%%n $$HOME $${A}\'.yaml""#), "{text}");
+        assert!(text.contains(r"ReadWritePaths=/srv/a:b$c\'d"), "{text}");
     }
 
     #[test]
@@ -189,6 +246,7 @@ mod tests {
             "ReadWritePaths=/home/ci/id",
             "ProtectHome=read-only",
             "AmbientCapabilities=CAP_KILL",
+            "ProtectProc=noaccess",
         ] {
             assert!(text.contains(line), "{line:?} is not in:\n{text}");
         }

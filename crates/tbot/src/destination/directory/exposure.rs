@@ -49,6 +49,22 @@ pub(super) fn refuse(root: &OwnedFd, path: &Path, acls: bool) -> Result<(), Dest
     }
 }
 
+/// Refuses it if who owns the directory above, or anybody, could put another in its place; for root, who may do everything to
+/// that other.
+pub(super) fn refuse_above(root: &OwnedFd, path: &Path) -> Result<(), DestinationError> {
+    let me = rustix::process::geteuid().as_raw();
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let above = fs::statat(root, "..", AtFlags::empty()).map_err(system("look at", parent))?;
+    let seen = Seen { owner: above.st_uid, mode: Mode::from_raw_mode(above.st_mode), acl: false };
+    if seen.owner != me && seen.owner != 0 {
+        return Err(exposed(parent, seen, &Fault::Owner, me));
+    }
+    match seen.mode.contains(Mode::WOTH) && !seen.mode.contains(STICKY) {
+        true => Err(exposed(parent, seen, &Fault::Mode, me)),
+        false => Ok(()),
+    }
+}
+
 fn judge(seen: Seen, me: u32, acls: bool) -> Option<Fault> {
     // Root may do everything anyway.
     if seen.owner != me && seen.owner != 0 {

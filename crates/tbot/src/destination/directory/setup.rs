@@ -2,7 +2,7 @@
 
 use super::acl::{self, Acls, Id, On, Reader};
 use super::generation::Generation;
-use super::{CURRENT, Directory, PARTIAL, PROBE, remove_tree, system};
+use super::{CURRENT, Directory, PARTIAL, PROBE, exposure, removal, remove_tree, system};
 use crate::destination::DestinationError;
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use std::ffi::{CStr, CString};
@@ -29,6 +29,9 @@ impl Setup {
             opened => opened,
         };
         let root = root.map_err(|error| directory.opening(error))?;
+        if self.clean && rustix::process::geteuid().is_root() {
+            exposure::refuse_above(&root, &directory.path)?;
+        }
         self.strangers(directory, &root)?;
         for name in entries(&root).map_err(system("list", &directory.path))? {
             if Generation::parse(&name).is_some() {
@@ -69,13 +72,11 @@ impl Setup {
                 tracing::warn!(path = %shown.display(), "it was not written by tbot; --clean removes it");
                 continue;
             }
-            let removed = match kind {
-                FileType::Directory => std::fs::remove_dir_all(&shown).map_err(|error| {
-                    rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
-                }),
-                _ => fs::unlinkat(root, &name, AtFlags::empty()),
-            };
-            removed.map_err(system("remove", &shown))?;
+            removal::remove(root, &name).map_err(|source| DestinationError::System {
+                action: "remove",
+                path: shown.clone(),
+                source,
+            })?;
             tracing::info!(path = %shown.display(), "removed");
         }
         Ok(())
@@ -92,10 +93,15 @@ impl Setup {
         let opened = fs::openat(root, name, flags, Mode::empty());
         let set = opened.map_err(system("open", &directory.path.join(name.to_string_lossy().as_ref())))?;
         for file in entries(&set).map_err(system("list", &directory.path))? {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let opened = fs::openat(&set, &file, flags, Mode::empty());
-            let file =
-                opened.map_err(system("open", &directory.path.join(file.to_string_lossy().as_ref())))?;
+            let path = directory.path.join(name.to_string_lossy().as_ref());
+            let path = path.join(file.to_string_lossy().as_ref());
+            // A FIFO must not keep anybody waiting.
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = fs::openat(&set, &file, flags, Mode::empty()).map_err(system("open", &path))?;
+            let found = fs::fstat(&file).map_err(system("look at", &path))?;
+            if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+                return Err(DestinationError::Foreign { path });
+            }
             self.give(directory, &file, On::File, readers)?;
         }
         self.give(directory, &set, On::Directory, readers)
@@ -146,7 +152,8 @@ impl Setup {
     }
 }
 
-fn entries(directory: impl AsFd) -> Result<Vec<CString>, rustix::io::Errno> {
+/// Names of everything in it.
+pub(super) fn entries(directory: impl AsFd) -> Result<Vec<CString>, rustix::io::Errno> {
     let listing = fs::Dir::read_from(directory)?;
     let names = listing.map(|entry| entry.map(|entry| entry.file_name().to_owned()));
     let names: Result<Vec<CString>, _> = names.collect();
@@ -164,5 +171,75 @@ fn is_ours(root: &OwnedFd, name: &CStr, kind: FileType) -> bool {
             text == CURRENT || target.to_bytes() == format!("{CURRENT}/{text}").as_bytes()
         }
         _ => text == PROBE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Setup;
+    use crate::destination::{Directory, Symlinks};
+    use std::os::unix::fs::chown;
+    use std::path::Path;
+
+    fn cleaning() -> Setup {
+        let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Setup { owner, writer: None, reader: None, clean: true }
+    }
+
+    fn tree(path: &Path) {
+        std::fs::create_dir_all(path.join("junk/below")).expect("created");
+        std::fs::write(path.join("junk/below/file"), "precious").expect("written");
+    }
+
+    #[test]
+    fn a_directory_that_takes_the_place_of_the_opened_one_is_not_cleaned() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let (path, moved) = (scratch.path().join("out"), scratch.path().join("moved"));
+        tree(&path);
+        let directory = Directory::new(&path, Symlinks::Secure);
+        let opened = directory.open_existing().expect("opened");
+        std::fs::rename(&path, &moved).expect("swapped");
+        tree(&path);
+        cleaning().strangers(&directory, &opened).expect("cleaned");
+        assert!(path.join("junk/below/file").exists(), "it was never looked at");
+        assert!(!moved.join("junk").exists());
+    }
+
+    #[test]
+    fn what_is_no_file_in_a_set_is_refused_and_waited_for_by_nobody() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let set = scratch.path().join("out/.generation-1-2-3");
+        std::fs::create_dir_all(&set).expect("created");
+        let directory = Directory::new(scratch.path().join("out"), Symlinks::Secure);
+        let refused = |name: &str| {
+            let refused = cleaning().run(&directory).expect_err("refused").to_string();
+            assert!(refused.contains(&format!("{name} exists and was not written by tbot")), "{refused}");
+        };
+        std::fs::create_dir(set.join("directory")).expect("created");
+        refused("directory");
+        std::fs::remove_dir(set.join("directory")).expect("removed");
+        rustix::fs::mkfifoat(rustix::fs::CWD, set.join("fifo"), rustix::fs::Mode::RUSR).expect("made");
+        refused("fifo");
+    }
+
+    #[test]
+    fn root_cleans_nothing_that_the_owner_of_the_directory_above_can_swap() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: needs root to give a directory away");
+            return;
+        }
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let above = scratch.path().join("above");
+        let path = above.join("out");
+        tree(&path);
+        chown(&above, Some(65_534), None).expect("given away");
+        let directory = Directory::new(&path, Symlinks::Secure);
+        let refused = cleaning().run(&directory).expect_err("refused").to_string();
+        assert!(refused.contains("belongs to uid 65534"), "{refused}");
+        assert!(path.join("junk").exists());
+        Setup { clean: false, ..cleaning() }.run(&directory).expect("nothing is removed");
+        chown(&above, Some(0), None).expect("taken back");
+        cleaning().run(&directory).expect("cleaned");
+        assert!(!path.join("junk").exists());
     }
 }

@@ -156,6 +156,25 @@ fn a_link_on_the_way_is_refused_unless_allowed() {
 }
 
 #[test]
+fn nothing_is_made_behind_a_link() {
+    let (scratch, real) = scratch();
+    std::fs::create_dir(real.path()).expect("created");
+    let link = scratch.path().join("link");
+    symlink(real.path(), &link).expect("linked");
+    for mode in [Symlinks::Secure, Symlinks::TrySecure] {
+        // As if the link had been put there after the look that found nothing.
+        let refused = Directory::new(link.join("a/b"), mode).create();
+        assert!(matches!(refused, Err(DestinationError::Symlink { .. })), "{refused:?}");
+        assert!(!real.path().join("a").exists(), "it was made before the link was seen");
+    }
+    Directory::new(link.join("a/b"), Symlinks::Insecure).prepare().expect("allowed");
+    let made = Directory::new(real.path().join("c/../c/d"), Symlinks::Secure);
+    made.prepare().expect("without a link");
+    let mode = std::fs::metadata(real.path().join("c")).expect("made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
 fn a_link_in_place_of_a_file_is_not_followed() {
     let (scratch, out) = scratch();
     let victim = scratch.path().join("victim");
@@ -166,6 +185,24 @@ fn a_link_in_place_of_a_file_is_not_followed() {
     assert_eq!(std::fs::read(&victim).expect("readable"), b"precious");
     symlink(&victim, out.path().join(".write-test-2")).expect("linked");
     assert_eq!(std::fs::read(out.path().join("key")).expect("readable"), b"new");
+}
+
+/// `tbot status` reads as root what the agent's user wrote.
+#[test]
+fn what_is_no_file_is_not_read_and_not_waited_for() {
+    let (scratch, out) = scratch();
+    std::fs::create_dir(out.path()).expect("created");
+    let status = Path::new("status.json");
+    rustix::fs::mkfifoat(rustix::fs::CWD, out.path().join(status), rustix::fs::Mode::RUSR).expect("made");
+    let refused = out.read_at(status);
+    assert!(matches!(refused, Err(DestinationError::Foreign { .. })), "{refused:?}");
+    let victim = scratch.path().join("victim");
+    std::fs::create_dir(&victim).expect("created");
+    std::fs::write(victim.join("identity"), "secret").expect("written");
+    symlink(victim.join("identity"), out.path().join("identity")).expect("linked");
+    out.read_at(Path::new("identity")).expect_err("a link");
+    symlink("../victim", out.path().join(CURRENT)).expect("linked");
+    out.read("identity").expect_err("a link that leads out of the directory");
 }
 
 #[test]
