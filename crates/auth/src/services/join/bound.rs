@@ -16,8 +16,8 @@ use access::resource::token::{BoundKeypair, JoinMethod, Method};
 use access::resource::{Bot, Token};
 use api::status::{Class, Problem};
 use api::v1::JoinCheck;
-use join::bound_keypair::{self, Shown, Step, Unfit};
 use jiff::{SignedDuration, Timestamp};
+use join::bound_keypair::{self, Shown, Step, Unfit};
 use store::{Entry, Expect, Revision, Txn};
 
 /// No certificate of a bot lives longer, and no instance without one.
@@ -167,7 +167,8 @@ impl Binding<'_> {
         let attributes =
             vec![("step", step.to_string()), ("recovery_count", next.recovery_count.to_string())];
         let by = By { attributes, ..By::from(*token) };
-        let removed_until = next.last_recovered_at.filter(|_| again.is_some()).map(|last| last + LONGEST_LIFE);
+        let removed_until =
+            next.last_recovered_at.filter(|_| again.is_some()).map(|last| last + LONGEST_LIFE);
         let (txn, certificates) = self.instance(&bot, id, &by, removed_until).await?;
         let txn = match before.filter(|before| *before != id) {
             // There is one holder, so what it was before is nobody now.
