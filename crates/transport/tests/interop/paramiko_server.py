@@ -19,7 +19,7 @@ class Server(paramiko.ServerInterface):
 
     def __init__(self, user):
         self.user = user
-        self.destinations = {}
+        self.destinations, self.commands = {}, {}
 
     def get_allowed_auths(self, username):
         return "publickey"
@@ -36,7 +36,7 @@ class Server(paramiko.ServerInterface):
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel, command):
-        start(run, channel, command)
+        self.commands[channel.chanid] = command
         return True
 
 
@@ -68,6 +68,20 @@ def forward(channel, destination):
     pump(there.recv, channel.sendall, channel.close)
 
 
+def runs_after_its_answer(server):
+    """A command may be done before paramiko says that it runs, so it begins when that is said."""
+    table = paramiko.Transport._channel_handler_table
+    handle = table[paramiko.common.MSG_CHANNEL_REQUEST]
+
+    def handled(channel, message):
+        handle(channel, message)
+        command = server.commands.pop(channel.chanid, None)
+        if command is not None:
+            start(run, channel, command)
+
+    table[paramiko.common.MSG_CHANNEL_REQUEST] = handled
+
+
 def main(task):
     listener = socket.create_server(("127.0.0.1", 0))
     print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
@@ -77,6 +91,7 @@ def main(task):
     offered.ciphers = [task["cipher"]]
     transport.add_server_key(paramiko.PKey.from_path(task["host_key"]))
     server = Server(paramiko.PKey.from_path(task["user_key"]))
+    runs_after_its_answer(server)
     transport.start_server(server=server)
     while transport.is_active():
         channel = transport.accept(0.1)
