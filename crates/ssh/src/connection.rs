@@ -14,6 +14,7 @@ mod open;
 mod path;
 mod replies;
 mod request;
+mod spares;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -42,6 +43,7 @@ use bytes::BufMut as _;
 use channel::Channels;
 use global::Globals;
 use path::Probe;
+use spares::Spares;
 
 /// What one connection may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub struct Connection {
     grown: usize,
     /// What waits to be taken.
     unread: usize,
+    /// Memory of what was taken.
+    spares: Spares,
     probe: Probe,
     events: VecDeque<Event>,
     /// Channels whose writers wait for room, in the order in which they came.
@@ -123,6 +127,7 @@ impl Connection {
             globals: Globals::default(),
             grown: 0,
             unread: 0,
+            spares: Spares::default(),
             probe: Probe::default(),
             events: VecDeque::new(),
             blocked: VecDeque::new(),

@@ -85,7 +85,7 @@ impl Connection {
     /// Takes what came first of what waits on a channel. After nothing, [`ChannelEvent::Readable`] tells of more.
     pub fn read(&mut self, id: ChannelId) -> Option<Inbound> {
         let channel = self.channels.find(id)?;
-        let inbound = channel.inbox.take();
+        let inbound = channel.inbox.take(&mut self.spares);
         if inbound.is_none() {
             channel.told_readable = false;
         }
@@ -203,6 +203,7 @@ impl Connection {
             && let Some(channel) = self.channels.remove(id)
         {
             self.grown -= (channel.inbox.target() - self.limits.window) as usize;
+            self.spares.clear();
             self.blocked.retain(|blocked| *blocked != id);
         }
     }
@@ -359,7 +360,7 @@ impl Connection {
             return Err(Violation::new("a packet of data is larger than was agreed on"));
         }
         let before = channel.inbox.len();
-        channel.inbox.data(code, data)?;
+        channel.inbox.data(code, data, &mut self.spares)?;
         self.unread += channel.inbox.len() - before;
         if channel.close_sent {
             return Ok(());

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::channels::Stream;
 use super::request::ExitSignal;
+use super::spares::{PIECE, Spares};
 use crate::error::Violation;
 
 /// What arrives on a channel, in order.
@@ -63,8 +64,8 @@ struct Lane {
     length: usize,
 }
 
-/// A piece is at most so large, and so is what is taken at once: of a size that is easily handed on.
-const PIECE: usize = 256 << 10;
+/// Less than this at once, and nothing after it, and a stream does not run fast.
+const LITTLE: usize = 16 << 10;
 /// So many runs keep the order of the two streams to each other; what comes on top keeps that of its own stream only.
 const MAX_RUNS: usize = 256;
 /// The one kind of extended data that there is (RFC 4254, section 5.2).
@@ -85,7 +86,12 @@ impl Inbox {
     }
 
     /// Data came. What says nothing is not kept: empty data, data after the end, and data of a kind that nobody knows.
-    pub(super) fn data(&mut self, code: Option<u32>, data: &[u8]) -> Result<(), Violation> {
+    pub(super) fn data(
+        &mut self,
+        code: Option<u32>,
+        data: &[u8],
+        spares: &mut Spares,
+    ) -> Result<(), Violation> {
         let length =
             u32::try_from(data.len()).map_err(|_| Violation::new("a packet has an impossible length"))?;
         let left = self.window.checked_sub(length);
@@ -104,7 +110,7 @@ impl Inbox {
             Some(run) => *run += length,
             None => self.runs.push_back(Run::Data(stream, length)),
         }
-        self.lane(stream).put(data);
+        self.lane(stream).put(data, spares);
         Ok(())
     }
 
@@ -135,10 +141,10 @@ impl Inbox {
     }
 
     /// Takes what came first.
-    pub(super) fn take(&mut self) -> Option<Inbound> {
+    pub(super) fn take(&mut self, spares: &mut Spares) -> Option<Inbound> {
         let inbound = match self.runs.pop_front()? {
             Run::Data(stream, length) => {
-                let data = self.piece(stream, length);
+                let data = self.piece(stream, length, spares);
                 match stream {
                     Stream::Data => Inbound::Data(data),
                     Stream::Stderr => Inbound::Extended { code: STDERR, data },
@@ -151,11 +157,14 @@ impl Inbox {
         Some(inbound)
     }
 
-    fn piece(&mut self, stream: Stream, length: u32) -> Bytes {
-        let piece = self.lane(stream).take(length as usize);
+    fn piece(&mut self, stream: Stream, length: u32, spares: &mut Spares) -> Bytes {
+        let piece = self.lane(stream).take(length as usize, spares);
         let left = length - u32::try_from(piece.len()).unwrap_or(length);
         if left > 0 {
             self.runs.push_front(Run::Data(stream, left));
+        }
+        if piece.len() < LITTLE && self.is_empty() {
+            spares.clear();
         }
         piece
     }
@@ -204,12 +213,12 @@ impl Inbox {
 }
 
 impl Lane {
-    fn put(&mut self, mut data: &[u8]) {
+    fn put(&mut self, mut data: &[u8], spares: &mut Spares) {
         self.length += data.len();
         while !data.is_empty() {
             let last = match self.pieces.back_mut() {
                 Some(last) if last.len() < PIECE => last,
-                _ => self.pieces.push_back_mut(BytesMut::new()),
+                _ => self.pieces.push_back_mut(spares.take()),
             };
             let (now, later) = data.split_at((PIECE - last.len()).min(data.len()));
             last.extend_from_slice(now);
@@ -218,15 +227,17 @@ impl Lane {
     }
 
     /// What is in front, and not more than `most`.
-    fn take(&mut self, most: usize) -> Bytes {
+    fn take(&mut self, most: usize, spares: &mut Spares) -> Bytes {
         let Some(mut first) = self.pieces.pop_front() else { return Bytes::new() };
-        if most < first.len() {
+        let taken = if most < first.len() {
             let taken = first.split_to(most);
             self.pieces.push_front(first);
-            first = taken;
-        }
-        self.length -= first.len();
-        first.freeze()
+            taken
+        } else {
+            spares.hand_on(first)
+        };
+        self.length -= taken.len();
+        taken.freeze()
     }
 }
 
@@ -242,7 +253,7 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
-    use super::{Inbound, Inbox, MAX_RUNS};
+    use super::{Inbound, Inbox, MAX_RUNS, Spares};
     use bytes::Bytes;
 
     fn data(text: &'static str) -> Option<Inbound> {
@@ -251,60 +262,64 @@ mod tests {
 
     #[test]
     fn packets_are_joined_and_kinds_keep_their_order() {
+        let spares = &mut Spares::default();
         let mut inbox = Inbox::new(100);
         for (code, text) in [(None, "ab"), (None, "c"), (Some(1), "d"), (None, "e")] {
-            inbox.data(code, text.as_bytes()).expect("within the window");
+            inbox.data(code, text.as_bytes(), spares).expect("within the window");
         }
         inbox.exit_status(3);
         inbox.exit_status(4);
         inbox.eof();
-        inbox.data(None, b"late").expect("within the window");
-        assert_eq!(inbox.take(), data("abc"));
-        assert_eq!(inbox.take(), Some(Inbound::Extended { code: 1, data: Bytes::from_static(b"d") }));
-        assert_eq!(inbox.take(), data("e"));
-        assert_eq!(inbox.take(), Some(Inbound::ExitStatus(3)));
-        assert_eq!(inbox.take(), Some(Inbound::Eof));
-        assert_eq!(inbox.take(), None);
+        inbox.data(None, b"late", spares).expect("within the window");
+        assert_eq!(inbox.take(spares), data("abc"));
+        assert_eq!(inbox.take(spares), Some(Inbound::Extended { code: 1, data: Bytes::from_static(b"d") }));
+        assert_eq!(inbox.take(spares), data("e"));
+        assert_eq!(inbox.take(spares), Some(Inbound::ExitStatus(3)));
+        assert_eq!(inbox.take(spares), Some(Inbound::Eof));
+        assert_eq!(inbox.take(spares), None);
     }
 
     /// RFC 4254, section 5.2: not more than the window.
     #[test]
     fn rfc4254_5_2_the_window_is_a_limit() {
+        let spares = &mut Spares::default();
         let mut inbox = Inbox::new(4);
-        inbox.data(None, b"abc").expect("within the window");
-        assert!(inbox.data(Some(1), b"de").is_err());
-        assert!(inbox.data(None, b"d").is_ok(), "extended data counts as well as plain");
-        assert!(inbox.data(None, b"e").is_err());
+        inbox.data(None, b"abc", spares).expect("within the window");
+        assert!(inbox.data(Some(1), b"de", spares).is_err());
+        assert!(inbox.data(None, b"d", spares).is_ok(), "extended data counts as well as plain");
+        assert!(inbox.data(None, b"e", spares).is_err());
     }
 
     #[test]
     fn the_window_is_credited_when_data_is_taken_and_not_before() {
+        let spares = &mut Spares::default();
         let mut inbox = Inbox::new(8);
-        inbox.data(None, b"abcdefgh").expect("within the window");
+        inbox.data(None, b"abcdefgh", spares).expect("within the window");
         assert_eq!(inbox.credit(), None, "nobody took it");
-        assert_eq!(inbox.take(), data("abcdefgh"));
+        assert_eq!(inbox.take(spares), data("abcdefgh"));
         assert_eq!(inbox.credit(), Some(8));
         assert_eq!(inbox.credit(), None, "once");
         inbox.grow(32);
         assert_eq!(inbox.credit(), Some(24));
         inbox.ignore();
-        inbox.data(None, &[0; 32]).expect("within the window");
+        inbox.data(None, &[0; 32], spares).expect("within the window");
         assert_eq!(
             (inbox.len(), inbox.credit()),
             (0, Some(32)),
             "nobody wants it, so it is as good as taken"
         );
         inbox.eof();
-        inbox.data(None, &[0; 20]).expect("within the window");
+        inbox.data(None, &[0; 20], spares).expect("within the window");
         assert_eq!(inbox.credit(), None, "there is nothing more to come");
     }
 
     /// What single bytes cost is their number, and a little for each change of their kind.
     #[test]
     fn single_bytes_are_kept_as_one_piece() {
+        let spares = &mut Spares::default();
         let mut inbox = Inbox::new(1 << 20);
         for _ in 0..1 << 20 {
-            inbox.data(None, b"x").expect("within the window");
+            inbox.data(None, b"x", spares).expect("within the window");
         }
         assert_eq!((inbox.runs.len(), inbox.len()), (1, 1 << 20));
         assert!(inbox.data.pieces.iter().map(bytes::BytesMut::capacity).sum::<usize>() <= 2 << 20);
@@ -322,17 +337,18 @@ mod tests {
         let before = resident();
         let inboxes: Vec<Inbox> = (0..16)
             .map(|_| {
+                let spares = &mut Spares::default();
                 let mut inbox = Inbox::new(WINDOW);
                 for _ in 0..WINDOW >> 15 {
-                    inbox.data(None, &[1; 1 << 15]).expect("within the window");
+                    inbox.data(None, &[1; 1 << 15], spares).expect("within the window");
                 }
-                while inbox.len() > super::PIECE {
-                    inbox.take();
+                while inbox.len() > crate::connection::spares::PIECE {
+                    inbox.take(spares);
                 }
                 inbox
             })
             .collect();
-        assert_eq!(inboxes.iter().map(Inbox::len).sum::<usize>(), 16 * super::PIECE);
+        assert_eq!(inboxes.iter().map(Inbox::len).sum::<usize>(), 16 * crate::connection::spares::PIECE);
         let kept = resident().saturating_sub(before);
         assert!(kept < 96 << 20, "{kept} bytes");
     }
@@ -341,16 +357,17 @@ mod tests {
     #[test]
     fn streams_in_turn_are_kept_as_two_pieces() {
         const WINDOW: u32 = 1 << 18;
+        let spares = &mut Spares::default();
         let mut inbox = Inbox::new(WINDOW);
         let byte = |i: u32| (i / 2).to_be_bytes()[3];
         for i in 0..WINDOW {
-            inbox.data((i % 2 == 1).then_some(1), &[byte(i)]).expect("within the window");
+            inbox.data((i % 2 == 1).then_some(1), &[byte(i)], spares).expect("within the window");
         }
         inbox.exit_status(0);
         inbox.eof();
         assert!(inbox.runs.len() <= MAX_RUNS + 2);
         let mut streams = [Vec::new(), Vec::new()];
-        while let Some(inbound) = inbox.take() {
+        while let Some(inbound) = inbox.take(spares) {
             match inbound {
                 Inbound::Data(data) => streams[0].extend_from_slice(&data),
                 Inbound::Extended { code: 1, data } => streams[1].extend_from_slice(&data),
@@ -364,11 +381,12 @@ mod tests {
 
     #[test]
     fn rfc4254_5_2_other_kinds_of_data_are_dropped_and_credited() {
+        let spares = &mut Spares::default();
         let mut inbox = Inbox::new(8);
         for code in [0, 2, u32::MAX] {
-            inbox.data(Some(code), b"xx").expect("within the window");
+            inbox.data(Some(code), b"xx", spares).expect("within the window");
         }
-        assert_eq!((inbox.len(), inbox.take(), inbox.credit()), (0, None, Some(6)));
-        inbox.data(Some(2), &[0; 9]).expect_err("the window counts it");
+        assert_eq!((inbox.len(), inbox.take(spares), inbox.credit()), (0, None, Some(6)));
+        inbox.data(Some(2), &[0; 9], spares).expect_err("the window counts it");
     }
 }
