@@ -65,6 +65,6 @@ fn local(data_dir: &Path) -> Result<Channel, Failure> {
             ))
         }
         Err(error) => Err(Failure::new(format!("cannot reach {}: {error}", socket.display()))
-            .hint("run this as root or as the user of the auth service")),
+            .hint("run this as root, or as whoever started the auth service")),
     }
 }

@@ -165,7 +165,8 @@ fn pam_is_off_unless_enabled_and_its_settings_are_checked() {
             "enabled: yes, service_name: ../sshd",
             "ssh_service.pam.service_name: is not the name of a file in /etc/pam.d",
         ),
-        ("enabled: yes, environment: {LD_PRELOAD: x}", "a session cannot have a variable \"LD_PRELOAD\""),
+        ("enabled: yes, environment: {LD_PRELOAD: x}", "cannot be told a variable \"LD_PRELOAD\""),
+        ("enabled: yes, environment: {XDG_RUNTIME_DIR: x}", "cannot be told a variable \"XDG_RUNTIME_DIR\""),
         ("enabled: yes, environment: {A: \"{{internal.logins}}\"}", "only external traits can be used here"),
         ("enabled: yes, environment: {A: \"{{external\"}", "braces that do not belong together"),
         (

@@ -21,7 +21,7 @@ mod shared;
 
 pub use config::{CommandLabel, Config, Displays, Limits, Pam};
 pub use exec::Limits as SessionLimits;
-pub use exec::environment::node_may_set as may_set_variable;
+pub use exec::environment::modules_may_be_told;
 pub use exec::request::is_service as is_pam_service;
 pub use exec::service::close_inherited;
 pub use host::{Host, NotShown};

@@ -7,6 +7,7 @@ use api::v1::NodeReport;
 use cluster::{BANNER, Cluster, PATIENCE, eventually, lock, user};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 use transport::dial::{DialError, Dialled};
 use transport::health::Status;
@@ -82,6 +83,55 @@ async fn only_ssh_goes_to_a_node() {
     dialled.stream.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nSSH-2.0-x\r\n").await.expect("written");
     ends(&mut dialled).await;
     assert!(cluster.hosts[0].received.lock().expect("lock").is_empty());
+}
+
+/// What a listener at a node's address does with whoever connects.
+#[derive(Clone, Copy)]
+enum Behaviour {
+    Closes,
+    Waits,
+    Says(&'static [u8]),
+}
+
+async fn behave(listener: TcpListener, behaviour: Behaviour) {
+    let mut kept = Vec::new();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        match behaviour {
+            Behaviour::Closes => continue,
+            Behaviour::Waits => {}
+            Behaviour::Says(bytes) => stream.write_all(bytes).await.expect("written"),
+        }
+        kept.push(stream);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_close_wait_or_say_other_things_are_told_apart() {
+    let (cluster, alice) = Cluster::with_nodes().await;
+    cluster.upsert(json!({
+        "kind": "cluster_networking_config", "version": "v2",
+        "metadata": {"name": "cluster-networking-config"}, "spec": {"ssh_dial_timeout": "1s"},
+    }))
+    .await;
+    for (behaviour, code, words) in [
+        (Behaviour::Closes, "node_unreachable", "it closed the connection at once"),
+        (Behaviour::Waits, "node_unreachable", "no answer within 1s"),
+        (Behaviour::Says(b"HTTP/1.1 400 Bad Request\r\n"), "node_not_ssh", "does not speak SSH"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        cluster.hosts[0].agent.report(Report::Node(NodeReport {
+            hostname: "web-1".into(),
+            addr: listener.local_addr().expect("an address").to_string(),
+            labels: [("env".to_owned(), "web".to_owned())].into(),
+            ..NodeReport::default()
+        }));
+        tokio::spawn(behave(listener, behaviour));
+        eventually(async || match cluster.dial(&alice, "web-1").await {
+            Err(DialError::Denied { code: said, reason, .. }) => said == code && reason.contains(words),
+            _ => false,
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,7 +49,7 @@ struct Section {
 
 fn next_step(error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::PermissionDenied => "run this as root or as the user of the auth service",
+        std::io::ErrorKind::PermissionDenied => "run this as root, or as whoever started the auth service",
         _ => "name the configuration of the auth service with -c",
     }
 }
@@ -107,7 +107,7 @@ mod tests {
         let error = std::io::ErrorKind::PermissionDenied.into();
         let error = super::LocalConfigError::Unreadable { path: "/etc/postern.yaml".to_owned(), error };
         assert!(
-            error.to_string().ends_with("; run this as root or as the user of the auth service"),
+            error.to_string().ends_with("; run this as root, or as whoever started the auth service"),
             "{error}"
         );
     }

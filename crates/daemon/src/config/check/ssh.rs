@@ -90,8 +90,10 @@ impl Check<'_, '_> {
 }
 
 fn pam_variable(name: &str, value: &str) -> Result<(), String> {
-    if !node::may_set_variable(name, "") {
-        return Err(format!("a session cannot have a variable {name:?}; choose another name"));
+    if !node::modules_may_be_told(name, "") {
+        return Err(format!(
+            "PAM's modules cannot be told a variable {name:?}: loaders, shells or sessions act on it; choose another name"
+        ));
     }
     match Template::new(value) {
         Ok(Template::Filled { .. }) if value.contains("internal.") => {
