@@ -8,6 +8,8 @@ mod admission;
 mod bot;
 mod bound;
 mod host;
+mod host_bound;
+mod keyed;
 mod refused;
 mod vouched;
 
@@ -28,7 +30,7 @@ use api::status::{Class, Problem};
 use api::v1;
 use api::v1::join_service_server::JoinService;
 use bot::Joined;
-use join::bound_keypair::{self, Showing};
+use join::bound_keypair::{self, Proofs, Showing};
 use join::{Attempt, AttemptId, Claim, Proven};
 use refused::Refused;
 use std::sync::Arc;
@@ -80,7 +82,7 @@ impl Join {
                 }
                 let details = request.host.as_ref();
                 let details = details.ok_or_else(|| invalid("the host details are missing"))?;
-                host::admit(core, &admission, details).await.map(Joined::from)
+                host::admit(core, &admission, details).await
             }
             SystemRole::Auth => Err(invalid("an auth service does not join with a token")),
         }
@@ -202,8 +204,10 @@ fn proof(proven: &Proven, claim: &Claim<'_>, request: &v1::JoinRequest) -> Resul
         public_key: &bound.public_key,
         join_state: &bound.join_state,
         registration_secret: &bound.registration_secret,
+        next_public_key: &bound.next_public_key,
     };
-    let shown = bound_keypair::verify(proven, claim, &showing, &bound.signature);
+    let proofs = Proofs { own: &bound.signature, next: &bound.next_signature };
+    let shown = bound_keypair::verify(proven, claim, &showing, proofs);
     shown.map(Proof::Bound).map_err(|refusal| problem(&refusal))
 }
 
@@ -255,9 +259,9 @@ impl JoinService for Join {
         let admitted = self.admit(&caller, source, &request).await;
         self.core.metrics.join(role(&request.role).ok(), admitted.is_ok());
         match admitted {
-            Ok(Joined { certificates, join_state }) => {
+            Ok(Joined { certificates, join_state, key_accepted }) => {
                 let credentials = Some(certificates.message());
-                Ok(Response::new(v1::JoinResponse { credentials, join_state }))
+                Ok(Response::new(v1::JoinResponse { credentials, join_state, key_accepted }))
             }
             Err(refused) => {
                 self.refused(&caller, source, &request, &refused).await;

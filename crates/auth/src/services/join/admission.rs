@@ -88,6 +88,15 @@ impl Admission {
         }
     }
 
+    /// The token of the store that may be spent.
+    pub fn stored<'g>(&self, grant: &'g Result<Grant, NoGrant>) -> Result<(&'g Token, Revision), Refused> {
+        match grant {
+            Ok(Grant::Stored(token, revision)) => Ok((token, *revision)),
+            Ok(Grant::Fixed(_)) => Err(self.refused("it is a token of the configuration")),
+            Err(none) => Err(self.no_grant(*none)),
+        }
+    }
+
     /// Where the use of the token by this attempt is remembered.
     pub fn claim_key(&self) -> Key {
         layout::claim(self.proven.token(), self.proven.attempt())
