@@ -56,6 +56,13 @@ pub enum Proof {
         /// What the key is bound with; not needed after that.
         secret: Option<Zeroizing<String>>,
     },
+    /// The TPM of this machine.
+    Tpm {
+        /// Where it is.
+        device: transport::tpm::Address,
+        /// Which of its endorsement keys is shown.
+        algorithm: join::tpm::Algorithm,
+    },
     /// The ID token in this file, which Kubernetes keeps fresh.
     Kubernetes(PathBuf),
 }

@@ -25,6 +25,7 @@ use crate::bound_key::BoundKey;
 use crate::config::{JoinSource, Proof, StartError};
 use crate::host::CREDENTIALS;
 use crate::state::StateDir;
+use crate::tpm;
 
 const FILE: &str = "join.json";
 /// For one question and its answer.
@@ -110,6 +111,11 @@ impl Joiner<'_> {
 
     async fn ask(&self, channel: Channel, attempt: &Attempt) -> Result<Joined, Failure> {
         let key = &attempt.key;
+        let passing = |error: String| Failure::Passing(format!("the TPM: {error}"));
+        let begun = match &self.source.proof {
+            Proof::Tpm { device, algorithm } => Some(tpm::begin(device, *algorithm).await.map_err(passing)?),
+            _ => None,
+        };
         let mut client = JoinServiceClient::new(channel);
         let challenge = client.challenge(within(CALL, ChallengeRequest {})).await;
         let challenge = challenge.map_err(|status| self.failure(&status))?.into_inner().challenge;
@@ -125,6 +131,15 @@ impl Joiner<'_> {
         let signature = key.sign(&join::prove(&claim)).map_err(lasting)?;
         let bound = attempt.bound.as_ref();
         let bound_keypair = bound.map(|(bound, next)| bound.shown(&claim, self.secret(), next)).transpose();
+        let tpm = match begun {
+            None => None,
+            Some((talk, keys)) => {
+                let question = tpm::question(&claim, &keys);
+                let answer = client.tpm_challenge(within(CALL, question.clone())).await;
+                let answer = answer.map_err(|status| self.failure(&status))?.into_inner();
+                Some(tpm::shown(talk, question, answer).await.map_err(passing)?)
+            }
+        };
         let request = JoinRequest {
             token: self.source.token.to_string(),
             role: self.role.as_str().to_owned(),
@@ -136,6 +151,7 @@ impl Joiner<'_> {
             host: Some(self.host.clone()),
             bound_keypair: bound_keypair.map_err(lasting)?,
             id_token: self.id_token().map_err(Failure::Lasting)?,
+            tpm,
         };
         let answer = client.join(within(CALL, request)).await.map_err(|status| self.failure(&status))?;
         let bad = |reason: String| Failure::Lasting(StartError::BadCredentials(reason));

@@ -44,6 +44,7 @@ const RENEW_BOT: &str = "/postern.v1.CertificateService/RenewBot";
 const TABLE: &[(&str, Allow)] = &[
     ("/postern.v1.JoinService/Challenge", Allow::Anyone),
     ("/postern.v1.JoinService/Join", Allow::Anyone),
+    ("/postern.v1.JoinService/TpmChallenge", Allow::Anyone),
     (RENEW_BOT, Allow::Bot),
     ("/postern.v1.CertificateService/ConfirmRenewal", Allow::Joined),
     ("/postern.v1.CertificateService/IssueOutputs", Allow::Bot),
@@ -294,6 +295,6 @@ mod tests {
                 assert_eq!(check(path, caller).is_ok(), expected, "{role} {path}");
             }
         }
-        assert_eq!(check(TABLE[7].0, &hosts[1]).expect_err("refused").code, "wrong_role");
+        assert_eq!(check(TABLE[8].0, &hosts[1]).expect_err("refused").code, "wrong_role");
     }
 }

@@ -218,7 +218,7 @@ fn combinations_that_cannot_work() {
         ),
         (
             node("auth_server: a, join_params: {method: iam, token_name: y}"),
-            "postern.yaml:4: postern.join_params.method: this join method is not supported; use \"token\", \"bound_keypair\" or \"kubernetes\"",
+            "postern.yaml:4: postern.join_params.method: this join method is not supported; use \"token\", \"bound_keypair\", \"tpm\" or \"kubernetes\"",
         ),
         (
             "version: v3\nauth_service: {enabled: no}\npostern: {proxy_server: b}\n".to_owned(),

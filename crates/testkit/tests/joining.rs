@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
+use testkit::cluster::NodeSettings;
 use testkit::wait::until;
-use testkit::{Bot, Cluster, Issuer, Layout, NodeSettings};
+use testkit::{Bot, Cluster, Issuer, Layout, SoftTpm, TpmMaker};
 
 fn cluster() -> Cluster {
     let cluster = Cluster::start(Layout::OneProcess);
@@ -164,6 +165,46 @@ fn a_node_that_lost_everything_but_its_key_comes_back_by_itself() {
     let shown: Value = serde_json::from_str(&json).expect("JSON");
     let shown = if shown.is_array() { shown[0].clone() } else { shown };
     assert_eq!(shown["status"]["bound_keypair"]["recovery_count"], 2, "{shown}");
+}
+
+#[test]
+fn an_agent_joins_by_the_tpm_of_its_machine_and_by_no_other() {
+    let Some(maker) = TpmMaker::new() else { return };
+    let (own, other) = (maker.make(), maker.make());
+    let cluster = cluster();
+    let identify = |tpm: &SoftTpm, key: &str| {
+        let mut tbot = testkit::programs::command(testkit::programs::ours("tbot"));
+        let device = format!("unix:{}", tpm.socket().display());
+        tbot.args(["tpm", "identify", "--device", &device, "--endorsement-key", key]);
+        testkit::run(&mut tbot).ok()
+    };
+    let line = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+    };
+    let shown = identify(&own, "rsa");
+    let (hash, serial) = (line(&shown, "EK Public Hash: "), line(&shown, "EK Certificate Serial: "));
+    assert!(identify(&own, "ecc").contains("EK Certificate Detected: false"), "swtpm has none on P-256");
+    let indented = maker.authority().trim().replace('\n', "\n      ");
+    let bot = cluster.bot("ci", &["tester"]);
+    let configure = |tpm: &SoftTpm| {
+        let joining =
+            format!("join_method: tpm, token: rack, tpm: {{device: \"unix:{}\"}}", tpm.socket().display());
+        bot.configure_joining(&joining, &cluster.pin(), "");
+    };
+    for rule in [format!("ek_public_hash: {hash}"), format!("ek_certificate_serial: \"{serial}\"")] {
+        cluster.create(&format!(
+            "kind: token\nversion: v2\nmetadata:\n  name: rack\nspec:\n  roles: [Bot]\n  bot_name: ci\n  join_method: tpm\n  \
+             tpm:\n    ekcert_allowed_cas:\n    - |\n      {indented}\n    allow:\n    - {rule}\n"
+        ));
+        configure(&own);
+        bot.oneshot().ok();
+        logs_in(&bot);
+        std::fs::remove_dir_all(bot.storage()).expect("ours");
+    }
+    configure(&other);
+    let refused = bot.oneshot().refused();
+    assert!(refused.contains("does not let this joiner in"), "{refused}");
 }
 
 #[test]

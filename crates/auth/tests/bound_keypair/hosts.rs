@@ -116,13 +116,22 @@ async fn a_lost_answer_is_a_retry_until_it_was_confirmed() {
     let (auth, mut node) = started_for_host("Node", recovery(1, "standard")).await;
     let thief = node.clone();
     let lost = node.join(auth.stranger()).await.expect("the answer is lost");
-    auth.clock.advance(SignedDuration::from_hours(24 * 30));
     let first = node.join_and_keep(auth.stranger()).await.expect("the same attempt is a retry");
     assert_eq!(host_id(&first), host_id(&lost));
     thief.join(auth.stranger()).await.expect("until it is confirmed");
     confirm(auth.member(&first)).await.expect("confirms");
     let refused = thief.join(auth.stranger()).await.expect_err("is no retry any more");
     assert_eq!(refused.code, "join_state_missing");
+}
+
+#[tokio::test]
+async fn a_lost_answer_costs_a_node_nothing_however_long_it_was_lost() {
+    let (auth, mut node) = started_for_host("Node", recovery(1, "standard")).await;
+    let lost = node.join(auth.stranger()).await.expect("the answer is lost");
+    auth.clock.advance(SignedDuration::from_hours(24 * 30));
+    let first = node.join_and_keep(auth.stranger()).await.expect("the same attempt is a retry");
+    assert_eq!(host_id(&first), host_id(&lost));
+    assert_eq!(get(&auth, false).await["status"]["bound_keypair"]["recovery_count"], json!(1));
 }
 
 #[tokio::test]

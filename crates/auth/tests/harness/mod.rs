@@ -370,6 +370,7 @@ impl Joiner {
             host: self.host.clone(),
             bound_keypair,
             id_token: self.id_token.clone(),
+            tpm: None,
         })
     }
 

@@ -317,7 +317,8 @@ async fn a_node_joins_as_the_service_account_that_it_runs_as() {
     assert_eq!(unproven.join(auth.stranger()).await.expect_err("shows nothing").code, "token_invalid");
     let foreign = Joiner { id_token: id_token("other"), ..node };
     assert_eq!(foreign.join(auth.stranger()).await.expect_err("is another").code, "join_refused");
-    pod("Proxy", "gate").join(auth.stranger()).await.expect("joins");
+    let proxy = Joiner { id_token: id_token("gate"), ..Joiner::host("gates", "Proxy", "gate-2") };
+    proxy.join(auth.stranger()).await.expect("joins");
     let joins = auth.events("instance.join").await;
     let fitting = joins.iter().filter(|event| event["attributes"]["service_account"] == "infra:gate");
     assert!(fitting.clone().all(|event| event["method"] == "kubernetes" && event["token_name"] == "gates"));

@@ -21,6 +21,13 @@ pub enum JoinProof {
     Token,
     /// A key that it keeps, and what it is bound to the token with.
     BoundKeypair(Option<JoinSecret>),
+    /// The TPM of this machine.
+    Tpm {
+        /// Where it is.
+        device: transport::tpm::Address,
+        /// Whether its endorsement key on P-256 is shown, and not the one of RSA.
+        ecc: bool,
+    },
     /// The ID token in this file.
     Kubernetes(PathBuf),
 }

@@ -1,7 +1,7 @@
 //! How a proxy or a node of this process reaches auth, and how it joins.
 
 use access::{HostPort, SystemRole};
-use agent::{JoinSource, Proof};
+use agent::{Algorithm, JoinSource, Proof};
 use identity::trust::Pin;
 use std::collections::BTreeMap;
 use transport::ServerTrust;
@@ -81,6 +81,10 @@ impl Way {
 fn proof(configured: &JoinProof) -> Proof {
     match configured {
         JoinProof::Token => Proof::Token,
+        JoinProof::Tpm { device, ecc } => Proof::Tpm {
+            device: device.clone(),
+            algorithm: if *ecc { Algorithm::EccP256 } else { Algorithm::Rsa2048 },
+        },
         JoinProof::Kubernetes(path) => Proof::Kubernetes(path.clone()),
         JoinProof::BoundKeypair(secret) => Proof::BoundKey {
             // Once the key is bound nobody needs it.

@@ -6,7 +6,7 @@
 
 use super::AgentError;
 use super::member::{address, credentials, fresh_key, token_hash};
-use super::platform;
+use super::{platform, tpm};
 use super::storage::{BoundKey, Pending, PendingJoin, Storage, Stored};
 use crate::config::{Config, FirstTrust, Method, Onboarding, TokenSource};
 use access::name::SystemRole;
@@ -102,6 +102,10 @@ impl Joiner {
         pending: &Pending,
         bound: Option<&BoundKey>,
     ) -> Result<v1::JoinResponse, AgentError> {
+        let begun = match &self.onboarding.method {
+            Method::Tpm { device, algorithm } => Some(tpm::begin_apart(device, *algorithm).await?),
+            _ => None,
+        };
         let mut client = JoinServiceClient::new(channel);
         let challenge = client.challenge(ChallengeRequest {}).await.map_err(AgentError::call(DOING))?;
         let v1::ChallengeResponse { challenge, cluster } = challenge.into_inner();
@@ -111,7 +115,7 @@ impl Joiner {
                     ClusterName::new(cluster).map_err(AgentError::unusable("the cluster's name"))?;
                 platform::id_token(*provider, variable.as_deref(), &cluster).await?.to_string()
             }
-            Method::Token | Method::BoundKeypair { .. } => String::new(),
+            Method::Token | Method::BoundKeypair { .. } | Method::Tpm { .. } => String::new(),
         };
         let public_key = pending.key.spki_der();
         let attempt = pending.join.as_ref().map(|join| join.attempt.clone()).unwrap_or_default();
@@ -125,6 +129,10 @@ impl Joiner {
         let signature =
             pending.key.sign(&join::prove(&claim)).map_err(AgentError::unusable("the new key"))?;
         let bound_keypair = bound.map(|bound| self.shown(&claim, bound, pending.offered.as_ref())).transpose()?;
+        let tpm = match begun {
+            Some(begun) => Some(tpm::shown(&mut client, &claim, begun).await?),
+            None => None,
+        };
         let request = JoinRequest {
             token: token.to_owned(),
             role: SystemRole::Bot.as_str().to_owned(),
@@ -136,6 +144,7 @@ impl Joiner {
             host: None,
             bound_keypair,
             id_token,
+            tpm,
         };
         Ok(client.join(request).await.map_err(AgentError::call(DOING))?.into_inner())
     }

@@ -2,6 +2,7 @@
 
 mod bound_keypair;
 mod oidc;
+mod tpm;
 
 use super::fields::{Fields, Item};
 use super::{Invalid, Kind, metadata, version};
@@ -77,13 +78,13 @@ fn unfit_roles(method: &Method, roles: &[SystemRole]) -> Option<&'static str> {
         // The one holder of the key is one bot or one service of a host.
         Method::BoundKeypair(_) if one && roles != [SystemRole::Auth] => None,
         Method::BoundKeypair(_) => Some("a token with a bound key is for one holder: give one role, Bot, Node or Proxy"),
-        Method::Oidc(oidc) if oidc.provider == Provider::Kubernetes => {
+        Method::Oidc(oidc) if oidc.provider != Provider::Kubernetes => (roles != [SystemRole::Bot])
+            .then_some("this platform vouches for jobs, not for hosts: the role is Bot"),
+        Method::Oidc(_) | Method::Tpm(_) => {
             let bot_and_host = !one && roles.contains(&SystemRole::Bot);
             (bot_and_host || roles.contains(&SystemRole::Auth))
                 .then_some("a token of this method is for Bot, or for Node and Proxy")
         }
-        Method::Oidc(_) => (roles != [SystemRole::Bot])
-            .then_some("this platform vouches for jobs, not for hosts: the role is Bot"),
     }
 }
 
@@ -119,6 +120,7 @@ fn method(spec: &mut Fields) -> Result<Method, Invalid> {
     match word {
         JoinMethod::Token => Ok(Method::Token),
         JoinMethod::BoundKeypair => bound_keypair::settings(own).map(Method::BoundKeypair),
+        JoinMethod::Tpm => tpm::settings(own).map(Method::Tpm),
         JoinMethod::Oidc(provider) => {
             oidc::settings(provider, own).map(|settings| Method::Oidc(Box::new(settings)))
         }

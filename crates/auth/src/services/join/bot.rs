@@ -5,6 +5,7 @@ use super::admission::{Admission, Grant, NoGrant, Proof, Standing};
 use super::bound::Binding;
 use super::host::refuse_bound_key;
 use super::keyed::Keyed;
+use super::tpm;
 use super::vouched::{Voucher, Vouching};
 use crate::audit::{Event, UserKind, kind};
 use crate::caller::Caller;
@@ -120,6 +121,12 @@ impl Joining<'_> {
                 let (token, revision) = self.admission.stored(&grant)?;
                 let keyed = Keyed { core: self.core, admission: self.admission, token, revision, shown };
                 Binding { joining: self, keyed }.plan(reads).await
+            }
+            (Proof::Tpm(activated), claim) => {
+                let Self { core, admission, .. } = self;
+                let (token, revision) = admission.stored(&grant)?;
+                let by = tpm::by(core, admission, token, activated)?;
+                Vouching { joining: self, token, revision, claim, by }.plan(reads).await
             }
             (Proof::IdToken(id_token), claim) => {
                 let (token, revision) = self.admission.stored(&grant)?;

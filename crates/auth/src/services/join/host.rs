@@ -5,6 +5,7 @@ use super::admission::{Admission, Grant, NoGrant, Proof, Standing};
 use super::bot::{By, Joined, Planned};
 use super::host_bound::Binding;
 use super::keyed::Keyed;
+use super::tpm;
 use super::vouched::Voucher;
 use crate::audit::{Event, kind};
 use crate::catalog::{Reads, layout};
@@ -92,6 +93,7 @@ impl Joining<'_> {
                 let keyed = Keyed { core, admission, token, revision, shown };
                 return Binding { joining: *self, keyed }.plan(reads).await;
             }
+            Proof::Tpm(activated) => tpm::by(core, admission, admission.stored(&grant)?.0, activated)?,
             Proof::IdToken(id_token) => {
                 let (token, _) = admission.stored(&grant)?;
                 Voucher { core, admission, token, id_token }.by().await?

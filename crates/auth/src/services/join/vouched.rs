@@ -224,7 +224,8 @@ fn whose(oidc: &Oidc) -> String {
     oidc.issuer().unwrap_or_else(|| other.to_owned())
 }
 
-fn failed(field: &str, wanted: &str, found: &str) -> JoinCheck {
+/// A check that went wrong.
+pub fn failed(field: &str, wanted: &str, found: &str) -> JoinCheck {
     let short = |text: &str| text.chars().take(512).collect();
     JoinCheck { rule: 0, field: field.to_owned(), wanted: short(wanted), found: short(found), fits: false }
 }

@@ -6,7 +6,7 @@ use super::{Check, global::given};
 use crate::config::{
     AUTH_PORT, JoinProof, JoinSecret, PROXY_PORT, Pin, Remote, Server, Upstream,
     address::parse_public,
-    file::{File, Global, JoinMethod},
+    file::{EndorsementKey, File, Global, JoinMethod},
 };
 
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -104,7 +104,19 @@ impl Check<'_, '_> {
             let text = "belongs to method bound_keypair; remove it, or set that method";
             self.report.mistake("postern.join_params.bound_keypair", text);
         }
+        if params.tpm.is_some() && params.method != JoinMethod::Tpm {
+            let text = "belongs to method tpm; remove it, or set that method";
+            self.report.mistake("postern.join_params.tpm", text);
+        }
         match params.method {
+            JoinMethod::Tpm => {
+                let tpm = params.tpm.as_ref();
+                let device = tpm.and_then(|tpm| given(tpm.device.as_deref()));
+                let path = "postern.join_params.tpm.device";
+                let device = device.and_then(|text| self.report.take(path, text.parse()));
+                let ecc = tpm.is_some_and(|tpm| tpm.endorsement_key == EndorsementKey::Ecc);
+                JoinProof::Tpm { device: device.unwrap_or_default(), ecc }
+            }
             JoinMethod::Token => JoinProof::Token,
             JoinMethod::Kubernetes => JoinProof::Kubernetes(service_account()),
             JoinMethod::BoundKeypair => {

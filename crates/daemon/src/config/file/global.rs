@@ -86,6 +86,30 @@ pub struct JoinParams {
     pub token_name: String,
     /// For method `bound_keypair`.
     pub bound_keypair: Option<BoundKeypair>,
+    /// For method `tpm`.
+    pub tpm: Option<Tpm>,
+}
+
+/// For join method `tpm`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tpm {
+    /// Where the TPM is: a device, `unix:/path` or `tcp:host:port` of a simulator; `/dev/tpmrm0` when it is not given. The
+    /// daemon's user must be able to read and write it.
+    pub device: Option<String>,
+    /// Which of its endorsement keys is shown.
+    pub endorsement_key: EndorsementKey,
+}
+
+/// An endorsement key of a TPM.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EndorsementKey {
+    /// RSA of 2048 bits.
+    #[default]
+    Rsa,
+    /// ECC on P-256.
+    Ecc,
 }
 
 /// For join method `bound_keypair`.
@@ -105,6 +129,8 @@ pub enum JoinMethod {
     Token,
     /// By a key that it keeps in its data directory. It comes back with it after any outage.
     BoundKeypair,
+    /// By the TPM 2.0 of this machine.
+    Tpm,
     /// By the ID token of the service account that its pod runs as.
     Kubernetes,
 }
