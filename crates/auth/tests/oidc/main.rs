@@ -303,11 +303,14 @@ async fn a_node_joins_as_the_service_account_that_it_runs_as() {
     ResourceServiceClient::new(auth.admin()).upsert(request).await.expect("is made");
     let id_token = |account: &str| {
         let now = auth.clock.now().as_second();
-        issuer.mint(&json!({"iss": "https://kubernetes.default.svc.cluster.local", "aud": [CLUSTER], "exp": now + 600,
+        issuer.mint(
+            &json!({"iss": "https://kubernetes.default.svc.cluster.local", "aud": [CLUSTER], "exp": now + 600,
             "sub": format!("system:serviceaccount:infra:{account}"),
-            "kubernetes.io": {"namespace": "infra", "pod": {"name": "gate-1"}}}))
+            "kubernetes.io": {"namespace": "infra", "pod": {"name": "gate-1"}}}),
+        )
     };
-    let pod = |role, account: &str| Joiner { id_token: id_token(account), ..Joiner::host("gates", role, "gate-1") };
+    let pod =
+        |role, account: &str| Joiner { id_token: id_token(account), ..Joiner::host("gates", role, "gate-1") };
     let other = pod("Node", "other").join(auth.stranger()).await.expect_err("no rule lets it in");
     assert_eq!(other.code, "join_refused");
     let node = pod("Node", "gate");

@@ -95,7 +95,6 @@ impl Voucher<'_> {
         let answer = api.review(self.id_token).await.map_err(|trouble| away(&api.url, &trouble))?;
         Ok(oidc::review::reviewed(&answer))
     }
-
 }
 
 fn verified_check(oidc: &Oidc) -> JoinCheck {
