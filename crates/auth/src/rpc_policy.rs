@@ -222,6 +222,7 @@ mod tests {
                 name: bot.name,
                 instance: access::InstanceId(uuid::Uuid::new_v4()),
                 generation: Some(1),
+                join_token: None,
             }),
             roles: user.spec.roles,
             traits: user.spec.traits,

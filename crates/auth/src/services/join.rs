@@ -152,10 +152,13 @@ impl Join {
         let core = &*self.core;
         self.remember(caller, request, refused);
         // What may pass by itself is no failure of the joiner.
-        if refused.problem.class.is_transient() {
+        let passes = refused.problem.class.is_transient();
+        if refused.charged || !passes {
+            core.pacing.failed(source, core.now());
+        }
+        if passes {
             return;
         }
-        core.pacing.failed(source, core.now());
         let (role, code, why) = (&request.role, &refused.problem.code, &refused.why);
         let untold = match refused.proved {
             true => 0,

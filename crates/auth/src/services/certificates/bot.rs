@@ -209,7 +209,9 @@ impl<'a> Renewing<'a> {
         };
         instance.lineage = lineage;
         let generation = instance.lineage.newest().number;
-        let identity = Own { instance: bearer.bot.instance, generation, renewable: self.by.is_none() };
+        let join_token = self.by.map(|(_, token)| token);
+        let identity =
+            Own { instance: bearer.bot.instance, generation, renewable: self.by.is_none(), join_token };
         let identity = own_identity(core, &bot, identity, self.caller);
         let identity = narrowed(identity, bearer);
         let certificates = core.issuer.issue(&identity, key, lifetime, &[], core.now())?;
@@ -262,6 +264,7 @@ pub async fn bot_of(reads: &mut Reads<'_>, bearer: &Bearer<'_>) -> Result<Arc<Bo
         user: Some(&user.name),
         roles: &user.spec.roles,
         bot_instance_id: Some(bearer.bot.instance),
+        join_token: bearer.bot.join_token,
         ..LockSubject::default()
     };
     reads.refuse_locked(&subject).await?;

@@ -148,7 +148,7 @@ impl Binding<'_> {
         again: Option<Timestamp>,
     ) -> Result<(Txn, crate::issuer::Certificates), Refused> {
         let Self { joining, .. } = self;
-        let certificates = joining.certificates(bot, id, false)?;
+        let certificates = joining.certificates(bot, by.own(id))?;
         let key = layout::instance(&bot.name, id);
         let present = joining.core.catalog.read(&key).await?;
         if let Some(until) = again {

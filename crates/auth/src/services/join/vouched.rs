@@ -15,7 +15,7 @@ use access::resource::token::{Method, Oidc, Provider};
 use access::resource::{Bot, Token};
 use api::status::{Class, Problem};
 use api::v1::JoinCheck;
-use join::oidc::{self, Claims, Jwks, Unverified};
+use join::oidc::{self, Claims, Jwks, Unverified, review};
 use std::sync::Arc;
 use store::{Expect, Revision, Txn};
 
@@ -68,7 +68,7 @@ impl Voucher<'_> {
     async fn verify(&self, oidc: &Oidc, anew: bool) -> Result<Result<Claims, Unverified>, Refused> {
         let core = self.core;
         if oidc.provider == Provider::Kubernetes && oidc.static_jwks.is_none() {
-            return self.reviewed().await;
+            return self.reviewed(oidc).await;
         }
         let keys = self.keys(oidc, anew).await?;
         Ok(oidc::verify(self.id_token, &keys, oidc, core.cluster.as_str(), core.now()))
@@ -84,16 +84,31 @@ impl Voucher<'_> {
             });
         }
         let issuer = oidc.issuer().unwrap_or_default();
-        core.issuers.keys(&issuer, anew, core.now()).await.map_err(|trouble| away(&issuer, &trouble))
+        core.issuers.keys(&issuer, anew).await.map_err(|trouble| away(&issuer, &trouble))
     }
 
     /// What the Kubernetes cluster that auth runs in says of the token.
-    async fn reviewed(&self) -> Result<Result<Claims, Unverified>, Refused> {
-        let Some(api) = &self.core.kubernetes else {
+    async fn reviewed(&self, oidc: &Oidc) -> Result<Result<Claims, Unverified>, Refused> {
+        let core = self.core;
+        let Some(reviews) = &core.kubernetes else {
             return Err(away("the Kubernetes API", "auth does not run in a Kubernetes cluster"));
         };
-        let answer = api.review(self.id_token).await.map_err(|trouble| away(&api.url, &trouble))?;
-        Ok(oidc::review::reviewed(&answer))
+        let audience = oidc.audience(core.cluster.as_str());
+        let claimed = match review::claimed(self.id_token, &audience, core.now()) {
+            Ok(claimed) => claimed,
+            Err(unverified) => return Ok(Err(unverified)),
+        };
+        let verdict = claimed.verdict(oidc);
+        if verdict.rule.is_none() {
+            let why = "no allow rule is about the service account that the token names; the API was not asked";
+            let check = failed("ID token", &whose(oidc), "not looked at: no rule would let it in");
+            let rules = verdict.checks.iter().map(attempts::told).collect();
+            return Err(self.admission.refused(why).with(check, rules));
+        }
+        let answer = reviews.ask(self.id_token, &audience).await;
+        // Whoever makes auth ask for nothing pays for it.
+        let answer = answer.map_err(|trouble| away(&reviews.api.url, &trouble).charged())?;
+        Ok(review::reviewed(&answer, &audience))
     }
 }
 
@@ -167,7 +182,7 @@ impl Vouching<'_> {
         };
         let id = again.unwrap_or_else(|| InstanceId(uuid::Uuid::new_v4()));
         let bot = joining.refuse_locked(reads, token, id).await?;
-        let certificates = joining.certificates(&bot, id, false)?;
+        let certificates = joining.certificates(&bot, by.own(id))?;
         let first = (joining.admission.fingerprint.as_str(), certificates.expires());
         let claim_key = joining.admission.claim_key();
         let instance = Instance::joined(&bot.name, id, first, &joining.seen(by), Some(claim_key.clone()));
