@@ -78,6 +78,14 @@ fn what_is_refused_says_why() {
         ("version: v2\n", "either a proxy or an auth address must be set"),
         ("version: v2\nproxy_server: 'a b'\n", "is not an address"),
         ("version: v2\nproxy_server: a\nonboarding: {ca_pins: [x]}\n", "onboarding.ca_pins[0]"),
+        (
+            "version: v2\nproxy_server: a\nonboarding: {join_method: tpm, token: x, tpm: {device: tpm0}}\n",
+            "onboarding.tpm.device: is not where a TPM is; write /dev/tpmrm0, unix:/path or tcp:host:port",
+        ),
+        (
+            "version: v2\nproxy_server: a\nonboarding: {token: x, tpm: {device: /dev/tpmrm0}}\n",
+            "onboarding.tpm: this section does not belong to join_method: token",
+        ),
         ("version: v2\nproxy_server: a\nservices: [{type: example, destination: /x}]\n", "services[0].type"),
         ("version: v2\nproxy_server: a\ncertificate_ttl: 1h\ncredential_ttl: 1h\n", "keep one"),
         ("version: v2\nproxy_server: a\nrenewal_interval: 0\n", "at least one second"),
