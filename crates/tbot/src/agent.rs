@@ -22,6 +22,7 @@ pub mod schedule;
 pub mod services;
 pub mod signals;
 pub mod storage;
+pub mod tpm;
 pub mod workload;
 pub mod workload_api;
 

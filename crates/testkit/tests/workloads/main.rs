@@ -82,7 +82,7 @@ fn files_of_a_workload_are_good_to_others_and_change_together() {
     let refused = bot.oneshot().refused();
     assert!(refused.contains("output token: ") && refused.contains("/svc/secret is not allowed"), "{refused}");
     assert!(text(&leaf) != after.0, "the other one was renewed");
-    let events = cluster.tctl(&["audit", "search", "--format=json", "--event=spiffe.svid.issued"]);
+    let events = cluster.tctl(&["events", "ls", "--format=json", "--type=spiffe.svid.issued"]);
     assert!(events.stdout.contains("TSPIFFE000I") && events.stdout.contains("TSPIFFE000E"), "{events:#?}");
     assert!(!events.stdout.contains(after.2.as_str()), "a token is a secret");
 
