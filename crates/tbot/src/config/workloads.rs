@@ -218,18 +218,24 @@ fn listen(key: &str, text: Option<&str>, report: &mut Report<'_>) -> Option<Path
         Some(text) if text.starts_with("tcp:") => {
             "over TCP nobody can tell which process asks; write unix:///path".to_owned()
         }
-        Some(text) => {
-            let path = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:"));
-            match path.filter(|path| path.starts_with('/') && path.len() <= LONGEST_SOCKET) {
-                Some(path) if !path.contains(char::is_control) && Path::new(path).file_name().is_some() => {
-                    return Some(PathBuf::from(path));
-                }
-                _ => format!("{text:?} is no socket; write unix:///path, of at most {LONGEST_SOCKET} bytes"),
-            }
-        }
+        Some(text) => match socket_path(text) {
+            Ok(path) => return Some(path),
+            Err(wrong) => wrong,
+        },
     };
     report.mistake(key.as_str(), wrong);
     None
+}
+
+/// The path in `unix:///path`.
+pub fn socket_path(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:"));
+    match path.filter(|path| path.starts_with('/') && path.len() <= LONGEST_SOCKET) {
+        Some(path) if !path.contains(char::is_control) && Path::new(path).file_name().is_some() => {
+            Ok(PathBuf::from(path))
+        }
+        _ => Err(format!("{text:?} is no socket; write unix:///path, of at most {LONGEST_SOCKET} bytes")),
+    }
 }
 
 fn served(key: &str, files: &[file::ServedSvid], report: &mut Report<'_>) -> Option<Vec<Served>> {
