@@ -1,8 +1,8 @@
 //! The key that a host keeps for method `bound_keypair`, with the join state that goes with it: in one file, because
 //! whoever has lost one of them has lost both.
 
-use aws_lc_rs::rand::SystemRandom;
 use api::v1;
+use aws_lc_rs::rand::SystemRandom;
 use identity::key::{KeyError, SubjectKey};
 use join::bound_keypair::{Showing, prove};
 use join::{Claim, TokenHash};
@@ -53,7 +53,8 @@ impl BoundKey {
             return Ok(made);
         };
         let kept: Kept = serde_json::from_slice(&content).map_err(|error| wrong(error.to_string()))?;
-        let key = SubjectKey::from_pem(&Zeroizing::new(kept.key)).map_err(|error| wrong(error.to_string()))?;
+        let key =
+            SubjectKey::from_pem(&Zeroizing::new(kept.key)).map_err(|error| wrong(error.to_string()))?;
         let join_state = hex::decode(&kept.join_state).map_err(|error| wrong(error.to_string()))?;
         // A join state belongs to the token that gave it.
         let same = kept.token == TokenHash::of(token).to_string();

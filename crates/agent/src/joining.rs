@@ -176,7 +176,8 @@ impl Joiner<'_> {
     fn id_token(&self) -> Result<String, StartError> {
         let Proof::Kubernetes(path) = &self.source.proof else { return Ok(String::new()) };
         let read = std::fs::read_to_string(path);
-        let wrong = |error: std::io::Error| StartError::IdToken { path: path.clone(), reason: error.to_string() };
+        let wrong =
+            |error: std::io::Error| StartError::IdToken { path: path.clone(), reason: error.to_string() };
         read.map(|text| text.trim().to_owned()).map_err(wrong)
     }
 
@@ -243,8 +244,7 @@ mod tests {
         let state = StateDir::open(directory.path(), SystemRole::Node).expect("opens");
         let auth = HostPort::new("127.0.0.1", 1).expect("an address");
         let pending = |token: &str| {
-            let source =
-                JoinSource::token(zeroize::Zeroizing::new(token.to_owned()), ServerTrust::default());
+            let source = JoinSource::token(zeroize::Zeroizing::new(token.to_owned()), ServerTrust::default());
             let host = HostDetails::default();
             let (role, auth, source) = (SystemRole::Node, &auth, &source);
             let joiner = Joiner { state: &state, role, auth, source, host, ssh_key: None, over: None };

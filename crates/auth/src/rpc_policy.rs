@@ -95,7 +95,9 @@ pub fn check(path: &str, caller: &Caller) -> Result<(), Problem> {
         (Allow::Bot | Allow::Joined, Who::User(user)) if user.own_bot().is_some() => Ok(()),
         (Allow::Users | Allow::Members | Allow::Rbac, Who::User(_) | Who::LocalAdmin { .. }) => Ok(()),
         (Allow::Members, Who::Host(_)) => Ok(()),
-        (Allow::Bot | Allow::Joined, Who::User(_)) => Err(wrong("only the own identity of a bot may call this")),
+        (Allow::Bot | Allow::Joined, Who::User(_)) => {
+            Err(wrong("only the own identity of a bot may call this"))
+        }
         (Allow::Bot | Allow::Joined | Allow::Hosts(_) | Allow::Users | Allow::Rbac, _) => {
             Err(wrong("a certificate of this role may not call this"))
         }
@@ -299,6 +301,9 @@ mod tests {
                 assert_eq!(check(path, caller).is_ok(), expected, "{role} {path}");
             }
         }
-        assert_eq!(check("/postern.v1.ResourceService/Get", &hosts[1]).expect_err("refused").code, "wrong_role");
+        assert_eq!(
+            check("/postern.v1.ResourceService/Get", &hosts[1]).expect_err("refused").code,
+            "wrong_role"
+        );
     }
 }

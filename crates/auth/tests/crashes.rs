@@ -132,9 +132,8 @@ impl Agent {
             let mut current = credentials;
             for _ in 0..2 {
                 self.next();
-                let (credentials, kept) = self
-                    .insist(|| async { self.joiner.join_with_state(self.member(&current)?).await })
-                    .await;
+                let (credentials, kept) =
+                    self.insist(|| async { self.joiner.join_with_state(self.member(&current)?).await }).await;
                 self.bound().keep(kept);
                 current = credentials;
             }
@@ -209,7 +208,8 @@ async fn killed_again_and_again<T>(path: &Path, agents: &[tokio::task::JoinHandl
 async fn holders_of_bound_keys_survive_kills() {
     const HOLDERS: usize = 4;
     const JOINS: u32 = 6;
-    let (directory, clock) = (Arc::new(tempfile::tempdir().expect("a directory")), Arc::<MovedClock>::default());
+    let (directory, clock) =
+        (Arc::new(tempfile::tempdir().expect("a directory")), Arc::<MovedClock>::default());
     let hour = SignedDuration::from_hours(1);
     let rotate_after = (clock.now() - hour / 2).to_string();
     clock.advance(-hour);

@@ -9,9 +9,9 @@
 
 use crate::token::{joined, prove as claimed};
 use crate::{AttemptId, Claim, Proven, Refusal};
-use access::{HostId, InstanceId};
 use access::resource::token::BoundKeypair;
 use access::resource::token::bound_keypair::{RecoveryMode, Secret, Status};
+use access::{HostId, InstanceId};
 use aws_lc_rs::signature;
 use identity::key::PublicKey;
 use jiff::Timestamp;

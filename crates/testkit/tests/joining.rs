@@ -128,7 +128,10 @@ fn an_agent_replaces_its_bound_key_when_the_token_asks_for_another() {
     assert_eq!(key(), second, "once is enough");
     assert_eq!(recoveries(&cluster), 1, "it stays who it is");
     let status = shown(&cluster)["status"]["bound_keypair"].clone();
-    assert!(status.get("next_public_key").is_none() && status.get("previous_public_key").is_some(), "{status}");
+    assert!(
+        status.get("next_public_key").is_none() && status.get("previous_public_key").is_some(),
+        "{status}"
+    );
     logs_in(&bot);
 }
 

@@ -21,8 +21,7 @@ fn bare(joiner: &Joiner) -> Joiner {
 }
 
 async fn renewed_by_certificate(auth: &Auth, own: &Credentials, joiner: &Joiner) -> Result<(), Problem> {
-    let request =
-        v1::RenewHostRequest { public_key: joiner.key.spki_der(), host: joiner.host.clone() };
+    let request = v1::RenewHostRequest { public_key: joiner.key.spki_der(), host: joiner.host.clone() };
     let answer = CertificateServiceClient::new(auth.member(own)).renew_host(request).await;
     answer.map(drop).map_err(|status| Problem::of(&status))
 }

@@ -147,9 +147,7 @@ async fn a_certificate_counts_by_who_issued_it() {
     let (own, other) = (maker.make(), foreign.make());
     let keys = |tpm: &SoftTpm| talk(tpm, Algorithm::Rsa2048).1;
     let serial = keys(&own).serial().expect("has a certificate");
-    let by_serial = |authority: String| {
-        json!({"ekcert_allowed_cas": [authority], "allow": [{"ek_certificate_serial": serial}]})
-    };
+    let by_serial = |authority: String| json!({"ekcert_allowed_cas": [authority], "allow": [{"ek_certificate_serial": serial}]});
     let auth = cluster(&by_serial(maker.authority())).await;
     joins(&Joiner::bot("rack"), &own, auth.stranger()).await.expect("joins");
     // The other maker numbers its certificates as well.

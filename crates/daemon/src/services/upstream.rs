@@ -49,7 +49,10 @@ impl Way {
             (Upstream::ThisProcess, Some(local)) => {
                 let token = local.tokens.get(&role).cloned();
                 let trust = ServerTrust::pins(local.pins.clone());
-                Ok(Self { auth: local.address.clone(), join: token.map(|token| JoinSource::token(token, trust)) })
+                Ok(Self {
+                    auth: local.address.clone(),
+                    join: token.map(|token| JoinSource::token(token, trust)),
+                })
             }
             (Upstream::Remote(remote), _) => Self::remote(remote),
             (Upstream::ThisProcess, None) => {

@@ -207,7 +207,10 @@ fn a_key_is_replaced_once_after_the_moment_and_not_before() {
     let moment = now() + SignedDuration::from_hours(1);
     holder.next = Some(key());
     assert!(!keep_keys(&rotating(moment), &mut status, &holder.shown(), now()), "not yet");
-    assert!(!keep_keys(&settings(RecoveryMode::Relaxed, 1), &mut status, &holder.shown(), moment), "not asked for");
+    assert!(
+        !keep_keys(&settings(RecoveryMode::Relaxed, 1), &mut status, &holder.shown(), moment),
+        "not asked for"
+    );
     assert!(keep_keys(&rotating(moment), &mut status, &holder.shown(), moment));
     // Until the holder has shown that it has the answer, both are good.
     let mut kept = Keeper { key: holder.next.clone().expect("a key"), next: Some(key()), ..holder.clone() };

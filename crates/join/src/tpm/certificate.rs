@@ -182,7 +182,8 @@ fn valid(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(), Certif
 
 /// It is for an endorsement key, and asks for nothing that is not understood.
 fn purpose(certificate: &X509Certificate<'_>) -> Result<(), CertificateError> {
-    let usage = extension::<ExtendedKeyUsage<'_>>(certificate, OID_X509_EXT_EXTENDED_KEY_USAGE.to_id_string());
+    let usage =
+        extension::<ExtendedKeyUsage<'_>>(certificate, OID_X509_EXT_EXTENDED_KEY_USAGE.to_id_string());
     let Found::Read(usage) = usage else { return Err(CertificateError::OtherPurpose) };
     if !usage.other.iter().any(|purpose| purpose.to_id_string() == PURPOSE) || may_issue(certificate) {
         return Err(CertificateError::OtherPurpose);

@@ -304,7 +304,9 @@ mod tests {
     #[test]
     fn a_tpm_that_says_no_is_told_with_its_code() {
         let no = [&[0x80, 0x01][..], &10u32.to_be_bytes(), &0x100u32.to_be_bytes()].concat();
-        let Err(error) = Conversation::begin(noise(vec![no]), Algorithm::EccP256) else { panic!("it said no") };
+        let Err(error) = Conversation::begin(noise(vec![no]), Algorithm::EccP256) else {
+            panic!("it said no")
+        };
         assert!(matches!(error, TpmError::Refused { code: 0x100, .. }));
         assert!(error.to_string().contains("0x100; it was not started"), "{error}");
     }

@@ -69,8 +69,7 @@ fn the_secret_belongs_to_one_claim_and_its_keys() {
         challenge: challenge.as_bytes(),
     };
     let (key, area) = (endorsement(), attestation());
-    let showing =
-        Showing { endorsement_key: &key, endorsement_certificate: &[], attestation_key: &area };
+    let showing = Showing { endorsement_key: &key, endorsement_certificate: &[], attestation_key: &area };
     let first = secret(&claim, &showing, &challenges);
     assert_eq!(secret(&claim, &showing, &challenges), first);
     let other = challenges.issue(now(), [1; 16]);

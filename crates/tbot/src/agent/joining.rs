@@ -6,8 +6,8 @@
 
 use super::AgentError;
 use super::member::{address, credentials, fresh_key, token_hash};
-use super::{platform, tpm};
 use super::storage::{BoundKey, Pending, PendingJoin, Storage, Stored};
+use super::{platform, tpm};
 use crate::config::{Config, FirstTrust, Method, Onboarding, TokenSource};
 use access::name::SystemRole;
 use access::{ClusterName, HostPort};
@@ -128,7 +128,8 @@ impl Joiner {
         };
         let signature =
             pending.key.sign(&join::prove(&claim)).map_err(AgentError::unusable("the new key"))?;
-        let bound_keypair = bound.map(|bound| self.shown(&claim, bound, pending.offered.as_ref())).transpose()?;
+        let bound_keypair =
+            bound.map(|bound| self.shown(&claim, bound, pending.offered.as_ref())).transpose()?;
         let tpm = match begun {
             Some(begun) => Some(tpm::shown(&mut client, &claim, begun).await?),
             None => None,

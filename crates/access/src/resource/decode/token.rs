@@ -77,7 +77,9 @@ fn unfit_roles(method: &Method, roles: &[SystemRole]) -> Option<&'static str> {
         Method::Token => None,
         // The one holder of the key is one bot or one service of a host.
         Method::BoundKeypair(_) if one && roles != [SystemRole::Auth] => None,
-        Method::BoundKeypair(_) => Some("a token with a bound key is for one holder: give one role, Bot, Node or Proxy"),
+        Method::BoundKeypair(_) => {
+            Some("a token with a bound key is for one holder: give one role, Bot, Node or Proxy")
+        }
         Method::Oidc(oidc) if oidc.provider != Provider::Kubernetes => (roles != [SystemRole::Bot])
             .then_some("this platform vouches for jobs, not for hosts: the role is Bot"),
         Method::Oidc(_) | Method::Tpm(_) => {

@@ -83,11 +83,9 @@ impl Joining<'_> {
         let Self { core, admission, .. } = *self;
         let Standing { grant, claim } = standing;
         let by = match &admission.proof {
-            Proof::Name => By {
-                method: JoinMethod::Token,
-                token_name: admission.safe_token_name(),
-                attributes: vec![],
-            },
+            Proof::Name => {
+                By { method: JoinMethod::Token, token_name: admission.safe_token_name(), attributes: vec![] }
+            }
             Proof::Bound(shown) => {
                 let (token, revision) = admission.stored(&grant)?;
                 let keyed = Keyed { core, admission, token, revision, shown };
@@ -206,11 +204,7 @@ impl Joining<'_> {
     }
 
     /// Signs, and completes the transaction.
-    pub async fn enrolled(
-        &self,
-        txn: Txn,
-        enrolment: Enrolment<'_>,
-    ) -> Result<(Txn, Certificates), Refused> {
+    pub async fn enrolled(&self, txn: Txn, enrolment: Enrolment<'_>) -> Result<(Txn, Certificates), Refused> {
         let Enrolment { names, had, previous, bound_to } = enrolment;
         let Self { core, admission, wish, ssh_key } = *self;
         let identity = identity_of(core, wish.id, wish.role, names.to_vec());

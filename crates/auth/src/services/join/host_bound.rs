@@ -121,8 +121,7 @@ impl Binding<'_> {
         };
         let key_accepted = keyed.keep_keys(settings, &mut next);
         let join_state = bound_keypair::state_of(&next);
-        by.attributes =
-            vec![("step", step.to_string()), ("recovery_count", next.recovery_count.to_string())];
+        by.attributes = vec![("step", step.to_string()), ("recovery_count", next.recovery_count.to_string())];
         let had = known.map(|known| known.names).unwrap_or_default();
         let bound_to = Some(token.metadata.name.clone());
         let enrolment = Enrolment { names: &names, had: &had, previous: None, bound_to };

@@ -14,12 +14,7 @@ use api::v1::JoinCheck;
 use join::tpm::{self, Activated, EndorsementCertificate, MakeError, Showing};
 
 /// What the rule that lets the machine in found.
-pub fn by(
-    core: &Core,
-    admission: &Admission,
-    token: &Token,
-    activated: &Activated,
-) -> Result<By, Refused> {
+pub fn by(core: &Core, admission: &Admission, token: &Token, activated: &Activated) -> Result<By, Refused> {
     let Method::Tpm(settings) = &token.spec.method else {
         return Err(admission.refused("the token is of another join method"));
     };

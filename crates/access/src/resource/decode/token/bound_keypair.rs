@@ -22,7 +22,8 @@ pub(super) fn settings(section: Option<Item>) -> Result<BoundKeypair, Invalid> {
     };
     fields.finish()?;
     if settings.rotate_after.is_some() && settings.recovery.mode == RecoveryMode::Insecure {
-        let reason = "with recovery.mode insecure several share the key, and one of them cannot replace it for all";
+        let reason =
+            "with recovery.mode insecure several share the key, and one of them cannot replace it for all";
         return Err(Invalid::new("spec.bound_keypair.rotate_after", reason));
     }
     Ok(settings)

@@ -9,7 +9,8 @@ const MOST_RULES: usize = 4096;
 const MOST_AUTHORITIES: usize = 64;
 
 pub(super) fn settings(section: Option<Item>) -> Result<Tpm, Invalid> {
-    let missing = || Invalid::new("spec.tpm", "this join method needs a section of its own, with allow rules");
+    let missing =
+        || Invalid::new("spec.tpm", "this join method needs a section of its own, with allow rules");
     let mut fields = Fields::of(section.filter(|section| !section.is_blank()).ok_or_else(missing)?)?;
     let ekcert_allowed_cas = fields.texts("ekcert_allowed_cas")?;
     if ekcert_allowed_cas.len() > MOST_AUTHORITIES {
@@ -32,7 +33,8 @@ pub(super) fn settings(section: Option<Item>) -> Result<Tpm, Invalid> {
 }
 
 fn rule(item: Item, certified: bool) -> Result<Rule, Invalid> {
-    let none = item.invalid("a rule needs ek_public_hash or ek_certificate_serial; tbot tpm identify prints both");
+    let none =
+        item.invalid("a rule needs ek_public_hash or ek_certificate_serial; tbot tpm identify prints both");
     let mut fields = Fields::of(item)?;
     let text = |item: Option<Item>| item.filter(|item| !item.is_blank()).map(|item| item.text()).transpose();
     let description = text(fields.take("description"))?.unwrap_or_default();
@@ -43,7 +45,8 @@ fn rule(item: Item, certified: bool) -> Result<Rule, Invalid> {
     let ek_certificate_serial = match fields.take("ek_certificate_serial").filter(|item| !item.is_blank()) {
         None => None,
         Some(item) if !certified => {
-            let reason = "a serial number says something only if its certificate is verified; give ekcert_allowed_cas";
+            let reason =
+                "a serial number says something only if its certificate is verified; give ekcert_allowed_cas";
             return Err(item.invalid(reason));
         }
         Some(item) => Some(serial(&item)?),
@@ -68,6 +71,7 @@ fn serial(item: &Item) -> Result<String, Invalid> {
     let pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
     match text.len() <= 128 && text.split(':').all(pair) {
         true => Ok(text),
-        false => Err(item.invalid("pairs of hexadecimal digits with colons are needed, as tbot tpm identify prints them")),
+        false => Err(item
+            .invalid("pairs of hexadecimal digits with colons are needed, as tbot tpm identify prints them")),
     }
 }
