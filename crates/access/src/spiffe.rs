@@ -50,8 +50,7 @@ impl FromStr for SpiffePath {
 
     fn from_str(text: &str) -> Result<Self, SpiffeError> {
         let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
-        let segment =
-            |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(plain);
+        let segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(plain);
         let fits = text.len() <= LONGEST - SCHEME.len() - LONGEST_DOMAIN;
         match text.strip_prefix('/').filter(|rest| fits && rest.split('/').all(segment)) {
             Some(_) => Ok(Self(text.to_owned())),
@@ -184,9 +183,10 @@ mod tests {
             assert_eq!(path.parse::<SpiffePath>().expect(path).as_str(), path);
         }
         let long = format!("/{}", "a".repeat(2000));
-        for path in
-            ["", "/", "a", "/a/", "//a", "/a//b", "/.", "/a/../b", "/a b", "/ä", "/a?b", "/a#b", "/a%20", "/a:b", &long]
-        {
+        for path in [
+            "", "/", "a", "/a/", "//a", "/a//b", "/.", "/a/../b", "/a b", "/ä", "/a?b", "/a#b", "/a%20",
+            "/a:b", &long,
+        ] {
             assert!(path.parse::<SpiffePath>().is_err(), "{path:?}");
         }
     }

@@ -301,6 +301,9 @@ mod tests {
                 assert_eq!(check(path, caller).is_ok(), expected, "{role} {path}");
             }
         }
-        assert_eq!(check("/postern.v1.ResourceService/Get", &hosts[1]).expect_err("refused").code, "wrong_role");
+        assert_eq!(
+            check("/postern.v1.ResourceService/Get", &hosts[1]).expect_err("refused").code,
+            "wrong_role"
+        );
     }
 }

@@ -37,15 +37,16 @@ fn asked(key: &SubjectKey, path: &str) -> X509SvidRequest {
 }
 
 async fn x509(channel: Channel, svids: Vec<X509SvidRequest>) -> Result<v1::IssueX509SvidsResponse, Problem> {
-    let answer = WorkloadServiceClient::new(channel).issue_x509_svids(v1::IssueX509SvidsRequest { svids }).await;
+    let answer =
+        WorkloadServiceClient::new(channel).issue_x509_svids(v1::IssueX509SvidsRequest { svids }).await;
     answer.map(tonic::Response::into_inner).map_err(|status| Problem::of(&status))
 }
 
 async fn jwt(channel: Channel, svids: Vec<JwtSvidRequest>) -> Result<v1::IssueJwtSvidsResponse, Problem> {
-    let answer = WorkloadServiceClient::new(channel).issue_jwt_svids(v1::IssueJwtSvidsRequest { svids }).await;
+    let answer =
+        WorkloadServiceClient::new(channel).issue_jwt_svids(v1::IssueJwtSvidsRequest { svids }).await;
     answer.map(tonic::Response::into_inner).map_err(|status| Problem::of(&status))
 }
-
 
 fn read(svid: &v1::X509Svid, bundle: &WorkloadTrust, now: jiff::Timestamp) -> X509Svid {
     let chain: Vec<_> = svid.certificates.iter().cloned().map(Into::into).collect();
@@ -69,13 +70,13 @@ async fn a_bot_gets_what_its_roles_allow_and_every_svid_is_in_the_log() {
         hint: "internal".to_owned(),
         ..asked(&a, "/svc/web")
     };
-    let second = X509SvidRequest { ttl_seconds: 24 * 3600, roles: vec!["web".to_owned()], ..asked(&b, "/svc/api/v1") };
+    let second =
+        X509SvidRequest { ttl_seconds: 24 * 3600, roles: vec!["web".to_owned()], ..asked(&b, "/svc/api/v1") };
     let answer = x509(channel.clone(), vec![first, second]).await.expect("issued");
     let bundle = convert::workload_trust(answer.trust.expect("a bundle")).expect("a bundle");
     assert_eq!(bundle, trust(channel.clone()).await);
     let now = auth.clock.now();
-    let read: Vec<X509Svid> =
-        answer.svids.iter().map(|svid| read(svid, &bundle, now)).collect();
+    let read: Vec<X509Svid> = answer.svids.iter().map(|svid| read(svid, &bundle, now)).collect();
     assert_eq!(answer.svids[0].spiffe_id, "spiffe://example.com/svc/web");
     assert_eq!(read[0].id().to_string(), "spiffe://example.com/svc/web");
     assert_eq!(read[1].id().to_string(), "spiffe://example.com/svc/api/v1");
@@ -155,7 +156,8 @@ async fn nobody_but_a_bots_own_identity_asks() {
         ("an administrator", auth.admin()),
     ] {
         x509(channel.clone(), vec![asked(&key, "/svc/web")]).await.expect_err(who);
-        let request = JwtSvidRequest { path: "/svc/web".into(), audience: vec!["x".into()], ..Default::default() };
+        let request =
+            JwtSvidRequest { path: "/svc/web".into(), audience: vec!["x".into()], ..Default::default() };
         jwt(channel, vec![request]).await.expect_err(who);
     }
     assert_eq!(trust(auth.member(&node)).await.x509.len(), 1, "whom to trust, members may know");
@@ -222,7 +224,8 @@ fn without_workloads(sealed: &[u8], key: &[u8]) -> Vec<u8> {
     let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().expect("a nonce");
     let (cipher, mut body) = (RandomizedNonceKey::new(&AES_256_GCM, key).expect("32 bytes"), body.to_vec());
     let label = || Aad::from([magic, b"example.com"].concat());
-    let plain = cipher.open_in_place(Nonce::assume_unique_for_key(*nonce), label(), &mut body).expect("opens");
+    let plain =
+        cipher.open_in_place(Nonce::assume_unique_for_key(*nonce), label(), &mut body).expect("opens");
     let mut stored: Value = serde_json::from_slice(plain).expect("JSON");
     let authorities = stored["authorities"].as_array_mut().expect("a list");
     authorities.retain(|authority| authority["kind"] != "spiffe");

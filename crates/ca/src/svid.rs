@@ -143,7 +143,7 @@ impl Authorities {
         let chain = std::slice::from_ref(&svid.certificate);
         let said = verify(chain, &self.workload_trust(0), now)?;
         let dns: BTreeSet<String> = order.permit.dns().iter().map(ToString::to_string).collect();
-                let as_ordered = *said.id() == svid.id
+        let as_ordered = *said.id() == svid.id
             && said.key() == order.public_key
             && *said.dns() == dns
             && said.addresses() == order.permit.addresses()

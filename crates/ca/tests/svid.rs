@@ -118,13 +118,17 @@ fn an_svid_is_good_for_as_long_as_it_says() {
     let authorities = authorities(now - HOUR);
     let (permit, trust) = (permit("/a", &[], &[]), authorities.workload_trust(1));
     let chain = [x509(&authorities, &permit, now).certificate];
-    let at = |seconds| verify(&chain, &trust, now + SignedDuration::from_secs(seconds)).map(|svid| svid.valid_before());
+    let at = |seconds| {
+        verify(&chain, &trust, now + SignedDuration::from_secs(seconds)).map(|svid| svid.valid_before())
+    };
     assert_eq!(at(-60), Ok(now + HOUR));
     assert_eq!(at(3599), Ok(now + HOUR));
     assert_eq!(at(-61).expect_err("early").code(), "not_yet_valid");
     assert_eq!(at(3600).expect_err("late").code(), "expired");
     let key = key();
-    for lifetime in [Duration::ZERO, Duration::from_millis(999), HOUR * 24 + Duration::from_secs(1), Duration::MAX] {
+    for lifetime in
+        [Duration::ZERO, Duration::from_millis(999), HOUR * 24 + Duration::from_secs(1), Duration::MAX]
+    {
         let order = X509Order { permit: &permit, public_key: &key, lifetime };
         let refused = authorities.issue_x509_svid(&order, now, &SystemRandom::new());
         assert!(matches!(refused, Err(IssueError::Workload(_))), "{lifetime:?}");
@@ -176,7 +180,10 @@ fn a_rotation_of_the_authority_of_workloads_costs_nobody_an_svid() {
     let before = authorities.workload_trust(1);
     for phase in [Init, UpdateClients] {
         authorities.rotate(CaKind::Spiffe, phase, now, Retire::WhenUnused).expect("a legal step");
-        assert_eq!((authorities.workload_trust(1).x509.len(), authorities.workload_trust(1).jwt.len()), (2, 2));
+        assert_eq!(
+            (authorities.workload_trust(1).x509.len(), authorities.workload_trust(1).jwt.len()),
+            (2, 2)
+        );
         let chain = [x509(&authorities, &permit, now).certificate];
         verify(&chain, &before, now).expect("those who know the old keys alone still believe it");
     }

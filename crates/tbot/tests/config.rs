@@ -248,18 +248,39 @@ fn what_says_nothing_about_a_workload_is_a_mistake() {
         ("type: spiffe-svid, destination: /a, svid: {path: a}", "svid.path"),
         ("type: spiffe-svid, destination: /a, svid: {path: /a, sans: {dns: ['*.x']}}", "sans.dns[0]"),
         ("type: spiffe-svid, destination: /a, svid: {path: /a, sans: {ip: [x]}}", "sans.ip[0]"),
-        ("type: spiffe-svid, destination: /a, svid: {path: /a}, jwts: [{audience: x, file_name: ../x}]", "file_name"),
-        ("type: spiffe-svid, destination: /a, svid: {path: /a}, jwts: [{audience: x, file_name: svid.pem}]", "file_name"),
-        ("type: spiffe-svid, destination: /a, svid: {path: /a}, audiences: [x]", "does not belong to type: spiffe-svid"),
+        (
+            "type: spiffe-svid, destination: /a, svid: {path: /a}, jwts: [{audience: x, file_name: ../x}]",
+            "file_name",
+        ),
+        (
+            "type: spiffe-svid, destination: /a, svid: {path: /a}, jwts: [{audience: x, file_name: svid.pem}]",
+            "file_name",
+        ),
+        (
+            "type: spiffe-svid, destination: /a, svid: {path: /a}, audiences: [x]",
+            "does not belong to type: spiffe-svid",
+        ),
         ("type: workload-identity-jwt, destination: /a, svid: {path: /a}", "audiences"),
-        ("type: workload-identity-x509, destination: /a, selector: {name: x}", "no workload_identity resources"),
+        (
+            "type: workload-identity-x509, destination: /a, selector: {name: x}",
+            "no workload_identity resources",
+        ),
         ("type: identity, destination: /a, svid: {path: /a}", "does not belong to type: identity"),
         ("type: spiffe-workload-api, svids: [{path: /a}]", "listen: missing"),
-        ("type: spiffe-workload-api, listen: 'tcp://127.0.0.1:1', svids: [{path: /a}]", "over TCP nobody can tell"),
+        (
+            "type: spiffe-workload-api, listen: 'tcp://127.0.0.1:1', svids: [{path: /a}]",
+            "over TCP nobody can tell",
+        ),
         ("type: spiffe-workload-api, listen: 'unix:a', svids: [{path: /a}]", "is no socket"),
         ("type: spiffe-workload-api, listen: 'unix:///a', svids: []", "name 1 to 32 workloads"),
-        ("type: spiffe-workload-api, listen: 'unix:///a', svids: [{path: /a, rules: [{unix: {}}]}]", "says nothing"),
-        ("type: spiffe-workload-api, listen: 'unix:///a', destination: /a, svids: [{path: /a}]", "destination: does not belong"),
+        (
+            "type: spiffe-workload-api, listen: 'unix:///a', svids: [{path: /a, rules: [{unix: {}}]}]",
+            "says nothing",
+        ),
+        (
+            "type: spiffe-workload-api, listen: 'unix:///a', destination: /a, svids: [{path: /a}]",
+            "destination: does not belong",
+        ),
     ] {
         let text = format!("version: v2\nproxy_server: a\noutputs:\n- {{{entry}}}\n");
         let said = mistakes(&text);

@@ -59,10 +59,16 @@ fn one_rule_has_to_allow_all_of_it() {
 
 #[test]
 fn a_refusal_of_any_role_comes_first() {
-    let all = role("all", json!({"allow": {"spiffe": [{"path": "*", "dns_sans": ["*"], "ip_sans": ["0.0.0.0/0"]}]}}));
-    let none = role("none", json!({"deny": {"spiffe": [
-        {"path": "/svc/db"}, {"path": "/svc/*", "dns_sans": ["db.*"]}, {"path": "/svc/*", "ip_sans": ["10.0.0.0/8"]},
-    ]}}));
+    let all = role(
+        "all",
+        json!({"allow": {"spiffe": [{"path": "*", "dns_sans": ["*"], "ip_sans": ["0.0.0.0/0"]}]}}),
+    );
+    let none = role(
+        "none",
+        json!({"deny": {"spiffe": [
+            {"path": "/svc/db"}, {"path": "/svc/*", "dns_sans": ["db.*"]}, {"path": "/svc/*", "ip_sans": ["10.0.0.0/8"]},
+        ]}}),
+    );
     let roles = [all, none];
     let (yes, no) = (Ok("all".to_owned()), Err(DenialCode::SpiffeDenied));
     for (path, dns, addresses, expected) in [
@@ -81,7 +87,8 @@ fn a_refusal_of_any_role_comes_first() {
 #[test]
 fn rules_come_back_as_they_were_written_and_wrong_ones_are_refused() {
     let rule = json!({"path": "/svc/*", "dns_sans": ["*.example"], "ip_sans": ["10.0.0.0/8"]});
-    let written = role("web", json!({"allow": {"spiffe": [rule]}, "deny": {"spiffe": [{"path": "/svc/db"}]}}));
+    let written =
+        role("web", json!({"allow": {"spiffe": [rule]}, "deny": {"spiffe": [{"path": "/svc/db"}]}}));
     let json = Resource::Role(Box::new(written.clone())).to_json();
     assert_eq!(json["spec"]["allow"]["spiffe"][0], rule);
     assert_eq!(Resource::from_json(json), Ok(Resource::Role(Box::new(written))));

@@ -354,15 +354,16 @@ async fn pods_of_the_cluster_that_auth_runs_in_are_asked_about_there() {
     token(&auth, "kubernetes", &json!({"allow": [{"service_account": "ci:runner"}]})).await;
     let pod = |account: &str, pod: Value| {
         let own = json!({"namespace": "ci", "pod": pod});
-        let claims =
-            json!({"sub": format!("system:serviceaccount:{account}"), "aud": [CLUSTER], "kubernetes.io": own});
+        let claims = json!({"sub": format!("system:serviceaccount:{account}"), "aud": [CLUSTER], "kubernetes.io": own});
         Joiner::job("jobs", &issuer.mint(&claims))
     };
     let running = json!({"name": "runner-1"});
     auth.join(&pod("ci:runner", running.clone())).await.expect("joins");
     let forged = Issuer::start("").expect("as the first");
-    let forged =
-        Joiner::job("jobs", &forged.mint(&json!({"sub": "system:serviceaccount:ci:runner", "aud": [CLUSTER]})));
+    let forged = Joiner::job(
+        "jobs",
+        &forged.mint(&json!({"sub": "system:serviceaccount:ci:runner", "aud": [CLUSTER]})),
+    );
     let elsewhere = json!({"sub": "system:serviceaccount:ci:runner", "aud": "https://kubernetes.default.svc",
         "kubernetes.io": {"namespace": "ci", "pod": running}});
     let elsewhere = Joiner::job("jobs", &issuer.mint(&elsewhere));
@@ -380,7 +381,11 @@ async fn pods_of_the_cluster_that_auth_runs_in_are_asked_about_there() {
         let told = explained(&auth, &problem).await;
         assert!(told.checks.iter().any(|check| !check.fits && check.field == field), "{field}: {told:?}");
     }
-    assert_eq!(issuer.reviewed(), asked + 2, "the API is asked about what may be true, and about nothing else");
+    assert_eq!(
+        issuer.reviewed(),
+        asked + 2,
+        "the API is asked about what may be true, and about nothing else"
+    );
     // Auth's own rights there are gone, which may pass.
     std::fs::write(&own, "another").expect("written");
     let joiner = pod("ci:runner", running);

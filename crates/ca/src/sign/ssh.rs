@@ -28,7 +28,8 @@ impl signature::Signer<Signature> for Signer<'_> {
 /// An SSH signature (RFC 4253, section 6.6) over any bytes.
 pub(crate) fn signature(keys: &Keys, message: &[u8]) -> Result<Vec<u8>, IssueError> {
     let failed = |error: &dyn std::fmt::Display| IssueError::Signing(error.to_string());
-    let signature = signature::Signer::try_sign(&Signer::of(keys)?, message).map_err(|error| failed(&error))?;
+    let signature =
+        signature::Signer::try_sign(&Signer::of(keys)?, message).map_err(|error| failed(&error))?;
     Vec::try_from(signature).map_err(|error: ssh_key::Error| failed(&error))
 }
 

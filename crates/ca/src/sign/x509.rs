@@ -3,8 +3,8 @@
 use crate::decide::{IssueError, Validity};
 use crate::keys::TlsKeys;
 use access::rbac::spiffe::SvidPermit;
-use access::{ClusterName, SpiffeId, spiffe};
 use access::resource::cert_authority::CaKind;
+use access::{ClusterName, SpiffeId, spiffe};
 use identity::key::PublicKey;
 use identity::x509::{Claims, EXTENSION_OID};
 use jiff::{SignedDuration, Timestamp};

@@ -376,7 +376,8 @@ fn key_sets_are_bounded_and_useful() {
 
 /// The claims of a JWT-SVID with these changes.
 fn svid_with(changes: Value) -> Value {
-    let mut claims = json!({"sub": "spiffe://example.com/svc/web", "aud": ["vault"], "iat": NOW - 10, "exp": NOW + 290});
+    let mut claims =
+        json!({"sub": "spiffe://example.com/svc/web", "aud": ["vault"], "iat": NOW - 10, "exp": NOW + 290});
     for (name, value) in changes.as_object().expect("an object") {
         match value {
             Value::Null => drop(claims.as_object_mut().expect("an object").remove(name)),
@@ -395,7 +396,9 @@ fn svid(claims: &Value) -> Result<String, Unverified> {
 #[test]
 fn a_jwt_svid_is_of_this_cluster_for_its_audience_and_ends() {
     let id = "spiffe://example.com/svc/web";
-    for fine in [json!({}), json!({"aud": "vault"}), json!({"aud": ["x", "vault"]}), json!({"iss": "anybody"})] {
+    for fine in
+        [json!({}), json!({"aud": "vault"}), json!({"aud": ["x", "vault"]}), json!({"iss": "anybody"})]
+    {
         assert_eq!(svid(&svid_with(fine.clone())), Ok(id.to_owned()), "{fine}");
     }
     for (change, claim) in [

@@ -311,9 +311,7 @@ impl Agent {
         let now = Timestamp::now();
         let member = self.member.as_ref().filter(|member| member.credentials().expires() > now);
         let written = match member {
-            Some(member) => {
-                refresh::all(member, &self.config.server, &outputs, &mut self.apis, now).await
-            }
+            Some(member) => refresh::all(member, &self.config.server, &outputs, &mut self.apis, now).await,
             None => {
                 let error = Arc::new(AgentError::NoMember);
                 outputs.iter().map(|_| Err(Arc::clone(&error))).collect()

@@ -29,7 +29,8 @@ pub fn run(global: &Global, flags: &InspectFlags) -> Result<ExitCode, String> {
     let svids = crate::program::runtime()?.block_on(async {
         let mut request = within(ANSWER, X509svidRequest {});
         request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
-        let failed = |status: tonic::Status| format!("{} gives nothing: {}", path.display(), status.message());
+        let failed =
+            |status: tonic::Status| format!("{} gives nothing: {}", path.display(), status.message());
         let mut client = SpiffeWorkloadApiClient::new(connect_admin(&path));
         let mut answer = client.fetch_x509svid(request).await.map_err(failed)?.into_inner();
         let first = answer.message().await.map_err(failed)?;

@@ -64,7 +64,8 @@ impl Seen {
             let at = services.iter().position(|service| service.name == output.name);
             let at = at.unwrap_or_else(|| {
                 let destination = Some(output.place());
-                services.push(Service { destination, ..Service::new(&output.name, Kind::of(&output.content)) });
+                services
+                    .push(Service { destination, ..Service::new(&output.name, Kind::of(&output.content)) });
                 services.len() - 1
             });
             // The files themselves say what they are good for.

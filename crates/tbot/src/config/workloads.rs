@@ -98,7 +98,8 @@ impl UnixRule {
 /// What the entry at `key` is, or mistakes.
 pub(super) fn content(key: &str, file: &file::Output, report: &mut Report<'_>) -> Option<Content> {
     use OutputKind::{
-        Identity, SpiffeSvid, SpiffeWorkloadApi, WorkloadIdentityApi, WorkloadIdentityJwt, WorkloadIdentityX509,
+        Identity, SpiffeSvid, SpiffeWorkloadApi, WorkloadIdentityApi, WorkloadIdentityJwt,
+        WorkloadIdentityX509,
     };
     let x509: &[OutputKind] = &[SpiffeSvid, WorkloadIdentityX509];
     let svid: &[OutputKind] = &[SpiffeSvid, WorkloadIdentityX509, WorkloadIdentityJwt];
@@ -147,7 +148,8 @@ pub(super) fn content(key: &str, file: &file::Output, report: &mut Report<'_>) -
             Some(Content::Svid(SvidFiles { svid: svid?, x509: false, jwts: vec![jwt] }))
         }
         SpiffeWorkloadApi | WorkloadIdentityApi => {
-            let (listen, svids) = (listen(key, file.listen.as_deref(), report), served(key, &file.svids, report));
+            let (listen, svids) =
+                (listen(key, file.listen.as_deref(), report), served(key, &file.svids, report));
             Some(Content::WorkloadApi(WorkloadApi { listen: listen?, svids: svids? }))
         }
     };
@@ -158,7 +160,10 @@ fn own_svid(key: &str, file: &file::Output, report: &mut Report<'_>) -> Option<S
     match &file.svid {
         Some(file) => svid(&format!("{key}.svid"), (&file.path, &file.hint, &file.sans), report),
         None => {
-            report.mistake(format!("{key}.svid").as_str(), "missing; name the workload: svid: {path: /svc/NAME}");
+            report.mistake(
+                format!("{key}.svid").as_str(),
+                "missing; name the workload: svid: {path: /svc/NAME}",
+            );
             None
         }
     }
@@ -182,7 +187,8 @@ fn svid(key: &str, (path, hint, sans): SvidParts<'_>, report: &mut Report<'_>) -
         let address = text.parse::<IpAddr>().map_err(|_| format!("{text:?} is not an IP address"));
         addresses.push(report.take(format!("{key}.sans.ip[{nth}]").as_str(), address));
     }
-    let (dns, addresses) = (dns.into_iter().collect::<Option<_>>(), addresses.into_iter().collect::<Option<_>>());
+    let (dns, addresses) =
+        (dns.into_iter().collect::<Option<_>>(), addresses.into_iter().collect::<Option<_>>());
     Some(Svid { path: path?, hint, dns: dns?, addresses: addresses? })
 }
 
@@ -199,7 +205,10 @@ fn jwts(key: &str, files: &[file::Jwt], report: &mut Report<'_>) -> Option<Vec<J
             return None;
         }
         if !taken.insert(name) {
-            report.mistake(format!("{at}.file_name").as_str(), format!("{name} is another file's name already"));
+            report.mistake(
+                format!("{at}.file_name").as_str(),
+                format!("{name} is another file's name already"),
+            );
             return None;
         }
         if file.audience.is_empty() {
@@ -248,7 +257,9 @@ fn served(key: &str, files: &[file::ServedSvid], report: &mut Report<'_>) -> Opt
         let key = format!("{key}.svids[{nth}]");
         let svid = svid(&key, (&file.path, &file.hint, &file.sans), report);
         let mut rules = Vec::with_capacity(file.rules.len());
-        for (nth, file::WorkloadRule { unix: file::UnixRule { uid, gid, pid } }) in file.rules.iter().enumerate() {
+        for (nth, file::WorkloadRule { unix: file::UnixRule { uid, gid, pid } }) in
+            file.rules.iter().enumerate()
+        {
             if uid.is_none() && gid.is_none() && pid.is_none() {
                 let text = "says nothing; give uid, gid or pid, or no rules for every process";
                 report.mistake(format!("{key}.rules[{nth}].unix").as_str(), text);
@@ -264,7 +275,7 @@ fn served(key: &str, files: &[file::ServedSvid], report: &mut Report<'_>) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use super::{Served, Svid, UnixRule, UnixPeer};
+    use super::{Served, Svid, UnixPeer, UnixRule};
 
     #[test]
     fn any_rule_is_enough_and_all_of_it_must_fit() {

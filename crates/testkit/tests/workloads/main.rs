@@ -45,7 +45,8 @@ fn files_of_a_workload_are_good_to_others_and_change_together() {
     );
     bot.configure(&token, &cluster.pin(), &more);
     bot.oneshot().ok();
-    let (leaf, key, bundle) = (svid.join("svid.pem"), svid.join("svid_key.pem"), svid.join("svid_bundle.pem"));
+    let (leaf, key, bundle) =
+        (svid.join("svid.pem"), svid.join("svid_key.pem"), svid.join("svid_bundle.pem"));
     let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
     for file in [&leaf, &key, &bundle, &svid.join("vault.jwt"), &jwt.join("jwt_svid")] {
         let mode = std::fs::metadata(file).expect("written").permissions().mode();
@@ -80,7 +81,10 @@ fn files_of_a_workload_are_good_to_others_and_change_together() {
     // What the roles do not allow is refused, told, and costs the others nothing.
     bot.configure(&token, &cluster.pin(), &more.replace("/svc/job", "/svc/secret"));
     let refused = bot.oneshot().refused();
-    assert!(refused.contains("output token: ") && refused.contains("/svc/secret is not allowed"), "{refused}");
+    assert!(
+        refused.contains("output token: ") && refused.contains("/svc/secret is not allowed"),
+        "{refused}"
+    );
     assert!(text(&leaf) != after.0, "the other one was renewed");
     let events = cluster.tctl(&["events", "ls", "--format=json", "--type=spiffe.svid.issued"]);
     assert!(events.stdout.contains("TSPIFFE000I") && events.stdout.contains("TSPIFFE000E"), "{events:#?}");

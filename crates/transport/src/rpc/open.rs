@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, chmod};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,6 +53,8 @@ impl OpenServer {
     pub fn bind(path: &Path) -> io::Result<Self> {
         let everybody = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
         let listener = remove_dead(path).and_then(|()| own_socket(path, everybody))?;
+        // The process' umask took some of it when the name was made.
+        chmod(path, everybody)?;
         Ok(Self { listener, path: path.to_owned() })
     }
 

@@ -81,7 +81,8 @@ async fn plan<R: Ask>(
     let (bot, mut txn) = issuing.begin(reads).await.map_err(|problem| (None, problem))?;
     let mut svids = Vec::with_capacity(requests.len());
     for (at, request) in requests.iter().enumerate() {
-        let (event, svid) = one(issuing, reads, &bot, request).await.map_err(|problem| (Some(at), problem))?;
+        let (event, svid) =
+            one(issuing, reads, &bot, request).await.map_err(|problem| (Some(at), problem))?;
         txn = txn.event(issuing.core.audit().record(event));
         svids.push(svid);
     }
@@ -141,8 +142,12 @@ trait Ask: Sync {
     /// What is asked for, checked.
     fn wish(&self) -> Result<Wish, Problem>;
     /// The document, and what the audit log says of it.
-    fn issue(&self, core: &Core, permit: &SvidPermit, lifetime: Duration)
-    -> Result<(Self::Svid, Told), Problem>;
+    fn issue(
+        &self,
+        core: &Core,
+        permit: &SvidPermit,
+        lifetime: Duration,
+    ) -> Result<(Self::Svid, Told), Problem>;
 }
 
 type Told = Vec<(&'static str, Value)>;

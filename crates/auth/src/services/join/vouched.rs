@@ -100,7 +100,8 @@ impl Voucher<'_> {
         };
         let verdict = claimed.verdict(oidc);
         if verdict.rule.is_none() {
-            let why = "no allow rule is about the service account that the token names; the API was not asked";
+            let why =
+                "no allow rule is about the service account that the token names; the API was not asked";
             let check = failed("ID token", &whose(oidc), "not looked at: no rule would let it in");
             let rules = verdict.checks.iter().map(attempts::told).collect();
             return Err(self.admission.refused(why).with(check, rules));

@@ -80,7 +80,9 @@ impl Jwts {
 
     async fn ask(&self, terms: &Terms, svids: &[&Svid], audience: &[String]) -> Result<Vec<JwtSvid>, Status> {
         if !self.paced() {
-            return Err(Status::resource_exhausted("too many JWT-SVIDs are asked for; try again in a second"));
+            return Err(Status::resource_exhausted(
+                "too many JWT-SVIDs are asked for; try again in a second",
+            ));
         }
         let place = self.asking.acquire().await.map_err(|_| Status::unavailable("the agent is stopping"))?;
         let terms = Terms { ttl_seconds: terms.ttl_seconds.min(LIFE), ..terms.clone() };
@@ -105,11 +107,7 @@ impl Jwts {
         })
     }
 
-    async fn once(
-        &self,
-        terms: &Terms,
-        wanted: &[(&Svid, &[String])],
-    ) -> Result<Vec<JwtSvid>, AgentError> {
+    async fn once(&self, terms: &Terms, wanted: &[(&Svid, &[String])]) -> Result<Vec<JwtSvid>, AgentError> {
         let channel = self.line.channel().ok_or(AgentError::NoMember)?;
         Ok(workload::jwt(channel, terms, wanted).await?.0)
     }

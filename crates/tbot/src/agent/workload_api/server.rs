@@ -3,8 +3,8 @@
 
 use super::Holding;
 use super::jwts::Jwts;
-use crate::config::Svid;
 use crate::agent::workload::Held;
+use crate::config::Svid;
 use access::ClusterName;
 use access::spiffe::trust_domain_id;
 use api::spiffe::spiffe_workload_api_server::SpiffeWorkloadApi;
