@@ -101,6 +101,7 @@ impl Joiner<'_> {
             host: Some(self.host.clone()),
             bound_keypair: None,
             id_token: String::new(),
+            aws: None,
         };
         let answer = client.join(within(CALL, request)).await.map_err(|status| self.failure(&status))?;
         let bad = |reason: String| Failure::Lasting(StartError::BadCredentials(reason));

@@ -23,13 +23,13 @@ use crate::pacing::Source;
 use crate::refusal;
 use crate::rpc_policy::Via;
 use access::SystemRole;
-use admission::{Admission, Proof};
+use admission::{Admission, Proof, Voucher};
 use api::status::{Class, Problem};
 use api::v1;
 use api::v1::join_service_server::JoinService;
 use bot::Joined;
 use join::bound_keypair::{self, Showing};
-use join::{Attempt, AttemptId, Claim, Proven};
+use join::{Attempt, AttemptId, Claim, Proven, iam};
 use refused::Refused;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -194,12 +194,14 @@ fn problem(refusal: &join::Refusal) -> Problem {
 
 /// What more the joiner shows, where that can be judged without the token.
 fn proof(proven: &Proven, claim: &Claim<'_>, request: &v1::JoinRequest) -> Result<Proof, Problem> {
-    let id_token = request.id_token.as_str();
-    let bound = match (&request.bound_keypair, id_token) {
-        (None, "") => return Ok(Proof::Name),
-        (None, id_token) => return Ok(Proof::IdToken(Zeroizing::new(id_token.to_owned()))),
-        (Some(bound), "") => bound,
-        (Some(_), _) => return Err(refusal::invalid("a joiner shows a bound key or an ID token, not both")),
+    let bound = match (&request.bound_keypair, request.id_token.as_str(), &request.aws) {
+        (None, "", None) => return Ok(Proof::Name),
+        (Some(bound), "", None) => bound,
+        (None, "", Some(aws)) => return signed(claim, aws).map(Voucher::Aws).map(Proof::Vouched),
+        (None, id_token, None) => {
+            return Ok(Proof::Vouched(Voucher::IdToken(Zeroizing::new(id_token.to_owned()))));
+        }
+        _ => return Err(refusal::invalid("a joiner shows one proof: a bound key, an ID token, or a signed request")),
     };
     let showing = Showing {
         public_key: &bound.public_key,
@@ -210,6 +212,12 @@ fn proof(proven: &Proven, claim: &Claim<'_>, request: &v1::JoinRequest) -> Resul
     shown.map(Proof::Bound).map_err(|refusal| problem(&refusal))
 }
 
+fn signed(claim: &Claim<'_>, aws: &v1::AwsRequest) -> Result<iam::Request, Problem> {
+    let v1::AwsRequest { host, date, access_key_id, session_token, signature } = aws;
+    let shown = iam::Shown { host, date, access_key_id, session_token, signature };
+    iam::verify(claim, &shown).map_err(|error| refusal::invalid(format!("the signed request: {error}")))
+}
+
 /// What the attempt is called, to the joiner too.
 fn attempt(request: &v1::JoinRequest) -> Option<AttemptId> {
     Attempt::new(&request.attempt).ok().map(|attempt| AttemptId::of(&request.public_key, attempt))
@@ -217,10 +225,11 @@ fn attempt(request: &v1::JoinRequest) -> Option<AttemptId> {
 
 /// What the joiner seems to mean.
 fn method(request: &v1::JoinRequest) -> &'static str {
-    match (&request.bound_keypair, request.id_token.as_str()) {
-        (Some(_), _) => "bound_keypair",
-        (None, "") => "token",
-        (None, _) => "id_token",
+    match (&request.bound_keypair, &request.aws, request.id_token.as_str()) {
+        (Some(_), ..) => "bound_keypair",
+        (None, Some(_), _) => "iam",
+        (None, None, "") => "token",
+        (None, None, _) => "id_token",
     }
 }
 

@@ -7,9 +7,11 @@
 use super::AgentError;
 use super::member::{address, credentials, fresh_key, token_hash};
 use super::platform;
+use super::platform::aws::Aws;
 use super::storage::{BoundKey, Pending, PendingJoin, Storage, Stored};
 use crate::config::{Config, FirstTrust, Method, Onboarding, TokenSource};
 use access::name::SystemRole;
+use access::resource::token::Provider;
 use access::{ClusterName, HostPort};
 use api::v1;
 use api::v1::join_service_client::JoinServiceClient;
@@ -18,6 +20,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use identity::credentials::Credentials;
 use jiff::Timestamp;
 use join::bound_keypair::Showing;
+use join::iam;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -101,7 +104,12 @@ impl Joiner {
         let mut client = JoinServiceClient::new(channel);
         let challenge = client.challenge(ChallengeRequest {}).await.map_err(AgentError::call(DOING))?;
         let v1::ChallengeResponse { challenge, cluster } = challenge.into_inner();
+        let mut signs = None;
         let id_token = match &self.onboarding.method {
+            Method::Platform { provider: Provider::Iam, .. } => {
+                signs = Some(Aws(platform::environment).credentials().await?);
+                String::new()
+            }
             Method::Platform { provider, variable } => {
                 let cluster =
                     ClusterName::new(cluster).map_err(AgentError::unusable("the cluster's name"))?;
@@ -121,7 +129,9 @@ impl Joiner {
         let signature =
             pending.key.sign(&join::prove(&claim)).map_err(AgentError::unusable("the new key"))?;
         let bound_keypair = bound.map(|bound| self.shown(&claim, bound)).transpose()?;
+        let aws = signs.map(|(credentials, endpoint)| signed(&claim, &credentials, endpoint));
         let request = JoinRequest {
+            aws,
             token: token.to_owned(),
             role: SystemRole::Bot.as_str().to_owned(),
             public_key: public_key.clone(),
@@ -175,6 +185,18 @@ impl Joiner {
             Err(_) if !bound.state.is_empty() => Ok(None),
             secret => secret.map(Some),
         }
+    }
+}
+
+/// What auth needs to ask AWS who this is.
+fn signed(claim: &join::Claim<'_>, credentials: &iam::Credentials, endpoint: iam::Endpoint) -> v1::AwsRequest {
+    let (date, signature) = iam::prove(claim, endpoint, credentials, Timestamp::now());
+    v1::AwsRequest {
+        host: endpoint.host(),
+        date,
+        access_key_id: credentials.access_key_id.clone(),
+        session_token: credentials.session_token.as_deref().cloned().unwrap_or_default(),
+        signature: signature.to_vec(),
     }
 }
 

@@ -108,9 +108,9 @@ impl Joining<'_> {
                 let (token, revision) = self.stored(&grant)?;
                 Binding { joining: self, token, revision, shown }.plan(reads).await
             }
-            (Proof::IdToken(id_token), claim) => {
+            (Proof::Vouched(voucher), claim) => {
                 let (token, revision) = self.stored(&grant)?;
-                Vouching { joining: self, token, revision, claim, id_token }.plan(reads).await
+                Vouching { joining: self, token, revision, claim, voucher }.plan(reads).await
             }
         }
     }
