@@ -38,7 +38,9 @@ impl Sts {
             Ok(answer) => iam::caller(&answer)
                 .ok_or_else(|| Unknown::Away("the answer of STS names no account and ARN".to_owned())),
             // Not signed by the key, or too long ago.
-            Err(error @ FetchError::Status { status: 400..=403, .. }) => Err(Unknown::Refused(error.to_string())),
+            Err(error @ FetchError::Status { status: 400..=403, .. }) => {
+                Err(Unknown::Refused(error.to_string()))
+            }
             Err(error) => Err(Unknown::Away(error.to_string())),
         }
     }

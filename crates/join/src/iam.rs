@@ -189,8 +189,9 @@ pub struct Request {
 /// The server's half: the request, if everything in it is of the one form that it has.
 pub fn verify(claim: &Claim<'_>, shown: &Shown<'_>) -> Result<Request, NoRequest> {
     let wrong = |field, wanted| NoRequest { field, wanted };
-    let endpoint = Endpoint::of_host(shown.host)
-        .ok_or_else(|| wrong("host", "one of the endpoints of AWS STS, such as sts.eu-central-1.amazonaws.com,"))?;
+    let endpoint = Endpoint::of_host(shown.host).ok_or_else(|| {
+        wrong("host", "one of the endpoints of AWS STS, such as sts.eu-central-1.amazonaws.com,")
+    })?;
     if !is_date(shown.date) {
         return Err(wrong("date", "a time like 20300131T235959Z"));
     }
@@ -301,10 +302,11 @@ fn to_sign(endpoint: Endpoint, date: &str, canonical: &str) -> String {
 
 fn sign(secret: &str, day: &str, region: &str, service: &str, text: &str) -> [u8; SIGNATURE] {
     let start = Zeroizing::new(format!("AWS4{secret}"));
-    let key = [day, region, service, "aws4_request"].into_iter().fold(
-        Zeroizing::<Vec<u8>>::new(start.as_bytes().to_vec()),
-        |key, part| Zeroizing::<Vec<u8>>::new(mac(&key, part).to_vec()),
-    );
+    let key = [day, region, service, "aws4_request"]
+        .into_iter()
+        .fold(Zeroizing::<Vec<u8>>::new(start.as_bytes().to_vec()), |key, part| {
+            Zeroizing::<Vec<u8>>::new(mac(&key, part).to_vec())
+        });
     mac(&key, text)
 }
 

@@ -11,6 +11,7 @@ use crate::config::StartFlags;
 use crate::console::Level;
 use crate::keypair::Keypair;
 use crate::proxy_command::ProxyCommandFlags;
+use crate::tpm::Tpm;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,6 +68,9 @@ enum Command {
     /// The key that join method bound_keypair keeps
     #[command(subcommand)]
     Keypair(Keypair),
+    /// The TPM of this machine
+    #[command(subcommand)]
+    Tpm(Tpm),
     /// Connect standard input and output to a host; for ProxyCommand in ssh_config
     #[command(hide = true)]
     #[command(name = "ssh-proxy-command")]
@@ -118,6 +122,7 @@ impl Tbot {
             Command::Doctor(flags) => commands::doctor::run(global, &flags),
             Command::Wait(flags) => commands::wait::run(global, &flags),
             Command::Keypair(command) => done(command.run()),
+            Command::Tpm(command) => done(command.run()),
         }
     }
 }

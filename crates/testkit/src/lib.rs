@@ -15,14 +15,16 @@ pub mod programs;
 pub mod source;
 pub mod sshd;
 pub mod sts;
+pub mod tpm;
 pub mod wait;
 
 pub use bot::Bot;
 pub use cluster::{Cluster, Layout};
 pub use inetd::Inetd;
 pub use issuer::Issuer;
-pub use process::{Outcome, Process, run};
 pub use metadata::Metadata;
+pub use process::{Outcome, Process, run};
 pub use sshd::Sshd;
 pub use sts::Sts;
+pub use tpm::{SoftTpm, TpmMaker};
 pub use wait::until;

@@ -13,9 +13,9 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use crate::error::ConnectError;
@@ -76,7 +76,9 @@ pub enum FetchError {
     #[error("{0:?} is no https address")]
     BadUrl(String),
     /// Not an address of a server of the machine's own platform.
-    #[error("{0:?} is not http:// with an address of this machine or link (127.0.0.0/8, 169.254.0.0/16, fd00:ec2::/32)")]
+    #[error(
+        "{0:?} is not http:// with an address of this machine or link (127.0.0.0/8, 169.254.0.0/16, fd00:ec2::/32)"
+    )]
     NotOfMachine(String),
     /// No connection.
     #[error(transparent)]
@@ -201,10 +203,8 @@ async fn exchange(
     uri: &Uri,
     question: Question<'_>,
 ) -> Result<Vec<u8>, FetchError> {
-    let broken = |reason: &dyn fmt::Display| FetchError::Broken {
-        host: addr.to_string(),
-        reason: reason.to_string(),
-    };
+    let broken =
+        |reason: &dyn fmt::Display| FetchError::Broken { host: addr.to_string(), reason: reason.to_string() };
     let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = shaken.map_err(|error| broken(&error))?;
     // Ends with its sender; what goes wrong with it shows in the answer.

@@ -11,7 +11,8 @@ mod outputs;
 mod user;
 
 pub use bot::{Renewing, Stop};
-pub use incident::Incident;
+pub use host::mismatch as host_mismatch;
+pub use incident::{Incident, Whose};
 
 use crate::audit::{Event, kind};
 use crate::caller::{Caller, OwnBot, User, Who};
@@ -54,7 +55,10 @@ impl CertificateService for Certificates {
         request: Request<v1::ConfirmRenewalRequest>,
     ) -> Result<Response<v1::ConfirmRenewalResponse>, Status> {
         let caller = Caller::of_request(&request)?;
-        bot::confirm(&self.core, &caller).await?;
+        match &caller.who {
+            Who::Host(bearer) => host::confirm(&self.core, bearer).await?,
+            _ => bot::confirm(&self.core, &caller).await?,
+        }
         Ok(Response::new(v1::ConfirmRenewalResponse {}))
     }
 

@@ -107,7 +107,12 @@ fn exists(path: &Path) -> bool {
 async fn a_principal_of_aws_joins_by_a_request_that_it_signed() {
     let Some(sts) = Sts::start() else { return };
     let auth = cluster(&sts.root, STS, sts.port).await;
-    token(&auth, "iam", &json!({"allow": [{"aws_account": "123456789012", "aws_arn": "*:assumed-role/runner/*"}]})).await;
+    token(
+        &auth,
+        "iam",
+        &json!({"allow": [{"aws_account": "123456789012", "aws_arn": "*:assumed-role/runner/*"}]}),
+    )
+    .await;
     let joiner = machine(&sts.role);
     let first = auth.join(&joiner).await.expect("joins");
     let again = auth.join(&joiner).await.expect("a lost answer is a retry");
@@ -167,7 +172,10 @@ async fn a_request_that_was_signed_for_another_joiner_is_worth_nothing() {
     // An ID token is no signed request, and both together are nothing.
     let both = v1::JoinRequest { id_token: "a.b.c".to_owned(), ..seen.clone() };
     assert_eq!(join(both).await.expect_err("two proofs").class, Class::Invalid);
-    assert_eq!(join(v1::JoinRequest { aws: None, ..seen.clone() }).await.expect_err("none").class, Class::Denied);
+    assert_eq!(
+        join(v1::JoinRequest { aws: None, ..seen.clone() }).await.expect_err("none").class,
+        Class::Denied
+    );
     assert_eq!(sts.asked(), asked);
     join(seen).await.expect("its own is good");
 }
@@ -268,7 +276,8 @@ async fn a_machine_of_google_joins_by_the_id_token_of_its_metadata_server() {
     token(&auth, "gcp", &json!({"gcp": {"allow": [rule]}})).await;
     let minted = google.mint(&instance_claims());
     let server = Metadata::serve(move |asked| {
-        let path = "/computeMetadata/v1/instance/service-accounts/default/identity?audience=example.com&format=full";
+        let path =
+            "/computeMetadata/v1/instance/service-accounts/default/identity?audience=example.com&format=full";
         let good = asked.line == format!("get {path}") && asked.header("metadata-flavor") == "Google";
         good.then(|| minted.clone())
     });
@@ -283,7 +292,8 @@ async fn a_machine_of_google_joins_by_the_id_token_of_its_metadata_server() {
         change(&mut claims);
         Joiner::job("machines", &google.mint(&claims))
     };
-    let of = |claims: &mut Value, name: &str, value: &str| claims["google"]["compute_engine"][name] = json!(value);
+    let of =
+        |claims: &mut Value, name: &str, value: &str| claims["google"]["compute_engine"][name] = json!(value);
     let cases: [(&str, &dyn Fn(&mut Value)); 7] = [
         ("project_ids", &|claims| of(claims, "project_id", "their-project")),
         ("project_ids", &|claims| claims["google"] = json!(null)),

@@ -290,6 +290,52 @@ async fn an_issuer_that_is_away_may_come_back_and_one_nobody_believes_is_not_ask
     assert_ne!(host, other.host);
 }
 
+/// A pod may be a node: its service account is proven each time that it joins, a retry included.
+#[tokio::test]
+async fn a_node_joins_as_the_service_account_that_it_runs_as() {
+    let Some(issuer) = Issuer::start("") else { return };
+    let auth = cluster(&issuer).await;
+    let section = json!({"type": "static_jwks", "static_jwks": {"jwks": issuer.keys().to_string()},
+        "allow": [{"service_account": "infra:gate"}]});
+    let token = json!({"kind": "token", "version": "v2", "metadata": {"name": "gates"}, "spec":
+        {"roles": ["Node", "Proxy"], "join_method": "kubernetes", "kubernetes": section}});
+    let request = v1::UpsertRequest { json: token.to_string() };
+    ResourceServiceClient::new(auth.admin()).upsert(request).await.expect("is made");
+    let id_token = |account: &str| {
+        let now = auth.clock.now().as_second();
+        issuer.mint(
+            &json!({"iss": "https://kubernetes.default.svc.cluster.local", "aud": [CLUSTER], "exp": now + 600,
+            "sub": format!("system:serviceaccount:infra:{account}"),
+            "kubernetes.io": {"namespace": "infra", "pod": {"name": "gate-1"}}}),
+        )
+    };
+    let pod =
+        |role, account: &str| Joiner { id_token: id_token(account), ..Joiner::host("gates", role, "gate-1") };
+    let other = pod("Node", "other").join(auth.stranger()).await.expect_err("no rule lets it in");
+    assert_eq!(other.code, "join_refused");
+    let node = pod("Node", "gate");
+    node.join(auth.stranger()).await.expect("joins");
+    node.join(auth.stranger()).await.expect("a lost answer is a retry");
+    let unproven = Joiner { id_token: String::new(), ..node.clone() };
+    assert_eq!(unproven.join(auth.stranger()).await.expect_err("shows nothing").code, "token_invalid");
+    let foreign = Joiner { id_token: id_token("other"), ..node };
+    assert_eq!(foreign.join(auth.stranger()).await.expect_err("is another").code, "join_refused");
+    let proxy = Joiner { id_token: id_token("gate"), ..Joiner::host("gates", "Proxy", "gate-2") };
+    proxy.join(auth.stranger()).await.expect("joins");
+    let joins = auth.events("instance.join").await;
+    let fitting = joins.iter().filter(|event| event["attributes"]["service_account"] == "infra:gate");
+    assert!(fitting.clone().all(|event| event["method"] == "kubernetes" && event["token_name"] == "gates"));
+    assert_eq!(fitting.count(), 3);
+    for platform in ["github", "gitlab"] {
+        let mut token = token.clone();
+        token["spec"]["join_method"] = json!(platform);
+        token["spec"]["kubernetes"] = json!(null);
+        token["spec"][platform] = json!({"allow": [{"repository": "us/app", "project_path": "us/app"}]});
+        let request = v1::UpsertRequest { json: token.to_string() };
+        ResourceServiceClient::new(auth.admin()).upsert(request).await.expect_err("vouches for jobs");
+    }
+}
+
 /// With a stand-in for the API of Kubernetes that speaks TokenReview.
 #[tokio::test]
 async fn pods_of_the_cluster_that_auth_runs_in_are_asked_about_there() {
@@ -308,15 +354,16 @@ async fn pods_of_the_cluster_that_auth_runs_in_are_asked_about_there() {
     token(&auth, "kubernetes", &json!({"allow": [{"service_account": "ci:runner"}]})).await;
     let pod = |account: &str, pod: Value| {
         let own = json!({"namespace": "ci", "pod": pod});
-        let claims =
-            json!({"sub": format!("system:serviceaccount:{account}"), "aud": [CLUSTER], "kubernetes.io": own});
+        let claims = json!({"sub": format!("system:serviceaccount:{account}"), "aud": [CLUSTER], "kubernetes.io": own});
         Joiner::job("jobs", &issuer.mint(&claims))
     };
     let running = json!({"name": "runner-1"});
     auth.join(&pod("ci:runner", running.clone())).await.expect("joins");
     let forged = Issuer::start("").expect("as the first");
-    let forged =
-        Joiner::job("jobs", &forged.mint(&json!({"sub": "system:serviceaccount:ci:runner", "aud": [CLUSTER]})));
+    let forged = Joiner::job(
+        "jobs",
+        &forged.mint(&json!({"sub": "system:serviceaccount:ci:runner", "aud": [CLUSTER]})),
+    );
     let elsewhere = json!({"sub": "system:serviceaccount:ci:runner", "aud": "https://kubernetes.default.svc",
         "kubernetes.io": {"namespace": "ci", "pod": running}});
     let elsewhere = Joiner::job("jobs", &issuer.mint(&elsewhere));
@@ -334,7 +381,11 @@ async fn pods_of_the_cluster_that_auth_runs_in_are_asked_about_there() {
         let told = explained(&auth, &problem).await;
         assert!(told.checks.iter().any(|check| !check.fits && check.field == field), "{field}: {told:?}");
     }
-    assert_eq!(issuer.reviewed(), asked + 2, "the API is asked about what may be true, and about nothing else");
+    assert_eq!(
+        issuer.reviewed(),
+        asked + 2,
+        "the API is asked about what may be true, and about nothing else"
+    );
     // Auth's own rights there are gone, which may pass.
     std::fs::write(&own, "another").expect("written");
     let joiner = pod("ci:runner", running);

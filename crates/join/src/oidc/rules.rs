@@ -62,7 +62,9 @@ fn check(oidc: &Oidc, field: &Field, wanted: &Wanted, claims: &Claims, rule: usi
     let one = |wanted: &str, found: &str| match field.compare {
         Compare::Glob => matches(wanted.as_bytes(), found.as_bytes()),
         Compare::GlobIfEnabled if oidc.globs => matches(wanted.as_bytes(), found.as_bytes()),
-        Compare::Place => found == wanted || found.rsplit_once('-').is_some_and(|(region, _)| region == wanted),
+        Compare::Place => {
+            found == wanted || found.rsplit_once('-').is_some_and(|(region, _)| region == wanted)
+        }
         Compare::Exact | Compare::GlobIfEnabled | Compare::Flag | Compare::OneOf => found == wanted,
     };
     let fits = found.iter().any(|found| wanted.all().iter().any(|wanted| one(wanted, found)));

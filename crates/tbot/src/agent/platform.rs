@@ -65,7 +65,7 @@ fn source(
 /// The environment variables that hold what this method joins with, or lead to it.
 pub fn variables(method: &Method) -> Vec<String> {
     match method {
-        Method::Token => Vec::new(),
+        Method::Token | Method::Tpm { .. } => Vec::new(),
         Method::BoundKeypair { .. } => vec!["TBOT_REGISTRATION_SECRET".to_owned()],
         Method::Platform { provider, variable } => match source(*provider, variable.as_deref(), |_| None) {
             Source::Variable(name) => vec![name],
@@ -142,7 +142,9 @@ async fn of_machine(host: &str, cluster: &ClusterName) -> Result<String, AgentEr
     let question = Question { headers: &[("metadata-flavor", "Google")], ..Question::get(&url) };
     let unusable = |reason: String| AgentError::Unusable { what: "the machine's ID token", reason };
     let answer = ask_machine(question).await.map_err(|error| match error {
-        FetchError::Status { status: 404, .. } => missing(Provider::Gcp, "the machine has no service account".to_owned()),
+        FetchError::Status { status: 404, .. } => {
+            missing(Provider::Gcp, "the machine has no service account".to_owned())
+        }
         error => unusable(error.to_string()),
     })?;
     String::from_utf8(answer).map_err(|_| unusable("the metadata server answered without one".to_owned()))

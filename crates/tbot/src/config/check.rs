@@ -135,7 +135,9 @@ fn onboarding(file: file::Onboarding, report: &mut Report<'_>) -> Option<Onboard
         }
     };
     let token = given(file.token);
-    let method = method(&file.join_method, file.bound_keypair, (file.gitlab, file.terraform), report);
+    let sections =
+        Sections { bound: file.bound_keypair, tpm: file.tpm, gitlab: file.gitlab, terraform: file.terraform };
+    let method = method(&file.join_method, sections, report);
     if token.is_none() && method != Method::Token {
         report.mistake("onboarding.token", "missing; with this join method it is the name of the token");
     }
@@ -146,15 +148,20 @@ fn given(text: Option<String>) -> Option<TokenSource> {
     text.filter(|text| !text.is_empty()).map(TokenSource::of)
 }
 
-fn method(
-    word: &Option<file::JoinMethod>,
+/// The sections of the methods that have one.
+struct Sections {
     bound: Option<file::BoundKeypair>,
-    (gitlab, terraform): (Option<file::Gitlab>, Option<file::Terraform>),
-    report: &mut Report<'_>,
-) -> Method {
+    tpm: Option<file::Tpm>,
+    gitlab: Option<file::Gitlab>,
+    terraform: Option<file::Terraform>,
+}
+
+fn method(word: &Option<file::JoinMethod>, sections: Sections, report: &mut Report<'_>) -> Method {
+    let Sections { bound, tpm, gitlab, terraform } = sections;
     let word = word.map(|file::JoinMethod(word)| word).unwrap_or_default();
     for (key, given, of) in [
         ("onboarding.bound_keypair", bound.is_some(), JoinMethod::BoundKeypair),
+        ("onboarding.tpm", tpm.is_some(), JoinMethod::Tpm),
         ("onboarding.gitlab", gitlab.is_some(), JoinMethod::Oidc(Provider::Gitlab)),
         ("onboarding.terraform", terraform.is_some(), JoinMethod::Oidc(Provider::TerraformCloud)),
     ] {
@@ -171,6 +178,13 @@ fn method(
         JoinMethod::BoundKeypair => {
             let secret = bound.and_then(|bound| given(bound.registration_secret));
             Method::BoundKeypair { registration_secret: secret }
+        }
+        JoinMethod::Tpm => {
+            let tpm = tpm.unwrap_or_default();
+            let device = tpm.device.filter(|text| !text.is_empty());
+            let device = device.and_then(|text| report.take("onboarding.tpm.device", text.parse()));
+            let algorithm = tpm.endorsement_key.map(Into::into).unwrap_or_default();
+            Method::Tpm { device: device.unwrap_or_default(), algorithm }
         }
         JoinMethod::Token => Method::Token,
     }

@@ -78,6 +78,9 @@ pub struct Onboarding {
     /// For `bound_keypair`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_keypair: Option<BoundKeypair>,
+    /// For `tpm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<Tpm>,
     /// For `gitlab`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitlab: Option<Gitlab>,
@@ -153,6 +156,37 @@ pub struct BoundKeypair {
     /// it. Needed once, and not at all for a key that the token names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration_secret: Option<String>,
+}
+
+/// For join method `tpm`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tpm {
+    /// Where the TPM is: a device, `unix:/path` or `tcp:host:port` of a simulator; `/dev/tpmrm0` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Which of its endorsement keys is shown; `rsa` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endorsement_key: Option<EndorsementKey>,
+}
+
+/// An endorsement key of a TPM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum EndorsementKey {
+    /// RSA of 2048 bits.
+    Rsa,
+    /// ECC on P-256.
+    Ecc,
+}
+
+impl From<EndorsementKey> for join::tpm::Algorithm {
+    fn from(key: EndorsementKey) -> Self {
+        match key {
+            EndorsementKey::Rsa => Self::Rsa2048,
+            EndorsementKey::Ecc => Self::EccP256,
+        }
+    }
 }
 
 /// Where files are written.

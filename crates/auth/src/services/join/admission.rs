@@ -13,6 +13,7 @@ use api::status::Problem;
 use identity::key::PublicKey;
 use jiff::Timestamp;
 use join::bound_keypair::Shown;
+use join::tpm::Activated;
 use join::{Proven, iam};
 use store::{Expect, Key, Revision, Txn};
 use zeroize::Zeroizing;
@@ -39,6 +40,8 @@ pub enum Proof {
     Name,
     /// A key that it keeps.
     Bound(Shown),
+    /// A TPM, which gave out its secret.
+    Tpm(Activated),
     /// What makes a platform vouch for it.
     Vouched(Voucher),
 }
@@ -89,7 +92,7 @@ impl Admission {
     pub fn refused(&self, why: impl Into<String>) -> Refused {
         match self.proof {
             Proof::Name => Refused::token(why),
-            Proof::Bound(_) | Proof::Vouched(_) => Refused::proof(self.proven.attempt(), why),
+            Proof::Bound(_) | Proof::Tpm(_) | Proof::Vouched(_) => Refused::proof(self.proven.attempt(), why),
         }
     }
 
@@ -99,6 +102,15 @@ impl Admission {
             NoGrant::Unknown => Refused::unproven(self.refused("there is no such token")),
             NoGrant::Unfit(why) => self.refused(why),
             NoGrant::PublicUnfit(why) => Refused::unproven(self.refused(why)),
+        }
+    }
+
+    /// The token of the store that may be spent.
+    pub fn stored<'g>(&self, grant: &'g Result<Grant, NoGrant>) -> Result<(&'g Token, Revision), Refused> {
+        match grant {
+            Ok(Grant::Stored(token, revision)) => Ok((token, *revision)),
+            Ok(Grant::Fixed(_)) => Err(self.refused("it is a token of the configuration")),
+            Err(none) => Err(self.no_grant(*none)),
         }
     }
 
@@ -140,7 +152,8 @@ impl Admission {
         }
         match (&self.proof, grant.method()) {
             (Proof::Name, JoinMethod::Token)
-            | (Proof::Bound(_), JoinMethod::BoundKeypair) => Ok(grant),
+            | (Proof::Bound(_), JoinMethod::BoundKeypair)
+            | (Proof::Tpm(_), JoinMethod::Tpm) => Ok(grant),
             (Proof::Vouched(voucher), JoinMethod::Oidc(provider)) if voucher.is_of(provider) => Ok(grant),
             _ => Err(unfit("the token is of another join method")),
         }

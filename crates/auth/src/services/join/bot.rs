@@ -4,7 +4,9 @@ use super::Refused;
 use super::admission::{Admission, Grant, NoGrant, Proof, Standing};
 use super::bound::Binding;
 use super::host::refuse_bound_key;
-use super::vouched::Vouching;
+use super::keyed::Keyed;
+use super::tpm;
+use super::vouched::{Judging, Vouching};
 use crate::audit::{Event, UserKind, kind};
 use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
@@ -75,9 +77,25 @@ impl From<&Token> for By {
 impl By {
     /// What is particular to the first certificate of an instance that joined so.
     pub fn own(&self, instance: InstanceId) -> Own<'_> {
-        let secret = self.method.has_secret_name();
+        let secret = !self.is_vouched();
         let join_token = (!secret).then_some(self.token_name.as_str());
         Own { instance, generation: 1, renewable: secret, join_token }
+    }
+
+    /// Whether the method has to be proven each time, a retry included.
+    pub fn is_vouched(&self) -> bool {
+        !self.method.has_secret_name()
+    }
+
+    /// Adds what let it in to an event.
+    pub fn tell(&self, event: Event) -> Event {
+        match self.attributes.is_empty() {
+            true => event,
+            false => {
+                let attributes: BTreeMap<_, _> = self.attributes.iter().cloned().collect();
+                event.with("attributes", json!(attributes))
+            }
+        }
     }
 }
 
@@ -87,11 +105,13 @@ pub struct Joined {
     pub certificates: Certificates,
     /// What it shows the next time, where the method has that.
     pub join_state: Vec<u8>,
+    /// Whether the key that it offered is accepted.
+    pub key_accepted: bool,
 }
 
 impl From<Certificates> for Joined {
     fn from(certificates: Certificates) -> Self {
-        Self { certificates, join_state: vec![] }
+        Self { certificates, join_state: vec![], key_accepted: false }
     }
 }
 
@@ -105,21 +125,22 @@ impl Joining<'_> {
             (Proof::Name, Some((claim, revision))) => self.again(reads, &claim, revision).await,
             (Proof::Name, None) => self.first(reads, grant).await,
             (Proof::Bound(shown), _) => {
-                let (token, revision) = self.stored(&grant)?;
-                Binding { joining: self, token, revision, shown }.plan(reads).await
+                let (token, revision) = self.admission.stored(&grant)?;
+                let keyed = Keyed { core: self.core, admission: self.admission, token, revision, shown };
+                Binding { joining: self, keyed }.plan(reads).await
+            }
+            (Proof::Tpm(activated), claim) => {
+                let Self { core, admission, .. } = self;
+                let (token, revision) = admission.stored(&grant)?;
+                let by = tpm::by(core, admission, token, activated)?;
+                Vouching { joining: self, token, revision, claim, by }.plan(reads).await
             }
             (Proof::Vouched(voucher), claim) => {
-                let (token, revision) = self.stored(&grant)?;
-                Vouching { joining: self, token, revision, claim, voucher }.plan(reads).await
+                let (token, revision) = self.admission.stored(&grant)?;
+                let Self { core, admission, .. } = self;
+                let by = Judging { core, admission, token, voucher }.by().await?;
+                Vouching { joining: self, token, revision, claim, by }.plan(reads).await
             }
-        }
-    }
-
-    fn stored<'g>(&self, grant: &'g Result<Grant, NoGrant>) -> Result<(&'g Token, Revision), Refused> {
-        match grant {
-            Ok(Grant::Stored(token, revision)) => Ok((token, *revision)),
-            Ok(Grant::Fixed(_)) => Err(self.admission.refused("it is no bot's token")),
-            Err(none) => Err(self.admission.no_grant(*none)),
         }
     }
 
@@ -253,13 +274,7 @@ impl Joining<'_> {
             .with("method", by.method.as_str())
             .with("token_name", by.token_name.as_str())
             .succeeded();
-        let event = match by.attributes.is_empty() {
-            true => event,
-            false => {
-                event.with("attributes", json!(by.attributes.iter().cloned().collect::<BTreeMap<_, _>>()))
-            }
-        };
-        let event = admission.caller.locate(event);
+        let event = admission.caller.locate(by.tell(event));
         let identity = own_identity(core, bot, by.own(id), &admission.caller);
         txn.event(core.audit().record(event)).event(core.issued(&admission.caller, &identity, certificates))
     }

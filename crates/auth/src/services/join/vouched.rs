@@ -1,11 +1,12 @@
-//! A bot joins because a platform vouches for it: an ID token is verified, or AWS asked, and what comes of it is held against
-//! the rules of the join token.
+//! A platform vouches for a job, a machine or a host: an ID token is verified, or AWS asked, and what comes of it is held
+//! against the rules of the join token. A bot joins, or renews, by that.
 
 use super::Refused;
 use super::admission::{Admission, Voucher};
 use super::bot::{By, Joined, Joining, Planned};
 use crate::attempts;
 use crate::catalog::{Reads, layout};
+use crate::core::Core;
 use crate::enrol::claim::Claim;
 use crate::enrol::instance::Instance;
 use crate::services::certificates::{Bearer, Renewing, Stop};
@@ -20,25 +21,23 @@ use join::oidc::{self, Claims, Jwks, Unverified, review};
 use std::sync::Arc;
 use store::{Expect, Revision, Txn};
 
-/// A join token with rules, and an ID token.
-pub struct Vouching<'a> {
+/// A join token with rules, and what is held against them.
+pub struct Judging<'a> {
+    /// The service.
+    pub core: &'a Core,
     /// The joiner.
-    pub joining: &'a Joining<'a>,
+    pub admission: &'a Admission,
     /// The join token.
     pub token: &'a Token,
-    /// As it was read.
-    pub revision: Revision,
-    /// An earlier use by the same attempt.
-    pub claim: Option<(Claim, Revision)>,
     /// What was shown.
     pub voucher: &'a Voucher,
 }
 
-impl Vouching<'_> {
-    /// Certificates, if a rule lets the job in.
-    pub async fn plan(&self, reads: &mut Reads<'_>) -> Planned {
+impl Judging<'_> {
+    /// What the rule that lets it in found.
+    pub async fn by(&self) -> Result<By, Refused> {
         let Method::Oidc(oidc) = &self.token.spec.method else {
-            return Err(self.admission().refused("the token is of another join method"));
+            return Err(self.admission.refused("the token is of another join method"));
         };
         // The join token was read for this joiner: who is refused by it is not looked at twice.
         let claims = self.verified(oidc).await.map_err(Refused::settled)?;
@@ -46,19 +45,11 @@ impl Vouching<'_> {
         let checks: Vec<JoinCheck> = verdict.checks.iter().map(attempts::told).collect();
         let Some(rule) = verdict.rule else {
             let why = "id token claims did not match any allow rules";
-            return Err(self.admission().refused(why).with(self.verified_check(oidc), checks).settled());
+            return Err(self.admission.refused(why).with(verified_check(oidc), checks).settled());
         };
         let fitting = verdict.checks.iter().filter(|check| check.rule == rule);
         let attributes = fitting.map(|check| (check.field, check.found.clone())).collect();
-        let by = By { attributes, ..By::from(self.token) };
-        match self.renew(reads, &by).await? {
-            Some(planned) => Ok(planned),
-            None => self.join(reads, &by).await,
-        }
-    }
-
-    fn admission(&self) -> &Admission {
-        self.joining.admission
+        Ok(By { attributes, ..By::from(self.token) })
     }
 
     /// What the platform says.
@@ -77,17 +68,17 @@ impl Vouching<'_> {
                 Unverified::Claim { claim, found, wanted } => failed(claim, wanted, found),
                 other => failed("ID token", &whose(oidc), &other.to_string()),
             };
-            self.admission().refused(format!("the ID token is not good: {unverified}")).with(check, vec![])
+            self.admission.refused(format!("the ID token is not good: {unverified}")).with(check, vec![])
         })
     }
 
     /// Who AWS says has signed.
     async fn signed(&self, oidc: &Oidc, request: &iam::Request) -> Result<Claims, Refused> {
-        let known = self.joining.core.sts.caller(request).await;
+        let known = self.core.sts.caller(request).await;
         known.map_err(|unknown| match unknown {
             sts::Unknown::Refused(why) => {
                 let check = failed(shown(oidc), &whose(oidc), &why);
-                self.admission().refused(format!("AWS does not say who signed: {why}")).with(check, vec![])
+                self.admission.refused(format!("AWS does not say who signed: {why}")).with(check, vec![])
             }
             // Whoever makes auth ask for nothing pays for it.
             sts::Unknown::Away(trouble) => away(&request.url, &trouble).charged(),
@@ -100,7 +91,7 @@ impl Vouching<'_> {
         id_token: &str,
         anew: bool,
     ) -> Result<Result<Claims, Unverified>, Refused> {
-        let core = self.joining.core;
+        let core = self.core;
         if oidc.provider == Provider::Kubernetes && oidc.static_jwks.is_none() && oidc.remote.is_none() {
             return self.reviewed(oidc, id_token).await;
         }
@@ -109,12 +100,12 @@ impl Vouching<'_> {
     }
 
     async fn keys(&self, oidc: &Oidc, anew: bool) -> Result<Arc<Jwks>, Refused> {
-        let core = self.joining.core;
+        let core = self.core;
         if let Some(keys) = &oidc.static_jwks {
             let keys = Jwks::parse(keys.as_bytes());
             return keys.map(Arc::new).map_err(|error| {
                 let check = failed("static_jwks", "a key set", &error.to_string());
-                self.admission().refused(format!("static_jwks: {error}")).with(check, vec![])
+                self.admission.refused(format!("static_jwks: {error}")).with(check, vec![])
             });
         }
         let issuer = oidc.issuer().unwrap_or_default();
@@ -122,12 +113,8 @@ impl Vouching<'_> {
     }
 
     /// What the Kubernetes cluster that auth runs in says of the token.
-    async fn reviewed(
-        &self,
-        oidc: &Oidc,
-        id_token: &str,
-    ) -> Result<Result<Claims, Unverified>, Refused> {
-        let core = self.joining.core;
+    async fn reviewed(&self, oidc: &Oidc, id_token: &str) -> Result<Result<Claims, Unverified>, Refused> {
+        let core = self.core;
         let Some(reviews) = &core.kubernetes else {
             return Err(away("the Kubernetes API", "auth does not run in a Kubernetes cluster"));
         };
@@ -138,19 +125,48 @@ impl Vouching<'_> {
         };
         let verdict = claimed.verdict(oidc);
         if verdict.rule.is_none() {
-            let why = "no allow rule is about the service account that the token names; the API was not asked";
+            let why =
+                "no allow rule is about the service account that the token names; the API was not asked";
             let check = failed("ID token", &whose(oidc), "not looked at: no rule would let it in");
             let rules = verdict.checks.iter().map(attempts::told).collect();
-            return Err(self.admission().refused(why).with(check, rules));
+            return Err(self.admission.refused(why).with(check, rules));
         }
         let answer = reviews.ask(id_token, &audience).await;
         // Whoever makes auth ask for nothing pays for it.
         let answer = answer.map_err(|trouble| away(&reviews.api.url, &trouble).charged())?;
         Ok(review::reviewed(&answer, &audience))
     }
+}
 
-    fn verified_check(&self, oidc: &Oidc) -> JoinCheck {
-        JoinCheck { fits: true, ..failed(shown(oidc), &whose(oidc), "verified") }
+fn verified_check(oidc: &Oidc) -> JoinCheck {
+    JoinCheck { fits: true, ..failed(shown(oidc), &whose(oidc), "verified") }
+}
+
+/// A bot whose proof was good, each time anew.
+pub struct Vouching<'a> {
+    /// The joiner.
+    pub joining: &'a Joining<'a>,
+    /// The join token.
+    pub token: &'a Token,
+    /// As it was read.
+    pub revision: Revision,
+    /// An earlier use by the same attempt.
+    pub claim: Option<(Claim, Revision)>,
+    /// How it proved itself.
+    pub by: By,
+}
+
+impl Vouching<'_> {
+    /// Certificates for the one that was let in.
+    pub async fn plan(&self, reads: &mut Reads<'_>) -> Planned {
+        match self.renew(reads, &self.by).await? {
+            Some(planned) => Ok(planned),
+            None => self.join(reads, &self.by).await,
+        }
+    }
+
+    fn admission(&self) -> &Admission {
+        self.joining.admission
     }
 
     /// Over a certificate that is valid, the same instance; none where that one cannot go on.
@@ -256,7 +272,8 @@ fn whose(oidc: &Oidc) -> String {
     oidc.issuer().unwrap_or_else(|| other.to_owned())
 }
 
-fn failed(field: &str, wanted: &str, found: &str) -> JoinCheck {
+/// A check that went wrong.
+pub fn failed(field: &str, wanted: &str, found: &str) -> JoinCheck {
     let short = |text: &str| text.chars().take(512).collect();
     JoinCheck { rule: 0, field: field.to_owned(), wanted: short(wanted), found: short(found), fits: false }
 }

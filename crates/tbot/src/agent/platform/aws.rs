@@ -53,7 +53,8 @@ impl<E: Fn(&str) -> Option<String>> Aws<E> {
             let secret_key = Zeroizing::new(secret);
             return Ok((Credentials { access_key_id: id, secret_key, session_token }, self.endpoint(None)?));
         }
-        if let (Some(file), Some(role)) = (self.get("AWS_WEB_IDENTITY_TOKEN_FILE"), self.get("AWS_ROLE_ARN")) {
+        if let (Some(file), Some(role)) = (self.get("AWS_WEB_IDENTITY_TOKEN_FILE"), self.get("AWS_ROLE_ARN"))
+        {
             let endpoint = self.endpoint(None)?;
             return Ok((self.web_identity(&file, &role, endpoint).await?, endpoint));
         }
@@ -94,8 +95,7 @@ impl<E: Fn(&str) -> Option<String>> Aws<E> {
             Some(path) => Some(read(&path)?),
             None => self.get("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(Zeroizing::new),
         };
-        let headers: Vec<(&str, &str)> =
-            token.iter().map(|token| ("authorization", token.trim())).collect();
+        let headers: Vec<(&str, &str)> = token.iter().map(|token| ("authorization", token.trim())).collect();
         let question = Question { headers: &headers, ..Question::get(url) };
         let answer = match url.starts_with("https://") {
             true => Client::new(&[]).ask(question).await,
@@ -130,7 +130,12 @@ impl<E: Fn(&str) -> Option<String>> Aws<E> {
     }
 
     /// A role for the token of a web identity, such as a service account's of Kubernetes.
-    async fn web_identity(&self, file: &str, role: &str, endpoint: Endpoint) -> Result<Credentials, AgentError> {
+    async fn web_identity(
+        &self,
+        file: &str,
+        role: &str,
+        endpoint: Endpoint,
+    ) -> Result<Credentials, AgentError> {
         let token = read(file)?;
         let session = self.get("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "tbot".to_owned());
         let body = Zeroizing::new(format!(
@@ -215,10 +220,19 @@ mod tests {
         let host = |text: &str| Some(text.to_owned());
         assert_eq!(endpoint(&[], None), host("sts.amazonaws.com"));
         assert_eq!(endpoint(&[], Some("eu-west-1")), host("sts.eu-west-1.amazonaws.com"));
-        assert_eq!(endpoint(&[("AWS_REGION", "us-east-2")], Some("eu-west-1")), host("sts.us-east-2.amazonaws.com"));
-        assert_eq!(endpoint(&[("AWS_DEFAULT_REGION", "cn-north-1")], None), host("sts.cn-north-1.amazonaws.com.cn"));
+        assert_eq!(
+            endpoint(&[("AWS_REGION", "us-east-2")], Some("eu-west-1")),
+            host("sts.us-east-2.amazonaws.com")
+        );
+        assert_eq!(
+            endpoint(&[("AWS_DEFAULT_REGION", "cn-north-1")], None),
+            host("sts.cn-north-1.amazonaws.com.cn")
+        );
         assert_eq!(endpoint(&[("AWS_REGION", "xx-new-9")], None), host("sts.amazonaws.com"));
-        assert_eq!(endpoint(&[("AWS_USE_FIPS_ENDPOINT", "true")], None), host("sts-fips.us-east-1.amazonaws.com"));
+        assert_eq!(
+            endpoint(&[("AWS_USE_FIPS_ENDPOINT", "true")], None),
+            host("sts-fips.us-east-1.amazonaws.com")
+        );
         assert_eq!(endpoint(&[("AWS_USE_FIPS_ENDPOINT", "true"), ("AWS_REGION", "eu-west-1")], None), None);
     }
 

@@ -216,6 +216,5 @@ fn names_account(rule: &Rule) -> bool {
         let is_plain = !before.iter().any(|part| part.contains(['*', '?']));
         is_plain && before.len() == 5 && !before[4].is_empty() && parts.next().is_some()
     };
-    rule.contains_key("aws_account")
-        || rule.get("aws_arn").is_none_or(|arn| arn.all().iter().all(plain))
+    rule.contains_key("aws_account") || rule.get("aws_arn").is_none_or(|arn| arn.all().iter().all(plain))
 }
