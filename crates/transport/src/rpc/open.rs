@@ -1,6 +1,8 @@
 //! gRPC over a Unix socket that every process on the machine may connect to: the kernel says who calls, and what that one
 //! may have is for the services to decide.
 
+mod authority;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
+use self::authority::Named;
 use super::local::{own_socket, remove_dead};
 use super::server::{Limits, Serving};
 use crate::backoff::Backoff;
@@ -97,7 +100,7 @@ impl OpenServer {
             };
             let (serving, peer) = (serving.clone(), Peer { identity: PeerIdentity::Stranger, addr: None });
             connections.spawn(async move {
-                serving.local_connection(stream, peer, local).await;
+                serving.local_connection(Named::new(stream), peer, local).await;
                 drop(place);
             });
         }
