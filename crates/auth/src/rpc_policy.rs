@@ -45,6 +45,7 @@ const TABLE: &[(&str, Allow)] = &[
     (RENEW_BOT, Allow::Bot),
     ("/postern.v1.CertificateService/ConfirmRenewal", Allow::Bot),
     ("/postern.v1.CertificateService/IssueOutputs", Allow::Bot),
+    ("/postern.v1.CertificateService/IssueHost", Allow::Bot),
     ("/postern.v1.CertificateService/RenewHost", Allow::Hosts(&[Proxy, Node])),
     ("/postern.v1.CertificateService/SignUser", Allow::Rbac),
     ("/postern.v1.ResourceService/Get", Allow::Rbac),
@@ -58,6 +59,7 @@ const TABLE: &[(&str, Allow)] = &[
     ("/postern.v1.BotService/AddInstance", Allow::Rbac),
     ("/postern.v1.BotService/Heartbeat", Allow::Bot),
     ("/postern.v1.InventoryService/Connect", Allow::Hosts(&[Proxy, Node])),
+    ("/postern.v1.InventoryService/ConnectSshServer", Allow::Bot),
     ("/postern.v1.AuditService/Emit", Allow::Hosts(&[Proxy, Node, Auth])),
     ("/postern.v1.AuditService/Search", Allow::Rbac),
     ("/postern.v1.AuditService/Tail", Allow::Rbac),
@@ -290,6 +292,6 @@ mod tests {
                 assert_eq!(check(path, caller).is_ok(), expected, "{role} {path}");
             }
         }
-        assert_eq!(check(TABLE[7].0, &hosts[1]).expect_err("refused").code, "wrong_role");
+        assert_eq!(check(TABLE[8].0, &hosts[1]).expect_err("refused").code, "wrong_role");
     }
 }

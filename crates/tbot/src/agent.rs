@@ -5,6 +5,7 @@
 
 mod environment;
 pub mod error;
+mod follow;
 mod heartbeat;
 mod hooks;
 mod issue;
@@ -20,6 +21,8 @@ mod run;
 pub mod schedule;
 pub mod services;
 pub mod signals;
+mod ssh_host;
+pub mod sshd;
 pub mod storage;
 
 pub use environment::withhold;

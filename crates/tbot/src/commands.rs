@@ -4,6 +4,7 @@ pub mod doctor;
 pub mod exec;
 pub mod init;
 pub mod install;
+pub mod sshd;
 pub mod start;
 pub mod status;
 pub mod wait;

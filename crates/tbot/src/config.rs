@@ -7,6 +7,7 @@ pub mod file;
 pub mod flags;
 pub mod hooks;
 pub mod outputs;
+pub mod sshd;
 
 use crate::destination::Destination;
 use access::resource::token::Provider;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 pub use check::{load, without_file};
 pub use flags::StartFlags;
 pub use hooks::Hook;
+pub use sshd::Sshd;
 
 /// What to run, checked.
 #[derive(Debug)]
@@ -131,25 +133,42 @@ impl std::fmt::Debug for TokenSource {
     }
 }
 
-/// An `identity` output.
+/// What the agent keeps fresh in one place.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Output {
     /// What it is called in health, metrics and logs; no two have the same.
     pub name: String,
     /// Where it is written.
     pub destination: Destination,
+    /// What is written.
+    pub content: Content,
     /// Roles of its certificates; empty for all of the bot's.
     pub roles: Vec<RoleName>,
-    /// The cluster it is for; absent for the bot's own.
-    pub cluster: Option<ClusterName>,
-    /// Whether `ssh_config` and `known_hosts` are written.
-    pub ssh_config: bool,
     /// Life of its certificates that is asked for.
     pub certificate_ttl: Duration,
     /// Time between its renewals.
     pub renewal_interval: Duration,
     /// What is done after each of them.
     pub on_renew: Vec<Hook>,
+}
+
+/// What an output is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Credentials of a client.
+    Identity {
+        /// The cluster they are for; absent for the bot's own.
+        cluster: Option<ClusterName>,
+        /// Whether `ssh_config` and `known_hosts` are written.
+        ssh_config: bool,
+    },
+    /// Host key and host certificate of an SSH server, and whose users it believes.
+    SshHost {
+        /// Its names and addresses; at least one.
+        principals: Vec<String>,
+    },
+    /// A stock OpenSSH server that is looked after.
+    Sshd(Box<Sshd>),
 }
 
 /// The reference of the file for the documentation, from its types.

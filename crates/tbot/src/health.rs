@@ -15,8 +15,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum Kind {
     /// Keeps the agent's own identity.
     BotIdentity,
-    /// Writes one output.
+    /// Writes one output for clients.
     IdentityOutput,
+    /// Writes one output for an SSH server.
+    SshHostOutput,
+    /// Looks after a stock OpenSSH server.
+    Sshd,
     /// Tells the cluster how the agent is.
     Heartbeat,
 }
@@ -27,8 +31,15 @@ impl Kind {
         match self {
             Self::BotIdentity => "bot-identity",
             Self::IdentityOutput => "identity-output",
+            Self::SshHostOutput => "ssh-host-output",
+            Self::Sshd => "sshd",
             Self::Heartbeat => "heartbeat",
         }
+    }
+
+    /// Whether it writes for others.
+    pub fn is_output(self) -> bool {
+        matches!(self, Self::IdentityOutput | Self::SshHostOutput | Self::Sshd)
     }
 
     /// Whether somebody relies on what it keeps valid.
@@ -218,7 +229,7 @@ impl Health {
 /// Everything in one line: for the service manager, and `tbot status`.
 pub fn summary(services: &[Service], now: Timestamp) -> String {
     let unready: Vec<&Service> = services.iter().filter(|service| !service.is_ready(now)).collect();
-    let outputs = services.iter().filter(|service| service.kind == Kind::IdentityOutput).count();
+    let outputs = services.iter().filter(|service| service.kind.is_output()).count();
     let failing = services.iter().find(|service| !service.reason(now).is_empty());
     match (unready.first(), failing) {
         (Some(service), _) => format!("{}: {}", service.name, service.reason(now)),

@@ -8,7 +8,7 @@ mod workspace;
 
 use crate::agent::services::Agent;
 use crate::agent::{AgentError, Source};
-use crate::config::{Config, Output, StartFlags};
+use crate::config::{Config, Content, Output, StartFlags};
 use crate::destination::{Destination, Directory, Symlinks};
 use crate::health::Health;
 use crate::program::Global;
@@ -93,15 +93,16 @@ fn for_command(mut config: Config, roles: &[RoleName], workspace: &Workspace) ->
     let mut output = only.unwrap_or_else(|| Output {
         name: String::new(),
         destination: Destination::Memory(crate::destination::Memory::default()),
+        content: Content::Identity { cluster: None, ssh_config: true },
         roles: Vec::new(),
-        cluster: None,
-        ssh_config: true,
         certificate_ttl: config.certificate_ttl,
         renewal_interval: config.renewal_interval,
         on_renew: Vec::new(),
     });
     output.name = "exec".to_owned();
-    output.ssh_config = true;
+    if let Content::Identity { ssh_config, .. } = &mut output.content {
+        *ssh_config = true;
+    }
     output.on_renew.clear();
     output.destination = Destination::Directory(Directory::new(workspace.path(), Symlinks::TrySecure));
     if !roles.is_empty() {
@@ -136,7 +137,7 @@ async fn command(
 ) -> Result<u8, String> {
     let mut command = tokio::process::Command::new(&words[0]);
     command.args(&words[1..]);
-    environment::set(&mut command, workspace, &agent.config().onboarding.method);
+    environment::set(&mut command, workspace, agent.config());
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {

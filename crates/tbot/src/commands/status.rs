@@ -64,7 +64,7 @@ impl Seen {
             let at = services.iter().position(|service| service.name == output.name);
             let at = at.unwrap_or_else(|| {
                 let destination = Some(output.destination.to_string());
-                services.push(Service { destination, ..Service::new(&output.name, Kind::IdentityOutput) });
+                services.push(Service { destination, ..Service::new(&output.name, output::kind(output)) });
                 services.len() - 1
             });
             // The files themselves say what they are good for.

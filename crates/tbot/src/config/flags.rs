@@ -131,6 +131,8 @@ fn identity_output(directory: &std::path::Path) -> file::Output {
         name: None,
         destination: directory_at(directory.to_string_lossy().into_owned()),
         roles: Vec::new(),
+        principals: Vec::new(),
+        sshd: None,
         cluster: None,
         ssh_config: None,
         credential_ttl: None,

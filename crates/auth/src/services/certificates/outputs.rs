@@ -55,10 +55,11 @@ pub async fn issue(
     }
 }
 
-struct Issuing<'a> {
-    core: &'a Core,
-    caller: &'a Caller,
-    bearer: &'a Bearer<'a>,
+/// An instance gets something on the strength of its bot's roles.
+pub struct Issuing<'a> {
+    pub core: &'a Core,
+    pub caller: &'a Caller,
+    pub bearer: &'a Bearer<'a>,
 }
 
 impl Issuing<'_> {
@@ -67,14 +68,7 @@ impl Issuing<'_> {
         reads: &mut Reads<'_>,
         requests: &[OutputRequest],
     ) -> Result<(Txn, Vec<Certificates>), Problem> {
-        let (instance, revision) = self.bearer.instance(self.core).await?;
-        if !instance.lineage.accepts(self.bearer.presented()) {
-            let stored = instance.lineage.newest().number;
-            return Err(bot::stale(Mismatch::Copied { stored, presented: self.bearer.bot.generation }));
-        }
-        let bot = bot::bot_of(reads, self.bearer).await?;
-        // An instance that is removed or renewed meanwhile gets nothing on the strength of what it was.
-        let mut txn = Txn::new().expect(instance.key(), Expect::Revision(revision));
+        let (mut txn, bot) = self.begin(reads).await?;
         let mut all = Vec::with_capacity(requests.len());
         for request in requests {
             let (identity, certificates) = self.output(reads, &bot, request).await?;
@@ -82,6 +76,18 @@ impl Issuing<'_> {
             all.push(certificates);
         }
         Ok((txn, all))
+    }
+
+    /// The bot, and a transaction that holds only while the instance is what it is.
+    pub async fn begin(&self, reads: &mut Reads<'_>) -> Result<(Txn, Arc<Bot>), Problem> {
+        let (instance, revision) = self.bearer.instance(self.core).await?;
+        if !instance.lineage.accepts(self.bearer.presented()) {
+            let stored = instance.lineage.newest().number;
+            return Err(bot::stale(Mismatch::Copied { stored, presented: self.bearer.bot.generation }));
+        }
+        let bot = bot::bot_of(reads, self.bearer).await?;
+        // An instance that is removed or renewed meanwhile gets nothing on the strength of what it was.
+        Ok((Txn::new().expect(instance.key(), Expect::Revision(revision)), bot))
     }
 
     async fn output(
@@ -108,7 +114,7 @@ impl Issuing<'_> {
     }
 
     /// An identity that is not renewable has to show its proof again before it ends; what it got must not outlive that.
-    fn within_own(&self, lifetime: Duration) -> Result<Duration, Problem> {
+    pub fn within_own(&self, lifetime: Duration) -> Result<Duration, Problem> {
         if self.bearer.bot.renewable {
             return Ok(lifetime);
         }
@@ -123,7 +129,7 @@ impl Issuing<'_> {
     }
 
     /// The roles asked for, or all of the bot's, if the bot's own role lets it have them.
-    async fn roles(
+    pub async fn roles(
         &self,
         reads: &mut Reads<'_>,
         bot: &Bot,

@@ -1,6 +1,7 @@
 //! Directories: there or makeable, writable, nobody else's, with room.
 
 use super::finding::Finding;
+use crate::agent::output;
 use crate::config::Config;
 use crate::destination::Destination;
 use crate::destination::directory::acl;
@@ -9,9 +10,6 @@ use std::path::Path;
 
 /// What a set of files and its successor need, generously.
 const ENOUGH: u64 = 1 << 20;
-/// What an output would write.
-const NAMES: [&str; 7] =
-    ["key", "key.pub", "key-cert.pub", "identity", "tlscert", "known_hosts", "ssh_config"];
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -23,7 +21,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     findings.push(one("storage", &config.storage, &[]));
     for output in &config.outputs {
         let what = format!("output {}", output.name);
-        findings.push(one(&what, &output.destination, &NAMES));
+        findings.push(one(&what, &output.destination, output::names(output)));
         findings.extend(way_of_readers(&what, &output.destination));
     }
     findings
