@@ -3,7 +3,10 @@
 use crate::harness::{Auth, Joiner, instance, key};
 use api::status::Problem;
 use api::v1;
+use api::v1::agent_message::Message as Say;
+use api::v1::auth_message::Message as Said;
 use api::v1::certificate_service_client::CertificateServiceClient;
+use api::v1::inventory_service_client::InventoryServiceClient;
 use identity::Credentials;
 use identity::key::SubjectKey;
 use identity::ssh::SshCertificate;
@@ -172,4 +175,107 @@ async fn locks_stop_host_certificates() {
         auth.delete(access::resource::Kind::Lock, name).await;
     }
     asking.ask(&["web.example.com"]).await.expect("the locks are gone");
+}
+
+/// The stream of a server that reports this, and the first word on it.
+async fn connected(
+    channel: Channel,
+    report: v1::NodeReport,
+) -> Result<(v1::SshServerState, Stream), Problem> {
+    let (out, outgoing) = tokio::sync::mpsc::channel(4);
+    out.send(v1::AgentMessage { message: Some(Say::Node(report)) }).await.expect("room");
+    let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+    let answer = InventoryServiceClient::new(channel).connect_ssh_server(outgoing).await;
+    let incoming = answer.map_err(|status| Problem::of(&status))?.into_inner();
+    let mut stream = Stream { _out: out, incoming };
+    stream.state().await.map(|state| (state, stream))
+}
+
+struct Stream {
+    _out: tokio::sync::mpsc::Sender<v1::AgentMessage>,
+    incoming: tonic::Streaming<v1::AuthMessage>,
+}
+
+impl Stream {
+    async fn state(&mut self) -> Result<v1::SshServerState, Problem> {
+        loop {
+            match self.incoming.message().await.map_err(|status| Problem::of(&status))?.expect("a message").message {
+                Some(Said::SshServer(state)) => return Ok(state),
+                Some(Said::Policy(_)) => panic!("the roles of a cluster are nothing to a stock server"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for one like this.
+    async fn until(&mut self, wanted: impl Fn(&v1::SshServerState) -> bool) -> v1::SshServerState {
+        loop {
+            let state = self.state().await.expect("the stream stands");
+            if wanted(&state) {
+                return state;
+            }
+        }
+    }
+}
+
+fn report(hostname: &str, addr: &str) -> v1::NodeReport {
+    let (hostname, addr) = (hostname.to_owned(), addr.to_owned());
+    v1::NodeReport { hostname, addr, version: "OpenSSH".to_owned(), ..v1::NodeReport::default() }
+}
+
+#[tokio::test]
+async fn a_stock_server_is_a_node_by_rule_and_certificate_and_hears_of_locks() {
+    let auth = Auth::start().await;
+    rule(&auth, "hosts", "").await;
+    let own = joined(&auth, "web", json!(["hosts"])).await;
+    let channel = || auth.member(&own);
+    let refused = async |report| match connected(channel(), report).await {
+        Ok((state, _)) => panic!("{state:?}"),
+        Err(problem) => problem.code,
+    };
+    let good = || report("web.example.com", "web.example.com:22");
+    assert_eq!(refused(good()).await, "host_unknown", "it has no certificate");
+    Asking::new(channel()).ask(&["web.example.com"]).await.expect("gets one");
+    assert_eq!(refused(good()).await, "action_not_allowed", "no rule says that it may be a node");
+    auth.put(json!({"kind": "role", "version": "v7", "metadata": {"name": "hosts"}, "spec": {"allow": {"rules": [
+        {"resources": ["host_cert"], "verbs": ["create"]}, {"resources": ["node"], "verbs": ["create", "update"]}]}}}))
+        .await;
+    assert_eq!(refused(report("other.example.com", "")).await, "host_name_not_own");
+    assert_eq!(refused(report("web.example.com", "10.1.2.3:22")).await, "host_addr_not_own");
+    let (state, mut stream) = connected(channel(), good()).await.expect("is a node");
+    assert_eq!(state.trust.expect("a bundle").authorities.len(), 3);
+    assert!(auth.core().presence.is_online(access::HostId(instance(&own).parse().expect("an id"))));
+    // It is there, so not even its bot's next copy takes its names.
+    let again = auth.join(&Joiner::bot(&auth.bot_token("web").await)).await.expect("joins");
+    assert_eq!(Asking::new(auth.member(&again)).refused(&["web.example.com"]).await, "host_name_taken");
+
+    auth.role("ops", "root").await;
+    let other = joined(&auth, "other", json!(["ops"])).await;
+    let output = crate::harness::output(auth.member(&other), &[], 0).await.expect("an output");
+    auth.lock("user", json!({"user": "alice"})).await;
+    stream.until(|state| state.refused_key_ids == ["alice"]).await;
+    auth.lock("login", json!({"login": "root"})).await;
+    stream.until(|state| state.refused_logins == ["root"]).await;
+    for (name, target) in [
+        ("instance", json!({"bot_instance_id": instance(&other)})),
+        ("role", json!({"role": "ops"})),
+    ] {
+        auth.lock(name, target).await;
+        let state = stream.until(|state| state.refused_serials.contains(&output.serial())).await;
+        assert!(!state.refused_serials.contains(&own.serial()), "{name}: it is not hit");
+        auth.delete(access::resource::Kind::Lock, name).await;
+        stream.until(|state| state.refused_serials.is_empty()).await;
+    }
+    auth.lock("server", json!({"server_id": instance(&own)})).await;
+    let state = stream.until(|state| !state.locked.is_empty()).await;
+    assert!(state.locked.contains("is in force"), "{}", state.locked);
+    auth.delete(access::resource::Kind::Lock, "server").await;
+    stream.until(|state| state.locked.is_empty()).await;
+    auth.lock("own", json!({"user": "bot-web"})).await;
+    let ended = loop {
+        if let Err(problem) = stream.state().await {
+            break problem;
+        }
+    };
+    assert_eq!(ended.code, "locked", "who speaks for it is locked");
 }

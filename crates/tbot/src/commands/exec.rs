@@ -90,6 +90,8 @@ fn attempt(global: &Global, flags: &ExecFlags) -> Result<u8, String> {
 /// The configuration with one output: into the workspace.
 fn for_command(mut config: Config, roles: &[RoleName], workspace: &Workspace) -> Config {
     let only = if config.outputs.len() == 1 { config.outputs.pop() } else { None };
+    // A server that is looked after outlives a command.
+    let only = only.filter(|output| !matches!(output.content, Content::Sshd(_)));
     let mut output = only.unwrap_or_else(|| Output {
         name: String::new(),
         destination: Destination::Memory(crate::destination::Memory::default()),
