@@ -10,7 +10,7 @@ use auth::catalog::layout;
 use auth::sealing::Envelope;
 use ca::{Authorities, EnvelopeKey, Retire};
 use std::path::{Path, PathBuf};
-use store::{Engine, SqliteOptions, SqliteStore, Txn};
+use store::{SqliteOptions, SqliteStore, Store as _, Txn};
 use testkit::cluster::CLUSTER;
 use testkit::process::Signal;
 use testkit::{Bot, Cluster, Layout, Process, until};
