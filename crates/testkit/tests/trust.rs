@@ -9,16 +9,26 @@ use access::resource::cert_authority::{CaKind, RotationPhase};
 use auth::catalog::layout;
 use auth::sealing::Envelope;
 use ca::{Authorities, EnvelopeKey, Retire};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use store::{SqliteOptions, SqliteStore, Store as _, Txn};
 use testkit::cluster::CLUSTER;
 use testkit::process::Signal;
-use testkit::{Bot, Cluster, Layout, Process, until};
+use testkit::programs::command;
+use testkit::{Bot, Cluster, Layout, Process, run, until};
 
 const SPENT: &str = "0123456789abcdef0123456789abcdef";
 
-/// Takes a step in the store below `data`.
+/// Takes a step in the store below `data`, which is the daemon's user's before and after.
 fn step(data: &Path, kind: CaKind, to: RotationPhase) {
+    let found = std::fs::metadata(data).expect("there");
+    let owned_by = |owner: &str| run(command("/usr/bin/chown").args(["-R", owner]).arg(data)).ok();
+    owned_by(&format!("{}:{}", rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+    step_in_own(data, kind, to);
+    owned_by(&format!("{}:{}", found.uid(), found.gid()));
+}
+
+fn step_in_own(data: &Path, kind: CaKind, to: RotationPhase) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let engine = SqliteStore::open(data.join("backend"), SqliteOptions::default()).expect("opens");
