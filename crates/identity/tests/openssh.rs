@@ -134,11 +134,7 @@ mod keygen {
             output.status.success()
         };
         let (none, two) = (revoked(&[], &[]), revoked(&["bot-example", "bot-other"], &[]));
-        let numbered = certificate(
-            "numbered.pub",
-            &person(),
-            &signer,
-        );
+        let numbered = certificate("numbered.pub", &person(), &signer);
         assert!(is_good(&revoked(&[], &[1, 100]), &numbered));
         assert!(!is_good(&revoked(&["somebody"], &[1, 99, u64::MAX]), &numbered), "its serial is 99");
         for certificate in [&bot, &elsewhere, &alice] {

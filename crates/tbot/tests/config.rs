@@ -80,7 +80,9 @@ fn fields_belong_to_a_type() {
     for good in [
         "{type: ssh_host, destination: /h, principals: [a]}".to_owned(),
         format!("{{type: sshd, destination: /h, sshd: {{{reload}}}}}"),
-        format!("{{type: sshd, destination: /h, principals: [b], sshd: {{{reload}, hostname: a, accounts: [root]}}}}"),
+        format!(
+            "{{type: sshd, destination: /h, principals: [b], sshd: {{{reload}, hostname: a, accounts: [root]}}}}"
+        ),
     ] {
         assert_eq!(with(&good), Ok(()), "{good}");
     }

@@ -25,7 +25,8 @@ impl Stock {
         let key = directory.join("own_key");
         run(command("/usr/bin/ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key)).ok();
         // sshd takes no port that the system chooses.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
         let at = |name: &str| directory.join(name).display().to_string();
         let text = format!(
             "Include {}/*.conf\nListenAddress 127.0.0.1:{port}\nPidFile {}\nHostKey {}\nUsePAM no\nUseDNS no\n\
@@ -232,7 +233,9 @@ fn locks_reach_a_stock_server() {
             let name = lock["metadata"]["name"].as_str().expect("a name");
             cluster.tctl(&["rm", &format!("lock/{name}")]).ok();
         }
-        until(&format!("{target} to be lifted"), || (stock.lets_in(&other) && stock.lets_in(bot)).then_some(()));
+        until(&format!("{target} to be lifted"), || {
+            (stock.lets_in(&other) && stock.lets_in(bot)).then_some(())
+        });
     }
     let list = bot.directory().join("host/revoked-keys");
     run(command("/usr/bin/ssh-keygen").args(["-Q", "-l", "-f"]).arg(list)).ok();
@@ -258,6 +261,28 @@ fn accounts_that_are_not_listed_are_not_logged_in_to() {
     bot.configure(SPENT, &cluster.pin(), &stock.service(bot, "    accounts: [nobody, root]\n"));
     agent.signal(Signal::HUP);
     until("root to be let in", || stock.lets_in(bot).then_some(()));
+}
+
+#[test]
+fn a_server_that_may_be_no_node_is_looked_after_and_says_so() {
+    if !root() {
+        return;
+    }
+    let cluster_and_bot = cluster_with_bot();
+    let (cluster, bot) = &cluster_and_bot;
+    cluster.create(
+        "kind: role\nversion: v7\nmetadata:\n  name: keeper\nspec:\n  allow:\n    rules:\n    - {resources: [host_cert], \
+         verbs: [create]}\n",
+    );
+    let stock = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, ""));
+    let _agent = looked_after(bot, &stock);
+    let status = until("the agent to say so", || {
+        let status = tbot(bot, &["status"]).stdout;
+        status.contains("not among the cluster's nodes").then_some(status)
+    });
+    assert!(status.contains("degraded") && status.contains("on \"node\""), "{status}");
+    assert!(!cluster.tctl(&["nodes", "ls"]).ok().contains("stock"));
 }
 
 #[test]

@@ -154,6 +154,8 @@ fn exec_gives_a_command_the_files_of_a_host() {
     std::fs::write(&file, text).expect("written");
     let mut exec = command(testkit::programs::ours("tbot"));
     exec.args(["exec", "-c"]).arg(&file).args(["--", "/bin/sh", "-c"]);
-    let said = run(exec.arg("ssh-keygen -L -f $TBOT_DESTINATION/ssh_host-cert.pub; echo \"config=$SSH_CONFIG\"")).ok();
+    let said =
+        run(exec.arg("ssh-keygen -L -f $TBOT_DESTINATION/ssh_host-cert.pub; echo \"config=$SSH_CONFIG\""))
+            .ok();
     assert!(said.contains("host certificate") && said.ends_with("config=\n"), "{said}");
 }

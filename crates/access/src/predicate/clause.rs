@@ -257,9 +257,7 @@ impl<'a> Context<'a> {
                 _ => Some(false),
             },
             Test::Each(list, each) => match self.value(list)? {
-                Value::List(items) => {
-                    Some(!items.is_empty() && items.iter().all(|item| each.holds(item)))
-                }
+                Value::List(items) => Some(!items.is_empty() && items.iter().all(|item| each.holds(item))),
                 Value::Text(_) => Some(false),
             },
         }
@@ -361,7 +359,11 @@ mod tests {
             ),
             (r#"all_end_with(host_cert.principals, ".example.com")"#, true, false),
             (r#"all_end_with(host_cert.principals, "-1.example.com")"#, false, false),
-            (r#"is_subset(host_cert.principals, "web-1.example.com", "web-2.example.com", "x")"#, true, false),
+            (
+                r#"is_subset(host_cert.principals, "web-1.example.com", "web-2.example.com", "x")"#,
+                true,
+                false,
+            ),
             (r#"is_subset(host_cert.principals, "web-1.example.com")"#, false, false),
             (r#"all_equals(host_cert.principals, "web-1.example.com")"#, false, false),
             (r#"all_equals(user.spec.traits["team"], "core")"#, true, true),

@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn a_name_changes_hands_only_when_its_owner_is_gone() {
-        let owner = |who: &str, role, from: &str| Owner { id: id(who), role, from: from.parse().ok(), bot: None };
+        let owner =
+            |who: &str, role, from: &str| Owner { id: id(who), role, from: from.parse().ok(), bot: None };
         let grounds = |has_it, joins, owner_online| Grounds { has_it, joins, owner_online };
         use SystemRole::{Node, Proxy};
         let node = owner(ID, Node, "10.0.0.1");

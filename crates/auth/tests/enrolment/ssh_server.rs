@@ -89,10 +89,7 @@ async fn a_rule_lets_a_bot_have_host_certificates() {
     assert!(life <= SignedDuration::from_hours(2) && life > SignedDuration::from_mins(119), "{life}");
     let told = auth.events("cert.create").await;
     let told = told.iter().find(|event| event["cert_type"] == "host" && event["requested_by"] == "bot-web");
-    assert_eq!(
-        told.expect("an event")["identity"]["names"],
-        json!(["web.example.com", "web2.example.com"])
-    );
+    assert_eq!(told.expect("an event")["identity"]["names"], json!(["web.example.com", "web2.example.com"]));
 
     assert_eq!(asking.refused(&["web.example.com", "web.elsewhere.org"]).await, "action_not_allowed");
     asking.roles = vec!["ops".to_owned()];
@@ -199,7 +196,14 @@ struct Stream {
 impl Stream {
     async fn state(&mut self) -> Result<v1::SshServerState, Problem> {
         loop {
-            match self.incoming.message().await.map_err(|status| Problem::of(&status))?.expect("a message").message {
+            match self
+                .incoming
+                .message()
+                .await
+                .map_err(|status| Problem::of(&status))?
+                .expect("a message")
+                .message
+            {
                 Some(Said::SshServer(state)) => return Ok(state),
                 Some(Said::Policy(_)) => panic!("the roles of a cluster are nothing to a stock server"),
                 _ => {}
@@ -256,10 +260,9 @@ async fn a_stock_server_is_a_node_by_rule_and_certificate_and_hears_of_locks() {
     stream.until(|state| state.refused_key_ids == ["alice"]).await;
     auth.lock("login", json!({"login": "root"})).await;
     stream.until(|state| state.refused_logins == ["root"]).await;
-    for (name, target) in [
-        ("instance", json!({"bot_instance_id": instance(&other)})),
-        ("role", json!({"role": "ops"})),
-    ] {
+    for (name, target) in
+        [("instance", json!({"bot_instance_id": instance(&other)})), ("role", json!({"role": "ops"}))]
+    {
         auth.lock(name, target).await;
         let state = stream.until(|state| state.refused_serials.contains(&output.serial())).await;
         assert!(!state.refused_serials.contains(&own.serial()), "{name}: it is not hit");

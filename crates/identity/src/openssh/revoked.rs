@@ -94,7 +94,8 @@ mod tests {
             let key_ids: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
             let made_at = jiff::Timestamp::from_second(3).expect("a time");
             let serials = BTreeSet::new();
-            RevocationList { trust: &trust, key_ids: &key_ids, serials: &serials, version: 2, made_at }.encode()
+            RevocationList { trust: &trust, key_ids: &key_ids, serials: &serials, version: 2, made_at }
+                .encode()
         };
         let mut header = b"SSHKRL\n\0\0\0\0\x01".to_vec();
         header.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3]);

@@ -149,10 +149,8 @@ impl Drop for Follow {
 }
 
 /// Runs `stream` over each channel, again and again.
-async fn keep_up<S>(
-    mut channels: watch::Receiver<Option<Channel>>,
-    mut stream: impl FnMut(Channel) -> S,
-) where
+async fn keep_up<S>(mut channels: watch::Receiver<Option<Channel>>, mut stream: impl FnMut(Channel) -> S)
+where
     S: Future<Output = Ended>,
 {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
@@ -254,7 +252,8 @@ impl Speaking {
         let mut pause = Duration::ZERO;
         let mut registration = self.registration.clone();
         // There is no certificate yet, and so nothing to be in the inventory as.
-        let Ok(report) = registration.wait_for(|known| known.is_certified()).await.map(|known| known.report())
+        let Ok(report) =
+            registration.wait_for(|known| known.is_certified()).await.map(|known| known.report())
         else {
             return Ended { lived, pause };
         };

@@ -171,11 +171,13 @@ pub async fn rewrite(
 
 fn of_own_cluster(output: &Output, own: &Credentials) -> Result<(), AgentError> {
     match &output.content {
-        Content::Identity { cluster: Some(wanted), .. } if *wanted != own.trust.cluster => Err(AgentError::OtherCluster {
-            destination: output.destination.to_string(),
-            wanted: wanted.to_string(),
-            cluster: own.trust.cluster.to_string(),
-        }),
+        Content::Identity { cluster: Some(wanted), .. } if *wanted != own.trust.cluster => {
+            Err(AgentError::OtherCluster {
+                destination: output.destination.to_string(),
+                wanted: wanted.to_string(),
+                cluster: own.trust.cluster.to_string(),
+            })
+        }
         _ => Ok(()),
     }
 }

@@ -45,6 +45,8 @@ pub struct Agent {
     trusts: Vec<i64>,
     /// What SSH servers have still to be told, by service.
     unapplied: BTreeMap<String, Arc<SshServerState>>,
+    /// Why SSH servers are not among the cluster's nodes, by service.
+    unlisted: BTreeMap<String, String>,
     heartbeat: Schedule,
     health: Health,
     started: Instant,
@@ -77,6 +79,7 @@ impl Agent {
             outputs: Vec::new(),
             trusts: Vec::new(),
             unapplied: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
             health,
             started: Instant::now(),
@@ -350,12 +353,7 @@ impl Agent {
             match item {
                 News::Trust(trust) => self.trust(&trust).await,
                 News::Server(name, state) => _ = self.unapplied.insert(name, state),
-                News::Link(name, trouble) => match trouble {
-                    None => tracing::info!(service = name, "the SSH server is among the cluster's nodes"),
-                    Some(trouble) => {
-                        tracing::warn!(service = name, trouble, "the SSH server is not among the cluster's nodes")
-                    }
-                },
+                News::Link(name, trouble) => self.listed(name, trouble),
             }
         }
         for (name, state) in std::mem::take(&mut self.unapplied) {
@@ -405,6 +403,21 @@ impl Agent {
         }
     }
 
+    /// Whether an SSH server is among the cluster's nodes; where it is not, what it keeps is good all the same.
+    fn listed(&mut self, name: String, trouble: Option<String>) {
+        match &trouble {
+            None => {
+                tracing::info!(service = name, "the SSH server is among the cluster's nodes");
+                self.unlisted.remove(&name);
+            }
+            Some(trouble) => {
+                tracing::warn!(service = name, trouble, "the SSH server is not among the cluster's nodes");
+                self.unlisted.insert(name.clone(), trouble.clone());
+            }
+        }
+        self.health.hooked(&name, trouble.map_or(Ok(()), |trouble| Err(unlisted(&trouble))));
+    }
+
     /// What the cluster said of one SSH server. Gives whether it is in force.
     async fn server(&mut self, name: &str, state: &SshServerState) -> bool {
         let found = self.config.outputs.iter().position(|output| output.name == name);
@@ -430,6 +443,12 @@ impl Agent {
     async fn after(&self, at: usize) {
         let output = &self.config.outputs[at];
         let outcome = hooks::run(output, &self.config.onboarding.method).await;
+        let outcome = match self.unlisted.get(&output.name) {
+            Some(trouble) if outcome.is_ok() => {
+                return self.health.hooked(&output.name, Err(unlisted(trouble)));
+            }
+            _ => outcome,
+        };
         if let Err(fault) = &outcome {
             tracing::error!(
                 service = output.name,
@@ -492,6 +511,10 @@ fn same_directories(config: &Config) -> Vec<AgentError> {
         }
     }
     errors
+}
+
+fn unlisted(trouble: &str) -> String {
+    format!("the server is not among the cluster's nodes, and does not hear of locks: {trouble}")
 }
 
 fn left(expires: Timestamp, now: Timestamp) -> Duration {

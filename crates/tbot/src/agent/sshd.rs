@@ -94,8 +94,14 @@ struct State {
 
 impl State {
     fn of(told: &SshServerState, version: u64) -> Self {
-        let SshServerState { trust: _, refused_key_ids, refused_serials, refused_logins, locked, revision: _ } =
-            told;
+        let SshServerState {
+            trust: _,
+            refused_key_ids,
+            refused_serials,
+            refused_logins,
+            locked,
+            revision: _,
+        } = told;
         Self {
             version,
             key_ids: refused_key_ids.iter().cloned().collect(),
@@ -107,7 +113,11 @@ impl State {
 
     /// Those in whose place sshd can put nobody else.
     fn refused(&self) -> BTreeSet<&str> {
-        self.logins.iter().map(String::as_str).filter(|login| crate::config::sshd::is_account(login)).collect()
+        self.logins
+            .iter()
+            .map(String::as_str)
+            .filter(|login| crate::config::sshd::is_account(login))
+            .collect()
     }
 }
 
@@ -155,7 +165,8 @@ impl<'a> Server<'a> {
     /// Puts what the cluster says of locks and trust in force. Gives whether anything changed.
     pub async fn apply(&self, told: &SshServerState, now: Timestamp) -> Result<bool, AgentError> {
         let Some(trust) = told.trust.clone() else { return Ok(false) };
-        let trust = api::convert::trust(trust).map_err(AgentError::unusable("the cluster's word on trust"))?;
+        let trust =
+            api::convert::trust(trust).map_err(AgentError::unusable("the cluster's word on trust"))?;
         let before = self.state()?;
         let state = State::of(told, before.version);
         self.rewrite(before, state, trust, now).await
@@ -192,8 +203,12 @@ impl<'a> Server<'a> {
             installer.reload().await.map_err(AgentError::Sshd)?;
         }
         tracing::info!(
-            service = self.output.name, users = state.key_ids.len(), certificates = state.serials.len(),
-            accounts = state.logins.len(), locked = state.locked, "sshd knows whom the cluster trusts and refuses"
+            service = self.output.name,
+            users = state.key_ids.len(),
+            certificates = state.serials.len(),
+            accounts = state.logins.len(),
+            locked = state.locked,
+            "sshd knows whom the cluster trusts and refuses"
         );
         Ok(true)
     }
@@ -253,7 +268,9 @@ fn authorities(trust: &TrustBundle, state: &State) -> String {
     use identity::openssh::{UserAuthority, trusted_user_authorities};
     match state.locked.is_empty() {
         true => trusted_user_authorities(trust, UserAuthority::User),
-        false => "# This server is locked: nobody logs in to it by a certificate of the cluster.\n".to_owned(),
+        false => {
+            "# This server is locked: nobody logs in to it by a certificate of the cluster.\n".to_owned()
+        }
     }
 }
 

@@ -55,7 +55,8 @@ pub(super) fn checked(key: &str, output: &file::Output, report: &mut Report<'_>)
     let reload = match &file.reload {
         Some(reload) => hooks::one(&format!("{key}.reload"), reload, report),
         None => {
-            let text = "missing; write {systemd_reload: ssh.service}, or {pid_file: /run/sshd.pid} without systemd";
+            let text =
+                "missing; write {systemd_reload: ssh.service}, or {pid_file: /run/sshd.pid} without systemd";
             report.mistake(format!("{key}.reload").as_str(), text);
             None
         }

@@ -16,10 +16,10 @@ use crate::lifetime;
 use crate::metrics::Issued;
 use crate::refusal;
 use crate::services::join::{Taking, identity_of, name_problem, owner, refuse_bound_key};
+use access::rbac::api::ResourceView;
 use access::rbac::lock::LockSubject;
 use access::rbac::{Verb, api as rules};
 use access::resource::Bot;
-use access::rbac::api::ResourceView;
 use access::{HostId, SystemRole};
 use api::status::{Class, Problem};
 use api::v1;
@@ -113,8 +113,7 @@ impl Server<'_> {
         let held = roles.set.names().to_vec();
         reads.refuse_locked(&LockSubject { roles: &held, ..LockSubject::default() }).await?;
         let labels = BTreeMap::new();
-        let asked =
-            ResourceView { name: "", labels: &labels, participants: None, principals: Some(names) };
+        let asked = ResourceView { name: "", labels: &labels, participants: None, principals: Some(names) };
         rules::check(&roles.set, Verb::Create, KIND, Some(asked)).map(drop).map_err(|denial| {
             let hint = "a role of the bot needs the rule {resources: [host_cert], verbs: [create]}, whose where, if it \
                         has one, must hold for every name asked for";

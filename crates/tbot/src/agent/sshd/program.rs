@@ -164,7 +164,9 @@ impl Installer<'_> {
         let keep = |name: &str, text: &str| self.output.destination.keep(name, text.as_bytes());
         keep(CANDIDATE, text).and_then(|()| keep(WHOLE, &includes)).map_err(|error| error.to_string())?;
         let answer = match self.check(&whole).await {
-            Ok(()) => self.effective(&whole, tested).await.and_then(|found| self.refuse_foreign(&found, tested)),
+            Ok(()) => {
+                self.effective(&whole, tested).await.and_then(|found| self.refuse_foreign(&found, tested))
+            }
             Err(error) => Err(error),
         };
         for path in [candidate, whole] {
@@ -185,7 +187,9 @@ impl Installer<'_> {
                 let config = self.sshd.config.display();
                 let above = self.sshd.snippet.parent().unwrap_or(Path::new("/")).display();
                 return Err(match found {
-                    Some(found) => format!("{config} sets {keyword} to {found} before tbot can; remove that line"),
+                    Some(found) => {
+                        format!("{config} sets {keyword} to {found} before tbot can; remove that line")
+                    }
                     None => format!(
                         "{config} does not include {}; write `Include {above}/*.conf` at its top",
                         self.sshd.snippet.display()

@@ -43,7 +43,9 @@ impl Snippet<'_> {
         );
         let users = match self.accounts {
             // Of a list with one that matches everything and some with `!`, those some are what does not match.
-            Some(accounts) => accounts.iter().fold("*".to_owned(), |all, account| format!("{all},!{account}")),
+            Some(accounts) => {
+                accounts.iter().fold("*".to_owned(), |all, account| format!("{all},!{account}"))
+            }
             None if self.refused.is_empty() => return text,
             None => self.refused.iter().copied().collect::<Vec<_>>().join(","),
         };
@@ -86,7 +88,10 @@ mod tests {
 
     #[test]
     fn accounts_are_those_that_are_listed_and_not_refused() {
-        assert!(rendered(None, &["deploy", "root"]).ends_with("Match User deploy,root\n    TrustedUserCAKeys none\n"));
+        assert!(
+            rendered(None, &["deploy", "root"])
+                .ends_with("Match User deploy,root\n    TrustedUserCAKeys none\n")
+        );
         assert!(rendered(Some(&["deploy"]), &["root"]).contains("\nMatch User *,!deploy\n"));
         assert!(rendered(Some(&[]), &[]).contains("\nMatch User *\n"), "all of them are refused");
     }
