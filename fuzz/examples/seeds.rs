@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("helper", helper()?),
         ("environment", environment()),
         ("modes", modes()),
+        ("tpm", tpm()),
     ];
     for (target, seeds) in seeds {
         let directory = directory.join(target);
@@ -48,6 +49,21 @@ type Seeds = Vec<(&'static str, Vec<u8>)>;
 /// What comes behind the bytes that choose.
 fn behind(choice: &[u8], rest: &[u8]) -> Vec<u8> {
     [choice, rest].concat()
+}
+
+/// An endorsement key, an attestation key, and a certificate with which either side of its verification begins.
+fn tpm() -> Seeds {
+    let certificate: &[u8] = include_bytes!("endorsement-certificate.der");
+    let begin = [0x30, 0x82, 0x01, 0x22];
+    let at = certificate.windows(4).position(|bytes| bytes == begin).expect("has a key");
+    let area = [0, 0x23, 0, 0x0b, 0, 5, 4, 0x72, 0, 0, 0, 0x10, 0, 0x18, 0, 0x0b, 0, 3, 0, 0x10];
+    let point = [&[0, 32][..], &[7; 32], &[0, 32], &[8; 32]].concat();
+    vec![
+        ("endorsement-key", behind(&[0], &certificate[at..at + 294])),
+        ("attestation-key", behind(&[1], &[&area[..], &point].concat())),
+        ("certificate", behind(&[2], certificate)),
+        ("authority", behind(&[3], certificate)),
+    ]
 }
 
 fn kexinit() -> Vec<u8> {

@@ -74,7 +74,7 @@ impl Auth {
     }
 
     fn source(&self) -> JoinSource {
-        JoinSource { token: self.token.clone(), trust: self.trust.clone() }
+        JoinSource::token(self.token.clone(), self.trust.clone())
     }
 
     async fn events(&self, event: &str) -> Vec<String> {

@@ -6,7 +6,7 @@ use crate::caller::Caller;
 use crate::catalog::Catalog;
 use crate::issuer::{Certificates, Issuer};
 use crate::issuers::Issuers;
-use crate::kubernetes::KubernetesApi;
+use crate::kubernetes::Reviews;
 use crate::metrics::Metrics;
 use crate::pacing::Pacing;
 use crate::policy::Policies;
@@ -38,7 +38,7 @@ pub struct Core {
     /// The keys of those who vouch for joiners.
     pub issuers: Issuers,
     /// The Kubernetes cluster that this runs in.
-    pub kubernetes: Option<KubernetesApi>,
+    pub kubernetes: Option<Reviews>,
     /// Joiners that were refused.
     pub attempts: Attempts,
     /// Which hosts are connected.
@@ -71,6 +71,7 @@ impl Core {
                     "expires": certificates.expires(), "teleport_cluster": identity.cluster,
                     "bot_name": user.bot.as_ref().map(|bot| &bot.name),
                     "bot_instance_id": user.bot.as_ref().map(|bot| bot.instance),
+                    "join_token": user.bot.as_ref().and_then(|bot| bot.join_token.as_ref()),
                     "generation": user.bot.as_ref().and_then(|bot| bot.generation),
                     "impersonator": user.impersonator, "renewable": user.renewable,
                     "disallow_reissue": user.disallow_reissue,

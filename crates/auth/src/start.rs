@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::issuer::Issuer;
 use crate::issuers::Issuers;
+use crate::kubernetes::Reviews;
 use crate::metrics::Metrics;
 use crate::own_host::OwnHost;
 use crate::pacing::Pacing;
@@ -170,8 +171,8 @@ async fn core(
         tokens: Arc::new(tokens),
         challenges: ChallengeKey::new(&secret),
         pacing: Pacing::new(catalog.now()),
-        issuers: Issuers::new(config.issuer_roots.clone()),
-        kubernetes: config.kubernetes.clone(),
+        issuers: Issuers::new(config.issuer_roots.clone(), config.clock()),
+        kubernetes: config.kubernetes.clone().map(|api| Reviews::new(api, config.clock())),
         attempts: Attempts::default(),
         presence: Arc::new(Presence::default()),
         policies: Policies::default(),

@@ -36,6 +36,7 @@ fn bot() -> Identity {
             name: "example".parse().expect("a name"),
             instance: access::InstanceId(Uuid::from_u128(7)),
             generation: Some(3),
+            join_token: None,
         }),
         roles: vec!["a".parse().expect("a name"), "b".parse().expect("a name")],
         traits: Traits([("logins".to_owned(), vec!["root".to_owned()])].into()),

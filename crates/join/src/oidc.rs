@@ -82,10 +82,7 @@ pub fn verify(
     if let Some(issuer) = oidc.issuer() {
         same(&claims, "iss", &issuer)?;
     }
-    let audience = oidc.audience(cluster);
-    if !audiences(&claims).contains(&audience.as_str()) {
-        return Err(differs(&claims, "aud", audience));
-    }
+    for_audience(&claims, &oidc.audience(cluster))?;
     times(&claims, oidc.provider.table().longest_life, now)?;
     if oidc.provider == Provider::Kubernetes {
         bound_to_pod(&claims)?;
@@ -106,6 +103,13 @@ fn same(claims: &Map<String, Value>, claim: &'static str, wanted: &str) -> Resul
     match claims.get(claim).and_then(Value::as_str) == Some(wanted) {
         true => Ok(()),
         false => Err(differs(claims, claim, wanted.to_owned())),
+    }
+}
+
+fn for_audience(claims: &Map<String, Value>, wanted: &str) -> Result<(), Unverified> {
+    match audiences(claims).contains(&wanted) {
+        true => Ok(()),
+        false => Err(differs(claims, "aud", wanted.to_owned())),
     }
 }
 

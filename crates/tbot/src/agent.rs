@@ -24,6 +24,7 @@ pub mod signals;
 mod ssh_host;
 pub mod sshd;
 pub mod storage;
+pub mod tpm;
 
 pub use environment::withhold;
 pub use error::AgentError;

@@ -85,6 +85,13 @@ pub enum Method {
         /// What binds the key at the first join.
         registration_secret: Option<TokenSource>,
     },
+    /// By the TPM of this machine.
+    Tpm {
+        /// Where it is.
+        device: transport::tpm::Address,
+        /// Which of its endorsement keys is shown.
+        algorithm: join::tpm::Algorithm,
+    },
     /// By what a platform says of it.
     Platform {
         /// The platform.

@@ -12,6 +12,7 @@ use crate::config::StartFlags;
 use crate::console::Level;
 use crate::keypair::Keypair;
 use crate::proxy_command::ProxyCommandFlags;
+use crate::tpm::Tpm;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,6 +71,9 @@ enum Command {
     /// The key that join method bound_keypair keeps
     #[command(subcommand)]
     Keypair(Keypair),
+    /// The TPM of this machine
+    #[command(subcommand)]
+    Tpm(Tpm),
     /// Connect standard input and output to a host; for ProxyCommand in ssh_config
     #[command(hide = true)]
     #[command(name = "ssh-proxy-command")]
@@ -122,6 +126,7 @@ impl Tbot {
             Command::Sshd(flags) => commands::sshd::run(global, &flags),
             Command::Wait(flags) => commands::wait::run(global, &flags),
             Command::Keypair(command) => done(command.run()),
+            Command::Tpm(command) => done(command.run()),
         }
     }
 }

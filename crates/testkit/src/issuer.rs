@@ -74,6 +74,21 @@ impl Issuer {
         self.tell(&json!({"command": "asked"})).as_u64().expect("a number")
     }
 
+    /// How often it was asked about a token, as the API of a Kubernetes cluster.
+    pub fn reviewed(&self) -> u64 {
+        self.tell(&json!({"command": "reviewed"})).as_u64().expect("a number")
+    }
+
+    /// Answers no more questions for its discovery document and keys, until [`Self::release`].
+    pub fn hold(&self) {
+        self.tell(&json!({"command": "hold"}));
+    }
+
+    /// Answers again, also what was asked meanwhile.
+    pub fn release(&self) {
+        self.tell(&json!({"command": "release"}));
+    }
+
     /// Its key set.
     pub fn keys(&self) -> Value {
         self.tell(&json!({"command": "keys"}))

@@ -13,6 +13,7 @@ pub mod process;
 pub mod programs;
 pub mod source;
 pub mod sshd;
+pub mod tpm;
 pub mod wait;
 
 pub use bot::Bot;
@@ -21,4 +22,5 @@ pub use inetd::Inetd;
 pub use issuer::Issuer;
 pub use process::{Outcome, Process, run};
 pub use sshd::Sshd;
+pub use tpm::{SoftTpm, TpmMaker};
 pub use wait::until;

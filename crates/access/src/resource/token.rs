@@ -2,6 +2,7 @@
 
 pub mod bound_keypair;
 pub mod oidc;
+pub mod tpm;
 
 use super::Metadata;
 use crate::BotName;
@@ -12,6 +13,7 @@ use std::fmt;
 
 pub use bound_keypair::BoundKeypair;
 pub use oidc::{Oidc, Provider};
+pub use tpm::Tpm;
 
 /// A permission to join. Version `v2`; with method `token` the name is the secret.
 #[derive(Clone, PartialEq)]
@@ -42,6 +44,8 @@ pub enum Method {
     Token,
     /// By a key that it keeps.
     BoundKeypair(BoundKeypair),
+    /// By the TPM of its machine.
+    Tpm(Tpm),
     /// By an ID token of a platform.
     Oidc(Box<Oidc>),
 }
@@ -54,6 +58,8 @@ pub enum JoinMethod {
     Token,
     /// By a key that it keeps.
     BoundKeypair,
+    /// By the TPM of its machine.
+    Tpm,
     /// By an ID token of a platform.
     Oidc(Provider),
 }
@@ -61,7 +67,7 @@ pub enum JoinMethod {
 impl JoinMethod {
     /// Every one.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Token, Self::BoundKeypair].into_iter().chain(Provider::ALL.map(Self::Oidc))
+        [Self::Token, Self::BoundKeypair, Self::Tpm].into_iter().chain(Provider::ALL.map(Self::Oidc))
     }
 
     /// The word used in files.
@@ -69,6 +75,7 @@ impl JoinMethod {
         match self {
             Self::Token => "token",
             Self::BoundKeypair => "bound_keypair",
+            Self::Tpm => "tpm",
             Self::Oidc(provider) => provider.as_str(),
         }
     }
@@ -90,6 +97,7 @@ impl TokenSpec {
         match &self.method {
             Method::Token => JoinMethod::Token,
             Method::BoundKeypair(_) => JoinMethod::BoundKeypair,
+            Method::Tpm(_) => JoinMethod::Tpm,
             Method::Oidc(oidc) => JoinMethod::Oidc(oidc.provider),
         }
     }
@@ -108,6 +116,7 @@ impl Serialize for TokenSpec {
         match &self.method {
             Method::Token => {}
             Method::BoundKeypair(bound) => map.serialize_entry(method, bound)?,
+            Method::Tpm(tpm) => map.serialize_entry(method, tpm)?,
             Method::Oidc(oidc) => map.serialize_entry(method, oidc)?,
         }
         map.end()

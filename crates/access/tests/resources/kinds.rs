@@ -36,6 +36,7 @@ fn a_bound_keypair_says_how_it_is_bound_and_how_often_it_helps() {
     let full = json!({
         "onboarding": {"registration_secret": "0123456789abcdef", "must_register_before": "2030-01-01T00:00:00Z"},
         "recovery": {"limit": 3, "mode": "relaxed"},
+        "rotate_after": "2029-01-01T00:00:00Z",
     });
     let resource = decode(token(full.clone())).expect("a token");
     assert_eq!(resource.to_json()["spec"]["bound_keypair"], full);
@@ -50,7 +51,10 @@ fn a_bound_keypair_says_how_it_is_bound_and_how_often_it_helps() {
     for (bound, reason) in [
         (json!({"recovery": {"limit": 0}}), "recovery.limit: the first join counts too"),
         (json!({"recovery": {"mode": "lax"}}), "standard, relaxed or insecure"),
-        (json!({"rotate_after": "2030-01-01T00:00:00Z"}), "rotate_after: keys are not rotated"),
+        (
+            json!({"rotate_after": "2030-01-01T00:00:00Z", "recovery": {"mode": "insecure"}}),
+            "rotate_after: with recovery.mode insecure",
+        ),
         (json!({"onboarding": {"registration_secret": "short"}}), "16 to 255 characters"),
         (
             json!({"onboarding": {"registration_secret": "0123456789abcdef", "initial_public_key": "x"}}),
@@ -67,7 +71,13 @@ fn a_bound_keypair_says_how_it_is_bound_and_how_often_it_helps() {
     refused(foreign, "spec.bound_keypair: this section does not belong to join method token");
     let mut nodes = token(Value::Null);
     nodes["spec"]["roles"] = json!(["Bot", "Node"]);
-    refused(nodes, "only tokens of method token are for other roles");
+    refused(nodes, "for one holder: give one role");
+    for (role, fits) in [("Node", true), ("Proxy", true), ("Auth", false)] {
+        let mut host = token(Value::Null);
+        host["spec"]["roles"] = json!([role]);
+        host["spec"]["bot_name"] = Value::Null;
+        assert_eq!(decode(host).is_ok(), fits, "{role}");
+    }
 }
 
 #[test]

@@ -12,7 +12,8 @@ mod ssh_host;
 mod user;
 
 pub use bot::{Renewing, Stop};
-pub use incident::Incident;
+pub use host::mismatch as host_mismatch;
+pub use incident::{Incident, Whose};
 pub(super) use outputs::Issuing;
 pub(super) use ssh_host::{held, id_of, kept_by};
 
@@ -57,7 +58,10 @@ impl CertificateService for Certificates {
         request: Request<v1::ConfirmRenewalRequest>,
     ) -> Result<Response<v1::ConfirmRenewalResponse>, Status> {
         let caller = Caller::of_request(&request)?;
-        bot::confirm(&self.core, &caller).await?;
+        match &caller.who {
+            Who::Host(bearer) => host::confirm(&self.core, bearer).await?,
+            _ => bot::confirm(&self.core, &caller).await?,
+        }
         Ok(Response::new(v1::ConfirmRenewalResponse {}))
     }
 

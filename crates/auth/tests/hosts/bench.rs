@@ -122,6 +122,7 @@ impl Bench {
             expires: Timestamp::now() + jiff::SignedDuration::from_hours(1),
             from: None,
             process: String::new(),
+            bound_to: None,
         };
         self.core.catalog.commit(enrolment.put(Txn::new())).await.expect("commits").expect("no conflict");
         Caller { who: Who::Host(Box::new(shown)), addr: None }

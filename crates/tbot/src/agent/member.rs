@@ -196,7 +196,7 @@ impl Member {
         let pending = match stored.pending.take().filter(|pending| pending.join.is_none()) {
             Some(pending) => pending,
             None => {
-                let pending = Pending { key: fresh_key()?, join: None };
+                let pending = Pending { key: fresh_key()?, join: None, offered: None };
                 stored.credentials = Some(self.credentials());
                 stored.token_hash.clone_from(&self.token_hash);
                 self.storage.prepare(now, &stored, &pending)?;

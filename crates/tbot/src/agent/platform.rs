@@ -53,7 +53,7 @@ fn source(
 /// The environment variables that hold what this method joins with, or lead to it.
 pub fn variables(method: &Method) -> Vec<String> {
     match method {
-        Method::Token => Vec::new(),
+        Method::Token | Method::Tpm { .. } => Vec::new(),
         Method::BoundKeypair { .. } => vec!["TBOT_REGISTRATION_SECRET".to_owned()],
         Method::Platform { provider, variable } => match source(*provider, variable.as_deref(), |_| None) {
             Source::Variable(name) => vec![name],

@@ -134,7 +134,9 @@ fn onboarding(file: file::Onboarding, report: &mut Report<'_>) -> Option<Onboard
         }
     };
     let token = given(file.token);
-    let method = method(&file.join_method, file.bound_keypair, (file.gitlab, file.terraform), report);
+    let sections =
+        Sections { bound: file.bound_keypair, tpm: file.tpm, gitlab: file.gitlab, terraform: file.terraform };
+    let method = method(&file.join_method, sections, report);
     if token.is_none() && method != Method::Token {
         report.mistake("onboarding.token", "missing; with this join method it is the name of the token");
     }
@@ -145,16 +147,21 @@ fn given(text: Option<String>) -> Option<TokenSource> {
     text.filter(|text| !text.is_empty()).map(TokenSource::of)
 }
 
-fn method(
-    word: &Option<file::JoinMethod>,
+/// The sections of the methods that have one.
+struct Sections {
     bound: Option<file::BoundKeypair>,
-    (gitlab, terraform): (Option<file::Gitlab>, Option<file::Terraform>),
-    report: &mut Report<'_>,
-) -> Method {
-    use file::JoinMethod::{BoundKeypair, Gitlab, TerraformCloud, Token};
+    tpm: Option<file::Tpm>,
+    gitlab: Option<file::Gitlab>,
+    terraform: Option<file::Terraform>,
+}
+
+fn method(word: &Option<file::JoinMethod>, sections: Sections, report: &mut Report<'_>) -> Method {
+    use file::JoinMethod::{BoundKeypair, Gitlab, TerraformCloud, Token, Tpm};
+    let Sections { bound, tpm, gitlab, terraform } = sections;
     let word = word.unwrap_or(Token);
     for (key, given, of) in [
         ("onboarding.bound_keypair", bound.is_some(), BoundKeypair),
+        ("onboarding.tpm", tpm.is_some(), Tpm),
         ("onboarding.gitlab", gitlab.is_some(), Gitlab),
         ("onboarding.terraform", terraform.is_some(), TerraformCloud),
     ] {
@@ -171,6 +178,13 @@ fn method(
         None if word == BoundKeypair => {
             let secret = bound.and_then(|bound| given(bound.registration_secret));
             Method::BoundKeypair { registration_secret: secret }
+        }
+        None if word == Tpm => {
+            let tpm = tpm.unwrap_or_default();
+            let device = tpm.device.filter(|text| !text.is_empty());
+            let device = device.and_then(|text| report.take("onboarding.tpm.device", text.parse()));
+            let algorithm = tpm.endorsement_key.map(Into::into).unwrap_or_default();
+            Method::Tpm { device: device.unwrap_or_default(), algorithm }
         }
         None => Method::Token,
     }

@@ -77,6 +77,9 @@ pub struct Onboarding {
     /// For `bound_keypair`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_keypair: Option<BoundKeypair>,
+    /// For `tpm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<Tpm>,
     /// For `gitlab`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitlab: Option<Gitlab>,
@@ -99,6 +102,8 @@ pub enum JoinMethod {
     Token,
     /// By a key that it keeps in its storage, and with which it comes back after any time away.
     BoundKeypair,
+    /// By the TPM 2.0 of this machine.
+    Tpm,
     /// As a job of GitHub Actions.
     Github,
     /// As a job of GitLab CI.
@@ -125,13 +130,13 @@ impl JoinMethod {
         };
         let platforms =
             [Github, Gitlab, Circleci, Spacelift, TerraformCloud, Bitbucket, AzureDevops, Kubernetes];
-        [Self::Token, Self::BoundKeypair].into_iter().chain(platforms)
+        [Self::Token, Self::BoundKeypair, Self::Tpm].into_iter().chain(platforms)
     }
 
     /// The platform that vouches for the agent, where one does.
     pub fn provider(self) -> Option<Provider> {
         Some(match self {
-            Self::Token | Self::BoundKeypair => return None,
+            Self::Token | Self::BoundKeypair | Self::Tpm => return None,
             Self::Github => Provider::Github,
             Self::Gitlab => Provider::Gitlab,
             Self::Circleci => Provider::Circleci,
@@ -148,6 +153,7 @@ impl JoinMethod {
         match (self, self.provider()) {
             (_, Some(provider)) => provider.as_str(),
             (Self::BoundKeypair, _) => "bound_keypair",
+            (Self::Tpm, _) => "tpm",
             _ => "token",
         }
     }
@@ -179,6 +185,37 @@ pub struct BoundKeypair {
     /// it. Needed once, and not at all for a key that the token names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration_secret: Option<String>,
+}
+
+/// For join method `tpm`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tpm {
+    /// Where the TPM is: a device, `unix:/path` or `tcp:host:port` of a simulator; `/dev/tpmrm0` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Which of its endorsement keys is shown; `rsa` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endorsement_key: Option<EndorsementKey>,
+}
+
+/// An endorsement key of a TPM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum EndorsementKey {
+    /// RSA of 2048 bits.
+    Rsa,
+    /// ECC on P-256.
+    Ecc,
+}
+
+impl From<EndorsementKey> for join::tpm::Algorithm {
+    fn from(key: EndorsementKey) -> Self {
+        match key {
+            EndorsementKey::Rsa => Self::Rsa2048,
+            EndorsementKey::Ecc => Self::EccP256,
+        }
+    }
 }
 
 /// Where files are written.

@@ -32,7 +32,7 @@ pub struct StartFlags {
     /// Time between renewals, like 20m
     #[arg(long, value_name = "DURATION")]
     pub renewal_interval: Option<String>,
-    /// How the agent proves itself: token, bound_keypair, github, gitlab, kubernetes and others
+    /// How the agent proves itself: token, bound_keypair, tpm, github, gitlab, kubernetes and others
     #[arg(long, value_name = "METHOD")]
     pub join_method: Option<String>,
     /// Registration secret of a bound_keypair token, or the absolute path of a file that holds it
@@ -117,6 +117,7 @@ impl StartFlags {
             token: self.token.clone(),
             join_method: Some(join_method),
             bound_keypair,
+            tpm: None,
             gitlab: None,
             terraform: None,
             ca_pins: self.ca_pins.clone(),

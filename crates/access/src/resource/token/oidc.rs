@@ -176,9 +176,9 @@ impl Oidc {
         let given = match self.provider {
             Provider::Circleci => setting("organization_id"),
             Provider::Spacelift => setting("hostname"),
-            Provider::TerraformCloud | Provider::Bitbucket => setting("audience"),
+            Provider::TerraformCloud | Provider::Bitbucket | Provider::Kubernetes => setting("audience"),
             Provider::AzureDevops => Some("api://AzureADTokenExchange".to_owned()),
-            Provider::Github | Provider::Gitlab | Provider::Kubernetes => None,
+            Provider::Github | Provider::Gitlab => None,
         };
         given.unwrap_or_else(|| cluster.to_owned())
     }

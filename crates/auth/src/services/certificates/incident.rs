@@ -1,4 +1,4 @@
-//! One identity is in use twice: that instance is locked, with the token that both join with, and nothing else.
+//! One identity is in use twice: that instance or host is locked, with the token that both join with, and nothing else.
 
 use crate::audit::{Event, UserKind, kind};
 use crate::caller::Caller;
@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::refusal;
 use access::resource::lock::{LockSpec, LockTarget};
 use access::resource::{Kind, Lock, Metadata, Resource};
-use access::{BotName, InstanceId};
+use access::{BotName, HostId, InstanceId, SystemRole};
 use api::status::{Class, Problem};
 use store::{Expect, Key, Revision, Txn};
 
@@ -18,9 +18,7 @@ pub struct Incident<'a> {
     /// One of the two.
     pub caller: &'a Caller,
     /// Whose identity it is.
-    pub bot: &'a BotName,
-    /// The instance that both are.
-    pub instance: InstanceId,
+    pub whose: Whose<'a>,
     /// The token that both join with, where a key is bound to it.
     pub join_token: Option<&'a str>,
     /// Where the other one was seen.
@@ -33,6 +31,24 @@ pub struct Incident<'a> {
     pub mismatch: String,
     /// What it was judged by; a lock is set only if that still holds.
     pub judged: (Key, Revision),
+}
+
+/// Who both are.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose<'a> {
+    /// An instance of a bot.
+    Bot(&'a BotName, InstanceId),
+    /// A host, in one role.
+    Host(HostId, SystemRole),
+}
+
+impl std::fmt::Display for Whose<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bot(bot, _) => write!(f, "bot {bot}"),
+            Self::Host(id, role) => write!(f, "{} {id}", role.as_str().to_ascii_lowercase()),
+        }
+    }
 }
 
 impl Incident<'_> {
@@ -48,14 +64,14 @@ impl Incident<'_> {
     }
 
     async fn try_lock(&self) -> Result<(), Problem> {
-        let Self { core, caller, bot, instance, .. } = self;
+        let Self { core, caller, .. } = self;
         let name = self.lock_name();
         let key = layout::resource(Kind::Lock, &name)
             .map_err(|error| refusal::internal("a lock has no place", error))?;
         let event = self.event();
         tracing::warn!(
-            %bot, %instance, here = caller.name(), before = self.other_addr, mismatch = self.mismatch,
-            "an identity is in use twice; its instance is locked"
+            whose = %self.whose, lock = name, here = caller.name(), before = self.other_addr,
+            mismatch = self.mismatch, "an identity is in use twice; it is locked"
         );
         if core.catalog.read(&key).await?.is_some() {
             core.note(event).await;
@@ -86,14 +102,18 @@ impl Incident<'_> {
     }
 
     fn lock_name(&self) -> String {
-        format!("bot-instance-{}", self.instance)
+        match self.whose {
+            Whose::Bot(_, instance) => format!("bot-instance-{instance}"),
+            Whose::Host(id, _) => format!("host-{id}"),
+        }
     }
 
     /// What a person has to do, in this order: with both copies running, the next renewal would lock the instance again.
     fn way_out(&self) -> String {
-        let again = match self.join_token {
-            None => format!("a new token from tctl bots instances add {}", self.bot),
-            Some(token) => format!("a new key, once token {token} was removed and made again"),
+        let again = match (self.join_token, self.whose) {
+            (Some(token), _) => format!("a new key, once token {token} was removed and made again"),
+            (None, Whose::Bot(bot, _)) => format!("a new token from tctl bots instances add {bot}"),
+            (None, Whose::Host(..)) => "a new token from tctl tokens add".to_owned(),
         };
         format!(
             "stop the other copy first; then see tctl get locks, remove this one with tctl rm lock/{}, and join the copy \
@@ -103,30 +123,34 @@ impl Incident<'_> {
     }
 
     fn lock_of(&self, name: &str) -> Resource {
-        let target = LockTarget {
-            bot_instance_id: Some(self.instance.to_string()),
-            join_token: self.join_token.map(str::to_owned),
-            ..LockTarget::default()
-        };
-        let (mismatch, bot) = (&self.mismatch, self.bot);
+        let mut target =
+            LockTarget { join_token: self.join_token.map(str::to_owned), ..LockTarget::default() };
+        match self.whose {
+            Whose::Bot(_, instance) => target.bot_instance_id = Some(instance.to_string()),
+            Whose::Host(id, _) => target.server_id = Some(id.to_string()),
+        }
+        let (mismatch, whose) = (&self.mismatch, self.whose);
         let message = format!(
-            "{mismatch}: an identity of bot {bot} is in use in two places, it may be stolen; {}",
+            "{mismatch}: an identity of {whose} is in use in two places, it may be stolen; {}",
             self.way_out()
         );
         let metadata = Metadata {
             name: name.to_owned(),
-            description: format!("set by auth: bot {bot} was seen twice"),
+            description: format!("set by auth: {whose} was seen twice"),
             ..Metadata::default()
         };
         Resource::Lock(Lock { metadata, spec: LockSpec { target, message, expires: None } })
     }
 
     fn event(&self) -> Event {
-        let event = self
-            .caller
-            .describe(Event::new(kind::CERT_GENERATION_MISMATCH))
-            .with("bot_name", self.bot.as_str())
-            .with("bot_instance_id", self.instance.to_string())
+        let event = self.caller.describe(Event::new(kind::CERT_GENERATION_MISMATCH));
+        let event = match self.whose {
+            Whose::Bot(bot, instance) => {
+                event.with("bot_name", bot.as_str()).with("bot_instance_id", instance.to_string())
+            }
+            Whose::Host(id, role) => event.with("host_id", id.to_string()).with("role", role.as_str()),
+        };
+        let event = event
             .with("generation", self.presented)
             .with("stored_generation", self.stored)
             .with("other_addr", self.other_addr.as_str());

@@ -164,13 +164,16 @@ impl Issuing<'_> {
         options: &CertificateOptions,
     ) -> Result<Identity, Problem> {
         let user = access::bot::user_of(bot);
-        let instance = self.bearer.bot.instance;
+        let own = self.bearer.bot;
+        let join_token = own.join_token.map(str::to_owned);
+        let copy =
+            BotIdentity { name: bot.name.clone(), instance: own.instance, generation: None, join_token };
         Ok(Identity {
             cluster: self.core.cluster.clone(),
             subject: Subject::User(Box::new(UserIdentity {
                 impersonator: Some(user.name.clone()),
                 name: user.name,
-                bot: Some(BotIdentity { name: bot.name.clone(), instance, generation: None }),
+                bot: Some(copy),
                 roles,
                 traits: user.spec.traits,
                 logins,

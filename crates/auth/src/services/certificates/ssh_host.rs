@@ -145,6 +145,7 @@ impl Server<'_> {
             expires: certificates.expires(),
             from: self.issuing.caller.ip(),
             process: kept,
+            bound_to: None,
         };
         let expect = known.as_ref().map_or(Expect::Absent, |(_, revision)| Expect::Revision(*revision));
         if let Some((known, _)) = known {

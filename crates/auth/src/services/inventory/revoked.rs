@@ -1,4 +1,4 @@
-//! Which certificates a lock hits, where OpenSSH could not tell by itself: it sees neither roles nor copies of a bot. The
+//! Which certificates a lock hits, where OpenSSH could not tell by itself: it sees neither roles, nor copies of a bot, nor what they joined with. The
 //! audit log has every certificate that was issued, and once a lock is in force no more are.
 
 use crate::catalog::Found;
@@ -39,10 +39,12 @@ struct About {
     roles: Vec<String>,
     #[serde(default)]
     bot_instance_id: Option<String>,
+    #[serde(default)]
+    join_token: Option<String>,
 }
 
 impl Revoked {
-    /// The serial numbers of user certificates that may be valid and are hit by role or instance.
+    /// The serial numbers of user certificates that may be valid and are hit by role, instance or join token.
     pub(super) async fn by(&self, core: &Core, lock: &Found<Lock>) -> Result<Arc<Vec<u64>>, Problem> {
         let name = (lock.value.metadata.name.clone(), lock.revision);
         // Held meanwhile: all servers ask at the same moment, for the same.
@@ -86,7 +88,9 @@ async fn look(core: &Core, target: &LockTarget) -> Result<Vec<u64>, Problem> {
 fn hit(target: &LockTarget, about: &About) -> bool {
     let role = target.role.as_ref().is_some_and(|role| about.roles.contains(role));
     let instance = target.bot_instance_id.as_deref().zip(about.bot_instance_id.as_deref());
-    role || instance.is_some_and(|(wanted, found)| {
-        wanted.split_once('.').map_or(wanted, |(id, _)| id).eq_ignore_ascii_case(found)
-    })
+    let token = target.join_token.is_some() && target.join_token == about.join_token;
+    role || token
+        || instance.is_some_and(|(wanted, found)| {
+            wanted.split_once('.').map_or(wanted, |(id, _)| id).eq_ignore_ascii_case(found)
+        })
 }

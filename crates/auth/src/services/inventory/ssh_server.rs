@@ -80,7 +80,7 @@ impl Keeper {
         let (mut key_ids, mut serials, mut logins) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut locked = String::new();
         for found in view.locks.values().filter(|found| is_in_force(&found.value, now)) {
-            let LockTarget { user, role, login, server_id, bot_instance_id, join_token: _ } =
+            let LockTarget { user, role, login, server_id, bot_instance_id, join_token } =
                 &found.value.spec.target;
             key_ids.extend(user.clone());
             logins.extend(login.clone());
@@ -88,7 +88,7 @@ impl Keeper {
             if hits(&server, &LockSubject { server_id: Some(id), ..LockSubject::default() }) {
                 locked = found.value.denial_text();
             }
-            if role.is_some() || bot_instance_id.is_some() {
+            if [role, bot_instance_id, join_token].into_iter().any(Option::is_some) {
                 serials.extend(self.revoked.by(core, found).await?.iter().copied());
             }
         }

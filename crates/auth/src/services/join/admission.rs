@@ -14,6 +14,7 @@ use identity::key::PublicKey;
 use jiff::Timestamp;
 use join::Proven;
 use join::bound_keypair::Shown;
+use join::tpm::Activated;
 use store::{Expect, Key, Revision, Txn};
 use zeroize::Zeroizing;
 
@@ -39,6 +40,8 @@ pub enum Proof {
     Name,
     /// A key that it keeps.
     Bound(Shown),
+    /// A TPM, which gave out its secret.
+    Tpm(Activated),
     /// What a platform says of it.
     IdToken(Zeroizing<String>),
 }
@@ -75,7 +78,7 @@ impl Admission {
     pub fn refused(&self, why: impl Into<String>) -> Refused {
         match self.proof {
             Proof::Name => Refused::token(why),
-            Proof::Bound(_) | Proof::IdToken(_) => Refused::proof(self.proven.attempt(), why),
+            Proof::Bound(_) | Proof::Tpm(_) | Proof::IdToken(_) => Refused::proof(self.proven.attempt(), why),
         }
     }
 
@@ -85,6 +88,15 @@ impl Admission {
             NoGrant::Unknown => Refused::unproven(self.refused("there is no such token")),
             NoGrant::Unfit(why) => self.refused(why),
             NoGrant::PublicUnfit(why) => Refused::unproven(self.refused(why)),
+        }
+    }
+
+    /// The token of the store that may be spent.
+    pub fn stored<'g>(&self, grant: &'g Result<Grant, NoGrant>) -> Result<(&'g Token, Revision), Refused> {
+        match grant {
+            Ok(Grant::Stored(token, revision)) => Ok((token, *revision)),
+            Ok(Grant::Fixed(_)) => Err(self.refused("it is a token of the configuration")),
+            Err(none) => Err(self.no_grant(*none)),
         }
     }
 
@@ -127,6 +139,7 @@ impl Admission {
         match (&self.proof, grant.method()) {
             (Proof::Name, JoinMethod::Token)
             | (Proof::Bound(_), JoinMethod::BoundKeypair)
+            | (Proof::Tpm(_), JoinMethod::Tpm)
             | (Proof::IdToken(_), JoinMethod::Oidc(_)) => Ok(grant),
             _ => Err(unfit("the token is of another join method")),
         }

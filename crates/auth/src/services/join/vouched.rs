@@ -1,11 +1,12 @@
-//! A bot joins because a platform vouches for its job: an ID token is verified, its claims are held against the rules of
-//! the join token.
+//! A platform vouches for a job or a host: an ID token is verified, its claims are held against the rules of the join
+//! token. A bot joins, or renews, by that.
 
 use super::Refused;
 use super::admission::Admission;
 use super::bot::{By, Joined, Joining, Planned};
 use crate::attempts;
 use crate::catalog::{Reads, layout};
+use crate::core::Core;
 use crate::enrol::claim::Claim;
 use crate::enrol::instance::Instance;
 use crate::services::certificates::{Bearer, Renewing, Stop};
@@ -14,48 +15,38 @@ use access::resource::token::{Method, Oidc, Provider};
 use access::resource::{Bot, Token};
 use api::status::{Class, Problem};
 use api::v1::JoinCheck;
-use join::oidc::{self, Claims, Jwks, Unverified};
+use join::oidc::{self, Claims, Jwks, Unverified, review};
 use std::sync::Arc;
 use store::{Expect, Revision, Txn};
 
 /// A join token with rules, and an ID token.
-pub struct Vouching<'a> {
+pub struct Voucher<'a> {
+    /// The service.
+    pub core: &'a Core,
     /// The joiner.
-    pub joining: &'a Joining<'a>,
+    pub admission: &'a Admission,
     /// The join token.
     pub token: &'a Token,
-    /// As it was read.
-    pub revision: Revision,
-    /// An earlier use by the same attempt.
-    pub claim: Option<(Claim, Revision)>,
     /// What was shown.
     pub id_token: &'a str,
 }
 
-impl Vouching<'_> {
-    /// Certificates, if a rule lets the job in.
-    pub async fn plan(&self, reads: &mut Reads<'_>) -> Planned {
+impl Voucher<'_> {
+    /// What the rule that lets it in found.
+    pub async fn by(&self) -> Result<By, Refused> {
         let Method::Oidc(oidc) = &self.token.spec.method else {
-            return Err(self.admission().refused("the token is of another join method"));
+            return Err(self.admission.refused("the token is of another join method"));
         };
         let claims = self.verified(oidc).await?;
         let verdict = oidc::judge(oidc, &claims);
         let checks: Vec<JoinCheck> = verdict.checks.iter().map(attempts::told).collect();
         let Some(rule) = verdict.rule else {
             let why = "id token claims did not match any allow rules";
-            return Err(self.admission().refused(why).with(self.verified_check(oidc), checks));
+            return Err(self.admission.refused(why).with(verified_check(oidc), checks));
         };
         let fitting = verdict.checks.iter().filter(|check| check.rule == rule);
         let attributes = fitting.map(|check| (check.field, check.found.clone())).collect();
-        let by = By { attributes, ..By::from(self.token) };
-        match self.renew(reads, &by).await? {
-            Some(planned) => Ok(planned),
-            None => self.join(reads, &by).await,
-        }
-    }
-
-    fn admission(&self) -> &Admission {
-        self.joining.admission
+        Ok(By { attributes, ..By::from(self.token) })
     }
 
     /// What the issuer says, by its present keys.
@@ -70,43 +61,87 @@ impl Vouching<'_> {
                 Unverified::Claim { claim, found, wanted } => failed(claim, wanted, found),
                 other => failed("ID token", &whose(oidc), &other.to_string()),
             };
-            self.admission().refused(format!("the ID token is not good: {unverified}")).with(check, vec![])
+            self.admission.refused(format!("the ID token is not good: {unverified}")).with(check, vec![])
         })
     }
 
     async fn verify(&self, oidc: &Oidc, anew: bool) -> Result<Result<Claims, Unverified>, Refused> {
-        let core = self.joining.core;
+        let core = self.core;
         if oidc.provider == Provider::Kubernetes && oidc.static_jwks.is_none() {
-            return self.reviewed().await;
+            return self.reviewed(oidc).await;
         }
         let keys = self.keys(oidc, anew).await?;
         Ok(oidc::verify(self.id_token, &keys, oidc, core.cluster.as_str(), core.now()))
     }
 
     async fn keys(&self, oidc: &Oidc, anew: bool) -> Result<Arc<Jwks>, Refused> {
-        let core = self.joining.core;
+        let core = self.core;
         if let Some(keys) = &oidc.static_jwks {
             let keys = Jwks::parse(keys.as_bytes());
             return keys.map(Arc::new).map_err(|error| {
                 let check = failed("static_jwks", "a key set", &error.to_string());
-                self.admission().refused(format!("static_jwks: {error}")).with(check, vec![])
+                self.admission.refused(format!("static_jwks: {error}")).with(check, vec![])
             });
         }
         let issuer = oidc.issuer().unwrap_or_default();
-        core.issuers.keys(&issuer, anew, core.now()).await.map_err(|trouble| away(&issuer, &trouble))
+        core.issuers.keys(&issuer, anew).await.map_err(|trouble| away(&issuer, &trouble))
     }
 
     /// What the Kubernetes cluster that auth runs in says of the token.
-    async fn reviewed(&self) -> Result<Result<Claims, Unverified>, Refused> {
-        let Some(api) = &self.joining.core.kubernetes else {
+    async fn reviewed(&self, oidc: &Oidc) -> Result<Result<Claims, Unverified>, Refused> {
+        let core = self.core;
+        let Some(reviews) = &core.kubernetes else {
             return Err(away("the Kubernetes API", "auth does not run in a Kubernetes cluster"));
         };
-        let answer = api.review(self.id_token).await.map_err(|trouble| away(&api.url, &trouble))?;
-        Ok(oidc::review::reviewed(&answer))
+        let audience = oidc.audience(core.cluster.as_str());
+        let claimed = match review::claimed(self.id_token, &audience, core.now()) {
+            Ok(claimed) => claimed,
+            Err(unverified) => return Ok(Err(unverified)),
+        };
+        let verdict = claimed.verdict(oidc);
+        if verdict.rule.is_none() {
+            let why =
+                "no allow rule is about the service account that the token names; the API was not asked";
+            let check = failed("ID token", &whose(oidc), "not looked at: no rule would let it in");
+            let rules = verdict.checks.iter().map(attempts::told).collect();
+            return Err(self.admission.refused(why).with(check, rules));
+        }
+        let answer = reviews.ask(self.id_token, &audience).await;
+        // Whoever makes auth ask for nothing pays for it.
+        let answer = answer.map_err(|trouble| away(&reviews.api.url, &trouble).charged())?;
+        Ok(review::reviewed(&answer, &audience))
+    }
+}
+
+fn verified_check(oidc: &Oidc) -> JoinCheck {
+    JoinCheck { fits: true, ..failed("ID token", &whose(oidc), "verified") }
+}
+
+/// A bot whose proof was good, each time anew.
+pub struct Vouching<'a> {
+    /// The joiner.
+    pub joining: &'a Joining<'a>,
+    /// The join token.
+    pub token: &'a Token,
+    /// As it was read.
+    pub revision: Revision,
+    /// An earlier use by the same attempt.
+    pub claim: Option<(Claim, Revision)>,
+    /// How it proved itself.
+    pub by: By,
+}
+
+impl Vouching<'_> {
+    /// Certificates for the one that was let in.
+    pub async fn plan(&self, reads: &mut Reads<'_>) -> Planned {
+        match self.renew(reads, &self.by).await? {
+            Some(planned) => Ok(planned),
+            None => self.join(reads, &self.by).await,
+        }
     }
 
-    fn verified_check(&self, oidc: &Oidc) -> JoinCheck {
-        JoinCheck { fits: true, ..failed("ID token", &whose(oidc), "verified") }
+    fn admission(&self) -> &Admission {
+        self.joining.admission
     }
 
     /// Over a certificate that is valid, the same instance; none where that one cannot go on.
@@ -148,7 +183,7 @@ impl Vouching<'_> {
         };
         let id = again.unwrap_or_else(|| InstanceId(uuid::Uuid::new_v4()));
         let bot = joining.refuse_locked(reads, token, id).await?;
-        let certificates = joining.certificates(&bot, id, false)?;
+        let certificates = joining.certificates(&bot, by.own(id))?;
         let first = (joining.admission.fingerprint.as_str(), certificates.expires());
         let claim_key = joining.admission.claim_key();
         let instance = Instance::joined(&bot.name, id, first, &joining.seen(by), Some(claim_key.clone()));
@@ -204,7 +239,8 @@ fn whose(oidc: &Oidc) -> String {
     oidc.issuer().unwrap_or_else(|| other.to_owned())
 }
 
-fn failed(field: &str, wanted: &str, found: &str) -> JoinCheck {
+/// A check that went wrong.
+pub fn failed(field: &str, wanted: &str, found: &str) -> JoinCheck {
     let short = |text: &str| text.chars().take(512).collect();
     JoinCheck { rule: 0, field: field.to_owned(), wanted: short(wanted), found: short(found), fits: false }
 }

@@ -154,7 +154,7 @@ static AZURE_DEVOPS: Table = Table {
 
 static KUBERNETES: Table = Table {
     word: "kubernetes",
-    settings: &[],
+    settings: &[optional("audience", Form::Text)],
     fields: &[field("service_account", ServiceAccount, Exact)],
     needs: &[&["service_account"]],
     // Fact sheet, section 4.3.
