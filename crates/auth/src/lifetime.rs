@@ -31,6 +31,11 @@ pub fn of_ssh_server(requested_seconds: u64) -> Duration {
     requested(requested_seconds, BOT_DEFAULT).min(ca::HOST_LIFETIME)
 }
 
+/// A document for a workload, from a bot with these roles.
+pub fn of_svid(requested_seconds: u64, roles: &RoleSet) -> Duration {
+    of_output(requested_seconds, roles)
+}
+
 /// A user with these roles.
 pub fn of_user(requested_seconds: u64, cluster_default: Ttl, roles: &RoleSet) -> Duration {
     let default = cluster_default.limit().unwrap_or(USER_MOST);

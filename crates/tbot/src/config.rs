@@ -8,6 +8,7 @@ pub mod flags;
 pub mod hooks;
 pub mod outputs;
 pub mod sshd;
+pub mod workloads;
 
 use crate::destination::Destination;
 use access::resource::token::Provider;
@@ -22,6 +23,7 @@ pub use check::{load, without_file};
 pub use flags::StartFlags;
 pub use hooks::Hook;
 pub use sshd::Sshd;
+pub use workloads::{Served, Svid, SvidFiles, WorkloadApi};
 
 /// What to run, checked.
 #[derive(Debug)]
@@ -140,17 +142,17 @@ impl std::fmt::Debug for TokenSource {
     }
 }
 
-/// What the agent keeps fresh in one place.
+/// An output, or a service that gives out what it has.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Output {
     /// What it is called in health, metrics and logs; no two have the same.
     pub name: String,
     /// Where it is written.
     pub destination: Destination,
-    /// What is written.
-    pub content: Content,
     /// Roles of its certificates; empty for all of the bot's.
     pub roles: Vec<RoleName>,
+    /// What it is.
+    pub content: Content,
     /// Life of its certificates that is asked for.
     pub certificate_ttl: Duration,
     /// Time between its renewals.
@@ -159,12 +161,12 @@ pub struct Output {
     pub on_renew: Vec<Hook>,
 }
 
-/// What an output is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What an output is.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Credentials of a client.
+    /// Files for SSH.
     Identity {
-        /// The cluster they are for; absent for the bot's own.
+        /// The cluster it is for; absent for the bot's own.
         cluster: Option<ClusterName>,
         /// Whether `ssh_config` and `known_hosts` are written.
         ssh_config: bool,
@@ -176,6 +178,32 @@ pub enum Content {
     },
     /// A stock OpenSSH server that is looked after.
     Sshd(Box<Sshd>),
+    /// Files for a workload.
+    Svid(SvidFiles),
+    /// A socket for workloads. What it gives out is in no file: the output's destination is memory.
+    WorkloadApi(WorkloadApi),
+}
+
+impl Content {
+    /// An `identity` output as it is unless told otherwise.
+    pub const IDENTITY: Self = Self::Identity { cluster: None, ssh_config: true };
+}
+
+impl Output {
+    /// Whether `ssh_config` and `known_hosts` are written.
+    pub fn ssh_config(&self) -> bool {
+        matches!(self.content, Content::Identity { ssh_config: true, .. })
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        match &self.content {
+            Content::WorkloadApi(api) => format!("socket {}", api.listen.display()),
+            Content::Identity { .. } | Content::Svid(_) | Content::SshHost { .. } | Content::Sshd(_) => {
+                self.destination.to_string()
+            }
+        }
+    }
 }
 
 /// The reference of the file for the documentation, from its types.

@@ -5,6 +5,7 @@
 
 pub mod http;
 
+use crate::config::Content;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,11 +22,31 @@ pub enum Kind {
     SshHostOutput,
     /// Looks after a stock OpenSSH server.
     Sshd,
+    /// Writes documents for a workload.
+    SvidOutput,
+    /// Gives documents to workloads that ask.
+    WorkloadApi,
     /// Tells the cluster how the agent is.
     Heartbeat,
 }
 
 impl Kind {
+    /// Of an output.
+    pub fn of(content: &Content) -> Self {
+        match content {
+            Content::Identity { .. } => Self::IdentityOutput,
+            Content::Svid(_) => Self::SvidOutput,
+            Content::WorkloadApi(_) => Self::WorkloadApi,
+            Content::SshHost { .. } => Self::SshHostOutput,
+            Content::Sshd(_) => Self::Sshd,
+        }
+    }
+
+    /// Whether it is one of the configuration's outputs.
+    pub fn is_output(self) -> bool {
+        !matches!(self, Self::BotIdentity | Self::Heartbeat)
+    }
+
     /// As it stands in metrics and listings.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,13 +54,10 @@ impl Kind {
             Self::IdentityOutput => "identity-output",
             Self::SshHostOutput => "ssh-host-output",
             Self::Sshd => "sshd",
+            Self::SvidOutput => "svid-output",
+            Self::WorkloadApi => "workload-api",
             Self::Heartbeat => "heartbeat",
         }
-    }
-
-    /// Whether it writes for others.
-    pub fn is_output(self) -> bool {
-        matches!(self, Self::IdentityOutput | Self::SshHostOutput | Self::Sshd)
     }
 
     /// Whether somebody relies on what it keeps valid.

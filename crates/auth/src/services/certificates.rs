@@ -9,6 +9,7 @@ mod host;
 mod incident;
 mod outputs;
 mod ssh_host;
+pub mod svids;
 mod user;
 
 pub use bot::{Renewing, Stop};

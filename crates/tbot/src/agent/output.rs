@@ -1,13 +1,11 @@
-//! Outputs: certificates for each, files for all who use them. An `identity` output is here (fact sheet, sections 3.2 to
-//! 3.5), those for SSH servers in [`ssh_host`] and [`sshd`].
+//! An `identity` output: certificates for each, files for all who use them (fact sheet, sections 3.2 to 3.5).
 
 use super::AgentError;
 use super::issue;
 use super::member::{self, Member};
-use super::{ssh_host, sshd};
-use crate::config::{Config, Content, Output, Server};
+use super::ssh_host::signed_by;
+use crate::config::{Content, Output, Server};
 use crate::destination::FileSet;
-use crate::health::Kind;
 use access::HostPort;
 use api::v1::PingRequest;
 use api::v1::cluster_service_client::ClusterServiceClient;
@@ -28,7 +26,7 @@ const OUTPUT_CAP: &str =
 pub struct Fresh {
     /// Until when it is good.
     pub expires: Timestamp,
-    /// The revision of the trust bundle in it.
+    /// The revision of the trust bundle that it goes by.
     pub trust: i64,
 }
 
@@ -37,79 +35,35 @@ pub type Written = Result<Fresh, Arc<AgentError>>;
 
 /// Fresh certificates for `outputs` in one call, each written whole. One that fails does not keep the others from
 /// theirs; what came of each is in the order of `outputs`.
-pub async fn refresh(member: &Member, config: &Config, outputs: &[&Output], now: Timestamp) -> Vec<Written> {
+pub async fn refresh(member: &Member, server: &Server, outputs: &[&Output], now: Timestamp) -> Vec<Written> {
     let able: Vec<Result<&Output, Arc<AgentError>>> =
         outputs.iter().map(|output| able(member, output).map_err(Arc::new)).collect();
-    let able_ones = able.iter().filter_map(|able| able.as_ref().ok().copied());
-    let asking: Vec<&Output> =
-        able_ones.filter(|output| matches!(output.content, Content::Identity { .. })).collect();
+    let asking: Vec<&Output> = able.iter().filter_map(|able| able.as_ref().ok().copied()).collect();
     let mut issued = issue::certificates(member, &asking).await.into_iter();
-    let proxy = match asking.iter().any(|output| has_ssh_config(output)) {
-        true => proxy_address(member, &config.server).await.map(Some).map_err(Arc::new),
+    let proxy = match asking.iter().any(|output| output.ssh_config()) {
+        true => proxy_address(member, server).await.map(Some).map_err(Arc::new),
         false => Ok(None),
     };
     let mut written = Vec::with_capacity(outputs.len());
     for able in able {
         written.push(match able {
             Err(error) => Err(error),
-            Ok(output) => match &output.content {
-                Content::SshHost { principals } => {
-                    ssh_host::refresh(member, output, principals, now).await.map_err(Arc::new)
-                }
-                Content::Sshd(sshd) => {
-                    let server = sshd::Server { output, sshd, method: &config.onboarding.method };
-                    let renewed = server.renew(member, now).await;
-                    renewed.map(|(expires, trust)| Fresh { expires, trust }).map_err(Arc::new)
-                }
-                Content::Identity { .. } => match issued.next() {
-                    Some(Ok(credentials)) => written_output(member, output, &credentials, &proxy, now),
-                    Some(Err(error)) => Err(error),
-                    None => Err(Arc::new(too_few())),
-                },
+            Ok(output) => match issued.next() {
+                Some(Ok(credentials)) => written_output(member, output, &credentials, &proxy, now),
+                Some(Err(error)) => Err(error),
+                None => Err(Arc::new(too_few())),
             },
         });
     }
     written
 }
 
-fn too_few() -> AgentError {
+pub(super) fn too_few() -> AgentError {
     AgentError::Unusable { what: "the cluster's answer", reason: "it has too few certificates".into() }
-}
-
-fn has_ssh_config(output: &Output) -> bool {
-    matches!(output.content, Content::Identity { ssh_config: true, .. })
-}
-
-/// What it is called in health and metrics.
-pub fn kind(output: &Output) -> Kind {
-    match output.content {
-        Content::Identity { .. } => Kind::IdentityOutput,
-        Content::SshHost { .. } => Kind::SshHostOutput,
-        Content::Sshd(_) => Kind::Sshd,
-    }
-}
-
-/// The files that it writes under names of their own.
-pub fn names(output: &Output) -> &'static [&'static str] {
-    match output.content {
-        Content::Identity { .. } => {
-            &["key", "key.pub", "key-cert.pub", "identity", "tlscert", "known_hosts", "ssh_config"]
-        }
-        Content::SshHost { .. } => &ssh_host::NAMES,
-        Content::Sshd(_) => &sshd::NAMES,
-    }
-}
-
-/// Whether what is there is good now.
-pub fn is_valid(output: &Output) -> bool {
-    expires(output).is_some_and(|expires| expires > Timestamp::now())
 }
 
 /// What an earlier run wrote is good until then.
 pub fn expires(output: &Output) -> Option<Timestamp> {
-    if let Content::SshHost { .. } | Content::Sshd(_) = output.content {
-        return ssh_host::expires(&output.destination);
-    }
     let bundle = output.destination.read("identity").ok()??;
     let credentials = identity::file::decode(std::str::from_utf8(&bundle).ok()?).ok()?;
     Some(credentials.expires())
@@ -130,12 +84,12 @@ fn written_output(
     now: Timestamp,
 ) -> Written {
     let proxy = match proxy {
-        _ if !has_ssh_config(output) => None,
+        _ if !output.ssh_config() => None,
         Ok(proxy) => proxy.as_ref(),
         Err(error) => return Err(Arc::clone(error)),
     };
     let whose = format!("the output {}", output.destination);
-    member.compare_life((&whose, OUTPUT_CAP), credentials, output.certificate_ttl, now);
+    member.compare_life((&whose, OUTPUT_CAP), credentials.expires(), output.certificate_ttl, now);
     let fresh = Fresh { expires: credentials.expires(), trust: credentials.trust.revision };
     write(output, credentials, proxy, now).map(|()| fresh).map_err(Arc::new)
 }
@@ -144,40 +98,31 @@ fn written_output(
 /// to write, or the bundle does not know who signed it: then everything has to be asked for anew.
 pub async fn rewrite(
     member: &Member,
-    config: &Config,
+    server: &Server,
     output: &Output,
     trust: &TrustBundle,
     now: Timestamp,
 ) -> Result<bool, AgentError> {
-    let ssh_config = match &output.content {
-        Content::SshHost { .. } => return ssh_host::rewrite(output, trust.clone(), now),
-        Content::Sshd(sshd) => {
-            let server = sshd::Server { output, sshd, method: &config.onboarding.method };
-            return server.trust(trust.clone(), now).await.map(|_| true);
-        }
-        Content::Identity { ssh_config, .. } => *ssh_config,
-    };
     let Some(bundle) = output.destination.read("identity")? else { return Ok(false) };
     let bundle = std::str::from_utf8(&bundle).map_err(AgentError::unusable("what was written before"))?;
     let mut credentials =
         identity::file::decode(bundle).map_err(AgentError::unusable("what was written before"))?;
-    if credentials.expires() <= now || !ssh_host::signed_by(&credentials.ssh_certificate, &trust.user) {
+    if credentials.expires() <= now || !signed_by(&credentials.ssh_certificate, &trust.user) {
         return Ok(false);
     }
     credentials.trust = trust.clone();
-    let proxy = if ssh_config { Some(proxy_address(member, &config.server).await?) } else { None };
+    let proxy = if output.ssh_config() { Some(proxy_address(member, server).await?) } else { None };
     write(output, &credentials, proxy.as_ref(), now).map(|()| true)
 }
 
 fn of_own_cluster(output: &Output, own: &Credentials) -> Result<(), AgentError> {
-    match &output.content {
-        Content::Identity { cluster: Some(wanted), .. } if *wanted != own.trust.cluster => {
-            Err(AgentError::OtherCluster {
-                destination: output.destination.to_string(),
-                wanted: wanted.to_string(),
-                cluster: own.trust.cluster.to_string(),
-            })
-        }
+    let Content::Identity { cluster, .. } = &output.content else { return Ok(()) };
+    match cluster {
+        Some(wanted) if *wanted != own.trust.cluster => Err(AgentError::OtherCluster {
+            destination: output.destination.to_string(),
+            wanted: wanted.to_string(),
+            cluster: own.trust.cluster.to_string(),
+        }),
         _ => Ok(()),
     }
 }

@@ -8,11 +8,13 @@ use super::hooks;
 use super::member::Member;
 use super::notify::Notifier;
 use super::output;
+use super::refresh;
 use super::report::Report;
 use super::schedule::{Moment, Schedule};
 use super::signals::{Signals, Wake};
 use super::sshd::{self, Registration};
 use super::storage::Storage;
+use super::workload_api::Apis;
 use crate::config::{Config, Content, Output};
 use crate::destination::{Destination, Memory};
 use crate::health::{Health, Kind, Service};
@@ -48,6 +50,8 @@ pub struct Agent {
     /// Why SSH servers are not among the cluster's nodes, by service.
     unlisted: BTreeMap<String, String>,
     heartbeat: Schedule,
+    /// The sockets for workloads.
+    apis: Apis,
     health: Health,
     started: Instant,
     started_at: Timestamp,
@@ -57,6 +61,10 @@ pub struct Agent {
 impl Agent {
     /// Prepares every destination and takes the lock on the storage. Gives everything that is wrong with them.
     pub fn open(mut config: Config, health: Health) -> Result<Self, Arc<AgentError>> {
+        if config.oneshot {
+            // Nobody could ask: it ends at once.
+            config.outputs.retain(|output| !matches!(output.content, Content::WorkloadApi(_)));
+        }
         let unusable = config.outputs.iter().filter_map(|output| unusable(output).map(Arc::new));
         let mut errors: Vec<_> = unusable.collect();
         errors.extend(same_directories(&config).into_iter().map(Arc::new));
@@ -81,6 +89,7 @@ impl Agent {
             unapplied: BTreeMap::new(),
             unlisted: BTreeMap::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
+            apis: Apis::default(),
             health,
             started: Instant::now(),
             started_at: Timestamp::now(),
@@ -103,6 +112,7 @@ impl Agent {
             }
         };
         let (expires, is_new) = (member.credentials().expires(), member.is_new());
+        self.apis.connect(member.channel());
         self.member = Some(member);
         match is_new {
             false => self.health.found(IDENTITY, expires),
@@ -258,10 +268,12 @@ impl Agent {
         self.trusts = vec![0; outputs.len()];
         let mut services = vec![Service::new(IDENTITY, Kind::BotIdentity)];
         services.extend(outputs.iter().map(|output| Service {
-            destination: Some(output.destination.to_string()),
-            expires: output::expires(output),
-            ..Service::new(&output.name, output::kind(output))
+            destination: Some(output.place()),
+            expires: refresh::expires(output),
+            ..Service::new(&output.name, Kind::of(&output.content))
         }));
+        let open = outputs.iter().filter(|output| matches!(output.content, Content::WorkloadApi(_)));
+        self.apis.keep(&open.map(|output| output.name.as_str()).collect::<Vec<_>>());
         services.push(Service::new(HEARTBEAT, Kind::Heartbeat));
         self.health.set_services(services);
     }
@@ -284,6 +296,7 @@ impl Agent {
         if !usable || self.refused {
             let member = Member::establish(&self.config, Arc::clone(&self.storage), now).await?;
             let (expires, is_new) = (member.credentials().expires(), member.is_new());
+            self.apis.connect(member.channel());
             (self.member, self.refused) = (Some(member), false);
             if is_new {
                 self.own_succeeded(expires);
@@ -292,6 +305,7 @@ impl Agent {
         }
         let Some(member) = &self.member else { return Ok(()) };
         let renewed = member.renew(now).await;
+        self.apis.connect(member.channel());
         let expires = member.credentials().expires();
         self.refused = renewed.as_ref().is_err_and(|error| !error.may_pass());
         renewed.map(|()| self.own_succeeded(expires))
@@ -312,7 +326,7 @@ impl Agent {
         let now = Timestamp::now();
         let member = self.member.as_ref().filter(|member| member.credentials().expires() > now);
         let written = match member {
-            Some(member) => output::refresh(member, &self.config, &outputs, now).await,
+            Some(member) => refresh::all(member, &self.config, &outputs, &mut self.apis, now).await,
             None => {
                 let error = Arc::new(AgentError::NoMember);
                 outputs.iter().map(|_| Err(Arc::clone(&error))).collect()
@@ -332,7 +346,7 @@ impl Agent {
     pub(super) fn servers(&self) -> Vec<(String, Registration)> {
         let servers = self.config.outputs.iter().filter_map(|output| match &output.content {
             Content::Sshd(sshd) if sshd.register => {
-                Some((output.name.clone(), Registration::of(sshd, output::is_valid(output))))
+                Some((output.name.clone(), Registration::of(sshd, refresh::is_valid(output))))
             }
             _ => None,
         });
@@ -384,7 +398,7 @@ impl Agent {
         for at in behind {
             let Some(member) = &self.member else { return };
             let output = &self.config.outputs[at];
-            match output::rewrite(member, &self.config, output, trust, now).await {
+            match refresh::rewrite(member, &self.config, output, trust, now).await {
                 Ok(true) => {
                     tracing::info!(
                         service = output.name,

@@ -12,6 +12,7 @@ pub use program::Installer;
 
 use super::AgentError;
 use super::member::{self, Member};
+use super::output::Fresh;
 use super::ssh_host::{self, Issued, Wanted};
 use crate::config::{Content, Method, Output, Sshd};
 use crate::destination::FileSet;
@@ -141,7 +142,7 @@ impl<'a> Server<'a> {
     }
 
     /// Another certificate for the same key, and everything that follows from it.
-    pub async fn renew(&self, member: &Member, now: Timestamp) -> Result<(Timestamp, i64), AgentError> {
+    pub async fn renew(&self, member: &Member, now: Timestamp) -> Result<Fresh, AgentError> {
         let installer = self.installer();
         installer.refuse_undone().map_err(AgentError::Sshd)?;
         let key = match self.key()? {
@@ -153,13 +154,13 @@ impl<'a> Server<'a> {
             Wanted { principals: &principals, roles: &self.output.roles, ttl: self.output.certificate_ttl };
         let issued = ssh_host::certificate(member, &key, wanted).await?;
         let state = self.state()?;
-        let (expires, revision) = (issued.expires(), issued.trust.revision);
+        let (expires, trust) = (issued.expires(), issued.trust.revision);
         self.publish(&key, &issued, &state, now)?;
         installer.install(&state.refused()).await.map_err(AgentError::Sshd)?;
         // sshd reads its certificate when it starts, and then no more.
         installer.reload().await.map_err(AgentError::Sshd)?;
         tracing::info!(service = self.output.name, %expires, "sshd has its certificate");
-        Ok((expires, revision))
+        Ok(Fresh { expires, trust })
     }
 
     /// Puts what the cluster says of locks and trust in force. Gives whether anything changed.

@@ -87,16 +87,26 @@ fn attempt(global: &Global, flags: &ExecFlags) -> Result<u8, String> {
     })
 }
 
-/// The configuration with one output: into the workspace.
+/// The configuration with one output for SSH: into the workspace. SVIDs and the files of SSH hosts are written into directories in it, by the names
+/// of their outputs; sockets stay with the agent that runs all the time.
 fn for_command(mut config: Config, roles: &[RoleName], workspace: &Workspace) -> Config {
-    let only = if config.outputs.len() == 1 { config.outputs.pop() } else { None };
-    // A server that is looked after outlives a command.
-    let only = only.filter(|output| !matches!(output.content, Content::Sshd(_)));
+    let inside = |output: Output| {
+        let path = workspace.path().join(&output.name);
+        let destination = Destination::Directory(Directory::new(path, Symlinks::TrySecure));
+        Output { destination, on_renew: Vec::new(), ..output }
+    };
+    let of_ssh = |output: &Output| matches!(output.content, Content::Identity { .. });
+    let (mut identities, others): (Vec<_>, Vec<_>) = config.outputs.drain(..).partition(of_ssh);
+    let svids = others
+        .into_iter()
+        .filter(|output| matches!(output.content, Content::Svid(_) | Content::SshHost { .. }))
+        .map(inside);
+    let only = if identities.len() == 1 { identities.pop() } else { None };
     let mut output = only.unwrap_or_else(|| Output {
         name: String::new(),
         destination: Destination::Memory(crate::destination::Memory::default()),
-        content: Content::Identity { cluster: None, ssh_config: true },
         roles: Vec::new(),
+        content: Content::IDENTITY,
         certificate_ttl: config.certificate_ttl,
         renewal_interval: config.renewal_interval,
         on_renew: Vec::new(),
@@ -110,7 +120,7 @@ fn for_command(mut config: Config, roles: &[RoleName], workspace: &Workspace) ->
     if !roles.is_empty() {
         output.roles = roles.to_vec();
     }
-    config.outputs = vec![output];
+    config.outputs = std::iter::once(output).chain(svids).collect();
     config
 }
 
@@ -139,7 +149,7 @@ async fn command(
 ) -> Result<u8, String> {
     let mut command = tokio::process::Command::new(&words[0]);
     command.args(&words[1..]);
-    environment::set(&mut command, workspace, agent.config());
+    environment::set(&mut command, workspace, &agent.config().onboarding.method);
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {

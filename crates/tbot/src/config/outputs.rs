@@ -1,7 +1,7 @@
 //! Outputs, listed under `outputs` or `services`: each with a name of its own and a rhythm of its own.
 
-use super::{Content, Output, check, destinations, file, hooks, sshd};
-use crate::destination::Destination;
+use super::{Content, Output, check, destinations, file, hooks, workloads};
+use crate::destination::{Destination, Memory};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,7 +51,16 @@ fn output(
     report: &mut Report<'_>,
 ) -> Option<Output> {
     let name = name(key, file.name.as_deref(), nth, taken, report);
-    let destination = destinations::destination(&format!("{key}.destination"), &file.destination, report);
+    let content = workloads::content(key, file, report);
+    let destination = match (&file.destination, &content) {
+        (None, Some(Content::WorkloadApi(_))) => Some(Destination::Memory(Memory::default())),
+        (None, Some(_)) => {
+            report.mistake(format!("{key}.destination").as_str(), "missing; say where it is to be written");
+            None
+        }
+        (None, None) => None,
+        (Some(file), _) => destinations::destination(&format!("{key}.destination"), file, report),
+    };
     if let Some(path) = destination.as_ref().and_then(Destination::path)
         && !taken.directories.insert(path.to_owned())
     {
@@ -64,7 +73,6 @@ fn output(
     let role =
         |(nth, role): (usize, &String)| report.take(format!("{key}.roles[{nth}]").as_str(), role.parse());
     let roles = file.roles.iter().enumerate().filter_map(role).collect();
-    let content = content(key, file, report);
     let mut duration = |field: &str, text: Option<&str>, default| {
         check::duration(&format!("{key}.{field}"), text, default, report)
     };
@@ -75,46 +83,12 @@ fn output(
     Some(Output {
         name: name?,
         destination: destination?,
-        content: content?,
         roles,
+        content: content?,
         certificate_ttl: certificate_ttl?,
         renewal_interval: renewal_interval?,
         on_renew,
     })
-}
-
-/// A field that belongs to another type is a mistake, because it would do nothing.
-fn content(key: &str, file: &file::Output, report: &mut Report<'_>) -> Option<Content> {
-    use file::OutputKind::{Identity, SshHost, Sshd};
-    let cluster = file.cluster.as_ref().filter(|cluster| !cluster.is_empty());
-    for (field, given, of) in [
-        ("cluster", cluster.is_some(), &[Identity][..]),
-        ("ssh_config", file.ssh_config.is_some(), &[Identity]),
-        ("principals", !file.principals.is_empty(), &[SshHost, Sshd]),
-        ("sshd", file.sshd.is_some(), &[Sshd]),
-    ] {
-        if given && !of.contains(&file.kind) {
-            let of: Vec<&str> = of.iter().map(|kind| kind.as_str()).collect();
-            let text = format!("belongs to type: {}; remove it", of.join(" and "));
-            report.mistake(format!("{key}.{field}").as_str(), text);
-        }
-    }
-    match file.kind {
-        Identity => {
-            let cluster =
-                cluster.and_then(|cluster| report.take(format!("{key}.cluster").as_str(), cluster.parse()));
-            let ssh_config = file.ssh_config != Some(file::SshConfig::Off);
-            Some(Content::Identity { cluster, ssh_config })
-        }
-        SshHost => {
-            if file.principals.is_empty() {
-                let text = "missing; list the names and addresses by which clients call the server";
-                report.mistake(format!("{key}.principals").as_str(), text);
-            }
-            Some(Content::SshHost { principals: file.principals.clone() })
-        }
-        Sshd => sshd::checked(key, file, report).map(|sshd| Content::Sshd(Box::new(sshd))),
-    }
 }
 
 /// Names stand in addresses and metrics.

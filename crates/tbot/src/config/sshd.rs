@@ -1,6 +1,6 @@
 //! A stock OpenSSH server that the agent looks after: checked, so that what is written for sshd means what is written here.
 
-use super::{Hook, file, hooks};
+use super::{Content, Hook, file, hooks};
 use access::{HostPort, Login, NodeName};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,13 +35,27 @@ pub struct Sshd {
     pub reload: Hook,
 }
 
+/// What an output for an SSH server is, or mistakes.
+pub(super) fn content(key: &str, output: &file::Output, report: &mut Report<'_>) -> Option<Content> {
+    if output.kind == file::OutputKind::Sshd {
+        return checked(key, output, report).map(|sshd| Content::Sshd(Box::new(sshd)));
+    }
+    if output.principals.is_empty() {
+        let text = "missing; list the names and addresses by which clients call the server";
+        report.mistake(format!("{key}.principals").as_str(), text);
+    }
+    Some(Content::SshHost { principals: output.principals.clone() })
+}
+
 /// The server of an output, or mistakes.
-pub(super) fn checked(key: &str, output: &file::Output, report: &mut Report<'_>) -> Option<Sshd> {
+fn checked(key: &str, output: &file::Output, report: &mut Report<'_>) -> Option<Sshd> {
     let key = format!("{key}.sshd");
     let file = output.sshd.clone().unwrap_or_default();
     let directory = match &output.destination {
-        file::Destination::Path(path) => Some(path.as_str()),
-        file::Destination::Settings(settings) => settings.path.as_deref(),
+        Some(file::Destination::Path(path)) => Some(path.as_str()),
+        Some(file::Destination::Settings(settings)) => settings.path.as_deref(),
+        // That it is missing is told already.
+        None => Some("/"),
     };
     match directory {
         Some(directory) if is_plain(directory) => {}

@@ -57,18 +57,33 @@ pub async fn issue(
 
 /// An instance gets something on the strength of its bot's roles.
 pub struct Issuing<'a> {
+    /// The service.
     pub core: &'a Core,
+    /// The instance.
     pub caller: &'a Caller,
+    /// What its certificate says.
     pub bearer: &'a Bearer<'a>,
 }
 
 impl Issuing<'_> {
+    /// The bot, and the beginning of a transaction: an instance that is removed or renewed meanwhile gets nothing on the
+    /// strength of what it was.
+    pub async fn begin(&self, reads: &mut Reads<'_>) -> Result<(Arc<Bot>, Txn), Problem> {
+        let (instance, revision) = self.bearer.instance(self.core).await?;
+        if !instance.lineage.accepts(self.bearer.presented()) {
+            let stored = instance.lineage.newest().number;
+            return Err(bot::stale(Mismatch::Copied { stored, presented: self.bearer.bot.generation }));
+        }
+        let bot = bot::bot_of(reads, self.bearer).await?;
+        Ok((bot, Txn::new().expect(instance.key(), Expect::Revision(revision))))
+    }
+
     async fn plan(
         &self,
         reads: &mut Reads<'_>,
         requests: &[OutputRequest],
     ) -> Result<(Txn, Vec<Certificates>), Problem> {
-        let (mut txn, bot) = self.begin(reads).await?;
+        let (bot, mut txn) = self.begin(reads).await?;
         let mut all = Vec::with_capacity(requests.len());
         for request in requests {
             let (identity, certificates) = self.output(reads, &bot, request).await?;
@@ -76,18 +91,6 @@ impl Issuing<'_> {
             all.push(certificates);
         }
         Ok((txn, all))
-    }
-
-    /// The bot, and a transaction that holds only while the instance is what it is.
-    pub async fn begin(&self, reads: &mut Reads<'_>) -> Result<(Txn, Arc<Bot>), Problem> {
-        let (instance, revision) = self.bearer.instance(self.core).await?;
-        if !instance.lineage.accepts(self.bearer.presented()) {
-            let stored = instance.lineage.newest().number;
-            return Err(bot::stale(Mismatch::Copied { stored, presented: self.bearer.bot.generation }));
-        }
-        let bot = bot::bot_of(reads, self.bearer).await?;
-        // An instance that is removed or renewed meanwhile gets nothing on the strength of what it was.
-        Ok((Txn::new().expect(instance.key(), Expect::Revision(revision)), bot))
     }
 
     async fn output(
@@ -98,10 +101,8 @@ impl Issuing<'_> {
     ) -> Result<(Identity, Certificates), Problem> {
         let core = self.core;
         let key = issuer::public_key(&request.public_key)?;
-        let roles = self.roles(reads, bot, &request.roles).await?;
+        let roles = self.unlocked_roles(reads, bot, &request.roles).await?;
         let names = roles.set.names().to_vec();
-        let subject = LockSubject { roles: &names, ..LockSubject::default() };
-        reads.refuse_locked(&subject).await?;
         let lifetime = lifetime::of_output(request.ttl_seconds, &roles.set);
         let lifetime = self.within_own(lifetime)?;
         core.note_shorter(self.caller, request.ttl_seconds, lifetime);
@@ -114,7 +115,7 @@ impl Issuing<'_> {
     }
 
     /// An identity that is not renewable has to show its proof again before it ends; what it got must not outlive that.
-    pub fn within_own(&self, lifetime: Duration) -> Result<Duration, Problem> {
+    pub(super) fn within_own(&self, lifetime: Duration) -> Result<Duration, Problem> {
         if self.bearer.bot.renewable {
             return Ok(lifetime);
         }
@@ -126,6 +127,18 @@ impl Issuing<'_> {
                     .hint("join again"))
             }
         }
+    }
+
+    /// The roles asked for, none of which is locked.
+    pub(super) async fn unlocked_roles(
+        &self,
+        reads: &mut Reads<'_>,
+        bot: &Bot,
+        requested: &[String],
+    ) -> Result<RolesOf, Problem> {
+        let roles = self.roles(reads, bot, requested).await?;
+        reads.refuse_locked(&LockSubject { roles: roles.set.names(), ..LockSubject::default() }).await?;
+        Ok(roles)
     }
 
     /// The roles asked for, or all of the bot's, if the bot's own role lets it have them.

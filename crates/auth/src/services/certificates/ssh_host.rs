@@ -82,7 +82,7 @@ impl Server<'_> {
     async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Certificates), Problem> {
         let Self { issuing, id, key, request } = self;
         let Issuing { core, caller, .. } = *issuing;
-        let (txn, bot) = issuing.begin(reads).await?;
+        let (bot, txn) = issuing.begin(reads).await?;
         let names = host_names::of_ssh_server(*id, &request.principals, &core.cluster)
             .map_err(|refused| name_problem(&refused))?;
         if names.is_empty() {
@@ -109,9 +109,7 @@ impl Server<'_> {
 
     /// By the roles of the output, whose locks count as well.
     async fn allowed(&self, reads: &mut Reads<'_>, bot: &Bot, names: &[String]) -> Result<(), Problem> {
-        let roles = self.issuing.roles(reads, bot, &self.request.roles).await?;
-        let held = roles.set.names().to_vec();
-        reads.refuse_locked(&LockSubject { roles: &held, ..LockSubject::default() }).await?;
+        let roles = self.issuing.unlocked_roles(reads, bot, &self.request.roles).await?;
         let labels = BTreeMap::new();
         let asked = ResourceView { name: "", labels: &labels, participants: None, principals: Some(names) };
         rules::check(&roles.set, Verb::Create, KIND, Some(asked)).map(drop).map_err(|denial| {

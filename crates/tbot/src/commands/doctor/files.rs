@@ -1,8 +1,8 @@
 //! Directories: there or makeable, writable, nobody else's, with room.
 
 use super::finding::Finding;
-use crate::agent::output;
-use crate::config::Config;
+use crate::agent::{ssh_host, sshd, workload, workload_api};
+use crate::config::{Config, Content};
 use crate::destination::Destination;
 use crate::destination::directory::acl;
 use std::os::unix::fs::MetadataExt;
@@ -10,6 +10,9 @@ use std::path::Path;
 
 /// What a set of files and its successor need, generously.
 const ENOUGH: u64 = 1 << 20;
+/// What an output would write.
+const NAMES: [&str; 7] =
+    ["key", "key.pub", "key-cert.pub", "identity", "tlscert", "known_hosts", "ssh_config"];
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -21,10 +24,31 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     findings.push(one("storage", &config.storage, &[]));
     for output in &config.outputs {
         let what = format!("output {}", output.name);
-        findings.push(one(&what, &output.destination, output::names(output)));
+        let names = match &output.content {
+            Content::Identity { .. } => NAMES.to_vec(),
+            Content::Svid(files) => workload::names(files),
+            Content::SshHost { .. } => ssh_host::NAMES.to_vec(),
+            Content::Sshd(_) => sshd::NAMES.to_vec(),
+            Content::WorkloadApi(api) => {
+                findings.push(socket(&what, &api.listen));
+                continue;
+            }
+        };
+        findings.push(one(&what, &output.destination, &names));
         findings.extend(way_of_readers(&what, &output.destination));
     }
     findings
+}
+
+fn socket(what: &str, listen: &Path) -> Finding {
+    match workload_api::refuse_exposed(listen) {
+        Ok(()) => Finding::good(what, format!("{} can be listened at", listen.display())),
+        Err(error) => Finding::wrong(
+            what,
+            format!("{} cannot be listened at: {error}", listen.display()),
+            "make its directory, for the agent's user alone to write to",
+        ),
+    }
 }
 
 /// A list on the directory helps nobody who cannot get to it.

@@ -2,29 +2,23 @@
 
 use super::workspace::Workspace;
 use crate::agent::withhold;
-use crate::config::{Config, Content};
+use crate::config::Method;
 use std::path::Path;
 use tokio::process::Command;
 
 /// The path of a Unix socket has at most 107 bytes. OpenSSH writes 40 for `%C`, and 17 more while it makes the socket.
 const LONGEST_SOCKET_DIRECTORY: usize = 107 - 40 - 17 - ".m-".len() - 1;
 
-/// Sets it. What the agent joined with is nothing to the command; what is no client's has no `ssh_config`.
-pub(super) fn set(command: &mut Command, workspace: &Workspace, config: &Config) {
-    command.env("TBOT_DESTINATION", workspace.path());
-    if config.outputs.iter().any(|output| matches!(output.content, Content::Identity { .. })) {
-        for_clients(command, workspace);
-    }
-    withhold(command, &config.onboarding.method);
-}
-
-fn for_clients(command: &mut Command, workspace: &Workspace) {
+/// Sets it. What the agent joined with is nothing to the command.
+pub(super) fn set(command: &mut Command, workspace: &Workspace, method: &Method) {
     let config = workspace.path().join("ssh_config");
     let given = std::env::var("ANSIBLE_SSH_ARGS").ok();
     command
+        .env("TBOT_DESTINATION", workspace.path())
         .env("SSH_CONFIG", &config)
         .env("GIT_SSH_COMMAND", format!("ssh -F {}", quoted(&config)))
         .env("ANSIBLE_SSH_ARGS", ansible(&config, workspace.path(), given.as_deref()));
+    withhold(command, method);
 }
 
 /// Connections are shared, by sockets in the workspace, unless whoever calls says otherwise.

@@ -149,7 +149,10 @@ impl Unit<'_> {
     }
 
     fn outputs(&self) -> impl Iterator<Item = &Path> {
-        self.config.outputs.iter().filter_map(|output| output.destination.path())
+        self.config.outputs.iter().filter_map(|output| match &output.content {
+            Content::WorkloadApi(api) => api.listen.parent(),
+            Content::Identity { .. } | Content::Svid(_) => output.destination.path(),
+        })
     }
 
     fn signals_processes(&self) -> bool {
