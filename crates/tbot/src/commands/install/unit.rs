@@ -151,7 +151,9 @@ impl Unit<'_> {
     fn outputs(&self) -> impl Iterator<Item = &Path> {
         self.config.outputs.iter().filter_map(|output| match &output.content {
             Content::WorkloadApi(api) => api.listen.parent(),
-            Content::Identity { .. } | Content::Svid(_) => output.destination.path(),
+            Content::Identity { .. } | Content::Svid(_) | Content::SshHost { .. } | Content::Sshd(_) => {
+                output.destination.path()
+            }
         })
     }
 
