@@ -36,7 +36,8 @@ fn step_in_own(data: &Path, kind: CaKind, to: RotationPhase) {
         let key = EnvelopeKey::new(envelope.derive("authorities").as_ref()).expect("a key");
         let cluster = ClusterName::new(CLUSTER).expect("a name");
         let entry = engine.read(&layout::authorities()).await.expect("reads").expect("authorities");
-        let mut authorities = Authorities::open(&entry.value, &key, &cluster).expect("ours");
+        let mut authorities =
+            Authorities::open(&entry.value, &key, &cluster, jiff::Timestamp::now()).expect("ours");
         authorities.rotate(kind, to, jiff::Timestamp::now(), Retire::AtOnce).expect("a legal step");
         let sealed = authorities.seal(&key).expect("sealed");
         engine.commit(Txn::new().put(layout::authorities(), sealed)).await.expect("commits").expect("alone");
