@@ -1,9 +1,11 @@
 //! The file as it is written. Every key of the incumbent's v2 format that Postern acts on; others that are known
 //! are refused by name.
 
-use access::resource::token::Provider;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use access::resource::token;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use yaml::{Refusals, refuse};
 
@@ -94,68 +96,38 @@ pub struct Onboarding {
     pub ca_path: Option<String>,
 }
 
-/// How the agent proves itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum JoinMethod {
-    /// By knowing a one-time token.
-    Token,
-    /// By a key that it keeps in its storage, and with which it comes back after any time away.
-    BoundKeypair,
-    /// By the TPM 2.0 of this machine.
-    Tpm,
-    /// As a job of GitHub Actions.
-    Github,
-    /// As a job of GitLab CI.
-    Gitlab,
-    /// As a job of CircleCI.
-    Circleci,
-    /// As a run of Spacelift.
-    Spacelift,
-    /// As a run of HCP Terraform or Terraform Enterprise.
-    TerraformCloud,
-    /// As a step of Bitbucket Pipelines.
-    Bitbucket,
-    /// As a job of Azure DevOps.
-    AzureDevops,
-    /// As a service account of Kubernetes.
-    Kubernetes,
+/// How the agent proves itself: a word of `access`, which has the one list of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JoinMethod(pub token::JoinMethod);
+
+impl Serialize for JoinMethod {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
 }
 
-impl JoinMethod {
-    /// Every one.
-    pub fn all() -> impl Iterator<Item = Self> {
-        use JoinMethod::{
-            AzureDevops, Bitbucket, Circleci, Github, Gitlab, Kubernetes, Spacelift, TerraformCloud,
-        };
-        let platforms =
-            [Github, Gitlab, Circleci, Spacelift, TerraformCloud, Bitbucket, AzureDevops, Kubernetes];
-        [Self::Token, Self::BoundKeypair, Self::Tpm].into_iter().chain(platforms)
-    }
-
-    /// The platform that vouches for the agent, where one does.
-    pub fn provider(self) -> Option<Provider> {
-        Some(match self {
-            Self::Token | Self::BoundKeypair | Self::Tpm => return None,
-            Self::Github => Provider::Github,
-            Self::Gitlab => Provider::Gitlab,
-            Self::Circleci => Provider::Circleci,
-            Self::Spacelift => Provider::Spacelift,
-            Self::TerraformCloud => Provider::TerraformCloud,
-            Self::Bitbucket => Provider::Bitbucket,
-            Self::AzureDevops => Provider::AzureDevops,
-            Self::Kubernetes => Provider::Kubernetes,
+impl<'de> Deserialize<'de> for JoinMethod {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        token::JoinMethod::find(&word).map(Self).ok_or_else(|| {
+            let known: Vec<&str> = token::JoinMethod::all().map(token::JoinMethod::as_str).collect();
+            D::Error::custom(format!("unknown join method {word:?}; known are {}", known.join(", ")))
         })
     }
+}
 
-    /// The word used in files and flags.
-    pub fn as_str(self) -> &'static str {
-        match (self, self.provider()) {
-            (_, Some(provider)) => provider.as_str(),
-            (Self::BoundKeypair, _) => "bound_keypair",
-            (Self::Tpm, _) => "tpm",
-            _ => "token",
-        }
+impl JsonSchema for JoinMethod {
+    fn schema_name() -> Cow<'static, str> {
+        "JoinMethod".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let word = |method: token::JoinMethod| {
+            let meaning = format!("{}.", method.meaning());
+            serde_json::json!({"type": "string", "const": method.as_str(), "description": meaning})
+        };
+        let words: Vec<_> = token::JoinMethod::all().map(word).collect();
+        schemars::json_schema!({"description": "How the agent proves itself.", "oneOf": words})
     }
 }
 

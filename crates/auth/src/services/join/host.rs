@@ -6,7 +6,7 @@ use super::bot::{By, Joined, Planned};
 use super::host_bound::Binding;
 use super::keyed::Keyed;
 use super::tpm;
-use super::vouched::Voucher;
+use super::vouched::Judging;
 use crate::audit::{Event, kind};
 use crate::catalog::{Reads, layout};
 use crate::core::Core;
@@ -92,9 +92,9 @@ impl Joining<'_> {
                 return Binding { joining: *self, keyed }.plan(reads).await;
             }
             Proof::Tpm(activated) => tpm::by(core, admission, admission.stored(&grant)?.0, activated)?,
-            Proof::IdToken(id_token) => {
+            Proof::Vouched(voucher) => {
                 let (token, _) = admission.stored(&grant)?;
-                Voucher { core, admission, token, id_token }.by().await?
+                Judging { core, admission, token, voucher }.by().await?
             }
         };
         match claim {
