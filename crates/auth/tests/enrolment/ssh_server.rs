@@ -247,10 +247,8 @@ async fn a_stock_server_is_a_node_by_rule_and_certificate_and_hears_of_locks() {
     assert_eq!(refused(report("other.example.com", "")).await, "host_name_not_own");
     assert_eq!(refused(report("web.example.com", "10.1.2.3:22")).await, "host_addr_not_own");
     let (state, mut stream) = connected(channel(), good()).await.expect("is a node");
-    assert_eq!(
-        state.trust.expect("a bundle").authorities.len(),
-        access::resource::cert_authority::CaKind::ALL.len()
-    );
+    let trust = api::convert::trust(state.trust.expect("a bundle")).expect("a bundle");
+    assert_eq!(trust.user.ssh.len(), 1);
     assert!(auth.core().presence.is_online(access::HostId(instance(&own).parse().expect("an id"))));
     // It is there, so not even its bot's next copy takes its names.
     let again = auth.join(&Joiner::bot(&auth.bot_token("web").await)).await.expect("joins");
