@@ -71,6 +71,60 @@ outputs:
 }
 
 #[test]
+fn fields_belong_to_a_type() {
+    let with = |output: &str| {
+        let text = format!("version: v2\nproxy_server: a\nstorage: /s\noutputs: [{output}]\n");
+        load("tbot.yaml", &text, &StartFlags::default()).map(drop).map_err(|mistakes| mistakes.to_string())
+    };
+    let reload = "reload: {pid_file: /run/sshd.pid}";
+    for good in [
+        "{type: ssh_host, destination: /h, principals: [a]}".to_owned(),
+        format!("{{type: sshd, destination: /h, sshd: {{{reload}}}}}"),
+        format!(
+            "{{type: sshd, destination: /h, principals: [b], sshd: {{{reload}, hostname: a, accounts: [root]}}}}"
+        ),
+    ] {
+        assert_eq!(with(&good), Ok(()), "{good}");
+    }
+    for (wrong, part) in [
+        ("{type: ssh_host, destination: /h}".to_owned(), "outputs[0].principals: missing"),
+        (
+            "{type: ssh_host, destination: /h, principals: [a], ssh_config: off}".to_owned(),
+            "outputs[0].ssh_config: does not belong to type: ssh_host; remove it",
+        ),
+        (
+            "{type: identity, destination: /h, principals: [a]}".to_owned(),
+            "outputs[0].principals: does not belong to type: identity",
+        ),
+        (
+            "{type: identity, destination: /h, sshd: {}}".to_owned(),
+            "outputs[0].sshd: does not belong to type: identity",
+        ),
+        ("{type: sshd, destination: /h}".to_owned(), "outputs[0].sshd.reload: missing"),
+        (
+            format!("{{type: sshd, destination: {{type: memory}}, sshd: {{{reload}}}}}"),
+            "the destination must be a directory",
+        ),
+        (format!("{{type: sshd, destination: '/a b', sshd: {{{reload}}}}}"), "the destination has to be"),
+        (
+            format!("{{type: sshd, destination: /h, sshd: {{{reload}, snippet: 'x.conf'}}}}"),
+            "outputs[0].sshd.snippet: write an absolute path",
+        ),
+        (
+            format!("{{type: sshd, destination: /h, sshd: {{{reload}, accounts: ['a,b']}}}}"),
+            "outputs[0].sshd.accounts[0]",
+        ),
+        (
+            "{type: sshd, destination: /h, sshd: {reload: {exec: [reload]}}}".to_owned(),
+            "outputs[0].sshd.reload.exec: write the absolute path",
+        ),
+    ] {
+        let told = with(&wrong).expect_err(&wrong);
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+}
+
+#[test]
 fn what_is_refused_says_why() {
     for (text, part) in [
         ("version: v1\nproxy_server: a\n", "v1 files are not read"),
@@ -78,6 +132,14 @@ fn what_is_refused_says_why() {
         ("version: v2\n", "either a proxy or an auth address must be set"),
         ("version: v2\nproxy_server: 'a b'\n", "is not an address"),
         ("version: v2\nproxy_server: a\nonboarding: {ca_pins: [x]}\n", "onboarding.ca_pins[0]"),
+        (
+            "version: v2\nproxy_server: a\nonboarding: {join_method: tpm, token: x, tpm: {device: tpm0}}\n",
+            "onboarding.tpm.device: is not where a TPM is; write /dev/tpmrm0, unix:/path or tcp:host:port",
+        ),
+        (
+            "version: v2\nproxy_server: a\nonboarding: {token: x, tpm: {device: /dev/tpmrm0}}\n",
+            "onboarding.tpm: this section does not belong to join_method: token",
+        ),
         ("version: v2\nproxy_server: a\nservices: [{type: example, destination: /x}]\n", "services[0].type"),
         ("version: v2\nproxy_server: a\ncertificate_ttl: 1h\ncredential_ttl: 1h\n", "keep one"),
         ("version: v2\nproxy_server: a\nrenewal_interval: 0\n", "at least one second"),
