@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { readFileSync } from "node:fs";
 
-const [modules, key, cert, prefix] = process.argv.slice(2);
+const [modules, key, cert, prefix, name] = process.argv.slice(2);
 const library = pathToFileURL(`${modules}/oauth2-mock-server/dist/index.mjs`);
 const { HttpServer, OAuth2Issuer, OAuth2Service } = await import(library);
 
@@ -85,7 +85,7 @@ const server = new HttpServer(async (request, response) => {
 
 await server.start(0, "127.0.0.1");
 const host = `localhost:${server.address().port}`;
-url = `https://${host}${prefix}`;
+url = `https://${name ?? host}${prefix}`;
 await renew("RS256", "first");
 console.log(JSON.stringify({ host }));
 

@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("helper", helper()?),
         ("environment", environment()),
         ("modes", modes()),
+        ("vouchers", vouchers()),
         ("tpm", tpm()),
     ];
     for (target, seeds) in seeds {
@@ -72,6 +73,37 @@ fn kexinit() -> Vec<u8> {
     let lists = [exchanges, "ssh-ed25519,rsa-sha2-512", ciphers, ciphers, "", "", "none", "none", "", ""];
     let message = Message::new(20).raw(&[5; 16]);
     lists.iter().fold(message, |message, list| message.string(list.as_bytes())).byte(0).number(0).0
+}
+
+fn vouchers() -> Seeds {
+    let claims = |more: &str| {
+        let (now, cluster) = (fuzz::vouchers::NOW, fuzz::vouchers::CLUSTER);
+        format!(r#"{{"aud":"{cluster}","iat":{now},"exp":{},{more}}}"#, now + 600)
+    };
+    let gitlab = claims(r#""iss":"https://gitlab.com","project_path":"us/app","ref_protected":"true""#);
+    let google = r#"{"compute_engine":{"project_id":"p","zone":"us-west1-b"}}"#;
+    let gcp = claims(&format!(r#""iss":"https://accounts.google.com","google":{google}"#));
+    let pod = claims(r#""sub":"system:serviceaccount:ci:runner","kubernetes.io":{"pod":{"name":"p"}}"#);
+    let review = r#"{"status":{"authenticated":true,"audiences":["example.com"],"user":{"username":"system:serviceaccount:ci:runner","groups":["system:serviceaccounts"],"extra":{"authentication.kubernetes.io/pod-name":["p"]}}}}"#;
+    let caller = r#"{"GetCallerIdentityResponse":{"GetCallerIdentityResult":{"Account":"123456789012","Arn":"arn:aws:iam::123456789012:user/ci"}}}"#;
+    let request = "sts.eu-central-1.amazonaws.com\n20231114T221320Z\nAKIDEXAMPLEEXAMPLE\ntoken";
+    // With a part of the signature gone: what is right would be a finding.
+    let forged = |claims: &str| {
+        let mut token = fuzz::vouchers::minted(claims.as_bytes()).into_bytes();
+        token.truncate(token.len() - 4);
+        token
+    };
+    vec![
+        ("key-set", behind(&[0], fuzz::vouchers::key_set().as_bytes())),
+        ("forged", behind(&[1], &forged(&gitlab))),
+        ("gitlab", behind(&[2], gitlab.as_bytes())),
+        ("gcp", behind(&[26], gcp.as_bytes())),
+        ("pod", behind(&[32], pod.as_bytes())),
+        ("claimed", behind(&[3], &forged(&pod))),
+        ("review", behind(&[4], review.as_bytes())),
+        ("caller", behind(&[5], caller.as_bytes())),
+        ("request", behind(&[5], request.as_bytes())),
+    ]
 }
 
 fn packet() -> Seeds {
@@ -186,6 +218,7 @@ fn certificates() -> Result<Seeds, Box<dyn Error>> {
             name: "example".parse()?,
             instance: "0197a8c2-2f44-7b11-9d53-5a61c2f0e001".parse()?,
             generation: Some(7),
+            join_token: Some("ci-runner".to_owned()),
         }),
         roles: vec!["example-role".parse()?, "other".parse()?],
         traits: Traits(BTreeMap::from([("logins".to_owned(), vec!["root".to_owned()])])),

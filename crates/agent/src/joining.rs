@@ -152,6 +152,7 @@ impl Joiner<'_> {
             bound_keypair: bound_keypair.map_err(lasting)?,
             id_token: self.id_token().map_err(Failure::Lasting)?,
             tpm,
+            aws: None,
         };
         let answer = client.join(within(CALL, request)).await.map_err(|status| self.failure(&status))?;
         let bad = |reason: String| Failure::Lasting(StartError::BadCredentials(reason));

@@ -83,7 +83,13 @@ impl User {
         let own = !*disallow_reissue && impersonator.is_none();
         let generation = bot.generation.filter(|_| own)?;
         let join_token = bot.join_token.as_deref();
-        Some(OwnBot { name: &bot.name, instance: bot.instance, generation, renewable: *renewable, join_token })
+        Some(OwnBot {
+            name: &bot.name,
+            instance: bot.instance,
+            generation,
+            renewable: *renewable,
+            join_token,
+        })
     }
 }
 

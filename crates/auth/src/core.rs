@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::pacing::Pacing;
 use crate::policy::Policies;
 use crate::presence::Presence;
+use crate::sts::Sts;
 use crate::tokens::Tokens;
 use access::ClusterName;
 use identity::{Identity, Subject};
@@ -37,6 +38,8 @@ pub struct Core {
     pub pacing: Pacing,
     /// The keys of those who vouch for joiners.
     pub issuers: Issuers,
+    /// Says who signed requests to it.
+    pub sts: Sts,
     /// The Kubernetes cluster that this runs in.
     pub kubernetes: Option<Reviews>,
     /// Joiners that were refused.
@@ -71,6 +74,7 @@ impl Core {
                     "expires": certificates.expires(), "teleport_cluster": identity.cluster,
                     "bot_name": user.bot.as_ref().map(|bot| &bot.name),
                     "bot_instance_id": user.bot.as_ref().map(|bot| bot.instance),
+                    "join_token": user.bot.as_ref().and_then(|bot| bot.join_token.as_ref()),
                     "generation": user.bot.as_ref().and_then(|bot| bot.generation),
                     "impersonator": user.impersonator, "renewable": user.renewable,
                     "disallow_reissue": user.disallow_reissue,

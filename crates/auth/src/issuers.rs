@@ -3,11 +3,12 @@
 //!
 //! Only issuers that an administrator wrote into a token resource are asked, and however many joiners come, each seldom.
 
+use crate::web::Web;
 use jiff::{SignedDuration, Timestamp};
 use join::oidc::Jwks;
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::Clock;
 use transport::https::{Client, Question};
 
@@ -22,9 +23,8 @@ const MOST: usize = 256;
 
 /// See the module.
 pub struct Issuers {
-    roots: Vec<Vec<u8>>,
+    web: Arc<Web>,
     clock: Arc<dyn Clock>,
-    client: OnceLock<Client>,
     known: Mutex<HashMap<String, Arc<Known>>>,
 }
 
@@ -50,9 +50,9 @@ struct Discovery {
 }
 
 impl Issuers {
-    /// Believes servers by the system's authorities and these (DER).
-    pub fn new(roots: Vec<Vec<u8>>, clock: Arc<dyn Clock>) -> Self {
-        Self { roots, clock, client: OnceLock::new(), known: Mutex::default() }
+    /// Nobody has been asked yet.
+    pub fn new(web: Arc<Web>, clock: Arc<dyn Clock>) -> Self {
+        Self { web, clock, known: Mutex::default() }
     }
 
     /// The keys of an issuer; `anew` when those that are kept lack one. The error is for administrators.
@@ -73,7 +73,7 @@ impl Issuers {
         }
         if known.state().may_ask(now) {
             // On its own, so that a joiner that goes away takes the answer from nobody.
-            let (client, clock) = (self.client().clone(), Arc::clone(&self.clock));
+            let (client, clock) = (self.web.client().clone(), Arc::clone(&self.clock));
             let (known, issuer) = (Arc::clone(&known), issuer.to_owned());
             let asking = tokio::spawn(async move {
                 let found = fetch(&client, &issuer).await;
@@ -93,15 +93,11 @@ impl Issuers {
         }
         Arc::clone(all.entry(issuer.to_owned()).or_default())
     }
-
-    fn client(&self) -> &Client {
-        self.client.get_or_init(|| Client::new(&self.roots))
-    }
 }
 
 async fn fetch(client: &Client, issuer: &str) -> Result<Jwks, String> {
     let ask = async |url: &str| {
-        let answer = client.ask(Question { url, bearer: None, post: None }).await;
+        let answer = client.ask(Question::get(url)).await;
         answer.map_err(|error| error.to_string())
     };
     let found = ask(&format!("{issuer}/.well-known/openid-configuration")).await?;

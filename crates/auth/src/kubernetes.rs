@@ -1,31 +1,20 @@
 //! The Kubernetes cluster that auth itself runs in, asked about the service account tokens of joiners (`TokenReview`).
 
-use crate::pacing::Pace;
+use crate::web::Turns;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use store::Clock;
-use tokio::sync::Semaphore;
 use transport::https::{Client, Question};
 use zeroize::Zeroizing;
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// Questions at once, and how long one waits for its turn.
-const AT_ONCE: usize = 8;
-const TURN: Duration = Duration::from_secs(10);
-/// Questions that may be asked in a row, and those that each second earns back, whoever makes auth ask.
-const IN_A_ROW: u32 = 200;
-const PER_SECOND: u32 = 20;
-
 /// Asks the API, not faster than it should be asked.
 pub struct Reviews {
     /// The API.
     pub api: KubernetesApi,
-    clock: Arc<dyn Clock>,
-    pace: Pace,
-    turns: Semaphore,
+    turns: Turns,
 }
 
 /// How its API is reached, and as whom.
@@ -59,7 +48,7 @@ impl KubernetesApi {
         let authorities: Vec<Vec<u8>> = blocks.iter().map(|block| block.der.to_vec()).collect();
         let body = Zeroizing::new(join::oidc::review::question(token, audience));
         let (url, bearer) = (format!("{}{REVIEWS}", self.url), Some(own.trim()));
-        let question = Question { url: &url, bearer, post: Some(&body) };
+        let question = Question { bearer, ..Question::post(&url, &body) };
         Client::of(&authorities).ask(question).await.map_err(|error| error.to_string())
     }
 }
@@ -67,19 +56,12 @@ impl KubernetesApi {
 impl Reviews {
     /// Nothing has been asked yet.
     pub fn new(api: KubernetesApi, clock: Arc<dyn Clock>) -> Self {
-        let pace = Pace::new(IN_A_ROW, PER_SECOND, clock.now());
-        Self { api, clock, pace, turns: Semaphore::new(AT_ONCE) }
+        Self { api, turns: Turns::new(clock) }
     }
 
     /// The answer about a token that should be for `audience`. The error is for administrators.
     pub async fn ask(&self, token: &str, audience: &str) -> Result<Vec<u8>, String> {
-        let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
-        let _turn = turn
-            .map_err(|_| format!("{AT_ONCE} questions are under way, and none ended within {TURN:?}"))?
-            .map_err(|error| error.to_string())?;
-        if !self.pace.takes(self.clock.now()) {
-            return Err(format!("auth asks at most {PER_SECOND} times a second"));
-        }
+        let _turn = self.turns.take().await?;
         self.api.review(token, audience).await
     }
 }

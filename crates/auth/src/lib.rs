@@ -26,7 +26,9 @@ pub mod rpc_policy;
 pub mod sealing;
 pub mod services;
 pub mod start;
+pub mod sts;
 pub mod tokens;
+pub mod web;
 
 pub use bootstrap::StartError;
 pub use config::{Config, StaticToken};

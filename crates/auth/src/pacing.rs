@@ -249,7 +249,10 @@ mod tests {
         assert!(!pacing.allows(of("2001:db8:1:2::4711"), start()), "whatever address it takes of its own");
         assert!(pacing.allows(of("2001:db8:1:3::4711"), start()));
         assert_eq!(pacing.buckets().by_address.len(), 1);
-        assert_eq!(super::network("::ffff:192.0.2.7".parse().expect("an address")), IpAddr::from([192, 0, 2, 7]));
+        assert_eq!(
+            super::network("::ffff:192.0.2.7".parse().expect("an address")),
+            IpAddr::from([192, 0, 2, 7])
+        );
     }
 
     #[test]

@@ -14,7 +14,9 @@ use crate::own_host::OwnHost;
 use crate::pacing::Pacing;
 use crate::policy::Policies;
 use crate::presence::Presence;
+use crate::sts::Sts;
 use crate::tokens::{Fixed, Tokens};
+use crate::web::Web;
 use crate::{rpc_policy, services};
 use access::{ClusterName, SystemRole};
 use identity::trust::TrustBundle;
@@ -165,13 +167,15 @@ async fn core(
         .map_err(|_| StartError::OwnCertificate("the system's randomness failed".to_owned()))?;
     let catalog = Arc::new(Catalog::open(engine, audit, config.clock()).await?);
     let (authorities, revision) = opened.authorities;
+    let web = Web::new(config.issuer_roots.clone(), config.reach.clone());
     Ok(Core {
         cluster: opened.cluster.name,
         issuer: Issuer::new(authorities, revision),
         tokens: Arc::new(tokens),
         challenges: ChallengeKey::new(&secret),
         pacing: Pacing::new(catalog.now()),
-        issuers: Issuers::new(config.issuer_roots.clone(), config.clock()),
+        issuers: Issuers::new(web.clone(), config.clock()),
+        sts: Sts::new(web, config.clock()),
         kubernetes: config.kubernetes.clone().map(|api| Reviews::new(api, config.clock())),
         attempts: Attempts::default(),
         presence: Arc::new(Presence::default()),

@@ -6,6 +6,7 @@
 
 pub mod bound_keypair;
 pub mod challenge;
+pub mod iam;
 pub mod oidc;
 pub mod token;
 pub mod tpm;

@@ -5,6 +5,7 @@
 
 mod environment;
 pub mod error;
+mod follow;
 mod heartbeat;
 mod hooks;
 mod issue;
@@ -14,14 +15,19 @@ pub mod notify;
 pub mod output;
 mod pid_file;
 mod platform;
+pub mod refresh;
 pub mod reload;
 pub mod report;
 mod run;
 pub mod schedule;
 pub mod services;
 pub mod signals;
+pub mod ssh_host;
+pub mod sshd;
 pub mod storage;
 pub mod tpm;
+pub mod workload;
+pub mod workload_api;
 
 pub use environment::withhold;
 pub use error::AgentError;

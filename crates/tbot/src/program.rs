@@ -4,7 +4,9 @@ use crate::commands;
 use crate::commands::doctor::DoctorFlags;
 use crate::commands::exec::ExecFlags;
 use crate::commands::init::InitFlags;
+use crate::commands::inspect::InspectFlags;
 use crate::commands::install::Install;
+use crate::commands::sshd::SshdFlags;
 use crate::commands::status::StatusFlags;
 use crate::commands::wait::WaitFlags;
 use crate::config::StartFlags;
@@ -63,6 +65,8 @@ enum Command {
     /// Have this machine run the agent
     #[command(subcommand)]
     Install(Install),
+    /// Give a stock OpenSSH server back that a service of type sshd looks after, or take it on again
+    Sshd(SshdFlags),
     /// Write a configuration file from flags
     Configure(ConfigureFlags),
     /// The key that join method bound_keypair keeps
@@ -71,6 +75,9 @@ enum Command {
     /// The TPM of this machine
     #[command(subcommand)]
     Tpm(Tpm),
+    /// Print the identities that a SPIFFE Workload API gives to whoever runs this
+    #[command(name = "spiffe-inspect")]
+    SpiffeInspect(InspectFlags),
     /// Connect standard input and output to a host; for ProxyCommand in ssh_config
     #[command(hide = true)]
     #[command(name = "ssh-proxy-command")]
@@ -117,9 +124,11 @@ impl Tbot {
             Command::Start(flags) => commands::start::run(global, &flags),
             Command::Exec(flags) => commands::exec::run(global, &flags),
             Command::Status(flags) => commands::status::run(global, &flags),
+            Command::SpiffeInspect(flags) => commands::inspect::run(global, &flags),
             Command::Init(flags) => commands::init::run(global, &flags),
             Command::Install(install) => install.run(global),
             Command::Doctor(flags) => commands::doctor::run(global, &flags),
+            Command::Sshd(flags) => commands::sshd::run(global, &flags),
             Command::Wait(flags) => commands::wait::run(global, &flags),
             Command::Keypair(command) => done(command.run()),
             Command::Tpm(command) => done(command.run()),

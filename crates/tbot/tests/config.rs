@@ -71,6 +71,60 @@ outputs:
 }
 
 #[test]
+fn fields_belong_to_a_type() {
+    let with = |output: &str| {
+        let text = format!("version: v2\nproxy_server: a\nstorage: /s\noutputs: [{output}]\n");
+        load("tbot.yaml", &text, &StartFlags::default()).map(drop).map_err(|mistakes| mistakes.to_string())
+    };
+    let reload = "reload: {pid_file: /run/sshd.pid}";
+    for good in [
+        "{type: ssh_host, destination: /h, principals: [a]}".to_owned(),
+        format!("{{type: sshd, destination: /h, sshd: {{{reload}}}}}"),
+        format!(
+            "{{type: sshd, destination: /h, principals: [b], sshd: {{{reload}, hostname: a, accounts: [root]}}}}"
+        ),
+    ] {
+        assert_eq!(with(&good), Ok(()), "{good}");
+    }
+    for (wrong, part) in [
+        ("{type: ssh_host, destination: /h}".to_owned(), "outputs[0].principals: missing"),
+        (
+            "{type: ssh_host, destination: /h, principals: [a], ssh_config: off}".to_owned(),
+            "outputs[0].ssh_config: does not belong to type: ssh_host; remove it",
+        ),
+        (
+            "{type: identity, destination: /h, principals: [a]}".to_owned(),
+            "outputs[0].principals: does not belong to type: identity",
+        ),
+        (
+            "{type: identity, destination: /h, sshd: {}}".to_owned(),
+            "outputs[0].sshd: does not belong to type: identity",
+        ),
+        ("{type: sshd, destination: /h}".to_owned(), "outputs[0].sshd.reload: missing"),
+        (
+            format!("{{type: sshd, destination: {{type: memory}}, sshd: {{{reload}}}}}"),
+            "the destination must be a directory",
+        ),
+        (format!("{{type: sshd, destination: '/a b', sshd: {{{reload}}}}}"), "the destination has to be"),
+        (
+            format!("{{type: sshd, destination: /h, sshd: {{{reload}, snippet: 'x.conf'}}}}"),
+            "outputs[0].sshd.snippet: write an absolute path",
+        ),
+        (
+            format!("{{type: sshd, destination: /h, sshd: {{{reload}, accounts: ['a,b']}}}}"),
+            "outputs[0].sshd.accounts[0]",
+        ),
+        (
+            "{type: sshd, destination: /h, sshd: {reload: {exec: [reload]}}}".to_owned(),
+            "outputs[0].sshd.reload.exec: write the absolute path",
+        ),
+    ] {
+        let told = with(&wrong).expect_err(&wrong);
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+}
+
+#[test]
 fn what_is_refused_says_why() {
     for (text, part) in [
         ("version: v1\nproxy_server: a\n", "v1 files are not read"),
@@ -207,4 +261,83 @@ fn the_reference_page_is_up_to_date() {
     }
     let written = std::fs::read_to_string(&page).unwrap_or_default();
     assert!(written == text, "run the tests with UPDATE_GOLDEN=1 to write {}", page.display());
+}
+
+const WORKLOADS: &str = "\
+version: v2
+proxy_server: a
+outputs:
+- {type: spiffe-svid, destination: /opt/a, svid: {path: /svc/a, hint: x, sans: {dns: [a.example], ip: [10.0.0.1]}},
+   jwts: [{audience: vault, file_name: vault.jwt}]}
+- {type: workload-identity-x509, destination: /opt/b, svid: {path: /svc/b}}
+- {type: workload-identity-jwt, destination: /opt/c, svid: {path: /svc/c}, audiences: [x, y]}
+services:
+- {type: spiffe-workload-api, listen: 'unix:///run/a.sock', svids: [{path: /svc/a, rules: [{unix: {uid: 0}}]}]}
+- {type: workload-identity-api, listen: 'unix:/run/b.sock', svids: [{path: /svc/b}]}
+";
+
+#[test]
+fn outputs_and_services_for_workloads_are_read_under_both_names() {
+    use tbot::config::Content;
+    let (config, _) = load("tbot.yaml", WORKLOADS, &StartFlags::default()).expect("read");
+    let [a, b, c, d, e] = config.outputs.as_slice() else { panic!("{config:?}") };
+    let files = |output: &tbot::config::Output| match &output.content {
+        Content::Svid(files) => (files.svid.path.to_string(), files.x509, files.jwts.len()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(files(a), ("/svc/a".to_owned(), true, 1));
+    assert_eq!(files(b), ("/svc/b".to_owned(), true, 0));
+    assert_eq!(files(c), ("/svc/c".to_owned(), false, 1));
+    for (output, listen) in [(d, "/run/a.sock"), (e, "/run/b.sock")] {
+        let Content::WorkloadApi(api) = &output.content else { panic!("{output:?}") };
+        assert_eq!((api.listen.to_str(), api.svids.len()), (Some(listen), 1));
+    }
+}
+
+#[test]
+fn what_says_nothing_about_a_workload_is_a_mistake() {
+    for (entry, told) in [
+        ("type: spiffe-svid, destination: /a", "svid: missing"),
+        ("type: spiffe-svid, svid: {path: /a}", "destination: missing"),
+        ("type: spiffe-svid, destination: /a, svid: {path: a}", "svid.path"),
+        ("type: spiffe-svid, destination: /a, svid: {path: /a, sans: {dns: ['*.x']}}", "sans.dns[0]"),
+        ("type: spiffe-svid, destination: /a, svid: {path: /a, sans: {ip: [x]}}", "sans.ip[0]"),
+        (
+            "type: spiffe-svid, destination: /a, svid: {path: /a}, jwts: [{audience: x, file_name: ../x}]",
+            "file_name",
+        ),
+        (
+            "type: spiffe-svid, destination: /a, svid: {path: /a}, jwts: [{audience: x, file_name: svid.pem}]",
+            "file_name",
+        ),
+        (
+            "type: spiffe-svid, destination: /a, svid: {path: /a}, audiences: [x]",
+            "does not belong to type: spiffe-svid",
+        ),
+        ("type: workload-identity-jwt, destination: /a, svid: {path: /a}", "audiences"),
+        (
+            "type: workload-identity-x509, destination: /a, selector: {name: x}",
+            "no workload_identity resources",
+        ),
+        ("type: identity, destination: /a, svid: {path: /a}", "does not belong to type: identity"),
+        ("type: spiffe-workload-api, svids: [{path: /a}]", "listen: missing"),
+        (
+            "type: spiffe-workload-api, listen: 'tcp://127.0.0.1:1', svids: [{path: /a}]",
+            "over TCP nobody can tell",
+        ),
+        ("type: spiffe-workload-api, listen: 'unix:a', svids: [{path: /a}]", "is no socket"),
+        ("type: spiffe-workload-api, listen: 'unix:///a', svids: []", "name 1 to 32 workloads"),
+        (
+            "type: spiffe-workload-api, listen: 'unix:///a', svids: [{path: /a, rules: [{unix: {}}]}]",
+            "says nothing",
+        ),
+        (
+            "type: spiffe-workload-api, listen: 'unix:///a', destination: /a, svids: [{path: /a}]",
+            "destination: does not belong",
+        ),
+    ] {
+        let text = format!("version: v2\nproxy_server: a\noutputs:\n- {{{entry}}}\n");
+        let said = mistakes(&text);
+        assert!(said.contains(told), "{entry}: {told:?} is not in:\n{said}");
+    }
 }

@@ -80,6 +80,19 @@ impl JoinMethod {
         }
     }
 
+    /// Who joins so, in a sentence.
+    pub fn meaning(self) -> String {
+        match self {
+            Self::Token => "By knowing a one-time token".to_owned(),
+            Self::BoundKeypair => {
+                "By a key that it keeps in its storage, and with which it comes back after any time away"
+                    .to_owned()
+            }
+            Self::Tpm => "By the TPM 2.0 of this machine".to_owned(),
+            Self::Oidc(provider) => format!("As {}", provider.table().joiner),
+        }
+    }
+
     /// The method that is written so.
     pub fn find(word: &str) -> Option<Self> {
         Self::all().find(|method| method.as_str() == word)
@@ -117,6 +130,10 @@ impl Serialize for TokenSpec {
             Method::Token => {}
             Method::BoundKeypair(bound) => map.serialize_entry(method, bound)?,
             Method::Tpm(tpm) => map.serialize_entry(method, tpm)?,
+            // The oldest method, whose rules stand where there was no other.
+            Method::Oidc(oidc) if oidc.provider == Provider::Iam => {
+                map.serialize_entry("allow", &oidc.allow)?;
+            }
             Method::Oidc(oidc) => map.serialize_entry(method, oidc)?,
         }
         map.end()

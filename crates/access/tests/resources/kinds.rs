@@ -113,6 +113,14 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
         ("kubernetes", json!({"type": "in_cluster", "allow": [{"service_account": "ns:name"}]})),
         (
             "kubernetes",
+            json!({"type": "oidc", "oidc": {"issuer": "https://oidc.eks.example/id/X"}, "audience": "a", "allow": [{"service_account": "ns:name"}]}),
+        ),
+        (
+            "gcp",
+            json!({"allow": [{"project_ids": ["p", "q"], "locations": ["us-west1"], "service_accounts": ["a@p"]}]}),
+        ),
+        (
+            "kubernetes",
             json!({"type": "static_jwks", "static_jwks": {"jwks": "{\"keys\": []}"}, "allow": [{"service_account": "ns:name"}]}),
         ),
     ] {
@@ -161,7 +169,24 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
         (
             "kubernetes",
             json!({"type": "oidc", "allow": [{"service_account": "a:b"}]}),
-            "in_cluster or static_jwks",
+            "oidc.issuer is required",
+        ),
+        (
+            "kubernetes",
+            json!({"type": "oidc", "oidc": {"issuer": "http://x"}, "allow": [{"service_account": "a:b"}]}),
+            "https://host/path",
+        ),
+        (
+            "kubernetes",
+            json!({"type": "remote", "allow": [{"service_account": "a:b"}]}),
+            "type is in_cluster, static_jwks or oidc",
+        ),
+        ("gcp", json!({"allow": [{"locations": ["us-west1"]}]}), "a rule needs one of project_ids"),
+        ("gcp", json!({"allow": [{"project_ids": []}]}), "a rule needs one of project_ids"),
+        (
+            "kubernetes",
+            json!({"oidc": {"issuer": "https://x"}, "allow": [{"service_account": "a:b"}]}),
+            "belongs to type: oidc",
         ),
         (
             "kubernetes",
@@ -181,6 +206,46 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
     ] {
         refused(token(method, section), reason);
     }
+}
+
+#[test]
+fn the_rules_of_iam_are_about_accounts_that_are_named() {
+    let token = |allow: Value| {
+        json!({"kind": "token", "version": "v2", "metadata": {"name": "ci"}, "spec":
+            {"roles": ["Bot"], "bot_name": "ci", "join_method": "iam", "allow": allow}})
+    };
+    let account = "123456789012";
+    for allow in [
+        json!([{"aws_account": account}]),
+        json!([{"aws_arn": format!("arn:aws:sts::{account}:assumed-role/ci/*")}]),
+        json!([{"aws_account": account, "aws_arn": "*:assumed-role/ci/*"}, {"aws_account": account}]),
+    ] {
+        let resource = decode(token(allow.clone())).unwrap_or_else(|error| panic!("{allow}: {error}"));
+        assert_eq!(resource.to_json()["spec"]["allow"], allow);
+        assert_eq!(decode(resource.to_json()).as_ref(), Ok(&resource));
+    }
+    for (allow, reason) in [
+        (json!([]), "nobody joins without one"),
+        (json!([{}]), "a rule needs one of aws_account, aws_arn"),
+        (json!([{"aws_arn": "*"}]), "aws_arn must name the account"),
+        (json!([{"aws_arn": "arn:aws:sts::*:assumed-role/ci/*"}]), "aws_arn must name the account"),
+        (json!([{"aws_arn": "arn:*:123456789012:assumed-role/ci/*"}]), "aws_arn must name the account"),
+        (
+            json!([{"aws_arn": "arn:aws:sts::12345678901?:assumed-role/ci/*"}]),
+            "aws_arn must name the account",
+        ),
+        (json!([{"aws_account": "12345"}]), "12 digits"),
+        (json!([{"aws_account": "*"}]), "12 digits"),
+        (json!([{"aws_account": account, "aws_role": "x"}]), "unknown field"),
+    ] {
+        refused(token(allow), reason);
+    }
+    let mut other = token(json!([{"aws_account": account}]));
+    other["spec"]["gcp"] = json!({"allow": [{"project_ids": ["p"]}]});
+    refused(other, "does not belong to join method iam");
+    let mut other = token(json!([{"aws_account": account}]));
+    other["spec"]["join_method"] = json!("token");
+    refused(other, "join method token has no rules here");
 }
 
 #[test]

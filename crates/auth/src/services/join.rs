@@ -26,13 +26,13 @@ use crate::pacing::Source;
 use crate::refusal;
 use crate::rpc_policy::Via;
 use access::SystemRole;
-use admission::{Admission, Proof};
+use admission::{Admission, Proof, Voucher};
 use api::status::{Class, Problem};
 use api::v1;
 use api::v1::join_service_server::JoinService;
 use bot::Joined;
 use join::bound_keypair::{self, Proofs, Showing};
-use join::{Attempt, AttemptId, Claim, Proven};
+use join::{Attempt, AttemptId, Claim, Proven, iam};
 use refused::Refused;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -202,16 +202,23 @@ fn proof(
     claim: &Claim<'_>,
     request: &v1::JoinRequest,
 ) -> Result<Proof, Problem> {
-    let bound = match (&request.bound_keypair, request.id_token.as_str(), &request.tpm) {
-        (None, "", None) => return Ok(Proof::Name),
-        (None, id_token, None) => return Ok(Proof::IdToken(Zeroizing::new(id_token.to_owned()))),
-        (None, "", Some(tpm)) => {
+    let v1::JoinRequest { bound_keypair, id_token, tpm, aws, .. } = request;
+    let bound = match (bound_keypair, id_token.as_str(), tpm, aws) {
+        (None, "", None, None) => return Ok(Proof::Name),
+        (None, id_token, None, None) => {
+            return Ok(Proof::Vouched(Voucher::IdToken(Zeroizing::new(id_token.to_owned()))));
+        }
+        (None, "", None, Some(aws)) => return signed(claim, aws).map(Voucher::Aws).map(Proof::Vouched),
+        (None, "", Some(tpm), None) => {
             let showing = tpm::showing(tpm.keys.as_ref());
             let activated = join::tpm::verify(proven, claim, &showing, &tpm.secret, &core.challenges);
             return activated.map(Proof::Tpm).map_err(|refusal| problem(&refusal));
         }
-        (Some(bound), "", None) => bound,
-        _ => return Err(refusal::invalid("a joiner shows one of a bound key, an ID token and a TPM")),
+        (Some(bound), "", None, None) => bound,
+        _ => {
+            let reason = "a joiner shows one of a bound key, an ID token, a TPM and a signed request";
+            return Err(refusal::invalid(reason));
+        }
     };
     let showing = Showing {
         public_key: &bound.public_key,
@@ -224,6 +231,12 @@ fn proof(
     shown.map(Proof::Bound).map_err(|refusal| problem(&refusal))
 }
 
+fn signed(claim: &Claim<'_>, aws: &v1::AwsRequest) -> Result<iam::Request, Problem> {
+    let v1::AwsRequest { host, date, access_key_id, session_token, signature } = aws;
+    let shown = iam::Shown { host, date, access_key_id, session_token, signature };
+    iam::verify(claim, &shown).map_err(|error| refusal::invalid(format!("the signed request: {error}")))
+}
+
 /// What the attempt is called, to the joiner too.
 fn attempt(request: &v1::JoinRequest) -> Option<AttemptId> {
     Attempt::new(&request.attempt).ok().map(|attempt| AttemptId::of(&request.public_key, attempt))
@@ -231,11 +244,12 @@ fn attempt(request: &v1::JoinRequest) -> Option<AttemptId> {
 
 /// What the joiner seems to mean.
 fn method(request: &v1::JoinRequest) -> &'static str {
-    match (&request.bound_keypair, request.id_token.as_str(), &request.tpm) {
-        (Some(_), _, _) => "bound_keypair",
-        (None, "", Some(_)) => "tpm",
-        (None, "", None) => "token",
-        (None, _, _) => "id_token",
+    match (&request.bound_keypair, &request.tpm, &request.aws, request.id_token.as_str()) {
+        (Some(_), ..) => "bound_keypair",
+        (None, _, _, id_token) if !id_token.is_empty() => "id_token",
+        (None, Some(_), ..) => "tpm",
+        (None, None, Some(_), _) => "iam",
+        (None, None, None, _) => "token",
     }
 }
 

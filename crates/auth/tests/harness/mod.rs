@@ -82,6 +82,7 @@ pub fn config(directory: &Path, clock: &Arc<MovedClock>) -> Config {
             secret: Zeroizing::new(STATIC_TOKEN.to_owned()),
         }],
         issuer_roots: vec![],
+        reach: vec![],
         kubernetes: None,
         preference: None,
         networking: None,
@@ -236,6 +237,7 @@ pub struct Joiner {
     pub host: Option<v1::HostDetails>,
     pub bound: Option<Bound>,
     pub id_token: String,
+    pub aws: Option<Arc<join::iam::Credentials>>,
 }
 
 /// What the holder of a bound key keeps.
@@ -284,6 +286,7 @@ impl Joiner {
             host: None,
             bound: None,
             id_token: String::new(),
+            aws: None,
         }
     }
 
@@ -359,7 +362,19 @@ impl Joiner {
                 next_signature: next_signature.unwrap_or_default(),
             }
         });
+        let aws = self.aws.as_ref().map(|credentials| {
+            let endpoint = join::iam::Endpoint::of_region("eu-central-1", false).expect("one");
+            let (date, signature) = join::iam::prove(&claim, endpoint, credentials, Timestamp::now());
+            v1::AwsRequest {
+                host: endpoint.host(),
+                date,
+                access_key_id: credentials.access_key_id.clone(),
+                session_token: credentials.session_token.as_deref().cloned().unwrap_or_default(),
+                signature: signature.to_vec(),
+            }
+        });
         Ok(v1::JoinRequest {
+            aws,
             token: self.token.clone(),
             role: self.role.to_owned(),
             attempt: self.attempt.clone(),

@@ -60,8 +60,11 @@ impl Bench {
         let catalog = Arc::new(Catalog::open(engine, audit, Arc::new(SystemClock)).await.expect("opens"));
         let cluster = ClusterName::new("example.com").expect("a name");
         let authorities = ca::Authorities::generate(&cluster, SystemClock.now()).expect("authorities");
+        let web = auth::web::Web::new(vec![], vec![]);
+        let clock: Arc<dyn store::Clock> = Arc::new(store::SystemClock);
         let core = Arc::new(Core {
-            issuers: auth::issuers::Issuers::new(vec![]),
+            issuers: auth::issuers::Issuers::new(web.clone(), clock.clone()),
+            sts: auth::sts::Sts::new(web, clock),
             attempts: auth::attempts::Attempts::default(),
             kubernetes: None,
             cluster,
@@ -146,7 +149,7 @@ impl Bench {
     pub fn connect_from(&self, host: Host, pace: Pace, from: Option<IpAddr>) -> Stream {
         let inventory = Inventory::new(self.core.clone(), pace, self.shutdown.clone());
         let (say, incoming) = mpsc::channel(16);
-        let connected = Connected { host, from, expires: Timestamp::MAX };
+        let connected = Connected { host, from, expires: Timestamp::MAX, keeper: None };
         Stream { hear: inventory.open(connected, ReceiverStream::new(incoming)), say }
     }
 

@@ -354,15 +354,16 @@ async fn pods_of_the_cluster_that_auth_runs_in_are_asked_about_there() {
     token(&auth, "kubernetes", &json!({"allow": [{"service_account": "ci:runner"}]})).await;
     let pod = |account: &str, pod: Value| {
         let own = json!({"namespace": "ci", "pod": pod});
-        let claims =
-            json!({"sub": format!("system:serviceaccount:{account}"), "aud": [CLUSTER], "kubernetes.io": own});
+        let claims = json!({"sub": format!("system:serviceaccount:{account}"), "aud": [CLUSTER], "kubernetes.io": own});
         Joiner::job("jobs", &issuer.mint(&claims))
     };
     let running = json!({"name": "runner-1"});
     auth.join(&pod("ci:runner", running.clone())).await.expect("joins");
     let forged = Issuer::start("").expect("as the first");
-    let forged =
-        Joiner::job("jobs", &forged.mint(&json!({"sub": "system:serviceaccount:ci:runner", "aud": [CLUSTER]})));
+    let forged = Joiner::job(
+        "jobs",
+        &forged.mint(&json!({"sub": "system:serviceaccount:ci:runner", "aud": [CLUSTER]})),
+    );
     let elsewhere = json!({"sub": "system:serviceaccount:ci:runner", "aud": "https://kubernetes.default.svc",
         "kubernetes.io": {"namespace": "ci", "pod": running}});
     let elsewhere = Joiner::job("jobs", &issuer.mint(&elsewhere));
@@ -380,18 +381,55 @@ async fn pods_of_the_cluster_that_auth_runs_in_are_asked_about_there() {
         let told = explained(&auth, &problem).await;
         assert!(told.checks.iter().any(|check| !check.fits && check.field == field), "{field}: {told:?}");
     }
-    assert_eq!(issuer.reviewed(), asked + 2, "the API is asked about what may be true, and about nothing else");
+    assert_eq!(
+        issuer.reviewed(),
+        asked + 2,
+        "the API is asked about what may be true, and about nothing else"
+    );
     // Auth's own rights there are gone, which may pass.
     std::fs::write(&own, "another").expect("written");
     let joiner = pod("ci:runner", running);
     let away = auth.join(&joiner).await.expect_err("is refused");
     assert_eq!((away.class, away.code.as_str()), (Class::Unavailable, "issuer_unavailable"), "{away}");
     // Who makes auth ask again and again is stopped, as whoever fails again and again is.
+    auth.clock.halt();
     let mut codes = vec![];
     for _ in 0..100 {
         codes.push(auth.join(&joiner).await.expect_err("is refused").code);
     }
     assert!(codes.contains(&"too_many_failures".to_owned()), "{codes:?}");
+}
+
+#[tokio::test]
+async fn pods_of_another_cluster_join_by_keys_that_are_fetched() {
+    let Some(issuer) = Issuer::start("/id/EXAMPLE") else { return };
+    let auth = cluster(&issuer).await;
+    let remote = json!({"issuer": format!("https://{}/id/EXAMPLE", issuer.host)});
+    let section = json!({"type": "oidc", "oidc": remote, "allow": [{"service_account": "ci:runner"}]});
+    token(&auth, "kubernetes", &section).await;
+    let pod = |change: &Value| {
+        let mut claims = json!({"aud": [CLUSTER], "exp": auth.clock.now().as_second() + 600,
+            "sub": "system:serviceaccount:ci:runner", "kubernetes.io": {"pod": {"name": "runner-1"}}});
+        for (name, value) in change.as_object().expect("an object") {
+            claims[name] = value.clone();
+        }
+        Joiner::job("jobs", &issuer.mint(&claims))
+    };
+    auth.join(&pod(&json!({}))).await.expect("joins");
+    issuer.renew("ES256", "second");
+    auth.clock.advance(SignedDuration::from_secs(11));
+    auth.join(&pod(&json!({}))).await.expect("new keys are found");
+    for (field, change) in [
+        ("iss", json!({"iss": "https://kubernetes.default.svc"})),
+        ("aud", json!({"aud": ["https://kubernetes.default.svc"]})),
+        ("kubernetes.io", json!({"kubernetes.io": {"namespace": "ci"}})),
+        ("exp", json!({"exp": auth.clock.now().as_second() + 7200})),
+        ("service_account", json!({"sub": "system:serviceaccount:ci:other"})),
+    ] {
+        let refused = auth.join(&pod(&change)).await.expect_err("is refused");
+        let told = explained(&auth, &refused).await;
+        assert!(told.checks.iter().any(|check| !check.fits && check.field == field), "{field}: {told:?}");
+    }
 }
 
 /// Who needs no new keys does not wait for who does, and who goes away takes the answer from nobody.

@@ -6,10 +6,12 @@
 
 use super::AgentError;
 use super::member::{address, credentials, fresh_key, token_hash};
+use super::platform::aws::Aws;
 use super::storage::{BoundKey, Pending, PendingJoin, Storage, Stored};
 use super::{platform, tpm};
 use crate::config::{Config, FirstTrust, Method, Onboarding, TokenSource};
 use access::name::SystemRole;
+use access::resource::token::Provider;
 use access::{ClusterName, HostPort};
 use api::v1;
 use api::v1::join_service_client::JoinServiceClient;
@@ -19,6 +21,7 @@ use identity::credentials::Credentials;
 use identity::key::SubjectKey;
 use jiff::Timestamp;
 use join::bound_keypair::Showing;
+use join::iam;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -109,7 +112,12 @@ impl Joiner {
         let mut client = JoinServiceClient::new(channel);
         let challenge = client.challenge(ChallengeRequest {}).await.map_err(AgentError::call(DOING))?;
         let v1::ChallengeResponse { challenge, cluster } = challenge.into_inner();
+        let mut signs = None;
         let id_token = match &self.onboarding.method {
+            Method::Platform { provider: Provider::Iam, .. } => {
+                signs = Some(Aws(platform::environment).credentials().await?);
+                String::new()
+            }
             Method::Platform { provider, variable } => {
                 let cluster =
                     ClusterName::new(cluster).map_err(AgentError::unusable("the cluster's name"))?;
@@ -130,11 +138,13 @@ impl Joiner {
             pending.key.sign(&join::prove(&claim)).map_err(AgentError::unusable("the new key"))?;
         let bound_keypair =
             bound.map(|bound| self.shown(&claim, bound, pending.offered.as_ref())).transpose()?;
+        let aws = signs.map(|(credentials, endpoint)| signed(&claim, &credentials, endpoint));
         let tpm = match begun {
             Some(begun) => Some(tpm::shown(&mut client, &claim, begun).await?),
             None => None,
         };
         let request = JoinRequest {
+            aws,
             token: token.to_owned(),
             role: SystemRole::Bot.as_str().to_owned(),
             public_key: public_key.clone(),
@@ -198,6 +208,22 @@ impl Joiner {
             Err(_) if !bound.state.is_empty() => Ok(None),
             secret => secret.map(Some),
         }
+    }
+}
+
+/// What auth needs to ask AWS who this is.
+fn signed(
+    claim: &join::Claim<'_>,
+    credentials: &iam::Credentials,
+    endpoint: iam::Endpoint,
+) -> v1::AwsRequest {
+    let (date, signature) = iam::prove(claim, endpoint, credentials, Timestamp::now());
+    v1::AwsRequest {
+        host: endpoint.host(),
+        date,
+        access_key_id: credentials.access_key_id.clone(),
+        session_token: credentials.session_token.as_deref().cloned().unwrap_or_default(),
+        signature: signature.to_vec(),
     }
 }
 

@@ -2,15 +2,16 @@
 
 use super::AgentError;
 use super::joining::{self, Joiner, Over};
+use super::ssh_host::signed_by;
 use super::storage::{Pending, Storage, Stored};
 use crate::config::{Config, Method, Server};
 use access::HostPort;
 use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::{ConfirmRenewalRequest, RenewBotRequest};
 use aws_lc_rs::rand::SystemRandom;
-use identity::Subject;
 use identity::credentials::Credentials;
 use identity::key::SubjectKey;
+use identity::{Subject, TrustBundle};
 use jiff::Timestamp;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -132,7 +133,7 @@ impl Member {
         let mut member = Self::new(config, storage, credentials, Some(token_hash(token)))?;
         member.is_new = true;
         member.answered().await;
-        member.compare_life((OWN, BOT_CAP), &member.credentials(), member.ttl, now);
+        member.compare_life((OWN, BOT_CAP), member.credentials().expires(), member.ttl, now);
         Ok(member)
     }
 
@@ -151,15 +152,15 @@ impl Member {
         Ok(Self { storage, token_hash, live, auth, channel, ttl, shortened, joiner, is_new: false })
     }
 
-    /// Warns, once for each, when `certificate` is valid for less time than was asked for; `cap` says who decides.
+    /// Warns, once for each, when a certificate that ends at `expires` is valid for less time than was asked for; `cap` says who decides.
     pub fn compare_life(
         &self,
         (whose, cap): (&str, &str),
-        certificate: &Credentials,
+        expires: Timestamp,
         asked: Duration,
         now: Timestamp,
     ) {
-        let given = Duration::try_from(certificate.expires().duration_since(now)).unwrap_or_default();
+        let given = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
         if given + SLACK >= asked {
             return;
         }
@@ -247,6 +248,22 @@ impl Member {
         }
     }
 
+    /// Believes another trust bundle from now on, and after a restart. Gives whether it says so of the agent's own signer.
+    pub fn trust(&self, trust: &TrustBundle, now: Timestamp) -> Result<bool, AgentError> {
+        let mut credentials = self.credentials();
+        if credentials.trust.cluster != trust.cluster {
+            let reason = format!("it is of cluster {}", trust.cluster);
+            return Err(AgentError::Unusable { what: "the news of trust", reason });
+        }
+        credentials.trust = trust.clone();
+        let covered = signed_by(&credentials.ssh_certificate, &trust.user);
+        let mut stored = self.storage.load()?;
+        stored.credentials = Some(credentials.clone());
+        self.storage.keep_stored(now, &stored)?;
+        self.live.replace(credentials).map_err(AgentError::unusable("the identity"))?;
+        Ok(covered)
+    }
+
     fn instance(&self) -> String {
         let credentials = self.credentials();
         let bot = credentials.identity().user().and_then(|user| user.bot.as_ref());
@@ -255,7 +272,7 @@ impl Member {
 
     /// From here on the new identity is in force on this side.
     fn take(&self, credentials: Credentials, now: Timestamp) -> Result<(), AgentError> {
-        self.compare_life((OWN, BOT_CAP), &credentials, self.ttl, now);
+        self.compare_life((OWN, BOT_CAP), credentials.expires(), self.ttl, now);
         self.live.replace(credentials).map_err(AgentError::unusable("the renewed identity"))?;
         *self.channel.lock().unwrap_or_else(PoisonError::into_inner) =
             rpc::connect_auth(&self.auth, &self.live);

@@ -5,6 +5,7 @@ use super::outputs::{self, Rhythm};
 use super::{Config, FirstTrust, Method, Onboarding, Server, StartFlags, TokenSource, destinations};
 use crate::destination::{Destination, Directory, Symlinks};
 use access::Ttl;
+use access::resource::token::{JoinMethod, Provider};
 use std::path::PathBuf;
 use std::time::Duration;
 use yaml::{Mistakes, Reader, Report};
@@ -156,14 +157,13 @@ struct Sections {
 }
 
 fn method(word: &Option<file::JoinMethod>, sections: Sections, report: &mut Report<'_>) -> Method {
-    use file::JoinMethod::{BoundKeypair, Gitlab, TerraformCloud, Token, Tpm};
     let Sections { bound, tpm, gitlab, terraform } = sections;
-    let word = word.unwrap_or(Token);
+    let word = word.map(|file::JoinMethod(word)| word).unwrap_or_default();
     for (key, given, of) in [
-        ("onboarding.bound_keypair", bound.is_some(), BoundKeypair),
-        ("onboarding.tpm", tpm.is_some(), Tpm),
-        ("onboarding.gitlab", gitlab.is_some(), Gitlab),
-        ("onboarding.terraform", terraform.is_some(), TerraformCloud),
+        ("onboarding.bound_keypair", bound.is_some(), JoinMethod::BoundKeypair),
+        ("onboarding.tpm", tpm.is_some(), JoinMethod::Tpm),
+        ("onboarding.gitlab", gitlab.is_some(), JoinMethod::Oidc(Provider::Gitlab)),
+        ("onboarding.terraform", terraform.is_some(), JoinMethod::Oidc(Provider::TerraformCloud)),
     ] {
         if given && word != of {
             let text = format!("this section does not belong to join_method: {}; remove it", word.as_str());
@@ -173,20 +173,20 @@ fn method(word: &Option<file::JoinMethod>, sections: Sections, report: &mut Repo
     let variable = gitlab.and_then(|gitlab| gitlab.token_env_var_name);
     let tag = terraform.and_then(|terraform| terraform.audience_tag);
     let variable = variable.or(tag.map(|tag| format!("TFC_WORKLOAD_IDENTITY_TOKEN_{tag}")));
-    match word.provider() {
-        Some(provider) => Method::Platform { provider, variable },
-        None if word == BoundKeypair => {
+    match word {
+        JoinMethod::Oidc(provider) => Method::Platform { provider, variable },
+        JoinMethod::BoundKeypair => {
             let secret = bound.and_then(|bound| given(bound.registration_secret));
             Method::BoundKeypair { registration_secret: secret }
         }
-        None if word == Tpm => {
+        JoinMethod::Tpm => {
             let tpm = tpm.unwrap_or_default();
             let device = tpm.device.filter(|text| !text.is_empty());
             let device = device.and_then(|text| report.take("onboarding.tpm.device", text.parse()));
             let algorithm = tpm.endorsement_key.map(Into::into).unwrap_or_default();
             Method::Tpm { device: device.unwrap_or_default(), algorithm }
         }
-        None => Method::Token,
+        JoinMethod::Token => Method::Token,
     }
 }
 

@@ -99,34 +99,40 @@ fn method(spec: &mut Fields) -> Result<Method, Invalid> {
         },
         None => JoinMethod::Token,
     };
+    if word == JoinMethod::Oidc(Provider::Iam) {
+        let rules = oidc::iam(spec)?;
+        return only(spec, word, Method::Oidc(Box::new(rules)));
+    }
     if let Some(allow) = spec.take("allow")
         && !allow.is_blank()
     {
         let reason =
-            format!("join method {} has no allow rules here; other methods are not supported", word.as_str());
+            format!("join method {} has no rules here; write them into its own section", word.as_str());
         return Err(allow.invalid(reason));
     }
-    let mut own = None;
-    for method in JoinMethod::all() {
-        let Some(section) = spec.take(method.as_str()) else { continue };
-        match method == word && !word.has_secret_name() {
-            true => own = Some(section),
-            false if section.is_blank() => {}
-            false => {
-                let reason =
-                    format!("this section does not belong to join method {}; remove it", word.as_str());
-                return Err(section.invalid(reason));
-            }
-        }
-    }
-    match word {
+    let own = if word.has_secret_name() { None } else { spec.take(word.as_str()) };
+    let method = match word {
         JoinMethod::Token => Ok(Method::Token),
         JoinMethod::BoundKeypair => bound_keypair::settings(own).map(Method::BoundKeypair),
         JoinMethod::Tpm => tpm::settings(own).map(Method::Tpm),
         JoinMethod::Oidc(provider) => {
             oidc::settings(provider, own).map(|settings| Method::Oidc(Box::new(settings)))
         }
+    };
+    only(spec, word, method?)
+}
+
+/// The method, where no other one has a section.
+fn only(spec: &mut Fields, word: JoinMethod, method: Method) -> Result<Method, Invalid> {
+    for other in JoinMethod::all() {
+        if let Some(section) = spec.take(other.as_str())
+            && !section.is_blank()
+        {
+            let reason = format!("this section does not belong to join method {}; remove it", word.as_str());
+            return Err(section.invalid(reason));
+        }
     }
+    Ok(method)
 }
 
 fn unknown(word: &str) -> String {

@@ -55,26 +55,35 @@ pub async fn issue(
     }
 }
 
-struct Issuing<'a> {
-    core: &'a Core,
-    caller: &'a Caller,
-    bearer: &'a Bearer<'a>,
+/// An instance gets something on the strength of its bot's roles.
+pub struct Issuing<'a> {
+    /// The service.
+    pub core: &'a Core,
+    /// The instance.
+    pub caller: &'a Caller,
+    /// What its certificate says.
+    pub bearer: &'a Bearer<'a>,
 }
 
 impl Issuing<'_> {
-    async fn plan(
-        &self,
-        reads: &mut Reads<'_>,
-        requests: &[OutputRequest],
-    ) -> Result<(Txn, Vec<Certificates>), Problem> {
+    /// The bot, and the beginning of a transaction: an instance that is removed or renewed meanwhile gets nothing on the
+    /// strength of what it was.
+    pub async fn begin(&self, reads: &mut Reads<'_>) -> Result<(Arc<Bot>, Txn), Problem> {
         let (instance, revision) = self.bearer.instance(self.core).await?;
         if !instance.lineage.accepts(self.bearer.presented()) {
             let stored = instance.lineage.newest().number;
             return Err(bot::stale(Mismatch::Copied { stored, presented: self.bearer.bot.generation }));
         }
         let bot = bot::bot_of(reads, self.bearer).await?;
-        // An instance that is removed or renewed meanwhile gets nothing on the strength of what it was.
-        let mut txn = Txn::new().expect(instance.key(), Expect::Revision(revision));
+        Ok((bot, Txn::new().expect(instance.key(), Expect::Revision(revision))))
+    }
+
+    async fn plan(
+        &self,
+        reads: &mut Reads<'_>,
+        requests: &[OutputRequest],
+    ) -> Result<(Txn, Vec<Certificates>), Problem> {
+        let (bot, mut txn) = self.begin(reads).await?;
         let mut all = Vec::with_capacity(requests.len());
         for request in requests {
             let (identity, certificates) = self.output(reads, &bot, request).await?;
@@ -92,10 +101,8 @@ impl Issuing<'_> {
     ) -> Result<(Identity, Certificates), Problem> {
         let core = self.core;
         let key = issuer::public_key(&request.public_key)?;
-        let roles = self.roles(reads, bot, &request.roles).await?;
+        let roles = self.unlocked_roles(reads, bot, &request.roles).await?;
         let names = roles.set.names().to_vec();
-        let subject = LockSubject { roles: &names, ..LockSubject::default() };
-        reads.refuse_locked(&subject).await?;
         let lifetime = lifetime::of_output(request.ttl_seconds, &roles.set);
         let lifetime = self.within_own(lifetime)?;
         core.note_shorter(self.caller, request.ttl_seconds, lifetime);
@@ -108,7 +115,7 @@ impl Issuing<'_> {
     }
 
     /// An identity that is not renewable has to show its proof again before it ends; what it got must not outlive that.
-    fn within_own(&self, lifetime: Duration) -> Result<Duration, Problem> {
+    pub(super) fn within_own(&self, lifetime: Duration) -> Result<Duration, Problem> {
         if self.bearer.bot.renewable {
             return Ok(lifetime);
         }
@@ -122,8 +129,20 @@ impl Issuing<'_> {
         }
     }
 
+    /// The roles asked for, none of which is locked.
+    pub(super) async fn unlocked_roles(
+        &self,
+        reads: &mut Reads<'_>,
+        bot: &Bot,
+        requested: &[String],
+    ) -> Result<RolesOf, Problem> {
+        let roles = self.roles(reads, bot, requested).await?;
+        reads.refuse_locked(&LockSubject { roles: roles.set.names(), ..LockSubject::default() }).await?;
+        Ok(roles)
+    }
+
     /// The roles asked for, or all of the bot's, if the bot's own role lets it have them.
-    async fn roles(
+    pub async fn roles(
         &self,
         reads: &mut Reads<'_>,
         bot: &Bot,

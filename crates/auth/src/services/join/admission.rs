@@ -8,13 +8,13 @@ use crate::enrol::claim::Claim;
 use crate::tokens::Fixed;
 use access::SystemRole;
 use access::resource::Token;
-use access::resource::token::{JoinMethod, masked};
+use access::resource::token::{JoinMethod, Provider, masked};
 use api::status::Problem;
 use identity::key::PublicKey;
 use jiff::Timestamp;
-use join::Proven;
 use join::bound_keypair::Shown;
 use join::tpm::Activated;
+use join::{Proven, iam};
 use store::{Expect, Key, Revision, Txn};
 use zeroize::Zeroizing;
 
@@ -42,8 +42,22 @@ pub enum Proof {
     Bound(Shown),
     /// A TPM, which gave out its secret.
     Tpm(Activated),
-    /// What a platform says of it.
+    /// What makes a platform vouch for it.
+    Vouched(Voucher),
+}
+
+/// What makes a platform vouch for a joiner.
+pub enum Voucher {
+    /// An ID token, which says everything.
     IdToken(Zeroizing<String>),
+    /// A request that AWS answers.
+    Aws(iam::Request),
+}
+
+impl Voucher {
+    fn is_of(&self, provider: Provider) -> bool {
+        matches!(self, Self::Aws(_)) == (provider == Provider::Iam)
+    }
 }
 
 /// A token that may be spent.
@@ -78,7 +92,7 @@ impl Admission {
     pub fn refused(&self, why: impl Into<String>) -> Refused {
         match self.proof {
             Proof::Name => Refused::token(why),
-            Proof::Bound(_) | Proof::Tpm(_) | Proof::IdToken(_) => Refused::proof(self.proven.attempt(), why),
+            Proof::Bound(_) | Proof::Tpm(_) | Proof::Vouched(_) => Refused::proof(self.proven.attempt(), why),
         }
     }
 
@@ -139,8 +153,8 @@ impl Admission {
         match (&self.proof, grant.method()) {
             (Proof::Name, JoinMethod::Token)
             | (Proof::Bound(_), JoinMethod::BoundKeypair)
-            | (Proof::Tpm(_), JoinMethod::Tpm)
-            | (Proof::IdToken(_), JoinMethod::Oidc(_)) => Ok(grant),
+            | (Proof::Tpm(_), JoinMethod::Tpm) => Ok(grant),
+            (Proof::Vouched(voucher), JoinMethod::Oidc(provider)) if voucher.is_of(provider) => Ok(grant),
             _ => Err(unfit("the token is of another join method")),
         }
     }

@@ -6,7 +6,7 @@ use super::bound::Binding;
 use super::host::refuse_bound_key;
 use super::keyed::Keyed;
 use super::tpm;
-use super::vouched::{Voucher, Vouching};
+use super::vouched::{Judging, Vouching};
 use crate::audit::{Event, UserKind, kind};
 use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
@@ -135,10 +135,10 @@ impl Joining<'_> {
                 let by = tpm::by(core, admission, token, activated)?;
                 Vouching { joining: self, token, revision, claim, by }.plan(reads).await
             }
-            (Proof::IdToken(id_token), claim) => {
+            (Proof::Vouched(voucher), claim) => {
                 let (token, revision) = self.admission.stored(&grant)?;
                 let Self { core, admission, .. } = self;
-                let by = Voucher { core, admission, token, id_token }.by().await?;
+                let by = Judging { core, admission, token, voucher }.by().await?;
                 Vouching { joining: self, token, revision, claim, by }.plan(reads).await
             }
         }

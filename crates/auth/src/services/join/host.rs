@@ -6,7 +6,7 @@ use super::bot::{By, Joined, Planned};
 use super::host_bound::Binding;
 use super::keyed::Keyed;
 use super::tpm;
-use super::vouched::Voucher;
+use super::vouched::Judging;
 use crate::audit::{Event, kind};
 use crate::catalog::{Reads, layout};
 use crate::core::Core;
@@ -92,9 +92,9 @@ impl Joining<'_> {
                 return Binding { joining: *self, keyed }.plan(reads).await;
             }
             Proof::Tpm(activated) => tpm::by(core, admission, admission.stored(&grant)?.0, activated)?,
-            Proof::IdToken(id_token) => {
+            Proof::Vouched(voucher) => {
                 let (token, _) = admission.stored(&grant)?;
-                Voucher { core, admission, token, id_token }.by().await?
+                Judging { core, admission, token, voucher }.by().await?
             }
         };
         match claim {
@@ -221,7 +221,7 @@ impl Joining<'_> {
             process: admission.proven.process().to_string(),
             bound_to,
         };
-        let me = Owner { id: wish.id, role: wish.role, from: host.from };
+        let me = Owner { id: wish.id, role: wish.role, from: host.from, bot: None };
         let taking = Taking { me: &me, names, had, joins: true, until: host.expires };
         let txn = taking.add_to(core, txn).await?;
         let bound = layout::subject_key(&admission.fingerprint);

@@ -13,7 +13,7 @@ pub struct Refused {
     /// Whether the joiner had shown a token that there is, or a key that is bound. Without one it is anybody, and
     /// anybody must not fill the audit log.
     pub proved: bool,
-    /// Whether something was done about it, so that it is not judged again by what is known meanwhile.
+    /// Whether it is not judged again by what is known meanwhile: something was done about it, or nothing of it was from memory.
     pub settled: bool,
     /// Whether it is charged to where it came from although it may pass by itself.
     pub charged: bool,
@@ -62,6 +62,12 @@ impl Refused {
     #[must_use]
     pub fn charged(self) -> Self {
         Self { charged: true, ..self }
+    }
+
+    /// The same where another look would find nothing else, and would ask others again.
+    #[must_use]
+    pub fn settled(self) -> Self {
+        Self { settled: true, ..self }
     }
 
     /// The answer to one of two that run on one identity, once it is locked.

@@ -1,8 +1,8 @@
-//! A platform vouches for a job or a host: an ID token is verified, its claims are held against the rules of the join
-//! token. A bot joins, or renews, by that.
+//! A platform vouches for a job, a machine or a host: an ID token is verified, or AWS asked, and what comes of it is held
+//! against the rules of the join token. A bot joins, or renews, by that.
 
 use super::Refused;
-use super::admission::Admission;
+use super::admission::{Admission, Voucher};
 use super::bot::{By, Joined, Joining, Planned};
 use crate::attempts;
 use crate::catalog::{Reads, layout};
@@ -10,17 +10,19 @@ use crate::core::Core;
 use crate::enrol::claim::Claim;
 use crate::enrol::instance::Instance;
 use crate::services::certificates::{Bearer, Renewing, Stop};
+use crate::sts;
 use access::InstanceId;
 use access::resource::token::{Method, Oidc, Provider};
 use access::resource::{Bot, Token};
 use api::status::{Class, Problem};
 use api::v1::JoinCheck;
+use join::iam;
 use join::oidc::{self, Claims, Jwks, Unverified, review};
 use std::sync::Arc;
 use store::{Expect, Revision, Txn};
 
-/// A join token with rules, and an ID token.
-pub struct Voucher<'a> {
+/// A join token with rules, and what is held against them.
+pub struct Judging<'a> {
     /// The service.
     pub core: &'a Core,
     /// The joiner.
@@ -28,10 +30,10 @@ pub struct Voucher<'a> {
     /// The join token.
     pub token: &'a Token,
     /// What was shown.
-    pub id_token: &'a str,
+    pub voucher: &'a Voucher,
 }
 
-impl Voucher<'_> {
+impl Judging<'_> {
     /// What the rule that lets it in found. A refusal is by the store and by the platform, not by a view that may be old:
     /// nobody is asked a second time.
     pub async fn by(&self) -> Result<By, Refused> {
@@ -42,23 +44,28 @@ impl Voucher<'_> {
         let Method::Oidc(oidc) = &self.token.spec.method else {
             return Err(self.admission.refused("the token is of another join method"));
         };
-        let claims = self.verified(oidc).await?;
+        // The join token was read for this joiner: who is refused by it is not looked at twice.
+        let claims = self.verified(oidc).await.map_err(Refused::settled)?;
         let verdict = oidc::judge(oidc, &claims);
         let checks: Vec<JoinCheck> = verdict.checks.iter().map(attempts::told).collect();
         let Some(rule) = verdict.rule else {
             let why = "id token claims did not match any allow rules";
-            return Err(self.admission.refused(why).with(verified_check(oidc), checks));
+            return Err(self.admission.refused(why).with(verified_check(oidc), checks).settled());
         };
         let fitting = verdict.checks.iter().filter(|check| check.rule == rule);
         let attributes = fitting.map(|check| (check.field, check.found.clone())).collect();
         Ok(By { attributes, ..By::from(self.token) })
     }
 
-    /// What the issuer says, by its present keys.
+    /// What the platform says.
     async fn verified(&self, oidc: &Oidc) -> Result<Claims, Refused> {
-        let verified = match self.verify(oidc, false).await? {
+        let id_token = match self.voucher {
+            Voucher::IdToken(id_token) => id_token,
+            Voucher::Aws(request) => return self.signed(oidc, request).await,
+        };
+        let verified = match self.verify(oidc, id_token, false).await? {
             // The issuer may have changed its keys.
-            Err(unverified) if unverified.may_be_rotation() => self.verify(oidc, true).await?,
+            Err(unverified) if unverified.may_be_rotation() => self.verify(oidc, id_token, true).await?,
             verified => verified,
         };
         verified.map_err(|unverified| {
@@ -70,13 +77,31 @@ impl Voucher<'_> {
         })
     }
 
-    async fn verify(&self, oidc: &Oidc, anew: bool) -> Result<Result<Claims, Unverified>, Refused> {
+    /// Who AWS says has signed.
+    async fn signed(&self, oidc: &Oidc, request: &iam::Request) -> Result<Claims, Refused> {
+        let known = self.core.sts.caller(request).await;
+        known.map_err(|unknown| match unknown {
+            sts::Unknown::Refused(why) => {
+                let check = failed(shown(oidc), &whose(oidc), &why);
+                self.admission.refused(format!("AWS does not say who signed: {why}")).with(check, vec![])
+            }
+            // Whoever makes auth ask for nothing pays for it.
+            sts::Unknown::Away(trouble) => away(&request.url, &trouble).charged(),
+        })
+    }
+
+    async fn verify(
+        &self,
+        oidc: &Oidc,
+        id_token: &str,
+        anew: bool,
+    ) -> Result<Result<Claims, Unverified>, Refused> {
         let core = self.core;
-        if oidc.provider == Provider::Kubernetes && oidc.static_jwks.is_none() {
-            return self.reviewed(oidc).await;
+        if oidc.provider == Provider::Kubernetes && oidc.static_jwks.is_none() && oidc.remote.is_none() {
+            return self.reviewed(oidc, id_token).await;
         }
         let keys = self.keys(oidc, anew).await?;
-        Ok(oidc::verify(self.id_token, &keys, oidc, core.cluster.as_str(), core.now()))
+        Ok(oidc::verify(id_token, &keys, oidc, core.cluster.as_str(), core.now()))
     }
 
     async fn keys(&self, oidc: &Oidc, anew: bool) -> Result<Arc<Jwks>, Refused> {
@@ -93,24 +118,25 @@ impl Voucher<'_> {
     }
 
     /// What the Kubernetes cluster that auth runs in says of the token.
-    async fn reviewed(&self, oidc: &Oidc) -> Result<Result<Claims, Unverified>, Refused> {
+    async fn reviewed(&self, oidc: &Oidc, id_token: &str) -> Result<Result<Claims, Unverified>, Refused> {
         let core = self.core;
         let Some(reviews) = &core.kubernetes else {
             return Err(away("the Kubernetes API", "auth does not run in a Kubernetes cluster"));
         };
         let audience = oidc.audience(core.cluster.as_str());
-        let claimed = match review::claimed(self.id_token, &audience, core.now()) {
+        let claimed = match review::claimed(id_token, &audience, core.now()) {
             Ok(claimed) => claimed,
             Err(unverified) => return Ok(Err(unverified)),
         };
         let verdict = claimed.verdict(oidc);
         if verdict.rule.is_none() {
-            let why = "no allow rule is about the service account that the token names; the API was not asked";
+            let why =
+                "no allow rule is about the service account that the token names; the API was not asked";
             let check = failed("ID token", &whose(oidc), "not looked at: no rule would let it in");
             let rules = verdict.checks.iter().map(attempts::told).collect();
             return Err(self.admission.refused(why).with(check, rules));
         }
-        let answer = reviews.ask(self.id_token, &audience).await;
+        let answer = reviews.ask(id_token, &audience).await;
         // Whoever makes auth ask for nothing pays for it.
         let answer = answer.map_err(|trouble| away(&reviews.api.url, &trouble).charged())?;
         Ok(review::reviewed(&answer, &audience))
@@ -118,7 +144,7 @@ impl Voucher<'_> {
 }
 
 fn verified_check(oidc: &Oidc) -> JoinCheck {
-    JoinCheck { fits: true, ..failed("ID token", &whose(oidc), "verified") }
+    JoinCheck { fits: true, ..failed(shown(oidc), &whose(oidc), "verified") }
 }
 
 /// A bot whose proof was good, each time anew.
@@ -231,15 +257,23 @@ impl Vouching<'_> {
 
 /// May pass, so the joiner is to try again.
 fn away(issuer: &str, trouble: &str) -> Refused {
-    let reason = "the issuer of the ID token could not be asked";
+    let reason = "the platform that vouches for this joiner could not be asked";
     let problem = Problem::new(Class::Unavailable, "issuer_unavailable", reason).hint("try again");
     let check = failed("issuer", issuer, trouble);
     Refused { proved: false, ..Refused::from(problem) }.with(check, vec![])
 }
 
+/// What joiners of this platform show.
+fn shown(oidc: &Oidc) -> &'static str {
+    if oidc.provider == Provider::Iam { "signed request" } else { "ID token" }
+}
+
 fn whose(oidc: &Oidc) -> String {
-    let other =
-        if oidc.static_jwks.is_some() { "one by the keys of static_jwks" } else { "one of this cluster" };
+    let other = match oidc.static_jwks {
+        Some(_) => "one by the keys of static_jwks",
+        None if oidc.provider == Provider::Iam => "one that AWS STS knows the signer of",
+        None => "one of this cluster",
+    };
     oidc.issuer().unwrap_or_else(|| other.to_owned())
 }
 

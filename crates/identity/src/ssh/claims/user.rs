@@ -152,9 +152,7 @@ fn bot(raw: &RawCertificate<'_>) -> Result<Option<BotIdentity>, Refusal> {
     let generation = parsed(raw, GENERATION)?;
     let join_token = parsed(raw, JOIN_TOKEN)?;
     match (parsed::<BotName>(raw, BOT_NAME)?, parsed(raw, BOT_INSTANCE)?) {
-        (Some(name), Some(instance)) => {
-            Ok(Some(BotIdentity { name, instance, generation, join_token }))
-        }
+        (Some(name), Some(instance)) => Ok(Some(BotIdentity { name, instance, generation, join_token })),
         (None, None) if generation.is_none() && join_token.is_none() => Ok(None),
         _ => Err(bad("it names half a bot")),
     }
