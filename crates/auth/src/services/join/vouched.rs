@@ -34,13 +34,8 @@ pub struct Judging<'a> {
 }
 
 impl Judging<'_> {
-    /// What the rule that lets it in found. A refusal is by the store and by the platform, not by a view that may be old:
-    /// nobody is asked a second time.
+    /// What the rule that lets it in found.
     pub async fn by(&self) -> Result<By, Refused> {
-        self.judged().await.map_err(|refused| Refused { settled: true, ..refused })
-    }
-
-    async fn judged(&self) -> Result<By, Refused> {
         let Method::Oidc(oidc) = &self.token.spec.method else {
             return Err(self.admission.refused("the token is of another join method"));
         };
