@@ -19,7 +19,11 @@ fuzz_target!(|data: &[u8]| {
         1 => {
             if let Ok(key) = AttestationKey::parse(rest) {
                 let attributes = u32::from_be_bytes([rest[4], rest[5], rest[6], rest[7]]);
-                assert_eq!(attributes & 0x0007_0032, 0x0005_0032, "restricted, to signing, and fixed to its TPM");
+                assert_eq!(
+                    attributes & 0x0007_0032,
+                    0x0005_0032,
+                    "restricted, to signing, and fixed to its TPM"
+                );
                 assert_eq!(key.name().len(), 34);
             }
         }

@@ -47,7 +47,7 @@ pub(crate) struct Joiner<'a> {
 /// What came of it, nothing of which is kept yet.
 pub(crate) struct Joined {
     pub(crate) credentials: Credentials,
-    bound: Option<BoundKey>,
+    pub(crate) bound: Option<BoundKey>,
 }
 
 /// An attempt under way.

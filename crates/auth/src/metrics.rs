@@ -36,6 +36,10 @@ pub enum Issued {
     Host,
     /// A user's.
     User,
+    /// A workload's, by its X.509-SVID.
+    X509Svid,
+    /// A workload's, by its JWT-SVID.
+    JwtSvid,
 }
 
 impl Metrics {
@@ -61,6 +65,8 @@ impl Metrics {
             Issued::Output => "output",
             Issued::Host => "host",
             Issued::User => "user",
+            Issued::X509Svid => "x509_svid",
+            Issued::JwtSvid => "jwt_svid",
         };
         self.certificates.get_or_create(&CertificateLabels { kind }).inc_by(count);
     }

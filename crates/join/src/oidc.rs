@@ -8,9 +8,11 @@ mod jwk;
 mod jws;
 pub mod review;
 mod rules;
+mod svid;
 
 pub use jwk::{Jwks, KeySetError};
 pub use rules::{Check, Verdict, judge};
+pub use svid::verify_svid;
 
 use access::resource::token::{Oidc, Provider};
 use jiff::{SignedDuration, Timestamp};

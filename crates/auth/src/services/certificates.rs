@@ -8,6 +8,7 @@ mod bot;
 mod host;
 mod incident;
 mod outputs;
+pub mod svids;
 mod user;
 
 pub use bot::{Renewing, Stop};

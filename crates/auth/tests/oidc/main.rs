@@ -323,7 +323,7 @@ async fn a_node_joins_as_the_service_account_that_it_runs_as() {
     let proxy = Joiner { id_token: id_token("gate"), ..Joiner::host("gates", "Proxy", "gate-2") };
     proxy.join(auth.stranger()).await.expect("joins");
     let joins = auth.events("instance.join").await;
-    let fitting = joins.iter().filter(|event| event["attributes"]["service_account"] == "infra:gate");
+    let fitting = joins.iter().filter(|event| event["attributes"]["service_account"] == "\"infra:gate\"");
     assert!(fitting.clone().all(|event| event["method"] == "kubernetes" && event["token_name"] == "gates"));
     assert_eq!(fitting.count(), 3);
     for platform in ["github", "gitlab"] {

@@ -7,11 +7,13 @@ use super::hooks;
 use super::member::Member;
 use super::notify::Notifier;
 use super::output;
+use super::refresh;
 use super::report::Report;
 use super::schedule::{Moment, Schedule};
 use super::signals::{Signals, Wake};
 use super::storage::Storage;
-use crate::config::{Config, Output};
+use super::workload_api::Apis;
+use crate::config::{Config, Content, Output};
 use crate::destination::{Destination, Memory};
 use crate::health::{Health, Kind, Service};
 use jiff::Timestamp;
@@ -37,6 +39,8 @@ pub struct Agent {
     /// In the order of the configuration.
     outputs: Vec<Schedule>,
     heartbeat: Schedule,
+    /// The sockets for workloads.
+    apis: Apis,
     health: Health,
     started: Instant,
     started_at: Timestamp,
@@ -46,6 +50,10 @@ pub struct Agent {
 impl Agent {
     /// Prepares every destination and takes the lock on the storage. Gives everything that is wrong with them.
     pub fn open(mut config: Config, health: Health) -> Result<Self, Arc<AgentError>> {
+        if config.oneshot {
+            // Nobody could ask: it ends at once.
+            config.outputs.retain(|output| !matches!(output.content, Content::WorkloadApi(_)));
+        }
         let unusable = config.outputs.iter().filter_map(|output| unusable(output).map(Arc::new));
         let mut errors: Vec<_> = unusable.collect();
         errors.extend(same_directories(&config).into_iter().map(Arc::new));
@@ -67,6 +75,7 @@ impl Agent {
             own,
             outputs: Vec::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
+            apis: Apis::default(),
             health,
             started: Instant::now(),
             started_at: Timestamp::now(),
@@ -89,6 +98,7 @@ impl Agent {
             }
         };
         let (expires, is_new) = (member.credentials().expires(), member.is_new());
+        self.apis.connect(member.channel());
         self.member = Some(member);
         match is_new {
             false => self.health.found(IDENTITY, expires),
@@ -243,10 +253,12 @@ impl Agent {
         self.outputs = outputs.iter().map(|output| Schedule::new(output.renewal_interval)).collect();
         let mut services = vec![Service::new(IDENTITY, Kind::BotIdentity)];
         services.extend(outputs.iter().map(|output| Service {
-            destination: Some(output.destination.to_string()),
-            expires: output::expires(output),
-            ..Service::new(&output.name, Kind::IdentityOutput)
+            destination: Some(output.place()),
+            expires: refresh::expires(output),
+            ..Service::new(&output.name, Kind::of(&output.content))
         }));
+        let open = outputs.iter().filter(|output| matches!(output.content, Content::WorkloadApi(_)));
+        self.apis.keep(&open.map(|output| output.name.as_str()).collect::<Vec<_>>());
         services.push(Service::new(HEARTBEAT, Kind::Heartbeat));
         self.health.set_services(services);
     }
@@ -269,6 +281,7 @@ impl Agent {
         if !usable || self.refused {
             let member = Member::establish(&self.config, Arc::clone(&self.storage), now).await?;
             let (expires, is_new) = (member.credentials().expires(), member.is_new());
+            self.apis.connect(member.channel());
             (self.member, self.refused) = (Some(member), false);
             if is_new {
                 self.own_succeeded(expires);
@@ -277,6 +290,7 @@ impl Agent {
         }
         let Some(member) = &self.member else { return Ok(()) };
         let renewed = member.renew(now).await;
+        self.apis.connect(member.channel());
         let expires = member.credentials().expires();
         self.refused = renewed.as_ref().is_err_and(|error| !error.may_pass());
         renewed.map(|()| self.own_succeeded(expires))
@@ -297,7 +311,7 @@ impl Agent {
         let now = Timestamp::now();
         let member = self.member.as_ref().filter(|member| member.credentials().expires() > now);
         let written = match member {
-            Some(member) => output::refresh(member, &self.config.server, &outputs, now).await,
+            Some(member) => refresh::all(member, &self.config.server, &outputs, &mut self.apis, now).await,
             None => {
                 let error = Arc::new(AgentError::NoMember);
                 outputs.iter().map(|_| Err(Arc::clone(&error))).collect()

@@ -271,21 +271,37 @@ pub enum Acls {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
-    /// Only `identity`.
+    /// What it is: files for SSH, files or a socket for the identities of workloads.
     #[serde(rename = "type")]
     pub kind: OutputKind,
     /// What it is called in health, metrics and logs; `output-1` for the first, and so on, unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Where it is written; no two outputs may share a directory.
-    pub destination: Destination,
+    /// Where it is written; no two outputs may share a directory. A service with `listen` has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Destination>,
     /// Roles of the certificates; all of the bot's unless set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// Only the bot's own cluster.
+    /// For `identity`: only the bot's own cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// Whether `ssh_config` and `known_hosts` are written; on unless set.
+    /// For `spiffe-svid` and `workload-identity-x509` and `-jwt`: which workload it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub svid: Option<Svid>,
+    /// For `spiffe-svid` and `workload-identity-x509`: JWT-SVIDs beside the X.509-SVID.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jwts: Vec<Jwt>,
+    /// For `workload-identity-jwt`: for whom the JWT-SVID is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
+    /// For `spiffe-workload-api` and `workload-identity-api`: the socket, `unix:///path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// For the same: which workloads there are, and which processes they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub svids: Vec<ServedSvid>,
+    /// For `identity`: whether `ssh_config` and `known_hosts` are written; on unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_config: Option<SshConfig>,
     /// Life of its certificates, like `1h`; that of the file unless set.
@@ -320,12 +336,113 @@ pub struct Hook {
     pub timeout: Option<String>,
 }
 
-/// Kinds of outputs.
+/// A workload.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Svid {
+    /// The path of its SPIFFE ID, like `/svc/web`. A role of the bot allows it by `allow.spiffe`.
+    pub path: String,
+    /// Tells several identities of one workload apart; in the audit log too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Names beside the SPIFFE ID in X.509-SVIDs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sans: Option<Sans>,
+}
+
+/// Names beside a SPIFFE ID.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sans {
+    /// DNS names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// Addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ip: Vec<String>,
+}
+
+/// A JWT-SVID in a file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Jwt {
+    /// For whom it is.
+    pub audience: String,
+    /// The file in the destination.
+    pub file_name: String,
+}
+
+/// A workload that asks for its identity itself.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServedSvid {
+    /// The path of its SPIFFE ID, like `/svc/web`.
+    pub path: String,
+    /// Tells several identities of one workload apart; in the audit log too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Names beside the SPIFFE ID in X.509-SVIDs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sans: Option<Sans>,
+    /// Which processes are this workload: those that fit one of these. Without any, every process that can connect is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<WorkloadRule>,
+}
+
+/// Which processes are a workload.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadRule {
+    /// By what the kernel says of a process.
+    pub unix: UnixRule,
+}
+
+/// All that is given must fit, and something must be given.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnixRule {
+    /// The user, by number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The primary group, by number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    /// The process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+}
+
+/// Kinds of outputs and services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum OutputKind {
     /// Credentials for `tsh` and OpenSSH.
     Identity,
+    /// An X.509-SVID of a workload, and JWT-SVIDs of it.
+    SpiffeSvid,
+    /// The newer name of `spiffe-svid`.
+    #[serde(rename = "workload-identity-x509")]
+    WorkloadIdentityX509,
+    /// A JWT-SVID of a workload.
+    WorkloadIdentityJwt,
+    /// The SPIFFE Workload API, by which workloads ask for their identities.
+    SpiffeWorkloadApi,
+    /// The newer name of `spiffe-workload-api`.
+    WorkloadIdentityApi,
+}
+
+impl OutputKind {
+    /// The word used in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::SpiffeSvid => "spiffe-svid",
+            Self::WorkloadIdentityX509 => "workload-identity-x509",
+            Self::WorkloadIdentityJwt => "workload-identity-jwt",
+            Self::SpiffeWorkloadApi => "spiffe-workload-api",
+            Self::WorkloadIdentityApi => "workload-identity-api",
+        }
+    }
 }
 
 /// `on` or `off`.
@@ -341,7 +458,9 @@ pub enum SshConfig {
 const NO_METHOD: &str = "Postern does not know this join method yet; bound_keypair works everywhere";
 const NOT_THIS_PRODUCT: &str =
     "this kind of output is not part of Postern, which is about SSH; use type: identity";
-const NO_SPIFFE: &str = "Postern issues no identities for workloads, only for SSH; use type: identity";
+const NO_SELECTOR: &str =
+    "Postern has no workload_identity resources; name the workload here, by svid.path or svids[].path";
+const NO_FEDERATION: &str = "trust domains of others are not known to Postern yet";
 const NO_SKIPPING: &str =
     "Postern never skips the verification of a server; give onboarding.ca_pins (tctl status shows the pin)";
 
@@ -358,8 +477,10 @@ pub static REFUSED: Refusals = Refusals::new(&[
     refuse("services.type", NOT_THIS_PRODUCT).value("database"),
     refuse("services.type", NOT_THIS_PRODUCT).value("database-tunnel"),
     refuse("services.type", NOT_THIS_PRODUCT).value("kubernetes"),
-    refuse("services.type", NO_SPIFFE).value("spiffe-workload-api"),
-    refuse("outputs.type", NO_SPIFFE).value("spiffe-svid"),
+    refuse("outputs.selector", NO_SELECTOR),
+    refuse("services.selector", NO_SELECTOR),
+    refuse("outputs.include_federated_trust_bundles", NO_FEDERATION).unless_off(),
+    refuse("services.include_federated_trust_bundles", NO_FEDERATION).unless_off(),
     refuse("outputs.app_name", NOT_THIS_PRODUCT),
     refuse("outputs.service", NOT_THIS_PRODUCT),
     refuse("outputs.database", NOT_THIS_PRODUCT),

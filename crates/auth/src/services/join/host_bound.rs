@@ -10,7 +10,7 @@ use super::host::{Enrolment, Joining};
 use super::keyed::{Keyed, Last, random};
 use crate::caller::{Host as Bearer, Who};
 use crate::catalog::Reads;
-use crate::enrol::host::Host;
+use crate::enrol::host::{Host, HostMismatch};
 use crate::services::certificates::{Whose, host_mismatch};
 use access::HostId;
 use access::resource::token::BoundKeypair;
@@ -75,7 +75,18 @@ impl Binding<'_> {
         };
         let known = Host::read(&entry).map_err(Problem::from)?;
         let presented = bearer.key.fingerprint();
-        known.renewed(&presented, &admission.fingerprint).map_err(host_mismatch)?;
+        match known.renewed(&presented, &admission.fingerprint) {
+            Ok(_) => {}
+            // It shows the key and a certificate that was left behind: the other one has renewed since.
+            Err(mismatch @ HostMismatch::NotTheNewest) => {
+                let whose = Whose::Host(bearer.id, bearer.role);
+                let addr = known.from.map(|from| from.to_string()).unwrap_or_default();
+                let numbers = (status.recovery_count.into(), status.recovery_count.into());
+                let judged = (entry.key, entry.revision);
+                return Err(keyed.twice(Last { whose, addr }, numbers, mismatch.to_string(), judged).await);
+            }
+            Err(mismatch) => return Err(host_mismatch(mismatch).into()),
+        }
         joining.refuse_bound_keys().await?;
         let names = joining.names()?;
         let enrolment = Enrolment {

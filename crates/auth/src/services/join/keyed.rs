@@ -12,7 +12,7 @@ use access::resource::token::{BoundKeypair, Method};
 use api::status::{Class, Problem};
 use api::v1::JoinCheck;
 use join::bound_keypair::{self, Shown, Unfit};
-use store::{Expect, Revision, Txn};
+use store::{Expect, Key, Revision, Txn};
 
 /// A token with a key, and who shows one.
 #[derive(Clone, Copy)]
@@ -63,7 +63,10 @@ impl Keyed<'_> {
         };
         if let Some(numbers) = numbers {
             return match last {
-                Some(last) => Refused::locked(self.copied(last, numbers, unfit).await),
+                Some(last) => {
+                    let judged = (layout::token(self.admission.proven.token()), self.revision);
+                    self.twice(last, numbers, unfit.to_string(), judged).await
+                }
                 None => self.admission.refused(unfit.to_string()),
             };
         }
@@ -77,8 +80,15 @@ impl Keyed<'_> {
         Refused::from(problem).with(check(unfit), vec![])
     }
 
-    async fn copied(&self, last: Last<'_>, (stored, presented): (u64, u64), unfit: Unfit) -> Problem {
-        let Self { core, admission, revision, .. } = *self;
+    /// Two are the holder: both are locked, by what it was judged by. The numbers are what is in force and what was shown.
+    pub async fn twice(
+        &self,
+        last: Last<'_>,
+        (stored, presented): (u64, u64),
+        mismatch: String,
+        judged: (Key, Revision),
+    ) -> Refused {
+        let Self { core, admission, .. } = *self;
         let incident = Incident {
             core,
             caller: &admission.caller,
@@ -87,10 +97,10 @@ impl Keyed<'_> {
             other_addr: last.addr,
             presented,
             stored,
-            mismatch: unfit.to_string(),
-            judged: (layout::token(admission.proven.token()), revision),
+            mismatch,
+            judged,
         };
-        incident.lock().await
+        Refused::locked(incident.lock().await)
     }
 
     /// With what is remembered from now on; in any case nobody joins by a token that was changed meanwhile.
