@@ -72,7 +72,8 @@ pub fn run(data: &[u8]) {
                 assert!(said["exp"].as_f64().is_some_and(|exp| exp > (NOW - 10) as f64));
                 assert_eq!(claims.text("iss"), settings.issuer().as_deref().or(claims.text("iss")));
                 let verdict = oidc::judge(settings, &claims);
-                let fits = |rule| verdict.checks.iter().filter(|check| check.rule == rule).all(|check| check.fits);
+                let fits =
+                    |rule| verdict.checks.iter().filter(|check| check.rule == rule).all(|check| check.fits);
                 assert!(verdict.rule.is_none_or(fits));
             }
         }
@@ -113,7 +114,9 @@ fn request(text: &str) {
     if let Ok(request) = iam::verify(&claim, &shown) {
         assert!(request.url.ends_with(".amazonaws.com/") || request.url.ends_with(".amazonaws.com.cn/"));
         assert!(request.url.starts_with("https://sts"));
-        assert!(request.headers.iter().all(|(_, value)| value.bytes().all(|byte| (b' '..=b'~').contains(&byte))));
+        assert!(
+            request.headers.iter().all(|(_, value)| value.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
+        );
     }
 }
 

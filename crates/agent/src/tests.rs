@@ -49,6 +49,7 @@ impl Auth {
             public: Vec::new(),
             static_tokens: Vec::new(),
             issuer_roots: vec![],
+            reach: vec![],
             kubernetes: None,
             preference: None,
             networking: None,

@@ -294,7 +294,8 @@ async fn a_machine_of_google_joins_by_the_id_token_of_its_metadata_server() {
     };
     let of =
         |claims: &mut Value, name: &str, value: &str| claims["google"]["compute_engine"][name] = json!(value);
-    let cases: [(&str, &dyn Fn(&mut Value)); 7] = [
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(&str, Change<'_>); 7] = [
         ("project_ids", &|claims| of(claims, "project_id", "their-project")),
         ("project_ids", &|claims| claims["google"] = json!(null)),
         ("locations", &|claims| of(claims, "zone", "us-west2-b")),

@@ -273,6 +273,7 @@ async fn start_auth(directory: &Path, shutdown: CancellationToken) -> auth::Runn
         public: Vec::new(),
         static_tokens: Vec::new(),
         issuer_roots: vec![],
+        reach: vec![],
         kubernetes: None,
         preference: None,
         networking: None,
