@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Mutex;
-use transport::https::{Client, Question};
+use transport::https::{Client, Question, Verb};
 
 /// How long keys are used without asking.
 const FRESH: SignedDuration = SignedDuration::from_mins(15);
@@ -78,7 +78,7 @@ impl Issuers {
     async fn fetch(&self, issuer: &str) -> Result<Jwks, String> {
         let client = self.client.get_or_init(|| Client::new(&self.roots));
         let ask = async |url: &str| {
-            let answer = client.ask(Question { url, bearer: None, post: None }).await;
+            let answer = client.ask(Question { url, bearer: None, verb: Verb::Get }).await;
             answer.map_err(|error| error.to_string())
         };
         let found = ask(&format!("{issuer}/.well-known/openid-configuration")).await?;

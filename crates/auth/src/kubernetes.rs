@@ -1,7 +1,7 @@
 //! The Kubernetes cluster that auth itself runs in, asked about the service account tokens of joiners (`TokenReview`).
 
 use std::path::PathBuf;
-use transport::https::{Client, Question};
+use transport::https::{Client, Question, Verb};
 use zeroize::Zeroizing;
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -39,7 +39,7 @@ impl KubernetesApi {
         let authorities: Vec<Vec<u8>> = blocks.iter().map(|block| block.der.to_vec()).collect();
         let body = Zeroizing::new(join::oidc::review::question(token));
         let (url, bearer) = (format!("{}{REVIEWS}", self.url), Some(own.trim()));
-        let question = Question { url: &url, bearer, post: Some(&body) };
+        let question = Question { url: &url, bearer, verb: Verb::Post(&body) };
         Client::of(&authorities).ask(question).await.map_err(|error| error.to_string())
     }
 }

@@ -27,6 +27,7 @@ pub mod sealing;
 pub mod services;
 pub mod start;
 pub mod tokens;
+pub mod turnstile;
 
 pub use bootstrap::StartError;
 pub use config::{Config, StaticToken};

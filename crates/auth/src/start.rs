@@ -14,6 +14,7 @@ use crate::pacing::Pacing;
 use crate::policy::Policies;
 use crate::presence::Presence;
 use crate::tokens::{Fixed, Tokens};
+use crate::turnstile::Turnstile;
 use crate::{rpc_policy, services};
 use access::{ClusterName, SystemRole};
 use identity::trust::TrustBundle;
@@ -23,7 +24,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::{Engine, SqliteStore, Txn};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -170,6 +171,8 @@ async fn core(
         tokens: Arc::new(tokens),
         challenges: ChallengeKey::new(&secret),
         pacing: Pacing::new(catalog.now()),
+        renewals: Turnstile::new(Instant::now()),
+        joins: Turnstile::new(Instant::now()),
         issuers: Issuers::new(config.issuer_roots.clone()),
         kubernetes: config.kubernetes.clone(),
         attempts: Attempts::default(),

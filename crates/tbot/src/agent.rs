@@ -21,6 +21,7 @@ pub mod schedule;
 pub mod services;
 pub mod signals;
 pub mod storage;
+mod tail;
 
 pub use environment::withhold;
 pub use error::AgentError;

@@ -7,6 +7,7 @@ use crate::wait::until;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// The name of every test cluster.
@@ -57,6 +58,37 @@ impl Cluster {
         cluster
     }
 
+    /// Starts auth alone, on a port that it keeps.
+    pub fn auth_alone() -> Self {
+        let mut cluster = Self::empty();
+        cluster.prepare_auth();
+        cluster.restart("auth");
+        let text = std::fs::read_to_string(cluster.config("auth")).expect("written before");
+        let fixed = format!("listen_addr: {}", cluster.endpoint("auth"));
+        std::fs::write(cluster.config("auth"), text.replace("listen_addr: 127.0.0.1:0", &fixed))
+            .expect("written");
+        cluster
+    }
+
+    /// Writes the configuration of an auth service that is alone, and starts nothing.
+    pub fn prepare_auth(&self) {
+        self.configure("auth", &format!("{AUTH}{NO_PROXY}{NO_NODE}"), "auth", "");
+    }
+
+    /// The command that starts the process of this name.
+    pub fn start_command(&self, name: &str) -> Command {
+        let mut start = command(ours("postern"));
+        start.args(["start", "-c"]).arg(self.config(name));
+        start
+    }
+
+    /// Whether the process of this name, started by whomever, is ready.
+    pub fn is_ready(&self, name: &str) -> bool {
+        let endpoints = read_endpoints(&self.endpoints_file(name));
+        let diag = endpoints.and_then(|endpoints| endpoints.get("diag")?.parse().ok());
+        diag.and_then(|diag| http_status(diag, "/readyz")) == Some(200)
+    }
+
     /// A directory and no processes.
     pub fn empty() -> Self {
         let directory = tempfile::Builder::new().prefix("postern-").tempdir().expect("a scratch directory");
@@ -97,6 +129,11 @@ impl Cluster {
     }
 
     fn launch_joined(&mut self, name: &str, services: &str, nodename: &str, joining: &str) {
+        self.configure(name, services, nodename, joining);
+        self.restart(name);
+    }
+
+    fn configure(&self, name: &str, services: &str, nodename: &str, joining: &str) {
         let data = self.path().join(name);
         let config = format!(
             "version: v3\npostern:\n  nodename: {nodename}\n  data_dir: {data}\n  diag_addr: 127.0.0.1:0\n  \
@@ -104,7 +141,6 @@ impl Cluster {
             data = data.display()
         );
         std::fs::write(self.config(name), config).expect("written");
-        self.restart(name);
     }
 
     /// Starts the process of this name again from its configuration; the old one must have ended.
@@ -114,8 +150,7 @@ impl Cluster {
         let mut process = self.spawn(name);
         until(&format!("{name} to be ready"), || {
             process.assert_running();
-            let diag = read_endpoints(&endpoints)?.get("diag")?.parse().ok()?;
-            (http_status(diag, "/readyz")? == 200).then_some(())
+            self.is_ready(name).then_some(())
         });
         self.processes.insert(name.to_owned(), process);
     }
@@ -133,9 +168,7 @@ impl Cluster {
     }
 
     fn spawn(&self, name: &str) -> Process {
-        let mut start = command(ours("postern"));
-        start.args(["start", "-c"]).arg(self.config(name));
-        Process::start(name, self.path(), &mut start)
+        Process::start(name, self.path(), &mut self.start_command(name))
     }
 
     /// The running process of this name.

@@ -130,13 +130,13 @@ fn of_two_running_copies_each_says_what_to_do() {
             let told = service(bot, "identity")["reason"].as_str()?.to_owned();
             (told.contains("lock") || told.contains("generation")).then_some(told)
         });
-        assert!(told.contains("tctl rm lock/bot-instance-"), "it names the command that helps: {told}");
+        assert!(told.contains("tctl bots instances unlock tester/"), "it names the command that helps: {told}");
     }
     // With another token that does not help either, both reasons are told.
     bot.configure(SPENT, &cluster.pin(), "");
     drop(agents);
     let told = bot.oneshot().refused();
-    assert!(told.contains("tctl rm lock/bot-instance-") && told.contains("the token is not valid"), "{told}");
+    assert!(told.contains("tctl bots instances unlock tester/") && told.contains("the token is not valid"), "{told}");
 }
 
 #[test]

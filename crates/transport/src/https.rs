@@ -1,4 +1,5 @@
-//! Web servers that are not ours, as a client: one request, one answer, both bounded. For the issuers of ID tokens.
+//! Web servers that are not ours, as a client: one request, one answer, both bounded. For the issuers of ID tokens,
+//! and for the API of Kubernetes.
 //!
 //! TLS 1.3 with the system's authorities, nothing else; redirects are not followed, because who is asked is who was meant.
 
@@ -22,6 +23,8 @@ use crate::tls::{VERSIONS, dial, provider};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest answer.
 const LONGEST: usize = 256 * 1024;
+/// As much of a refusal is read as says why.
+const LONGEST_REFUSAL: usize = 8 * 1024;
 
 /// Asks web servers.
 #[derive(Clone)]
@@ -34,8 +37,29 @@ pub struct Question<'a> {
     pub url: &'a str,
     /// A bearer token to show.
     pub bearer: Option<&'a str>,
-    /// For a POST: JSON to send, or nothing.
-    pub post: Option<&'a [u8]>,
+    /// What is asked.
+    pub verb: Verb<'a>,
+}
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub enum Verb<'a> {
+    /// To see it.
+    Get,
+    /// To take this JSON, or nothing.
+    Post(&'a [u8]),
+    /// To make it be like this JSON: what Kubernetes calls server-side apply.
+    Apply(&'a [u8]),
+}
+
+/// What a server said with a refusal. It may repeat what it was asked, so nothing shows it by itself.
+#[derive(Clone, Default)]
+pub struct Said(pub Vec<u8>);
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Said({} bytes)", self.0.len())
+    }
 }
 
 /// Why there is no answer.
@@ -65,6 +89,8 @@ pub enum FetchError {
         host: String,
         /// The code.
         status: u16,
+        /// The beginning of what came with it.
+        said: Said,
     },
 }
 
@@ -132,8 +158,10 @@ impl Client {
         let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let status = answer.status().as_u16();
         if !matches!(status, 200 | 201) {
+            let said = Limited::new(answer.into_body(), LONGEST_REFUSAL).collect().await;
             connection.abort();
-            return Err(FetchError::Status { host: addr.to_string(), status });
+            let said = Said(said.map(|said| said.to_bytes().to_vec()).unwrap_or_default());
+            return Err(FetchError::Status { host: addr.to_string(), status, said });
         }
         let body = Limited::new(answer.into_body(), LONGEST).collect().await;
         connection.abort();
@@ -144,21 +172,27 @@ impl Client {
 fn request(uri: &Uri, question: Question<'_>) -> Result<Request<Full<Bytes>>, http::Error> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
+    let (method, kind, body) = match question.verb {
+        Verb::Get => (Method::GET, None, &[][..]),
+        Verb::Post(body) => (Method::POST, Some("application/json"), body),
+        // JSON is YAML.
+        Verb::Apply(body) => (Method::PATCH, Some("application/apply-patch+yaml"), body),
+    };
     let mut request = Request::builder()
-        .method(if question.post.is_some() { Method::POST } else { Method::GET })
+        .method(method)
         .uri(path)
         .header(header::HOST, host)
         .header(header::ACCEPT, "application/json")
         .header(header::USER_AGENT, "postern");
-    if question.post.is_some() {
-        request = request.header(header::CONTENT_TYPE, "application/json");
+    if let Some(kind) = kind {
+        request = request.header(header::CONTENT_TYPE, kind);
     }
     if let Some(bearer) = question.bearer {
         let mut value = HeaderValue::try_from(format!("Bearer {bearer}"))?;
         value.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, value);
     }
-    request.body(Full::from(Bytes::copy_from_slice(question.post.unwrap_or_default())))
+    request.body(Full::from(Bytes::copy_from_slice(body)))
 }
 
 impl fmt::Debug for Client {
@@ -169,7 +203,7 @@ impl fmt::Debug for Client {
 
 #[cfg(test)]
 mod tests {
-    use super::{Client, FetchError, Question};
+    use super::{Client, FetchError, Question, Verb};
 
     #[tokio::test]
     async fn only_https_addresses_are_asked() {
@@ -182,7 +216,7 @@ mod tests {
             "file:///etc/passwd",
             "https://a b/",
         ] {
-            let asked = Client::new(&[]).ask(Question { url, bearer: None, post: None }).await;
+            let asked = Client::new(&[]).ask(Question { url, bearer: None, verb: Verb::Get }).await;
             assert!(matches!(asked, Err(FetchError::BadUrl(_))), "{url}: {asked:?}");
         }
     }

@@ -11,7 +11,7 @@ mod outputs;
 mod user;
 
 pub use bot::{Renewing, Stop};
-pub use incident::Incident;
+pub use incident::{Incident, Sighting, Sightings, lock_name};
 
 use crate::audit::{Event, kind};
 use crate::caller::{Caller, OwnBot, User, Who};
@@ -45,6 +45,7 @@ impl CertificateService for Certificates {
         request: Request<v1::RenewBotRequest>,
     ) -> Result<Response<v1::RenewBotResponse>, Status> {
         let caller = Caller::of_request(&request)?;
+        let _inside = self.core.enter(&self.core.renewals)?;
         let credentials = bot::renew(&self.core, &caller, request.get_ref()).await?;
         Ok(Response::new(v1::RenewBotResponse { credentials: Some(credentials) }))
     }
@@ -63,6 +64,7 @@ impl CertificateService for Certificates {
         request: Request<v1::IssueOutputsRequest>,
     ) -> Result<Response<v1::IssueOutputsResponse>, Status> {
         let caller = Caller::of_request(&request)?;
+        let _inside = self.core.enter(&self.core.renewals)?;
         let credentials = outputs::issue(&self.core, &caller, &request.get_ref().outputs).await?;
         Ok(Response::new(v1::IssueOutputsResponse { credentials }))
     }

@@ -56,14 +56,16 @@ impl Join {
         request: &v1::JoinRequest,
     ) -> Result<Joined, Refused> {
         let core = &*self.core;
-        if !core.pacing.allows(source, core.now()) {
+        let pause = core.pacing.pause(source, core.now());
+        if !pause.is_zero() {
             let problem = Problem::new(
                 Class::Exhausted,
                 "too_many_failures",
                 "too many attempts to join have failed; this one was not looked at",
             );
-            return Err(problem.hint("try again in a minute").into());
+            return Err(problem.hint("try again in a minute").again_in(pause).into());
         }
+        let _inside = core.enter(&core.joins)?;
         let role = role(&request.role).map_err(Refused::unproven)?;
         let admission = self.proven(caller, role, request).map_err(Refused::unproven)?;
         let invalid = |reason: &str| Refused::unproven(refusal::invalid(reason));

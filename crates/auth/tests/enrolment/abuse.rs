@@ -106,7 +106,7 @@ async fn j4_a_copied_identity_locks_its_instance_alone() {
     let steps = [
         "stop the other copy first",
         "tctl get locks",
-        &format!("tctl rm {lock}"),
+        &format!("tctl bots instances unlock ci/{}", instance(&original)),
         "tctl bots instances add ci",
     ];
     assert!(steps.iter().all(|step| theft.hint.contains(step)), "{}", theft.hint);

@@ -38,7 +38,7 @@ pub async fn refresh(member: &Member, server: &Server, outputs: &[&Output], now:
         written.push(match able {
             Err(error) => Err(error),
             Ok(output) => match issued.next() {
-                Some(Ok(credentials)) => written_output(member, output, &credentials, &proxy, now),
+                Some(Ok(credentials)) => written_output(member, output, &credentials, &proxy, now).await,
                 Some(Err(error)) => Err(error),
                 None => Err(Arc::new(too_few())),
             },
@@ -65,7 +65,7 @@ fn able<'o>(member: &Member, output: &'o Output) -> Result<&'o Output, AgentErro
     Ok(output)
 }
 
-fn written_output(
+async fn written_output(
     member: &Member,
     output: &Output,
     credentials: &Credentials,
@@ -79,7 +79,8 @@ fn written_output(
     };
     let whose = format!("the output {}", output.destination);
     member.compare_life((&whose, OUTPUT_CAP), credentials, output.certificate_ttl, now);
-    write(output, credentials, proxy, now).map(|()| credentials.expires()).map_err(Arc::new)
+    let written = write(output, credentials, proxy, now).await;
+    written.map(|()| credentials.expires()).map_err(Arc::new)
 }
 
 fn of_own_cluster(output: &Output, own: &Credentials) -> Result<(), AgentError> {
@@ -109,7 +110,7 @@ async fn proxy_address(member: &Member, server: &Server) -> Result<HostPort, Age
     HostPort::parse(first, 3080).map_err(AgentError::unusable("the proxy's address"))
 }
 
-fn write(
+async fn write(
     output: &Output,
     credentials: &Credentials,
     proxy: Option<&HostPort>,
@@ -135,12 +136,13 @@ fn write(
             rendered = Some(SshConfig::new(directory, proxy, credentials)?);
         }
     }
-    output.destination.publish(now, expires, |generation| {
+    let render = |generation: &Path| {
         if let Some(config) = &rendered {
             files.insert("ssh_config".to_owned(), text(config.render(generation)));
         }
         files
-    })?;
+    };
+    output.destination.publish_output(now, expires, render).await?;
     tracing::info!(service = output.name, output = %output.destination, %expires, "credentials written");
     Ok(())
 }

@@ -7,7 +7,7 @@ use access::ClusterName;
 use access::resource::token::Provider;
 use serde::Deserialize;
 use std::path::PathBuf;
-use transport::https::{Client, Question};
+use transport::https::{Client, Question, Verb};
 use zeroize::Zeroizing;
 
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -105,7 +105,8 @@ async fn ask(
         // Names of clusters are host names: there is nothing to escape.
         false => format!("{address}{joint}audience={cluster}"),
     };
-    let question = Question { url: &url, bearer: Some(bearer), post: is_azure.then_some(&[][..]) };
+    let verb = if is_azure { Verb::Post(&[]) } else { Verb::Get };
+    let question = Question { url: &url, bearer: Some(bearer), verb };
     let unusable = |reason: String| AgentError::Unusable { what: "the platform's ID token", reason };
     let answer = Client::new(&[]).ask(question).await.map_err(|error| unusable(error.to_string()))?;
     let answer = Zeroizing::new(answer);

@@ -3,12 +3,12 @@
 
 use super::AgentError;
 use super::heartbeat::{self, About};
-use super::hooks;
+use super::hooks::{self, Ran};
 use super::member::Member;
 use super::notify::Notifier;
 use super::output;
 use super::report::Report;
-use super::schedule::{Moment, Schedule};
+use super::schedule::{Failure, Moment, Retry, Schedule};
 use super::signals::{Signals, Wake};
 use super::storage::Storage;
 use crate::config::{Config, Output};
@@ -37,6 +37,8 @@ pub struct Agent {
     /// In the order of the configuration.
     outputs: Vec<Schedule>,
     heartbeat: Schedule,
+    /// What came of hooks, and was not told yet.
+    ran: Vec<Ran>,
     health: Health,
     started: Instant,
     started_at: Timestamp,
@@ -67,6 +69,7 @@ impl Agent {
             own,
             outputs: Vec::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
+            ran: Vec::new(),
             health,
             started: Instant::now(),
             started_at: Timestamp::now(),
@@ -108,7 +111,7 @@ impl Agent {
                 Err(error) if !error.may_pass() => return Err(error),
                 Err(error) => error,
             };
-            let pause = self.own.failed(self.now(), error.asked_pause(), random());
+            let Retry { pause, .. } = self.own.failed(self.now(), failure(&error, None, self.now()), random());
             tracing::error!(%error, retry_in = ?pause, "not a member of the cluster yet");
             if let Wake::Stop = signals.wait(pause).await {
                 return Ok(false);
@@ -128,10 +131,19 @@ impl Agent {
         let due: Vec<usize> =
             (0..self.outputs.len()).filter(|at| self.outputs[*at].is_nearly_due(now)).collect();
         self.write(&due, random).await;
+        self.tell_of_hooks().await;
         if self.heartbeat.is_nearly_due(self.now()) {
             self.beat(random).await;
         }
+        self.rest();
         self.report();
+    }
+
+    /// Gives up the connection until something is due again.
+    pub fn rest(&self) {
+        if let Some(member) = &self.member {
+            member.rest();
+        }
     }
 
     /// Tells the cluster how the agent is. That it cannot is told here, and fails nothing.
@@ -147,7 +159,8 @@ impl Agent {
                 self.health.succeeded(HEARTBEAT, None, self.heartbeat.due_at(), now.wall);
             }
             Err(error) => {
-                self.heartbeat.failed(now, Some(heartbeat::AFTER_FAILURE), random);
+                let failure = Failure { asked: Some(heartbeat::AFTER_FAILURE), ..Failure::default() };
+                self.heartbeat.failed(now, failure, random);
                 self.health.failed(HEARTBEAT, &error, self.heartbeat.due_at());
                 tracing::warn!(service = HEARTBEAT, %error, "the cluster was not told how the agent is");
             }
@@ -198,6 +211,7 @@ impl Agent {
         }
         let all: Vec<usize> = (0..self.outputs.len()).collect();
         let failed = self.write(&all, random()).await;
+        self.tell_of_hooks().await;
         self.beat(random()).await;
         self.report();
         AgentError::several(failed)
@@ -253,9 +267,13 @@ impl Agent {
 
     async fn renew(&mut self, random: f64) {
         let Err(error) = self.renewed().await else { return };
-        let pause = self.own.failed(self.now(), error.asked_pause(), random);
-        self.health.failed(IDENTITY, &error, self.own.due_at());
         let valid_until = self.member.as_ref().map(|member| member.credentials().expires());
+        let now = self.now();
+        let Retry { pause, is_told } = self.own.failed(now, failure(&error, valid_until, now), random);
+        if !is_told {
+            return not_yet(IDENTITY, &error, pause);
+        }
+        self.health.failed(IDENTITY, &error, self.own.due_at());
         let valid_until = valid_until.map_or_else(|| "nothing".to_owned(), |until| until.to_string());
         tracing::error!(service = IDENTITY, %error, valid_until, retry_in = ?pause, "renewal failed");
         if !error.may_pass() {
@@ -314,9 +332,10 @@ impl Agent {
     }
 
     /// What is to be done after a renewal; it fails nothing.
-    async fn after(&self, at: usize) {
+    async fn after(&mut self, at: usize) {
         let output = &self.config.outputs[at];
-        let outcome = hooks::run(output, &self.config.onboarding.method).await;
+        let ran = hooks::run(output, &self.config.onboarding.method).await;
+        let outcome = hooks::outcome(&ran);
         if let Err(fault) = &outcome {
             tracing::error!(
                 service = output.name,
@@ -325,6 +344,23 @@ impl Agent {
             );
         }
         self.health.hooked(&output.name, outcome);
+        self.ran.extend(ran);
+        let surplus = self.ran.len().saturating_sub(heartbeat::MOST);
+        self.ran.drain(..surplus);
+    }
+
+    /// Tells the cluster what came of hooks. What cannot be told is told with the next round, unless there is too much of it.
+    async fn tell_of_hooks(&mut self) {
+        let Some(member) = self.member.as_ref().filter(|_| !self.ran.is_empty()) else { return };
+        match heartbeat::send_hooks(member, &self.ran).await {
+            Ok(()) => self.ran.clear(),
+            // An auth service that is older than this agent wants to know nothing of it.
+            Err(error) if !error.may_pass() => {
+                tracing::debug!(%error, "results of hooks are not in the audit log");
+                self.ran.clear();
+            }
+            Err(error) => tracing::warn!(%error, "results of hooks are not in the audit log yet"),
+        }
     }
 
     fn settle(&mut self, at: usize, written: output::Written, random: f64) -> Result<(), Arc<AgentError>> {
@@ -337,9 +373,15 @@ impl Agent {
                 Ok(())
             }
             Err(error) => {
-                let pause = schedule.failed(now, error.asked_pause(), random);
-                self.health.failed(name, &error, schedule.due_at());
-                tracing::error!(service = name, %error, retry_in = ?pause, "renewal failed");
+                let valid_until = self.health.expires(name);
+                let Retry { pause, is_told } = schedule.failed(now, failure(&error, valid_until, now), random);
+                match is_told {
+                    false => not_yet(name, &error, pause),
+                    true => {
+                        self.health.failed(name, &error, schedule.due_at());
+                        tracing::error!(service = name, %error, retry_in = ?pause, "renewal failed");
+                    }
+                }
                 Err(Arc::new(AgentError::Output { name: name.clone(), source: error }))
             }
         }
@@ -348,6 +390,18 @@ impl Agent {
     fn now(&self) -> Moment {
         Moment { wall: Timestamp::now(), running: self.started.elapsed() }
     }
+}
+
+/// What a failure means for the next try; `valid_until` is the end of what there is.
+fn failure(error: &AgentError, valid_until: Option<Timestamp>, now: Moment) -> Failure {
+    let (asked, is_put_off, may_pass) = (error.asked_pause(), error.is_put_off(), error.may_pass());
+    let left = valid_until.map(|until| left(until, now.wall)).unwrap_or_default();
+    Failure { asked, is_put_off, may_pass, left }
+}
+
+/// Nobody needs to know yet: what there is stays valid.
+fn not_yet(service: &str, error: &AgentError, pause: Duration) {
+    tracing::info!(service, reason = %error, retry_in = ?pause, "not renewed yet");
 }
 
 /// What is wrong with an output's destination, if a person has to mend it. A full disk may be no longer full when the
