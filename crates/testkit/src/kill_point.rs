@@ -37,7 +37,7 @@ impl KillPoint {
     /// The same command, ended here. What is started is the command itself; the tracer is no parent of it.
     pub fn reached_by(&self, victim: &Command) -> Command {
         let mut strace = self.strace();
-        strace.args(["-D", "--seccomp-bpf", "--"]).arg(victim.get_program()).args(victim.get_args());
+        strace.args(["-D", "--"]).arg(victim.get_program()).args(victim.get_args());
         let set = victim.get_envs().filter_map(|(name, value)| Some((name, value?)));
         strace.env_clear().envs(set);
         strace

@@ -231,6 +231,25 @@ pub struct DestinationSettings {
     pub ca_path: Option<String>,
 }
 
+impl DestinationSettings {
+    /// With nothing but its kind.
+    pub fn of(kind: DestinationKind) -> Self {
+        Self {
+            kind,
+            path: None,
+            symlinks: None,
+            acls: None,
+            readers: Vec::new(),
+            name: None,
+            namespace: None,
+            labels: BTreeMap::new(),
+            api_server: None,
+            token_path: None,
+            ca_path: None,
+        }
+    }
+}
+
 /// A user or a group.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

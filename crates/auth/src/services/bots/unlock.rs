@@ -55,11 +55,11 @@ impl<'a> Unlock<'a> {
     /// Locks that hit it beside the one that goes.
     fn others(&self, gone: &str) -> Vec<String> {
         let Self { shelf, bot, instance } = self;
-        let (view, user) = (shelf.catalog.view(), bot.resource_name());
-        let roles = view.users.get(user.as_str()).map(|user| user.value.spec.roles.clone()).unwrap_or_default();
+        let view = shelf.catalog.view();
+        let user = view.bots.get(bot.as_str()).map(|found| access::bot::user_of(&found.value));
         let subject = LockSubject {
-            user: Some(&user),
-            roles: &roles,
+            user: user.as_ref().map(|user| &user.name),
+            roles: user.as_ref().map(|user| user.spec.roles.as_slice()).unwrap_or_default(),
             bot_instance_id: Some(*instance),
             ..LockSubject::default()
         };
