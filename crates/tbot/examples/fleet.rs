@@ -26,48 +26,52 @@ fn main() {
     let (pin, servers) = (arguments.next().expect("a pin"), arguments.collect::<Vec<_>>());
     let tokens: Vec<String> = std::io::stdin().lines().map(|line| line.expect("reads")).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    LocalSet::new().block_on(&runtime, async {
-        let (joining, gate) = (Instant::now(), Rc::new(Semaphore::new(JOINING)));
-        let members = tokens.iter().enumerate().map(|(nth, token)| {
-            let (gate, config) = (Rc::clone(&gate), config(&servers[nth % servers.len()], &pin, token));
-            tokio::task::spawn_local(async move {
-                let _place = gate.acquire().await.expect("open");
-                Bot::join(&config).await
-            })
-        });
-        let mut bots = Vec::new();
-        for member in members.collect::<Vec<_>>() {
-            bots.push(member.await.expect("joins"));
-        }
-        let joined = joining.elapsed();
-        let woken = Instant::now();
-        let count = bots.len();
-        let rounds = bots.into_iter().enumerate().map(|(nth, bot)| {
-            let wake = woken + SECOND.mul_f64(nth as f64 / count as f64);
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep_until(wake.into()).await;
-                bot.renew(woken).await
-            })
-        });
-        let (mut times, mut surfaced, mut lost) = (Vec::new(), 0, 0);
-        for round in rounds.collect::<Vec<_>>() {
-            let renewed = round.await.expect("ends");
-            surfaced += u32::from(renewed.failures > 0);
-            match renewed.after {
-                Some(after) => times.push(after.as_secs_f64()),
-                None => lost += 1,
-            }
-        }
-        times.sort_by(f64::total_cmp);
-        let at = |share: f64| times.get(((times.len() as f64 - 1.0) * share) as usize).copied().unwrap_or_default();
-        println!(
-            "{}",
-            serde_json::json!({
-                "bots": count, "joined_in": joined.as_secs_f64(), "renewed": times.len(), "lost": lost,
-                "surfaced": surfaced, "median": at(0.5), "p99": at(0.99), "last": at(1.0),
-            })
-        );
+    println!("{}", LocalSet::new().block_on(&runtime, run(&pin, &servers, &tokens)));
+}
+
+/// What became of a fleet.
+pub async fn run(pin: &str, servers: &[String], tokens: &[String]) -> serde_json::Value {
+    let joining = Instant::now();
+    let bots = joined(pin, servers, tokens).await;
+    let (joined_in, count, woken) = (joining.elapsed().as_secs_f64(), bots.len(), Instant::now());
+    let rounds = bots.into_iter().enumerate().map(|(nth, bot)| {
+        let wake = woken + SECOND.mul_f64(nth as f64 / count as f64);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep_until(wake.into()).await;
+            bot.renew(woken).await
+        })
     });
+    let (mut times, mut surfaced) = (Vec::new(), 0);
+    for round in rounds.collect::<Vec<_>>() {
+        let renewed = round.await.expect("ends");
+        surfaced += u32::from(renewed.failures > 0);
+        times.extend(renewed.after.map(|after| after.as_secs_f64()));
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        let last = times.len().saturating_sub(1) as f64;
+        times.get((last * share) as usize).copied().unwrap_or_default()
+    };
+    serde_json::json!({
+        "bots": count, "joined_in": joined_in, "renewed": times.len(), "lost": count - times.len(),
+        "surfaced": surfaced, "median": at(0.5), "p99": at(0.99), "last": at(1.0),
+    })
+}
+
+async fn joined(pin: &str, servers: &[String], tokens: &[String]) -> Vec<Bot> {
+    let gate = Rc::new(Semaphore::new(JOINING));
+    let members = tokens.iter().enumerate().map(|(nth, token)| {
+        let (gate, config) = (Rc::clone(&gate), config(&servers[nth % servers.len()], pin, token));
+        tokio::task::spawn_local(async move {
+            let _place = gate.acquire().await.expect("open");
+            Bot::join(&config).await
+        })
+    });
+    let mut bots = Vec::new();
+    for member in members.collect::<Vec<_>>() {
+        bots.push(member.await.expect("joins"));
+    }
+    bots
 }
 
 fn config(server: &str, pin: &str, token: &str) -> String {

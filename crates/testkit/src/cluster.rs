@@ -178,11 +178,13 @@ impl Cluster {
 
     /// Where a service listens, as `host:port`: `auth`, `proxy`, or a node by its process' name.
     pub fn endpoint(&self, service: &str) -> String {
-        let found = self.processes.keys().find_map(|name| {
-            let key = if name == service && !matches!(service, "auth" | "proxy") { "node" } else { service };
-            read_endpoints(&self.endpoints_file(name))?.get(key).cloned()
-        });
-        found.unwrap_or_else(|| panic!("nothing listens as {service}"))
+        // A service is ready a moment before it is listed.
+        until(&format!("{service} to be listed"), || {
+            self.processes.keys().find_map(|name| {
+                let key = if name == service && !matches!(service, "auth" | "proxy") { "node" } else { service };
+                read_endpoints(&self.endpoints_file(name))?.get(key).cloned()
+            })
+        })
     }
 
     /// Makes a process take the port that its proxy has now whenever it starts again: agents know it by that.

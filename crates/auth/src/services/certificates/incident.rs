@@ -199,16 +199,16 @@ impl Sightings {
 #[cfg(test)]
 mod tests {
     use super::{Sighting, Sightings};
-    use access::resource::Lock;
-    use access::resource::lock::LockSpec;
-    use access::resource::Metadata;
+    use access::resource::lock::{LockSpec, LockTarget};
+    use access::resource::{Lock, Metadata};
 
     #[test]
     fn a_lock_says_where_both_were_seen() {
         let sighting = |addr: &str, generation| Sighting { addr: addr.to_owned(), generation };
         let sightings = Sightings { ahead: sighting("192.0.2.1:4000", 7), behind: sighting("", 6) };
         let metadata = Metadata { labels: sightings.labels(), ..Metadata::default() };
-        let mut lock = Lock { metadata, spec: LockSpec::default() };
+        let spec = LockSpec { target: LockTarget::default(), message: String::new(), expires: None };
+        let mut lock = Lock { metadata, spec };
         assert_eq!(Sightings::of(&lock), Some(sightings));
         lock.metadata.labels.remove(super::BEHIND);
         assert_eq!(Sightings::of(&lock), None);
