@@ -171,8 +171,8 @@ fn the_lock_of_a_copied_state_directory_is_lifted_and_the_right_one_goes_on() {
     }
     for part in [
         &format!("The bot instance {id} is unlocked; it alone was locked."),
-        "3           go on, while its certificate is valid",
-        "2           nothing: its next renewal locks both again",
+        "2           go on, while its certificate is valid",
+        "1           nothing: its next renewal locks both again",
         "stop the one that can do nothing, empty its storage",
         "tctl bots instances add tester",
         &format!("tctl rm bot_instance/{id}"),

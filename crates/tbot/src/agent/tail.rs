@@ -9,6 +9,8 @@ const KEPT: usize = 512;
 const LONGEST: usize = 160;
 /// Words of so many letters and digits are keys and tokens, not words.
 const SECRET: usize = 24;
+/// And so are longer ones of what base64 has, slashes among them, that begin like no path.
+const BASE64: usize = 40;
 
 /// Keeps the last bytes of a stream.
 #[derive(Debug, Default)]
@@ -34,6 +36,10 @@ impl Tail {
 }
 
 fn masked(word: &str) -> String {
+    let of_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    if word.len() >= BASE64 && !word.starts_with('/') && word.chars().all(of_base64) {
+        return "***".to_owned();
+    }
     let mut shown = String::new();
     let mut run = String::new();
     for c in word.chars().chain([' ']) {
@@ -74,6 +80,8 @@ mod tests {
     fn what_looks_like_a_secret_is_not_told() {
         let pem = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\nabc/def+ghi\n";
         assert_eq!(line(pem.as_bytes()), "-----BEGIN PRIVATE KEY----- *** abc/def+ghi");
+        let line_of_pem = b"AbCd/EfGhIj+KlMnOpQr/StUvWxYz0123456789/AbCdEfGhIjKlMnOpQrStUv=";
+        assert_eq!(line(line_of_pem), "***");
         assert_eq!(line(b"token=0123456789abcdef0123456789abcdef failed"), "*** failed");
         assert_eq!(line(b"cannot open /usr/local/etc/nginx/conf.d/postern.conf"), "cannot open /usr/local/etc/nginx/conf.d/postern.conf");
     }

@@ -51,8 +51,13 @@ impl Change for Hooked<'_> {
         _rights: &Rights,
         caller: &Caller,
     ) -> Result<(Txn, ()), Problem> {
-        own_instance(self.shelf, reads, caller).await?;
-        let record = |txn: Txn, result| txn.event(self.shelf.catalog.audit.record(caller.describe(event(result))));
+        let spec = own_instance(self.shelf, reads, caller).await?.resource.spec;
+        let record = |txn: Txn, result| {
+            let event = event(result)
+                .with("bot_name", spec.bot_name.as_str())
+                .with("bot_instance_id", spec.instance_id.to_string());
+            txn.event(self.shelf.catalog.audit.record(caller.describe(event)))
+        };
         Ok((self.results.iter().fold(Txn::new(), record), ()))
     }
 }
