@@ -51,9 +51,9 @@ fmt: ## Format the code
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
 
-fuzz: ## Fuzz the parsers and state machines for an hour in all (SECONDS_EACH=n for each of eleven targets)
+fuzz: ## Fuzz the parsers and state machines for an hour in all (SECONDS_EACH=n for each of thirteen targets)
 	@scripts/tools c++
-	@scripts/fuzz --seconds $(or $(SECONDS_EACH),650) --jobs 2
+	@scripts/fuzz --seconds $(or $(SECONDS_EACH),550) --jobs 2
 
 fuzz-smoke: ## The same for a minute each
 	@scripts/tools c++

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "trust",
     "problem",
     "join",
@@ -13,6 +13,7 @@ const FILES: [&str; 10] = [
     "audit",
     "cluster",
     "dial",
+    "workload",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,5 +25,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     let documented = compiler.include_source_info(true).file_descriptor_set();
     tonic_prost_build::configure().compile_fds(documented)?;
+    // Apart from our own services: it is served by agents, to whoever is on their machine.
+    let mut compiler = protox::Compiler::new(["proto/spiffe"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(["workload.proto"])?;
+    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

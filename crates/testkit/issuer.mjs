@@ -4,12 +4,14 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { readFileSync } from "node:fs";
 
-const [modules, key, cert, prefix] = process.argv.slice(2);
+const [modules, key, cert, prefix, name] = process.argv.slice(2);
 const library = pathToFileURL(`${modules}/oauth2-mock-server/dist/index.mjs`);
 const { HttpServer, OAuth2Issuer, OAuth2Service } = await import(library);
 
 let issuer, service, url;
 let asked = 0;
+let reviewed = 0;
+let held, release;
 let vouched = {};
 
 async function renew(alg, kid) {
@@ -46,6 +48,7 @@ async function review(request, response) {
   if (request.headers.authorization !== "Bearer reviewer-secret") {
     return say(401, { kind: "Status", apiVersion: "v1", status: "Failure", reason: "Unauthorized", code: 401 });
   }
+  reviewed += 1;
   let text = "";
   for await (const part of request) text += part;
   const { apiVersion, kind, spec } = JSON.parse(text);
@@ -53,7 +56,7 @@ async function review(request, response) {
   const { createLocalJWKSet, jwtVerify } = await import(pathToFileURL(`${modules}/jose/dist/webapi/index.js`));
   let status;
   try {
-    const { payload } = await jwtVerify(spec.token, createLocalJWKSet({ keys: issuer.keys.toJSON() }));
+    const { payload } = await jwtVerify(spec.token, createLocalJWKSet({ keys: issuer.keys.toJSON() }), { audience: spec.audiences });
     const own = payload["kubernetes.io"];
     status = {
       authenticated: true,
@@ -62,7 +65,7 @@ async function review(request, response) {
         groups: ["system:serviceaccounts", `system:serviceaccounts:${own.namespace}`, "system:authenticated"],
         extra: own.pod ? { "authentication.kubernetes.io/pod-name": [own.pod.name] } : {},
       },
-      audiences: [].concat(payload.aud),
+      audiences: [].concat(payload.aud).filter((one) => spec.audiences.includes(one)),
     };
   } catch (error) {
     status = { user: {}, error: `[invalid bearer token, ${error.message}]` };
@@ -70,10 +73,11 @@ async function review(request, response) {
   say(201, { kind, apiVersion, metadata: {}, spec, status });
 }
 
-const server = new HttpServer((request, response) => {
+const server = new HttpServer(async (request, response) => {
   if (request.url === "/apis/authentication.k8s.io/v1/tokenreviews") return review(request, response);
   if (request.url.startsWith("/runner")) return runner(request, response);
   asked += 1;
+  await held;
   if (!request.url.startsWith(prefix)) return response.writeHead(404).end();
   request.url = request.url.slice(prefix.length) || "/";
   service.requestHandler(request, response);
@@ -81,7 +85,7 @@ const server = new HttpServer((request, response) => {
 
 await server.start(0, "127.0.0.1");
 const host = `localhost:${server.address().port}`;
-url = `https://${host}${prefix}`;
+url = `https://${name ?? host}${prefix}`;
 await renew("RS256", "first");
 console.log(JSON.stringify({ host }));
 
@@ -92,6 +96,9 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (command === "renew") await renew(rest.alg, rest.kid);
   if (command === "vouch") vouched = rest.claims;
   if (command === "asked") answer = asked;
+  if (command === "reviewed") answer = reviewed;
+  if (command === "hold") held = new Promise((done) => (release = done));
+  if (command === "release") held = release();
   if (command === "keys") answer = { keys: issuer.keys.toJSON() };
   console.log(JSON.stringify(answer));
 }

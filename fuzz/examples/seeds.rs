@@ -28,6 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("helper", helper()?),
         ("environment", environment()),
         ("modes", modes()),
+        ("vouchers", vouchers()),
+        ("tpm", tpm()),
     ];
     for (target, seeds) in seeds {
         let directory = directory.join(target);
@@ -50,12 +52,58 @@ fn behind(choice: &[u8], rest: &[u8]) -> Vec<u8> {
     [choice, rest].concat()
 }
 
+/// An endorsement key, an attestation key, and a certificate with which either side of its verification begins.
+fn tpm() -> Seeds {
+    let certificate: &[u8] = include_bytes!("endorsement-certificate.der");
+    let begin = [0x30, 0x82, 0x01, 0x22];
+    let at = certificate.windows(4).position(|bytes| bytes == begin).expect("has a key");
+    let area = [0, 0x23, 0, 0x0b, 0, 5, 4, 0x72, 0, 0, 0, 0x10, 0, 0x18, 0, 0x0b, 0, 3, 0, 0x10];
+    let point = [&[0, 32][..], &[7; 32], &[0, 32], &[8; 32]].concat();
+    vec![
+        ("endorsement-key", behind(&[0], &certificate[at..at + 294])),
+        ("attestation-key", behind(&[1], &[&area[..], &point].concat())),
+        ("certificate", behind(&[2], certificate)),
+        ("authority", behind(&[3], certificate)),
+    ]
+}
+
 fn kexinit() -> Vec<u8> {
     let exchanges = "mlkem768x25519-sha256,sntrup761x25519-sha512,curve25519-sha256,ext-info-c,kex-strict-c-v00@openssh.com,kex-strict-s-v00@openssh.com";
     let ciphers = "chacha20-poly1305@openssh.com,aes128-gcm@openssh.com,aes256-gcm@openssh.com";
     let lists = [exchanges, "ssh-ed25519,rsa-sha2-512", ciphers, ciphers, "", "", "none", "none", "", ""];
     let message = Message::new(20).raw(&[5; 16]);
     lists.iter().fold(message, |message, list| message.string(list.as_bytes())).byte(0).number(0).0
+}
+
+fn vouchers() -> Seeds {
+    let claims = |more: &str| {
+        let (now, cluster) = (fuzz::vouchers::NOW, fuzz::vouchers::CLUSTER);
+        format!(r#"{{"aud":"{cluster}","iat":{now},"exp":{},{more}}}"#, now + 600)
+    };
+    let gitlab = claims(r#""iss":"https://gitlab.com","project_path":"us/app","ref_protected":"true""#);
+    let google = r#"{"compute_engine":{"project_id":"p","zone":"us-west1-b"}}"#;
+    let gcp = claims(&format!(r#""iss":"https://accounts.google.com","google":{google}"#));
+    let pod = claims(r#""sub":"system:serviceaccount:ci:runner","kubernetes.io":{"pod":{"name":"p"}}"#);
+    let review = r#"{"status":{"authenticated":true,"audiences":["example.com"],"user":{"username":"system:serviceaccount:ci:runner","groups":["system:serviceaccounts"],"extra":{"authentication.kubernetes.io/pod-name":["p"]}}}}"#;
+    let caller = r#"{"GetCallerIdentityResponse":{"GetCallerIdentityResult":{"Account":"123456789012","Arn":"arn:aws:iam::123456789012:user/ci"}}}"#;
+    let request = "sts.eu-central-1.amazonaws.com\n20231114T221320Z\nAKIDEXAMPLEEXAMPLE\ntoken";
+    // With a part of the signature gone: what is right would be a finding.
+    let forged = |claims: &str| {
+        let mut token = fuzz::vouchers::minted(claims.as_bytes()).into_bytes();
+        token.truncate(token.len() - 4);
+        token
+    };
+    vec![
+        ("key-set", behind(&[0], fuzz::vouchers::key_set().as_bytes())),
+        ("forged", behind(&[1], &forged(&gitlab))),
+        ("gitlab", behind(&[2], gitlab.as_bytes())),
+        ("gcp", behind(&[26], gcp.as_bytes())),
+        ("pod", behind(&[32], pod.as_bytes())),
+        ("claimed", behind(&[3], &forged(&pod))),
+        ("review", behind(&[4], review.as_bytes())),
+        ("caller", behind(&[5], caller.as_bytes())),
+        ("request", behind(&[5], request.as_bytes())),
+    ]
 }
 
 fn packet() -> Seeds {
@@ -170,6 +218,7 @@ fn certificates() -> Result<Seeds, Box<dyn Error>> {
             name: "example".parse()?,
             instance: "0197a8c2-2f44-7b11-9d53-5a61c2f0e001".parse()?,
             generation: Some(7),
+            join_token: Some("ci-runner".to_owned()),
         }),
         roles: vec!["example-role".parse()?, "other".parse()?],
         traits: Traits(BTreeMap::from([("logins".to_owned(), vec!["root".to_owned()])])),

@@ -13,6 +13,7 @@ pub mod messages;
 pub mod requests;
 pub mod sftp;
 pub mod tampering;
+pub mod vouchers;
 pub mod wire;
 
 use std::alloc::System;

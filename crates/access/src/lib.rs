@@ -11,6 +11,7 @@ pub mod predicate;
 pub mod preset;
 pub mod rbac;
 pub mod resource;
+pub mod spiffe;
 pub mod template;
 pub mod traits;
 
@@ -20,4 +21,5 @@ pub use label::Labels;
 pub use name::{
     BotName, ClusterName, HostId, InstanceId, Login, NameError, NodeName, RoleName, SystemRole, UserName,
 };
+pub use spiffe::{SpiffeId, SpiffePath};
 pub use traits::Traits;

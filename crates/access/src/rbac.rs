@@ -11,6 +11,7 @@ pub mod impersonate;
 pub mod lock;
 mod role_set;
 mod section;
+pub mod spiffe;
 pub mod ssh;
 mod verb;
 

@@ -41,6 +41,43 @@ pub struct JoinSource {
     pub token: Zeroizing<String>,
     /// Which server may be asked: pins, or the system's roots.
     pub trust: ServerTrust,
+    /// What more is shown.
+    pub proof: Proof,
+}
+
+/// By what a host shows that it may join.
+#[derive(Clone, Default)]
+pub enum Proof {
+    /// That it knows the token.
+    #[default]
+    Token,
+    /// A key that it keeps, which the first join binds to the token.
+    BoundKey {
+        /// What the key is bound with; not needed after that.
+        secret: Option<Zeroizing<String>>,
+    },
+    /// The TPM of this machine.
+    Tpm {
+        /// Where it is.
+        device: transport::tpm::Address,
+        /// Which of its endorsement keys is shown.
+        algorithm: join::tpm::Algorithm,
+    },
+    /// The ID token in this file, which Kubernetes keeps fresh.
+    Kubernetes(PathBuf),
+}
+
+impl JoinSource {
+    /// With a token whose name is the secret.
+    #[must_use]
+    pub fn token(token: Zeroizing<String>, trust: ServerTrust) -> Self {
+        Self { token, trust, proof: Proof::Token }
+    }
+
+    /// Whether the host renews by joining again.
+    pub(crate) fn joins_again(&self) -> bool {
+        matches!(self.proof, Proof::BoundKey { .. })
+    }
 }
 
 impl fmt::Debug for JoinSource {
@@ -91,6 +128,14 @@ pub enum StartError {
         role: SystemRole,
         /// What auth said.
         problem: Problem,
+    },
+    /// What is to be shown cannot be read.
+    #[error("cannot read the ID token to join with, {path}: {reason}")]
+    IdToken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// The server is not one to be trusted.
     #[error(transparent)]

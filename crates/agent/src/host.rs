@@ -233,7 +233,7 @@ async fn join(
         });
     };
     let waiting = |reason: &str| health.degraded(format!("has not joined yet: {reason}"));
-    rejoin.join(state, host, host_id, source, waiting).await
+    rejoin.join(state, host, host_id, source, None, waiting).await
 }
 
 /// What an earlier run left.

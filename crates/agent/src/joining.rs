@@ -1,4 +1,4 @@
-//! Becoming a member of the cluster: possession of a key is proven, a token is spent on it.
+//! Becoming a member of the cluster: possession of a key is proven, and by what else the token asks for.
 //!
 //! Key and attempt are kept before anything is sent, so that a retry, also after a crash, is the same attempt: it gets
 //! certificates and spends nothing twice. The bytes of the attempt are those of every service on this data directory: by
@@ -13,15 +13,19 @@ use api::v1::join_service_client::JoinServiceClient;
 use api::v1::{ChallengeRequest, HostDetails, JoinRequest};
 use aws_lc_rs::rand::SystemRandom;
 use identity::Credentials;
-use identity::key::{PublicKey, SubjectKey};
+use identity::key::{KeyError, PublicKey, SubjectKey};
 use join::{Claim, TokenHash};
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 use transport::rpc::{Channel, connect_join, within};
 use transport::{Backoff, ConnectError};
+use zeroize::Zeroizing;
 
-use crate::config::{JoinSource, StartError};
-use crate::state::{StateDir, StateError};
+use crate::bound_key::BoundKey;
+use crate::config::{JoinSource, Proof, StartError};
+use crate::host::CREDENTIALS;
+use crate::state::StateDir;
+use crate::tpm;
 
 const FILE: &str = "join.json";
 /// For one question and its answer.
@@ -36,6 +40,22 @@ pub(crate) struct Joiner<'a> {
     pub(crate) host: HostDetails,
     /// The key for SSH, if that is another one.
     pub(crate) ssh_key: Option<&'a PublicKey>,
+    /// Connected with credentials that are in force, over which it joins again.
+    pub(crate) over: Option<Channel>,
+}
+
+/// What came of it, nothing of which is kept yet.
+pub(crate) struct Joined {
+    pub(crate) credentials: Credentials,
+    pub(crate) bound: Option<BoundKey>,
+}
+
+/// An attempt under way.
+struct Attempt {
+    key: SubjectKey,
+    bytes: Vec<u8>,
+    /// The key that is shown, and the one that is offered in its place.
+    bound: Option<(BoundKey, SubjectKey)>,
 }
 
 /// What is kept until the answer is.
@@ -45,6 +65,9 @@ struct Pending {
     key: String,
     /// Hash of the token: another token is another attempt.
     token: String,
+    /// The key that is offered in place of the bound one, PKCS#8 PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    offered: Option<String>,
 }
 
 enum Failure {
@@ -55,13 +78,16 @@ enum Failure {
 
 impl Joiner<'_> {
     /// Tries until it is a member, or until trying makes no sense. `waiting` hears why it takes long.
-    pub(crate) async fn join(&self, mut waiting: impl FnMut(&str)) -> Result<Credentials, StartError> {
-        let (key, attempt) = self.pending()?;
-        let channel = connect_join(self.auth, self.source.trust.clone());
+    pub(crate) async fn join(&self, mut waiting: impl FnMut(&str)) -> Result<Joined, StartError> {
+        let attempt = self.pending()?;
+        let channel = match &self.over {
+            Some(channel) => channel.clone(),
+            None => connect_join(self.auth, self.source.trust.clone()),
+        };
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         loop {
-            match self.ask(channel.clone(), &key, &attempt).await {
-                Ok(credentials) => return Ok(credentials),
+            match self.ask(channel.clone(), &attempt).await {
+                Ok(joined) => return Ok(joined),
                 Err(Failure::Lasting(error)) => return Err(error),
                 Err(Failure::Passing(reason)) => {
                     waiting(&reason);
@@ -72,12 +98,24 @@ impl Joiner<'_> {
         }
     }
 
-    /// Once the credentials are kept, the attempt need not be.
-    pub(crate) fn done(&self) -> Result<(), StateError> {
-        self.state.remove(FILE)
+    /// Keeps what came of it, in an order in which a crash costs nothing: with the join state alone, and with the attempt,
+    /// the next try is a retry; credentials without their join state would look like a copy when they end.
+    pub(crate) fn keep(&self, joined: &Joined) -> Result<(), StartError> {
+        if let Some(bound) = &joined.bound {
+            bound.keep(self.state)?;
+        }
+        let text = identity::file::encode(&joined.credentials)?;
+        self.state.write(CREDENTIALS, text.as_bytes())?;
+        Ok(self.state.remove(FILE)?)
     }
 
-    async fn ask(&self, channel: Channel, key: &SubjectKey, attempt: &[u8]) -> Result<Credentials, Failure> {
+    async fn ask(&self, channel: Channel, attempt: &Attempt) -> Result<Joined, Failure> {
+        let key = &attempt.key;
+        let passing = |error: String| Failure::Passing(format!("the TPM: {error}"));
+        let begun = match &self.source.proof {
+            Proof::Tpm { device, algorithm } => Some(tpm::begin(device, *algorithm).await.map_err(passing)?),
+            _ => None,
+        };
         let mut client = JoinServiceClient::new(channel);
         let challenge = client.challenge(within(CALL, ChallengeRequest {})).await;
         let challenge = challenge.map_err(|status| self.failure(&status))?.into_inner().challenge;
@@ -85,28 +123,63 @@ impl Joiner<'_> {
         let claim = Claim {
             token: &self.source.token,
             role: self.role,
-            attempt,
+            attempt: &attempt.bytes,
             public_key: &public_key,
             challenge: &challenge,
         };
-        let signature = key.sign(&join::prove(&claim)).map_err(|error| Failure::Lasting(error.into()))?;
+        let lasting = |error: KeyError| Failure::Lasting(error.into());
+        let signature = key.sign(&join::prove(&claim)).map_err(lasting)?;
+        let bound = attempt.bound.as_ref();
+        let bound_keypair = bound.map(|(bound, next)| bound.shown(&claim, self.secret(), next)).transpose();
+        let tpm = match begun {
+            None => None,
+            Some((talk, keys)) => {
+                let question = tpm::question(&claim, &keys);
+                let answer = client.tpm_challenge(within(CALL, question.clone())).await;
+                let answer = answer.map_err(|status| self.failure(&status))?.into_inner();
+                Some(tpm::shown(talk, question, answer).await.map_err(passing)?)
+            }
+        };
         let request = JoinRequest {
             token: self.source.token.to_string(),
             role: self.role.as_str().to_owned(),
-            attempt: attempt.to_vec(),
+            attempt: attempt.bytes.clone(),
             public_key: public_key.clone(),
             challenge: challenge.clone(),
             signature,
             ttl_seconds: 0,
             host: Some(self.host.clone()),
-            bound_keypair: None,
-            id_token: String::new(),
+            bound_keypair: bound_keypair.map_err(lasting)?,
+            id_token: self.id_token().map_err(Failure::Lasting)?,
+            tpm,
+            aws: None,
         };
         let answer = client.join(within(CALL, request)).await.map_err(|status| self.failure(&status))?;
         let bad = |reason: String| Failure::Lasting(StartError::BadCredentials(reason));
-        let message = answer.into_inner().credentials.ok_or_else(|| bad("there are none".to_owned()))?;
+        let answer = answer.into_inner();
+        let message = answer.credentials.ok_or_else(|| bad("there are none".to_owned()))?;
         let made = convert::host_credentials(key.clone(), self.ssh_key, message);
-        made.map_err(|error| bad(error.to_string()))
+        let credentials = made.map_err(|error| bad(error.to_string()))?;
+        let bound = bound.map(|(bound, next)| {
+            let key = if answer.key_accepted { next } else { bound.key() };
+            BoundKey::new(key.clone(), answer.join_state, &self.source.token)
+        });
+        Ok(Joined { credentials, bound })
+    }
+
+    fn secret(&self) -> &str {
+        match &self.source.proof {
+            Proof::BoundKey { secret: Some(secret) } => secret,
+            _ => "",
+        }
+    }
+
+    fn id_token(&self) -> Result<String, StartError> {
+        let Proof::Kubernetes(path) = &self.source.proof else { return Ok(String::new()) };
+        let read = std::fs::read_to_string(path);
+        let wrong =
+            |error: std::io::Error| StartError::IdToken { path: path.clone(), reason: error.to_string() };
+        read.map(|text| text.trim().to_owned()).map_err(wrong)
     }
 
     fn failure(&self, status: &Status) -> Failure {
@@ -125,19 +198,34 @@ impl Joiner<'_> {
     }
 
     /// The attempt under way, or a new one, kept before it is used.
-    fn pending(&self) -> Result<(SubjectKey, Vec<u8>), StartError> {
+    fn pending(&self) -> Result<Attempt, StartError> {
         let token = TokenHash::of(&self.source.token).to_string();
         let kept = self.state.read(FILE)?.and_then(|bytes| serde_json::from_slice::<Pending>(&bytes).ok());
         let kept = kept.filter(|pending| pending.token == token);
-        let attempt = self.state.attempt()?;
-        if let Some(key) = kept.and_then(|pending| SubjectKey::from_pem(&pending.key).ok()) {
-            return Ok((key, attempt));
+        let bytes = self.state.attempt()?;
+        let is_bound = matches!(self.source.proof, Proof::BoundKey { .. });
+        let bound = match is_bound {
+            true => Some(BoundKey::of(self.state, &self.source.token)?),
+            false => None,
+        };
+        let readable = |pem: String| SubjectKey::from_pem(&Zeroizing::new(pem)).ok();
+        if let Some(pending) = kept
+            && let Some(key) = readable(pending.key)
+        {
+            match (bound.clone(), pending.offered.and_then(readable)) {
+                (None, _) => return Ok(Attempt { key, bytes, bound: None }),
+                (Some(bound), Some(next)) => return Ok(Attempt { key, bytes, bound: Some((bound, next)) }),
+                (Some(_), None) => {}
+            }
         }
-        let key = SubjectKey::generate(&SystemRandom::new())?;
-        let pending = Pending { key: key.to_pem()?.to_string(), token };
-        let bytes = zeroize::Zeroizing::new(serde_json::to_vec(&pending).unwrap_or_default());
-        self.state.write(FILE, &bytes)?;
-        Ok((key, attempt))
+        let random = SystemRandom::new();
+        let key = SubjectKey::generate(&random)?;
+        let next = if is_bound { Some(SubjectKey::generate(&random)?) } else { None };
+        let offered = next.as_ref().map(|next| next.to_pem().map(|pem| pem.to_string())).transpose()?;
+        let pending = Pending { key: key.to_pem()?.to_string(), token, offered };
+        let content = Zeroizing::new(serde_json::to_vec(&pending).unwrap_or_default());
+        self.state.write(FILE, &content)?;
+        Ok(Attempt { key, bytes, bound: bound.zip(next) })
     }
 }
 
@@ -157,15 +245,12 @@ mod tests {
         let state = StateDir::open(directory.path(), SystemRole::Node).expect("opens");
         let auth = HostPort::new("127.0.0.1", 1).expect("an address");
         let pending = |token: &str| {
-            let source = JoinSource {
-                token: zeroize::Zeroizing::new(token.to_owned()),
-                trust: ServerTrust::default(),
-            };
+            let source = JoinSource::token(zeroize::Zeroizing::new(token.to_owned()), ServerTrust::default());
             let host = HostDetails::default();
             let (role, auth, source) = (SystemRole::Node, &auth, &source);
-            let joiner = Joiner { state: &state, role, auth, source, host, ssh_key: None };
-            let (key, attempt) = joiner.pending().expect("an attempt");
-            (key.public().fingerprint(), attempt)
+            let joiner = Joiner { state: &state, role, auth, source, host, ssh_key: None, over: None };
+            let attempt = joiner.pending().expect("an attempt");
+            (attempt.key.public().fingerprint(), attempt.bytes)
         };
         let first = pending("one");
         assert_eq!(pending("one"), first, "a retry, also of another process");

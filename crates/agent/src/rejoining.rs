@@ -4,19 +4,23 @@
 use std::time::Duration;
 
 use access::{HostId, HostPort, SystemRole};
-use api::v1::HostDetails;
+use api::v1::certificate_service_client::CertificateServiceClient;
+use api::v1::{ConfirmRenewalRequest, HostDetails};
 use identity::Credentials;
 use identity::key::PublicKey;
 use transport::LiveCredentials;
 use transport::backoff::between_zero_and;
+use transport::rpc::{Channel, connect_auth, within};
 
 use crate::config::{JoinSource, StartError};
-use crate::host::{CREDENTIALS, check};
+use crate::host::check;
 use crate::joining::Joiner;
+use crate::renewal::reason;
 use crate::state::StateDir;
 
 /// Between tries that will fail the same way unless somebody does something: an hour, and up to a half of it.
 const REST: Duration = Duration::from_secs(3600);
+const CALL: Duration = Duration::from_secs(20);
 
 /// The way back in.
 #[derive(Debug, Clone)]
@@ -36,9 +40,10 @@ impl Rejoin {
         host: &HostDetails,
         host_id: HostId,
         source: &JoinSource,
+        over: Option<Channel>,
         waiting: impl FnMut(&str),
     ) -> Result<Credentials, StartError> {
-        let role = self.role;
+        let (role, is_renewal) = (self.role, over.is_some());
         let joiner = Joiner {
             state,
             role,
@@ -46,14 +51,29 @@ impl Rejoin {
             source,
             host: host.clone(),
             ssh_key: self.ssh_key.as_ref(),
+            over,
         };
-        let credentials = joiner.join(waiting).await?;
-        check(&credentials, host_id, role).map_err(StartError::BadCredentials)?;
-        let text = identity::file::encode(&credentials)?;
-        state.write(CREDENTIALS, text.as_bytes())?;
-        joiner.done()?;
-        tracing::info!(%role, %host_id, cluster = %credentials.identity().cluster, "joined the cluster");
+        let joined = joiner.join(waiting).await?;
+        check(&joined.credentials, host_id, role).map_err(StartError::BadCredentials)?;
+        joiner.keep(&joined)?;
+        let credentials = joined.credentials;
+        if !is_renewal {
+            tracing::info!(%role, %host_id, cluster = %credentials.identity().cluster, "joined the cluster");
+        }
+        if source.joins_again() {
+            self.answered(&credentials).await;
+        }
         Ok(credentials)
+    }
+
+    /// Tells auth that its answer is kept, so that nobody can repeat the attempt. Where it cannot be told, the next renewal
+    /// says so.
+    async fn answered(&self, credentials: &Credentials) {
+        let Ok(live) = LiveCredentials::new(credentials.clone()) else { return };
+        let mut client = CertificateServiceClient::new(connect_auth(&self.auth, &live));
+        if let Err(status) = client.confirm_renewal(within(CALL, ConfirmRenewalRequest {})).await {
+            tracing::debug!(reason = reason(&status), "auth was not told that its answer has arrived");
+        }
     }
 
     /// Until there are credentials that are good, whoever sees to it.
@@ -85,7 +105,7 @@ impl Rejoin {
         };
         let id = old.credentials().identity().host().ok_or_else(|| bad("they are no host's"))?.id;
         tracing::warn!(%role, "the host certificate has expired; joining again");
-        let fresh = self.join(state, host, id, source, |_| {}).await?;
+        let fresh = self.join(state, host, id, source, None, |_| {}).await?;
         if fresh.identity().cluster != old.credentials().identity().cluster {
             return Err(bad("they are of another cluster"));
         }

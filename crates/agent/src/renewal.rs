@@ -18,7 +18,7 @@ use transport::rpc::{Channel, within};
 use transport::tls::Current;
 use transport::{Backoff, ConnectError, LiveCredentials};
 
-use crate::config::StartError;
+use crate::config::{JoinSource, StartError};
 use crate::host::{CREDENTIALS, check};
 use crate::rejoining::Rejoin;
 use crate::state::StateDir;
@@ -110,6 +110,24 @@ impl Renewer {
     }
 
     pub(crate) async fn renew(&self, old: &Credentials) -> Result<(), String> {
+        match self.rejoin.source.as_ref().filter(|source| source.joins_again()) {
+            Some(source) => self.join_again(old, source).await,
+            None => self.renew_by_certificate(old).await,
+        }
+    }
+
+    /// The holder of a bound key shows it each time, over the credentials that it has.
+    async fn join_again(&self, old: &Credentials, source: &JoinSource) -> Result<(), String> {
+        let host = old.identity().host().ok_or("the old credentials are no host's")?;
+        let over = Some(self.channel.clone());
+        let joining = self.rejoin.join(&self.state, &self.host, host.id, source, over, |_| {});
+        // Its own tries end with the certificate: without one it comes back in another way.
+        let left = Duration::try_from(old.expires().duration_since(Timestamp::now())).unwrap_or_default();
+        let joined = tokio::time::timeout(left, joining).await.map_err(|_| "the certificate has ended")?;
+        self.take(joined.map_err(|error| error.to_string())?)
+    }
+
+    async fn renew_by_certificate(&self, old: &Credentials) -> Result<(), String> {
         let key = SubjectKey::generate(&SystemRandom::new()).map_err(|error| error.to_string())?;
         let request = RenewHostRequest { public_key: key.spki_der(), host: Some(self.host.clone()) };
         let mut client = CertificateServiceClient::new(self.channel.clone());
@@ -121,6 +139,10 @@ impl Renewer {
         check(&fresh, host.id, host.role)?;
         let text = identity::file::encode(&fresh).map_err(|error| error.to_string())?;
         self.state.write(CREDENTIALS, text.as_bytes()).map_err(|error| error.to_string())?;
+        self.take(fresh)
+    }
+
+    fn take(&self, fresh: Credentials) -> Result<(), String> {
         let expires = fresh.expires();
         self.credentials.replace(fresh).map_err(|error| error.to_string())?;
         tracing::info!(%expires, "renewed the host certificate");

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use access::{ClusterName, HostPort, SystemRole};
 use api::v1::audit_service_client::AuditServiceClient;
-use api::v1::{HostDetails, NodeReport, SearchRequest};
+use api::v1::resource_service_client::ResourceServiceClient;
+use api::v1::{HostDetails, NodeReport, SearchRequest, UpsertRequest};
 use aws_lc_rs::rand::SystemRandom;
 use identity::key::{PublicKey, SubjectKey};
 use prometheus_client::registry::Registry;
@@ -18,10 +19,11 @@ use transport::rpc::connect_admin;
 use transport::{Problem, ServerTrust};
 use zeroize::Zeroizing;
 
+use crate::joining::Joiner;
 use crate::rejoining::Rejoin;
 use crate::renewal::Renewer;
 use crate::state::StateDir;
-use crate::{AuditEvent, Config, HostAgent, JoinSource, Report, SshHost, StartError};
+use crate::{AuditEvent, Config, HostAgent, JoinSource, Proof, Report, SshHost, StartError};
 
 /// Long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,7 +76,7 @@ impl Auth {
     }
 
     fn source(&self) -> JoinSource {
-        JoinSource { token: self.token.clone(), trust: self.trust.clone() }
+        JoinSource::token(self.token.clone(), self.trust.clone())
     }
 
     async fn events(&self, event: &str) -> Vec<String> {
@@ -312,6 +314,96 @@ async fn a_host_whose_certificate_expired_joins_again_if_it_can() {
     let text = state.read(crate::host::CREDENTIALS).expect("read").expect("kept");
     let kept = identity::file::decode(std::str::from_utf8(&text).expect("text")).expect("whole");
     assert_eq!(kept.serial(), fresh);
+    leave(agent, stop).await;
+}
+
+/// A node whose key is bound to the token `rack`, which lets it join once.
+struct Holder {
+    state: StateDir,
+    host: HostDetails,
+    auth: HostPort,
+    source: JoinSource,
+}
+
+impl Holder {
+    async fn of(auth: &Auth, directory: &Path, more: serde_json::Value) -> Self {
+        let mut bound = serde_json::json!({"onboarding": {"registration_secret": "0123456789abcdef"}});
+        bound.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let token = serde_json::json!({"kind": "token", "version": "v2", "metadata": {"name": "rack"},
+            "spec": {"roles": ["Node"], "join_method": "bound_keypair", "bound_keypair": bound}});
+        let request = UpsertRequest { json: token.to_string() };
+        ResourceServiceClient::new(auth.admin.clone()).upsert(request).await.expect("is made");
+        let data_dir = directory.join("node");
+        let host_id = crate::host_id(&data_dir).expect("an id").to_string();
+        let proof = Proof::BoundKey { secret: Some(Zeroizing::new("0123456789abcdef".to_owned())) };
+        Self {
+            state: StateDir::open(&data_dir, SystemRole::Node).expect("opens"),
+            host: HostDetails { host_id, hostname: "web-1".into(), ..HostDetails::default() },
+            auth: address(auth.addr),
+            source: JoinSource { token: Zeroizing::new("rack".to_owned()), proof, ..auth.source() },
+        }
+    }
+
+    fn joiner(&self) -> Joiner<'_> {
+        let Self { state, host, auth, source } = self;
+        let role = SystemRole::Node;
+        Joiner { state, role, auth, source, host: host.clone(), ssh_key: None, over: None }
+    }
+
+    fn key(&self) -> String {
+        let kept = self.state.read("bound-key").expect("read").expect("kept");
+        let kept: serde_json::Value = serde_json::from_slice(&kept).expect("JSON");
+        kept["key"].as_str().expect("a key").to_owned()
+    }
+}
+
+/// It may join once: whatever was lost, each further try is the same one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_holder_of_a_bound_key_loses_nothing_by_a_crash_between_two_files() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = Auth::start(directory.path(), anywhere()).await;
+    let holder = Holder::of(&auth, directory.path(), serde_json::json!({})).await;
+    holder.joiner().join(|_| {}).await.expect("joins, and keeps nothing");
+    let half = holder.joiner().join(|_| {}).await.expect("the same attempt");
+    half.bound.expect("a key").keep(&holder.state).expect("kept, and nothing after it");
+    let whole = holder.joiner().join(|_| {}).await.expect("still the same attempt");
+    holder.joiner().keep(&whole).expect("kept");
+    let stop = CancellationToken::new();
+    let agent = start(directory.path(), auth.addr, Some(holder.source.clone()), &stop).await.expect("starts");
+    leave(agent, stop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_holder_of_a_bound_key_renews_by_it_and_replaces_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = Auth::start(directory.path(), anywhere()).await;
+    let holder = Holder::of(&auth, directory.path(), serde_json::json!({})).await;
+    let stop = CancellationToken::new();
+    let agent = start(directory.path(), auth.addr, Some(holder.source.clone()), &stop).await.expect("joins");
+    let first = holder.key();
+    let Holder { state, host, auth: addr, source } = &holder;
+    let source = Some(source.clone());
+    let rejoin = Rejoin { role: SystemRole::Node, auth: addr.clone(), source, ssh_key: None };
+    let renewer = Renewer {
+        state: state.clone(),
+        credentials: agent.credentials().clone(),
+        channel: agent.channel(),
+        host: host.clone(),
+        rejoin,
+    };
+    let held = || agent.credentials().current().expect("there").credentials().clone();
+    let before = held();
+    renewer.renew(&before).await.expect("renews");
+    assert_ne!(held().serial(), before.serial());
+    assert_eq!(held().identity().host().map(|host| host.id), Some(agent.host_id()));
+    assert_eq!(holder.key(), first, "nobody asked for another");
+    let more = serde_json::json!({"rotate_after": jiff::Timestamp::now().to_string()});
+    Holder::of(&auth, directory.path(), more).await;
+    renewer.renew(&held()).await.expect("renews");
+    let second = holder.key();
+    assert_ne!(second, first);
+    renewer.renew(&held()).await.expect("renews by the new key");
+    assert_eq!(holder.key(), second, "once is enough");
     leave(agent, stop).await;
 }
 

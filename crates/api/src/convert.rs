@@ -4,10 +4,14 @@ use crate::v1;
 use access::ClusterName;
 use access::resource::cert_authority::CaKind;
 use identity::credentials::{Credentials, CredentialsError};
-use identity::key::{PublicKey, SubjectKey};
+use identity::key::{KeyError, PublicKey, SubjectKey};
 use identity::ssh::SshCertificate;
+use identity::svid::{JwtKey, WorkloadTrust};
 use identity::trust::{Authority, TrustBundle, TrustError};
 use identity::{Refusal, pem};
+
+/// Where a proxy serves what is found of a token's issuer.
+pub const ISSUER_PATH: &str = "/workload-identity";
 
 /// Why a message does not mean anything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +36,9 @@ pub enum ConvertError {
     /// The bundle names an authority twice.
     #[error("the trust bundle has the authority {0:?} twice")]
     Twice(&'static str),
+    /// A key for JWT-SVIDs is not one.
+    #[error("a key for JWT-SVIDs: {0}")]
+    JwtKey(KeyError),
     /// A certificate is longer than any of ours.
     #[error("a TLS certificate is longer than {} bytes", pem::MAX_LENGTH)]
     TooLong,
@@ -44,13 +51,15 @@ pub fn trust(message: v1::TrustBundle) -> Result<TrustBundle, ConvertError> {
     bundle.revision = revision;
     let mut seen = Vec::new();
     for v1::Authority { kind, ssh_keys, tls_certificates } in authorities {
-        let known = CaKind::ALL.into_iter().find(|known| known.as_str() == kind);
-        let kind = known.ok_or_else(|| TrustError::Kind(kind.chars().take(64).collect()))?;
-        if seen.contains(&kind) {
-            return Err(ConvertError::Twice(kind.as_str()));
+        let unknown = || TrustError::Kind(kind.chars().take(64).collect());
+        let known = CaKind::OF_MEMBERS.into_iter().find(|known| known.as_str() == kind);
+        let known = known.ok_or_else(unknown)?;
+        if seen.contains(&known) {
+            return Err(ConvertError::Twice(known.as_str()));
         }
-        *bundle.authority_mut(kind) = Authority::from_parts(kind, ssh_keys, tls_certificates)?;
-        seen.push(kind);
+        let authority = Authority::from_parts(known, ssh_keys, tls_certificates)?;
+        *bundle.authority_mut(known).ok_or_else(unknown)? = authority;
+        seen.push(known);
     }
     Ok(bundle)
 }
@@ -67,9 +76,43 @@ pub fn trust_message(bundle: &TrustBundle) -> v1::TrustBundle {
     };
     v1::TrustBundle {
         cluster: bundle.cluster.to_string(),
-        authorities: CaKind::ALL.into_iter().map(authority).collect(),
+        authorities: CaKind::OF_MEMBERS.into_iter().map(authority).collect(),
         revision: bundle.revision,
     }
+}
+
+/// Whom to trust for workloads, in a message.
+pub fn workload_trust(message: v1::WorkloadTrust) -> Result<WorkloadTrust, ConvertError> {
+    let v1::WorkloadTrust { cluster, x509_authorities, jwt_authorities, revision } = message;
+    if x509_authorities.iter().any(|der| der.len() > pem::MAX_LENGTH) {
+        return Err(ConvertError::TooLong);
+    }
+    let key = |der: Vec<u8>| PublicKey::from_spki_der(&der).map(JwtKey::new).map_err(ConvertError::JwtKey);
+    let trust = WorkloadTrust {
+        cluster: ClusterName::new(cluster).map_err(TrustError::Cluster)?,
+        x509: x509_authorities.into_iter().map(Into::into).collect(),
+        jwt: jwt_authorities.into_iter().map(key).collect::<Result<_, _>>()?,
+        revision,
+    };
+    trust.check()?;
+    Ok(trust)
+}
+
+/// A message with whom to trust for workloads.
+pub fn workload_trust_message(trust: &WorkloadTrust) -> v1::WorkloadTrust {
+    let WorkloadTrust { cluster, x509, jwt, revision } = trust;
+    v1::WorkloadTrust {
+        cluster: cluster.to_string(),
+        x509_authorities: x509.iter().map(|der| der.to_vec()).collect(),
+        jwt_authorities: jwt.iter().map(|key| key.key().spki_der()).collect(),
+        revision: *revision,
+    }
+}
+
+/// Who says that JWT-SVIDs are good, as OpenID Connect names it: a page of the proxy at this address, where it is found
+/// whose keys they are.
+pub fn token_issuer(proxy: &str) -> String {
+    format!("https://{}{ISSUER_PATH}", proxy.strip_suffix(":443").unwrap_or(proxy))
 }
 
 /// The credentials in a message, made whole with the key that they were asked for.

@@ -15,3 +15,10 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 pub mod v1 {
     tonic::include_proto!("postern.v1");
 }
+
+/// Generated from `proto/spiffe`: the SPIFFE Workload API, a standard's and not ours.
+#[allow(missing_docs, reason = "generated; documented in the .proto file")]
+#[allow(clippy::all, clippy::too_many_lines, reason = "generated")]
+pub mod spiffe {
+    include!(concat!(env!("OUT_DIR"), "/_.rs"));
+}

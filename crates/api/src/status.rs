@@ -176,7 +176,8 @@ mod tests {
     fn a_server_may_ask_for_time() {
         let busy = Problem::new(Class::Exhausted, "busy", "too many").again_in(Duration::from_millis(1500));
         let status = Status::from(busy.clone());
-        let told = |key: &str| status.metadata().get(key).and_then(|value| value.to_str().ok().map(str::to_owned));
+        let told =
+            |key: &str| status.metadata().get(key).and_then(|value| value.to_str().ok().map(str::to_owned));
         assert_eq!((told(PUSHBACK).as_deref(), told(RETRY_AFTER).as_deref()), (Some("1500"), Some("2")));
         assert_eq!(Problem::of(&status), busy);
         let mut foreign = Status::resource_exhausted("too many");

@@ -95,7 +95,7 @@ pub async fn open(engine: &Arc<dyn Engine>, config: &Config) -> Result<Opened, S
             let cluster: Cluster = serde_json::from_slice(&entry.value)
                 .map_err(|error| StartError::Damaged(error.to_string()))?;
             let envelope = Envelope::open(&config.data_dir)?;
-            let authorities = authorities(engine, &cluster.name, &envelope).await?;
+            let authorities = authorities(engine, config, &cluster.name, &envelope).await?;
             return Ok(Opened { cluster, authorities, envelope });
         }
         let envelope = Envelope::open_or_make(&config.data_dir)?;
@@ -113,12 +113,26 @@ fn key(envelope: &Envelope) -> Result<EnvelopeKey, SealError> {
 
 async fn authorities(
     engine: &Arc<dyn Engine>,
+    config: &Config,
     cluster: &ClusterName,
     envelope: &Envelope,
 ) -> Result<(Authorities, i64), StartError> {
-    let entry = engine.read(&layout::authorities()).await?;
-    let entry = entry.ok_or_else(|| StartError::Damaged("it has no authorities".to_owned()))?;
-    Ok((Authorities::open(&entry.value, &key(envelope)?, cluster)?, entry.revision.number()))
+    let place = layout::authorities();
+    loop {
+        let entry = engine.read(&place).await?;
+        let entry = entry.ok_or_else(|| StartError::Damaged("it has no authorities".to_owned()))?;
+        let key = key(envelope)?;
+        let authorities = Authorities::open(&entry.value, &key, cluster, config.clock().now())?;
+        if !authorities.has_grown() {
+            return Ok((authorities, entry.revision.number()));
+        }
+        // A conflict means that another process was faster: its keys are the ones to use.
+        let expected = Expect::Revision(entry.revision);
+        let txn = Txn::new().expect(place.clone(), expected).put(place.clone(), authorities.seal(&key)?);
+        if engine.commit(txn).await?.is_ok() {
+            tracing::info!(%cluster, "made the authority for identities of workloads (SPIFFE)");
+        }
+    }
 }
 
 /// Everything a cluster begins with.

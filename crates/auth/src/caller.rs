@@ -70,6 +70,8 @@ pub struct OwnBot<'a> {
     pub generation: u64,
     /// Whether it renews by this certificate alone, without joining again.
     pub renewable: bool,
+    /// The token that it joined with, where that one's name is no secret.
+    pub join_token: Option<&'a str>,
 }
 
 impl User {
@@ -80,7 +82,14 @@ impl User {
         // Outputs are impersonated, may not be reissued, and have no generation.
         let own = !*disallow_reissue && impersonator.is_none();
         let generation = bot.generation.filter(|_| own)?;
-        Some(OwnBot { name: &bot.name, instance: bot.instance, generation, renewable: *renewable })
+        let join_token = bot.join_token.as_deref();
+        Some(OwnBot {
+            name: &bot.name,
+            instance: bot.instance,
+            generation,
+            renewable: *renewable,
+            join_token,
+        })
     }
 }
 
@@ -127,6 +136,7 @@ impl Caller {
                 user: Some(&user.identity.name),
                 roles: &user.identity.roles,
                 bot_instance_id: user.identity.bot.as_ref().map(|bot| bot.instance),
+                join_token: user.identity.bot.as_ref().and_then(|bot| bot.join_token.as_deref()),
                 ..LockSubject::default()
             },
             Who::Host(host) => LockSubject { server_id: Some(host.id), ..LockSubject::default() },

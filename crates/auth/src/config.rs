@@ -29,6 +29,9 @@ pub struct Config {
     pub static_tokens: Vec<StaticToken>,
     /// Authorities (DER) of web servers that are believed beside the system's, where the issuers of ID tokens are asked.
     pub issuer_roots: Vec<Vec<u8>>,
+    /// Web servers that are asked about joiners and are reached at other addresses than their own; who is expected there stays
+    /// the same.
+    pub reach: Vec<(HostPort, HostPort)>,
     /// The Kubernetes cluster that this runs in.
     pub kubernetes: Option<KubernetesApi>,
     /// When set, cannot be changed otherwise.

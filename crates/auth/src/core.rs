@@ -6,11 +6,12 @@ use crate::caller::Caller;
 use crate::catalog::Catalog;
 use crate::issuer::{Certificates, Issuer};
 use crate::issuers::Issuers;
-use crate::kubernetes::KubernetesApi;
+use crate::kubernetes::Reviews;
 use crate::metrics::Metrics;
 use crate::pacing::Pacing;
 use crate::policy::Policies;
 use crate::presence::Presence;
+use crate::sts::Sts;
 use crate::tokens::Tokens;
 use crate::turnstile::{Inside, Turnstile};
 use access::ClusterName;
@@ -43,8 +44,10 @@ pub struct Core {
     pub joins: Turnstile,
     /// The keys of those who vouch for joiners.
     pub issuers: Issuers,
+    /// Says who signed requests to it.
+    pub sts: Sts,
     /// The Kubernetes cluster that this runs in.
-    pub kubernetes: Option<KubernetesApi>,
+    pub kubernetes: Option<Reviews>,
     /// Joiners that were refused.
     pub attempts: Attempts,
     /// Which hosts are connected.

@@ -8,9 +8,12 @@ use api::status::{Class, Problem};
 use api::v1;
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::SystemRandom;
-use ca::{Authorities, Extra, HOST_LIFETIME, IssueError, Issued, Order};
+use ca::{
+    Authorities, Extra, HOST_LIFETIME, IssueError, Issued, JwtOrder, JwtSvid, Order, X509Order, X509Svid,
+};
 use identity::Identity;
 use identity::key::PublicKey;
+use identity::svid::WorkloadTrust;
 use identity::trust::TrustBundle;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -23,6 +26,7 @@ pub struct Issuer {
     trust: watch::Sender<Arc<TrustBundle>>,
     /// The same as it is answered: made once, not with each certificate.
     message: Arc<v1::TrustBundle>,
+    workloads: Arc<WorkloadTrust>,
     rng: SystemRandom,
 }
 
@@ -46,8 +50,9 @@ impl Issuer {
     pub fn new(authorities: Authorities, revision: i64) -> Self {
         let trust = authorities.trust_bundle(revision);
         let message = Arc::new(convert::trust_message(&trust));
+        let workloads = Arc::new(authorities.workload_trust(revision));
         let (authorities, trust) = (ArcSwap::from_pointee(authorities), watch::Sender::new(Arc::new(trust)));
-        Self { authorities, trust, message, rng: SystemRandom::new() }
+        Self { authorities, trust, message, workloads, rng: SystemRandom::new() }
     }
 
     /// The cluster.
@@ -63,6 +68,11 @@ impl Issuer {
     /// Follows [`Self::trust`].
     pub fn trust_changes(&self) -> watch::Receiver<Arc<TrustBundle>> {
         self.trust.subscribe()
+    }
+
+    /// Whom everybody trusts for workloads, now.
+    pub fn workload_trust(&self) -> &WorkloadTrust {
+        &self.workloads
     }
 
     /// Where the rotation of an authority stands.
@@ -100,6 +110,16 @@ impl Issuer {
     fn certify(&self, order: &Order<'_>, now: Timestamp) -> Result<Certificates, Problem> {
         let issued = self.authorities.load().issue(order, now, &self.rng).map_err(problem)?;
         Ok(Certificates { issued, trust: self.message.clone() })
+    }
+
+    /// An X.509-SVID. Whoever releases it has committed the event that says so.
+    pub fn x509_svid(&self, order: &X509Order<'_>, now: Timestamp) -> Result<X509Svid, Problem> {
+        self.authorities.load().issue_x509_svid(order, now, &self.rng).map_err(problem)
+    }
+
+    /// A JWT-SVID. Whoever releases it has committed the event that says so.
+    pub fn jwt_svid(&self, order: &JwtOrder<'_>, now: Timestamp) -> Result<JwtSvid, Problem> {
+        self.authorities.load().issue_jwt_svid(order, now, &self.rng).map_err(problem)
     }
 
     /// The signature over a policy that nodes and proxies check.
@@ -142,7 +162,8 @@ fn problem(error: IssueError) -> Problem {
         IssueError::Identity(_)
         | IssueError::Lifetime(_)
         | IssueError::ReservedExtension(_)
-        | IssueError::TwoKeys => Problem::new(Class::Invalid, "certificate_refused", error.to_string()),
+        | IssueError::TwoKeys
+        | IssueError::Workload(_) => Problem::new(Class::Invalid, "certificate_refused", error.to_string()),
         IssueError::OtherCluster { .. } | IssueError::Signing(_) | IssueError::Check(_) => {
             refusal::internal("a certificate could not be issued", error)
         }

@@ -3,33 +3,42 @@
 //!
 //! Only issuers that an administrator wrote into a token resource are asked, and however many joiners come, each seldom.
 
+use crate::web::Web;
 use jiff::{SignedDuration, Timestamp};
 use join::oidc::Jwks;
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
-use tokio::sync::Mutex;
-use transport::https::{Client, Question, Verb};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use store::Clock;
+use transport::https::{Client, Question};
 
 /// How long keys are used without asking.
 const FRESH: SignedDuration = SignedDuration::from_mins(15);
 /// How long they are used when the issuer does not answer.
 const USABLE: SignedDuration = SignedDuration::from_hours(24);
-/// Between two questions to one issuer, whatever joiners show.
+/// Between two questions to one issuer, whatever joiners show; from the end of the one to the begin of the next.
 const PACE: SignedDuration = SignedDuration::from_secs(10);
 /// Issuers remembered at once; they come from token resources alone.
 const MOST: usize = 256;
 
 /// See the module.
 pub struct Issuers {
-    roots: Vec<Vec<u8>>,
-    client: OnceLock<Client>,
-    known: Mutex<HashMap<String, Arc<Mutex<Known>>>>,
+    web: Arc<Web>,
+    clock: Arc<dyn Clock>,
+    known: Mutex<HashMap<String, Arc<Known>>>,
 }
 
 #[derive(Default)]
 struct Known {
+    state: Mutex<State>,
+    /// Held while asking: who needs the answer waits for the same one, and nobody else does.
+    asking: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Default)]
+struct State {
     keys: Option<(Arc<Jwks>, Timestamp)>,
+    /// When the last question ended.
     tried: Option<Timestamp>,
     trouble: String,
 }
@@ -41,65 +50,95 @@ struct Discovery {
 }
 
 impl Issuers {
-    /// Believes servers by the system's authorities and these (DER).
-    pub fn new(roots: Vec<Vec<u8>>) -> Self {
-        Self { roots, client: OnceLock::new(), known: Mutex::default() }
+    /// Nobody has been asked yet.
+    pub fn new(web: Arc<Web>, clock: Arc<dyn Clock>) -> Self {
+        Self { web, clock, known: Mutex::default() }
     }
 
     /// The keys of an issuer; `anew` when those that are kept lack one. The error is for administrators.
-    pub async fn keys(&self, issuer: &str, anew: bool, now: Timestamp) -> Result<Arc<Jwks>, String> {
-        let known = self.known(issuer).await;
-        // Held while asking: who comes meanwhile waits for the same answer.
-        let mut known = known.lock().await;
-        if let Some(keys) = known.enough(anew, now) {
+    pub async fn keys(&self, issuer: &str, anew: bool) -> Result<Arc<Jwks>, String> {
+        let known = self.known(issuer);
+        let came = self.clock.now();
+        if !anew && let Some(keys) = known.state().not_older(came, FRESH) {
             return Ok(keys);
         }
-        if known.tried.is_none_or(|tried| now.duration_since(tried).abs() >= PACE) {
-            known.tried = Some(now);
-            match self.fetch(issuer).await {
-                Ok(keys) => known.keys = Some((Arc::new(keys), now)),
-                Err(trouble) => {
-                    tracing::warn!(issuer, trouble, "the keys of an issuer of ID tokens cannot be fetched");
-                    known.trouble = trouble;
-                }
-            }
+        let turn = Arc::clone(&known.asking).lock_owned().await;
+        let now = self.clock.now();
+        let meanwhile = match anew {
+            false => known.state().not_older(now, FRESH),
+            true => known.state().fetched_since(came),
+        };
+        if let Some(keys) = meanwhile {
+            return Ok(keys);
         }
-        known.usable(now).ok_or_else(|| known.trouble.clone())
+        if known.state().may_ask(now) {
+            // On its own, so that a joiner that goes away takes the answer from nobody.
+            let (client, clock) = (self.web.client().clone(), Arc::clone(&self.clock));
+            let (known, issuer) = (Arc::clone(&known), issuer.to_owned());
+            let asking = tokio::spawn(async move {
+                let found = fetch(&client, &issuer).await;
+                known.state().learn(&issuer, found, clock.now());
+                drop(turn);
+            });
+            asking.await.map_err(|error| error.to_string())?;
+        }
+        let state = known.state();
+        state.not_older(self.clock.now(), USABLE).ok_or_else(|| state.trouble.clone())
     }
 
-    async fn known(&self, issuer: &str) -> Arc<Mutex<Known>> {
-        let mut all = self.known.lock().await;
+    fn known(&self, issuer: &str) -> Arc<Known> {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MOST && !all.contains_key(issuer) {
             all.clear();
         }
         Arc::clone(all.entry(issuer.to_owned()).or_default())
     }
+}
 
-    async fn fetch(&self, issuer: &str) -> Result<Jwks, String> {
-        let client = self.client.get_or_init(|| Client::new(&self.roots));
-        let ask = async |url: &str| {
-            let answer = client.ask(Question { url, bearer: None, verb: Verb::Get }).await;
-            answer.map_err(|error| error.to_string())
-        };
-        let found = ask(&format!("{issuer}/.well-known/openid-configuration")).await?;
-        let found: Discovery =
-            serde_json::from_slice(&found).map_err(|_| "its discovery document is not one".to_owned())?;
-        if found.issuer != issuer {
-            return Err("its discovery document is another issuer's".to_owned());
-        }
-        let keys = ask(&found.jwks_uri).await?;
-        Jwks::parse(&keys).map_err(|error| error.to_string())
+async fn fetch(client: &Client, issuer: &str) -> Result<Jwks, String> {
+    let ask = async |url: &str| {
+        let answer = client.ask(Question::get(url)).await;
+        answer.map_err(|error| error.to_string())
+    };
+    let found = ask(&format!("{issuer}/.well-known/openid-configuration")).await?;
+    let found: Discovery =
+        serde_json::from_slice(&found).map_err(|_| "its discovery document is not one".to_owned())?;
+    if found.issuer != issuer {
+        return Err("its discovery document is another issuer's".to_owned());
     }
+    let keys = ask(&found.jwks_uri).await?;
+    Jwks::parse(&keys).map_err(|error| error.to_string())
 }
 
 impl Known {
-    fn enough(&self, anew: bool, now: Timestamp) -> Option<Arc<Jwks>> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn not_older(&self, now: Timestamp, than: SignedDuration) -> Option<Arc<Jwks>> {
         let (keys, since) = self.keys.as_ref()?;
-        (!anew && now.duration_since(*since).abs() < FRESH).then(|| Arc::clone(keys))
+        (now.duration_since(*since).abs() < than).then(|| Arc::clone(keys))
     }
 
-    fn usable(&self, now: Timestamp) -> Option<Arc<Jwks>> {
+    fn fetched_since(&self, earliest: Timestamp) -> Option<Arc<Jwks>> {
         let (keys, since) = self.keys.as_ref()?;
-        (now.duration_since(*since).abs() < USABLE).then(|| Arc::clone(keys))
+        (*since >= earliest).then(|| Arc::clone(keys))
+    }
+
+    fn may_ask(&self, now: Timestamp) -> bool {
+        self.tried.is_none_or(|tried| now.duration_since(tried).abs() >= PACE)
+    }
+
+    fn learn(&mut self, issuer: &str, found: Result<Jwks, String>, now: Timestamp) {
+        self.tried = Some(now);
+        match found {
+            Ok(keys) => self.keys = Some((Arc::new(keys), now)),
+            Err(trouble) => {
+                tracing::warn!(issuer, trouble, "the keys of an issuer of ID tokens cannot be fetched");
+                self.trouble = trouble;
+            }
+        }
     }
 }

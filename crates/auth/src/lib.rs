@@ -26,8 +26,10 @@ pub mod rpc_policy;
 pub mod sealing;
 pub mod services;
 pub mod start;
+pub mod sts;
 pub mod tokens;
 pub mod turnstile;
+pub mod web;
 
 pub use bootstrap::StartError;
 pub use config::{Config, StaticToken};

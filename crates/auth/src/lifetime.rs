@@ -23,6 +23,11 @@ pub fn of_output(requested_seconds: u64, roles: &RoleSet) -> Duration {
     certificate::max_ttl(roles, requested(requested_seconds, BOT_DEFAULT).min(BOT_MOST))
 }
 
+/// A document for a workload, from a bot with these roles.
+pub fn of_svid(requested_seconds: u64, roles: &RoleSet) -> Duration {
+    of_output(requested_seconds, roles)
+}
+
 /// A user with these roles.
 pub fn of_user(requested_seconds: u64, cluster_default: Ttl, roles: &RoleSet) -> Duration {
     let default = cluster_default.limit().unwrap_or(USER_MOST);

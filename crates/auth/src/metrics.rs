@@ -37,6 +37,10 @@ pub enum Issued {
     Host,
     /// A user's.
     User,
+    /// A workload's, by its X.509-SVID.
+    X509Svid,
+    /// A workload's, by its JWT-SVID.
+    JwtSvid,
 }
 
 impl Metrics {
@@ -63,6 +67,8 @@ impl Metrics {
             Issued::Output => "output",
             Issued::Host => "host",
             Issued::User => "user",
+            Issued::X509Svid => "x509_svid",
+            Issued::JwtSvid => "jwt_svid",
         };
         self.certificates.get_or_create(&CertificateLabels { kind }).inc_by(count);
     }

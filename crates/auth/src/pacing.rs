@@ -1,4 +1,5 @@
-//! How often strangers may be wrong: a budget of failures for each address, for each proxy that passes them on, and one
+//! How often strangers may be wrong: a budget of failures for each address (of IPv6, each
+//! /64), for each proxy that passes them on, and one
 //! for all together. And how many of the failures that prove nothing are written down.
 //!
 //! Only failures are charged, so that a thousand hosts may join through one address at once. Memory is bounded;
@@ -7,7 +8,7 @@
 use access::HostId;
 use jiff::Timestamp;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -21,6 +22,36 @@ const PER_PROXY: Budget = Budget { most: 600.0, per_second: 20.0 };
 const EVENTS: Budget = Budget { most: 20.0, per_second: 0.2 };
 /// Addresses remembered at once.
 const ADDRESSES: usize = 10_000;
+
+/// The network that an address stands for: whoever has one IPv6 address has all 2^64 of its /64.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
+    }
+}
+
+/// How often something may be done, whoever asks for it.
+#[derive(Debug)]
+pub struct Pace(Budget, Mutex<Bucket>);
+
+impl Pace {
+    /// So often at once, and so often each second from then on.
+    pub fn new(most: u32, per_second: u32, now: Timestamp) -> Self {
+        let budget = Budget { most: most.into(), per_second: per_second.into() };
+        Self(budget, Mutex::new(Bucket::full(budget, now)))
+    }
+
+    /// Whether it may be done once more; then it counts as done.
+    pub fn takes(&self, now: Timestamp) -> bool {
+        let mut bucket = self.1.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let may = bucket.level(self.0, now) >= 1.0;
+        if may {
+            bucket.charge(self.0, now);
+        }
+        may
+    }
+}
 
 /// Whom a failure is charged to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,6 +69,7 @@ pub struct Pacing(Mutex<Buckets>);
 #[derive(Debug)]
 struct Buckets {
     all: Bucket,
+    /// By [`network`].
     by_address: HashMap<IpAddr, Bucket>,
     /// Not more than there are enrolled proxies.
     by_proxy: HashMap<HostId, Bucket>,
@@ -65,7 +97,7 @@ impl Pacing {
         let all = buckets.all.pause(ALL, now);
         let proxy = source.proxy.and_then(|proxy| buckets.by_proxy.get_mut(&proxy));
         let proxy = proxy.map(|bucket| bucket.pause(PER_PROXY, now)).unwrap_or_default();
-        let own = source.address.and_then(|address| buckets.by_address.get_mut(&address));
+        let own = source.address.and_then(|address| buckets.by_address.get_mut(&network(address)));
         let own = own.map(|bucket| bucket.pause(PER_ADDRESS, now)).unwrap_or_default();
         all.max(proxy).max(own)
     }
@@ -89,7 +121,7 @@ impl Pacing {
             let bucket = buckets.by_proxy.entry(proxy).or_insert_with(|| Bucket::full(PER_PROXY, now));
             bucket.charge(PER_PROXY, now);
         }
-        let Some(address) = source.address else { return };
+        let Some(address) = source.address.map(network) else { return };
         if !buckets.by_address.contains_key(&address) && buckets.by_address.len() >= ADDRESSES {
             buckets.sweep(now);
             if buckets.by_address.len() >= ADDRESSES {
@@ -119,7 +151,7 @@ impl Buckets {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Budget {
     most: f64,
     per_second: f64,
@@ -218,6 +250,32 @@ mod tests {
         assert!(pacing.allows(address(2), start()));
         assert!(pacing.allows(Source::default(), start()));
         assert!(pacing.allows(address(1), start() + SignedDuration::from_secs(1)), "it earns tries back");
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_are_one_stranger() {
+        let pacing = Pacing::new(start());
+        let of = |text: &str| Source { address: text.parse().ok(), proxy: None };
+        for n in 0..PER_ADDRESS.most as u32 {
+            let source = of(&format!("2001:db8:1:2:{n:x}::1"));
+            assert!(pacing.allows(source, start()));
+            pacing.failed(source, start());
+        }
+        assert!(!pacing.allows(of("2001:db8:1:2::4711"), start()), "whatever address it takes of its own");
+        assert!(pacing.allows(of("2001:db8:1:3::4711"), start()));
+        assert_eq!(pacing.buckets().by_address.len(), 1);
+        assert_eq!(
+            super::network("::ffff:192.0.2.7".parse().expect("an address")),
+            IpAddr::from([192, 0, 2, 7])
+        );
+    }
+
+    #[test]
+    fn a_pace_is_kept_whoever_asks() {
+        let pace = super::Pace::new(3, 1, start());
+        assert_eq!((0..10).filter(|_| pace.takes(start())).count(), 3);
+        let later = start() + SignedDuration::from_secs(2);
+        assert_eq!((0..10).filter(|_| pace.takes(later)).count(), 2);
     }
 
     #[test]

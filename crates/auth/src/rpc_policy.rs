@@ -26,6 +26,8 @@ pub enum Allow {
     Hosts(&'static [SystemRole]),
     /// The own identity of a bot, not its outputs.
     Bot,
+    /// Who has an identity of its own by joining: a bot, not its outputs, a proxy or a node.
+    Joined,
     /// Users, bots and their outputs, and the local administrator.
     Users,
     /// Whoever is enrolled: users, bots, hosts, and the local administrator.
@@ -42,11 +44,15 @@ const RENEW_BOT: &str = "/postern.v1.CertificateService/RenewBot";
 const TABLE: &[(&str, Allow)] = &[
     ("/postern.v1.JoinService/Challenge", Allow::Anyone),
     ("/postern.v1.JoinService/Join", Allow::Anyone),
+    ("/postern.v1.JoinService/TpmChallenge", Allow::Anyone),
     (RENEW_BOT, Allow::Bot),
-    ("/postern.v1.CertificateService/ConfirmRenewal", Allow::Bot),
+    ("/postern.v1.CertificateService/ConfirmRenewal", Allow::Joined),
     ("/postern.v1.CertificateService/IssueOutputs", Allow::Bot),
     ("/postern.v1.CertificateService/RenewHost", Allow::Hosts(&[Proxy, Node])),
     ("/postern.v1.CertificateService/SignUser", Allow::Rbac),
+    ("/postern.v1.WorkloadService/IssueX509Svids", Allow::Bot),
+    ("/postern.v1.WorkloadService/IssueJwtSvids", Allow::Bot),
+    ("/postern.v1.WorkloadService/Trust", Allow::Members),
     ("/postern.v1.ResourceService/Get", Allow::Rbac),
     ("/postern.v1.ResourceService/List", Allow::Rbac),
     ("/postern.v1.ResourceService/Create", Allow::Rbac),
@@ -87,11 +93,14 @@ pub fn check(path: &str, caller: &Caller) -> Result<(), Problem> {
         )
         .hint("join first")),
         (Allow::Hosts(roles), Who::Host(host)) if roles.contains(&host.role) => Ok(()),
-        (Allow::Bot, Who::User(user)) if user.own_bot().is_some() => Ok(()),
+        (Allow::Joined, Who::Host(host)) if [Proxy, Node].contains(&host.role) => Ok(()),
+        (Allow::Bot | Allow::Joined, Who::User(user)) if user.own_bot().is_some() => Ok(()),
         (Allow::Users | Allow::Members | Allow::Rbac, Who::User(_) | Who::LocalAdmin { .. }) => Ok(()),
         (Allow::Members, Who::Host(_)) => Ok(()),
-        (Allow::Bot, Who::User(_)) => Err(wrong("only the own identity of a bot may call this")),
-        (Allow::Bot | Allow::Hosts(_) | Allow::Users | Allow::Rbac, _) => {
+        (Allow::Bot | Allow::Joined, Who::User(_)) => {
+            Err(wrong("only the own identity of a bot may call this"))
+        }
+        (Allow::Bot | Allow::Joined | Allow::Hosts(_) | Allow::Users | Allow::Rbac, _) => {
             Err(wrong("a certificate of this role may not call this"))
         }
     }
@@ -218,6 +227,7 @@ mod tests {
                 name: bot.name,
                 instance: access::InstanceId(uuid::Uuid::new_v4()),
                 generation: Some(1),
+                join_token: None,
             }),
             roles: user.spec.roles,
             traits: user.spec.traits,
@@ -278,20 +288,24 @@ mod tests {
                 assert_eq!(check(path, caller).is_ok(), !matches!(allow, Allow::Hosts(_)), "bot {path}");
             }
             for caller in [&output, &reissued, &final_one, &uncounted] {
-                let expected = !matches!(allow, Allow::Hosts(_) | Allow::Bot);
+                let expected = !matches!(allow, Allow::Hosts(_) | Allow::Bot | Allow::Joined);
                 assert_eq!(check(path, caller).is_ok(), expected, "output {path}");
             }
-            let expected = !matches!(allow, Allow::Hosts(_) | Allow::Bot);
+            let expected = !matches!(allow, Allow::Hosts(_) | Allow::Bot | Allow::Joined);
             assert_eq!(check(path, &admin).is_ok(), expected, "admin {path}");
             for (role, caller) in SystemRole::ALL.into_iter().zip(&hosts) {
                 let expected = match allow {
                     Allow::Anyone | Allow::Members => true,
                     Allow::Hosts(roles) => roles.contains(&role),
+                    Allow::Joined => [Proxy, Node].contains(&role),
                     Allow::Bot | Allow::Users | Allow::Rbac => false,
                 };
                 assert_eq!(check(path, caller).is_ok(), expected, "{role} {path}");
             }
         }
-        assert_eq!(check(TABLE[7].0, &hosts[1]).expect_err("refused").code, "wrong_role");
+        assert_eq!(
+            check("/postern.v1.ResourceService/Get", &hosts[1]).expect_err("refused").code,
+            "wrong_role"
+        );
     }
 }

@@ -12,6 +12,7 @@ pub mod join;
 pub mod resources;
 mod rights;
 mod shelf;
+pub mod workloads;
 
 use crate::core::Core;
 use crate::policy::{self, Policies};
@@ -22,6 +23,7 @@ use api::v1::cluster_service_server::ClusterServiceServer;
 use api::v1::inventory_service_server::InventoryServiceServer;
 use api::v1::join_service_server::JoinServiceServer;
 use api::v1::resource_service_server::ResourceServiceServer;
+use api::v1::workload_service_server::WorkloadServiceServer;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,6 +45,7 @@ pub fn routes(core: &Arc<Core>, shutdown: &CancellationToken) -> Routes {
     let bots = bots::Bots::new(catalog, tokens);
     Routes::new(join.max_decoding_message_size(LARGEST_FROM_STRANGERS))
         .add_service(CertificateServiceServer::new(certificates::Certificates::new(core.clone())))
+        .add_service(WorkloadServiceServer::new(workloads::Workloads::new(core.clone())))
         .add_service(ClusterServiceServer::new(cluster::Cluster::new(core.clone(), shutdown.clone())))
         .add_service(InventoryServiceServer::new(inventory).max_decoding_message_size(LARGEST_REPORT))
         .add_service(AuditServiceServer::new(audit))

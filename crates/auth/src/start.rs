@@ -8,13 +8,16 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::issuer::Issuer;
 use crate::issuers::Issuers;
+use crate::kubernetes::Reviews;
 use crate::metrics::Metrics;
 use crate::own_host::OwnHost;
 use crate::pacing::Pacing;
 use crate::policy::Policies;
 use crate::presence::Presence;
+use crate::sts::Sts;
 use crate::tokens::{Fixed, Tokens};
 use crate::turnstile::Turnstile;
+use crate::web::Web;
 use crate::{rpc_policy, services};
 use access::{ClusterName, SystemRole};
 use identity::trust::TrustBundle;
@@ -165,6 +168,7 @@ async fn core(
         .map_err(|_| StartError::OwnCertificate("the system's randomness failed".to_owned()))?;
     let catalog = Arc::new(Catalog::open(engine, audit, config.clock()).await?);
     let (authorities, revision) = opened.authorities;
+    let web = Web::new(config.issuer_roots.clone(), config.reach.clone());
     Ok(Core {
         cluster: opened.cluster.name,
         issuer: Issuer::new(authorities, revision),
@@ -173,8 +177,9 @@ async fn core(
         pacing: Pacing::new(catalog.now()),
         renewals: Turnstile::new(Instant::now()),
         joins: Turnstile::new(Instant::now()),
-        issuers: Issuers::new(config.issuer_roots.clone()),
-        kubernetes: config.kubernetes.clone(),
+        issuers: Issuers::new(web.clone(), config.clock()),
+        sts: Sts::new(web, config.clock()),
+        kubernetes: config.kubernetes.clone().map(|api| Reviews::new(api, config.clock())),
         attempts: Attempts::default(),
         presence: Arc::new(Presence::default()),
         policies: Policies::default(),

@@ -74,7 +74,8 @@ impl Turnstile {
         }
         let pause = state.put_off(now);
         drop(state);
-        let problem = Problem::new(Class::Exhausted, "busy", "the auth service has too much to do at this moment");
+        let problem =
+            Problem::new(Class::Exhausted, "busy", "the auth service has too much to do at this moment");
         Err(problem.hint(format!("try again in {} s", pause.as_secs() + 1)).again_in(pause))
     }
 }

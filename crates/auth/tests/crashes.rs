@@ -5,8 +5,9 @@ mod harness;
 
 use access::HostPort;
 use api::status::Problem;
-use harness::{Auth, Joiner, MovedClock, config, confirm, generation, instance, key, renew};
+use harness::{Auth, Bound, Joiner, MovedClock, config, confirm, generation, instance, key, renew};
 use identity::{Credentials, Pin};
+use jiff::SignedDuration;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use store::Clock as _;
 use tokio_util::sync::CancellationToken;
 use transport::health::ServiceHealth;
 use transport::rpc::{Channel, connect_auth, connect_join};
@@ -118,22 +120,35 @@ impl Agent {
         own
     }
 
-    /// Joins so many times as a stranger with its key, each time renews twice over what it got, and gives the last.
-    async fn comes_back(mut self, joins: u32) -> Credentials {
+    /// Joins so many times as a stranger with its key, each time renews twice over what it got, and gives the last and the
+    /// key. It offers another key each time.
+    async fn comes_back(mut self, joins: u32) -> (Credentials, String) {
         let mut own = None;
         for _ in 0..joins {
-            let (credentials, state) =
+            self.next();
+            let (credentials, kept) =
                 self.insist(|| async { self.joiner.join_with_state(self.stranger()?).await }).await;
-            self.joiner.bound.as_mut().expect("has a key").state = state;
-            self.joiner = self.joiner.next();
+            self.bound().keep(kept);
             let mut current = credentials;
             for _ in 0..2 {
-                current = self.insist(|| async { self.joiner.join(self.member(&current)?).await }).await;
-                self.joiner = self.joiner.next();
+                self.next();
+                let (credentials, kept) =
+                    self.insist(|| async { self.joiner.join_with_state(self.member(&current)?).await }).await;
+                self.bound().keep(kept);
+                current = credentials;
             }
             own = Some(current);
         }
-        own.expect("it joins at least once")
+        (own.expect("it joins at least once"), self.bound().key.public().to_openssh())
+    }
+
+    fn next(&mut self) {
+        self.joiner = self.joiner.next();
+        self.bound().next = Some(key());
+    }
+
+    fn bound(&mut self) -> &mut Bound {
+        self.joiner.bound.as_mut().expect("has a key")
     }
 
     fn stranger(&self) -> Result<Channel, Problem> {
@@ -188,31 +203,44 @@ async fn killed_again_and_again<T>(path: &Path, agents: &[tokio::task::JoinHandl
 }
 
 /// Each token lets its holder join exactly as often as it does: an answer that is lost must neither count twice nor look
-/// like a copy.
+/// like a copy. Each token asks for another key than the one of the first join, and its holder is never without a good one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holders_of_bound_keys_survive_kills() {
     const HOLDERS: usize = 4;
     const JOINS: u32 = 6;
-    let auth = Auth::start().await;
+    let (directory, clock) =
+        (Arc::new(tempfile::tempdir().expect("a directory")), Arc::<MovedClock>::default());
+    let hour = SignedDuration::from_hours(1);
+    let rotate_after = (clock.now() - hour / 2).to_string();
+    clock.advance(-hour);
+    let auth = Auth::start_in(directory, clock, |_| {}).await.expect("starts");
     auth.bot("ci").await;
     let secret = "0123456789abcdef";
+    let mut joiners = vec![];
     for n in 0..HOLDERS {
         auth.put(json!({"kind": "token", "version": "v2", "metadata": {"name": format!("holder-{n}")},
             "spec": {"roles": ["Bot"], "bot_name": "ci", "join_method": "bound_keypair", "bound_keypair": {
-                "onboarding": {"registration_secret": secret}, "recovery": {"limit": JOINS}}}}))
+                "onboarding": {"registration_secret": secret}, "recovery": {"limit": JOINS},
+                "rotate_after": rotate_after}}}))
             .await;
+        let mut joiner = Joiner::bound(&format!("holder-{n}"), secret);
+        joiner.join_and_keep(auth.stranger()).await.expect("joins");
+        joiners.push(joiner);
     }
     let pins = auth.pins.clone();
     let (directory, clock) = auth.stop().await;
     let path = directory.path().to_owned();
-    let agents = (0..HOLDERS).map(|n| {
-        let joiner = Joiner::bound(&format!("holder-{n}"), secret);
-        tokio::spawn(Agent { directory: path.clone(), pins: pins.clone(), joiner }.comes_back(JOINS))
+    clock.advance(hour);
+    let agents = joiners.into_iter().map(|joiner| {
+        tokio::spawn(Agent { directory: path.clone(), pins: pins.clone(), joiner }.comes_back(JOINS - 1))
     });
     let agents: Vec<_> = agents.collect();
     let last = killed_again_and_again(&path, &agents).await;
+    let mut keys = vec![];
     for agent in agents {
-        assert_eq!(generation(&agent.await.expect("the agent lives through it")), Some(3));
+        let (own, key) = agent.await.expect("the agent lives through it");
+        assert_eq!(generation(&own), Some(3));
+        keys.push(key);
     }
     last.kill();
     let auth = Auth::start_in(directory, clock, |_| {}).await.expect("starts");
@@ -221,7 +249,10 @@ async fn holders_of_bound_keys_survive_kills() {
     let tokens = auth.core().catalog.all(auth::catalog::layout::kind(access::resource::Kind::Token)).await;
     for entry in tokens.expect("reads") {
         let token = auth.core().tokens.open(&entry).expect("a token");
-        assert_eq!(token.status.expect("has a holder").recovery_count, JOINS);
+        let status = token.status.expect("has a holder");
+        assert_eq!(status.recovery_count, JOINS);
+        assert!(status.previous_public_key.is_some(), "it was replaced");
+        assert!(keys.contains(&status.bound_public_key.expect("is bound")));
     }
 }
 

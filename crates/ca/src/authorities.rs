@@ -1,4 +1,4 @@
-//! The three authorities of a cluster: host, user, openssh.
+//! The authorities of a cluster: host, user, openssh, spiffe.
 
 use crate::decide::{HOST_LIFETIME, IssueError, Order};
 use crate::keys::{KeyFault, Keys, StoredKeys};
@@ -9,6 +9,7 @@ use access::ClusterName;
 use access::resource::cert_authority::{CaKind, Rotation, RotationPhase};
 use aws_lc_rs::rand::SecureRandom;
 use identity::key::PublicKey;
+use identity::svid::WorkloadTrust;
 use identity::trust::{Authority as Trusted, TrustBundle};
 use identity::verify::MAX_LIFETIME;
 use identity::{Subject, ssh as ssh_meaning, x509 as x509_meaning};
@@ -22,6 +23,9 @@ pub struct Authorities {
     host: Authority,
     user: Authority,
     openssh: Authority,
+    spiffe: Authority,
+    /// What was opened lacked one.
+    grown: bool,
 }
 
 /// One of them.
@@ -59,21 +63,20 @@ const VERSION: u32 = 1;
 impl Authorities {
     /// Fresh ones, for the first start of a cluster.
     pub fn generate(cluster: &ClusterName, now: Timestamp) -> Result<Self, KeyFault> {
-        let fresh = |kind| {
-            let current = Keys::generate(kind, cluster, now)?;
-            Ok(Authority { kind, rotation: Rotation::default(), current, next: None, switched: None })
-        };
+        let fresh = |kind| Authority::generate(kind, cluster, now);
         Ok(Self {
             cluster: cluster.clone(),
             host: fresh(CaKind::Host)?,
             user: fresh(CaKind::User)?,
             openssh: fresh(CaKind::Openssh)?,
+            spiffe: fresh(CaKind::Spiffe)?,
+            grown: false,
         })
     }
 
     /// As they may lie in a store.
     pub fn seal(&self, key: &EnvelopeKey) -> Result<Vec<u8>, SealError> {
-        let authorities = [&self.host, &self.user, &self.openssh].map(Authority::stored).into();
+        let authorities = [&self.host, &self.user, &self.openssh, &self.spiffe].map(Authority::stored).into();
         let stored = Stored { version: VERSION, authorities };
         let failed = |error: serde_json::Error| SealError::Content(error.to_string());
         // A buffer that grows leaves copies of the keys where it was; this one has its length from the beginning.
@@ -84,8 +87,14 @@ impl Authorities {
         key.seal(&plain, self.cluster.as_str())
     }
 
-    /// From what [`Self::seal`] gave.
-    pub fn open(sealed: &[u8], key: &EnvelopeKey, cluster: &ClusterName) -> Result<Self, SealError> {
+    /// From what [`Self::seal`] gave. A cluster that is older than the authority of workloads gets that one now; see
+    /// [`Self::has_grown`].
+    pub fn open(
+        sealed: &[u8],
+        key: &EnvelopeKey,
+        cluster: &ClusterName,
+        now: Timestamp,
+    ) -> Result<Self, SealError> {
         let plain = key.open(sealed, cluster.as_str())?;
         // The text of a parser's error could quote what it read; only its place is told.
         let stored: Stored = serde_json::from_slice(&plain).map_err(|error| {
@@ -96,17 +105,28 @@ impl Authorities {
         }
         let mut opened =
             stored.authorities.into_iter().map(Authority::open).collect::<Result<Vec<_>, _>>()?;
-        let mut take = |kind: CaKind| {
+        let mut found = |kind: CaKind| {
             let at = opened.iter().position(|authority| authority.kind == kind);
             at.map(|at| opened.swap_remove(at))
+        };
+        let spiffe = found(CaKind::Spiffe);
+        let mut take = |kind: CaKind| {
+            found(kind)
                 .ok_or_else(|| SealError::Content(format!("the {} authority is missing", kind.as_str())))
         };
-        Ok(Self {
-            cluster: cluster.clone(),
-            host: take(CaKind::Host)?,
-            user: take(CaKind::User)?,
-            openssh: take(CaKind::Openssh)?,
-        })
+        let (host, user, openssh) = (take(CaKind::Host)?, take(CaKind::User)?, take(CaKind::Openssh)?);
+        let grown = spiffe.is_none();
+        let spiffe = match spiffe {
+            Some(spiffe) => spiffe,
+            None => Authority::generate(CaKind::Spiffe, cluster, now)
+                .map_err(|fault| SealError::Content(fault.to_string()))?,
+        };
+        Ok(Self { cluster: cluster.clone(), host, user, openssh, spiffe, grown })
+    }
+
+    /// Whether there is one now that was not in what was opened. Then they have to be stored before they sign.
+    pub fn has_grown(&self) -> bool {
+        self.grown
     }
 
     /// The cluster they belong to.
@@ -123,10 +143,23 @@ impl Authorities {
     pub fn trust_bundle(&self, revision: i64) -> TrustBundle {
         let mut bundle = TrustBundle::empty(self.cluster.clone());
         bundle.revision = revision;
-        for kind in CaKind::ALL {
-            *bundle.authority_mut(kind) = self.authority(kind).trusted();
+        for kind in CaKind::OF_MEMBERS {
+            if let Some(place) = bundle.authority_mut(kind) {
+                *place = self.authority(kind).trusted();
+            }
         }
         bundle
+    }
+
+    /// The public halves of the authority of workloads, as of a revision of the store.
+    pub fn workload_trust(&self, revision: i64) -> WorkloadTrust {
+        let keys = || std::iter::once(&self.spiffe.current).chain(&self.spiffe.next);
+        WorkloadTrust {
+            cluster: self.cluster.clone(),
+            x509: keys().filter_map(|keys| Some(keys.tls()?.certificate.clone())).collect(),
+            jwt: keys().filter_map(|keys| Some(keys.jwt()?.public.clone())).collect(),
+            revision,
+        }
     }
 
     /// Certificates for an identity: users by the user authority, hosts by the host authority.
@@ -137,10 +170,7 @@ impl Authorities {
         rng: &dyn SecureRandom,
     ) -> Result<Issued, IssueError> {
         let validity = order.decide(&self.cluster, now)?;
-        let ordered = [order.public_key, order.ssh_key()];
-        if CaKind::ALL.into_iter().any(|kind| ordered.iter().any(|key| self.authority(kind).owns(key))) {
-            return Err(IssueError::AuthorityKey);
-        }
+        self.refuse_own([order.public_key, order.ssh_key()])?;
         let kind = match &order.identity.subject {
             Subject::User(_) => CaKind::User,
             Subject::Host(_) => CaKind::Host,
@@ -195,8 +225,23 @@ impl Authorities {
             CaKind::Host => &mut self.host,
             CaKind::User => &mut self.user,
             CaKind::Openssh => &mut self.openssh,
+            CaKind::Spiffe => &mut self.spiffe,
         };
         authority.rotate(&cluster, to, now, retire)
+    }
+
+    /// No authority's key is certified.
+    pub(crate) fn refuse_own<const N: usize>(&self, keys: [&PublicKey; N]) -> Result<(), IssueError> {
+        let owned = |kind| keys.iter().any(|key| self.authority(kind).owns(key));
+        match CaKind::ALL.into_iter().any(owned) {
+            true => Err(IssueError::AuthorityKey),
+            false => Ok(()),
+        }
+    }
+
+    /// The keys that sign for workloads now.
+    pub(crate) fn workload_signer(&self) -> &Keys {
+        self.spiffe.signer()
     }
 
     fn authority(&self, kind: CaKind) -> &Authority {
@@ -204,6 +249,7 @@ impl Authorities {
             CaKind::Host => &self.host,
             CaKind::User => &self.user,
             CaKind::Openssh => &self.openssh,
+            CaKind::Spiffe => &self.spiffe,
         }
     }
 }
@@ -251,6 +297,11 @@ impl std::io::Write for Length {
 }
 
 impl Authority {
+    fn generate(kind: CaKind, cluster: &ClusterName, now: Timestamp) -> Result<Self, KeyFault> {
+        let current = Keys::generate(kind, cluster, now)?;
+        Ok(Self { kind, rotation: Rotation::default(), current, next: None, switched: None })
+    }
+
     fn stored(&self) -> StoredAuthority {
         StoredAuthority {
             kind: self.kind,
@@ -306,6 +357,7 @@ impl Authority {
         let longest = match self.kind {
             CaKind::Host => HOST_LIFETIME,
             CaKind::User | CaKind::Openssh => MAX_LIFETIME.unsigned_abs(),
+            CaKind::Spiffe => crate::svid::LONGEST_LIFE,
         };
         let until = switched.checked_add(longest).unwrap_or(Timestamp::MAX);
         match now < until {
@@ -316,8 +368,8 @@ impl Authority {
 
     /// Whether it is one of its own keys.
     fn owns(&self, key: &PublicKey) -> bool {
-        let keys = std::iter::once(&self.current).chain(&self.next).filter_map(Keys::tls);
-        keys.into_iter().any(|tls| tls.key.public_key_raw() == key.point())
+        let mut points = std::iter::once(&self.current).chain(&self.next).flat_map(Keys::points);
+        points.any(|point| point == key.point())
     }
 
     fn signer(&self) -> &Keys {
@@ -328,7 +380,7 @@ impl Authority {
     fn trusted(&self) -> Trusted {
         let keys = || std::iter::once(&self.current).chain(&self.next);
         Trusted {
-            ssh: keys().map(Keys::ssh_public).collect(),
+            ssh: keys().filter_map(Keys::ssh_public).collect(),
             tls: keys().filter_map(|keys| Some(keys.tls()?.certificate.clone())).collect(),
         }
     }
@@ -340,7 +392,7 @@ impl std::fmt::Debug for Authorities {
     }
 }
 
-fn drawn<const N: usize>(rng: &dyn SecureRandom) -> Result<[u8; N], IssueError> {
+pub(crate) fn drawn<const N: usize>(rng: &dyn SecureRandom) -> Result<[u8; N], IssueError> {
     let mut bytes = [0; N];
     rng.fill(&mut bytes).map_err(|_| IssueError::Signing("the system's randomness failed".into()))?;
     Ok(bytes)

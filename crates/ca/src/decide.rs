@@ -68,6 +68,9 @@ pub enum IssueError {
     /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A name of a workload is too long, or one of the audiences is.
+    #[error("{0}")]
+    Workload(&'static str),
     /// The library failed.
     #[error("signing failed: {0}")]
     Signing(String),

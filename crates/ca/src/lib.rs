@@ -12,12 +12,14 @@ mod keys;
 mod rotation;
 mod seal;
 mod sign;
+mod svid;
 
 pub use authorities::{Authorities, Retire, RotateError};
 pub use decide::{Extra, HOST_LIFETIME, IssueError, Order};
 pub use keys::KeyFault;
 pub use rotation::IllegalStep;
 pub use seal::{EnvelopeKey, SealError};
+pub use svid::{JwtOrder, JwtSvid, X509Order, X509Svid};
 
 use identity::ssh::SshCertificate;
 use jiff::Timestamp;

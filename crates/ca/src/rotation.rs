@@ -44,7 +44,8 @@ pub(crate) fn step(from: RotationPhase, to: RotationPhase) -> Result<Change, Ill
 pub(crate) fn new_keys_sign(kind: CaKind, phase: RotationPhase) -> bool {
     match phase {
         RotationPhase::UpdateServers => true,
-        RotationPhase::UpdateClients => kind != CaKind::Host,
+        // Workloads are servers and clients at once: all of them trust the new keys before any shows what they signed.
+        RotationPhase::UpdateClients => !matches!(kind, CaKind::Host | CaKind::Spiffe),
         RotationPhase::Standby | RotationPhase::Init | RotationPhase::Rollback => false,
     }
 }

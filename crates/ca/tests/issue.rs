@@ -36,6 +36,7 @@ fn bot() -> Identity {
             name: "example".parse().expect("a name"),
             instance: access::InstanceId(Uuid::from_u128(7)),
             generation: Some(3),
+            join_token: None,
         }),
         roles: vec!["a".parse().expect("a name"), "b".parse().expect("a name")],
         traits: Traits([("logins".to_owned(), vec!["root".to_owned()])].into()),
@@ -252,11 +253,11 @@ fn sealed_authorities_open_only_with_their_key_and_sign_as_before() {
     let authorities = authorities();
     let envelope = EnvelopeKey::new(&[5; 32]).expect("32 bytes");
     let sealed = authorities.seal(&envelope).expect("sealed");
-    let opened = Authorities::open(&sealed, &envelope, &cluster()).expect("opened");
+    let opened = Authorities::open(&sealed, &envelope, &cluster(), now()).expect("opened");
     assert_eq!(opened.trust_bundle(1), authorities.trust_bundle(1));
     issue(&opened, &bot(), HOUR).expect("issued");
     let other = EnvelopeKey::new(&[6; 32]).expect("32 bytes");
-    assert_eq!(Authorities::open(&sealed, &other, &cluster()).err(), Some(SealError::Refused));
+    assert_eq!(Authorities::open(&sealed, &other, &cluster(), now()).err(), Some(SealError::Refused));
     let d = ClusterName::new("d.example").expect("a name");
-    assert_eq!(Authorities::open(&sealed, &envelope, &d).err(), Some(SealError::Refused));
+    assert_eq!(Authorities::open(&sealed, &envelope, &d, now()).err(), Some(SealError::Refused));
 }

@@ -137,7 +137,7 @@ proptest! {
                 Step::Rotate(to) => _ = world.rotate(to, Retire::WhenUnused),
                 Step::Restart => {
                     let sealed = world.authorities.seal(&envelope).expect("sealed");
-                    world.authorities = Authorities::open(&sealed, &envelope, &cluster()).expect("opened");
+                    world.authorities = Authorities::open(&sealed, &envelope, &cluster(), world.now).expect("opened");
                 }
             }
             prop_assert_eq!(world.outcome(), Ok(()));

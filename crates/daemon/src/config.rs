@@ -21,7 +21,7 @@ use access::{
 };
 
 pub use check::parse;
-pub use join::{JoinSecret, Pin, StaticToken};
+pub use join::{JoinProof, JoinSecret, Pin, StaticToken};
 pub use load::{ConfigError, load};
 
 /// The port of the auth service.
@@ -106,6 +106,8 @@ pub struct Remote {
     pub server: Server,
     /// How to join; not needed once this data directory has joined.
     pub secret: Option<JoinSecret>,
+    /// What more is shown.
+    pub proof: JoinProof,
     /// What the cluster's certificate authority must look like; empty where nothing was pinned.
     pub pins: Vec<Pin>,
 }

@@ -206,8 +206,19 @@ fn combinations_that_cannot_work() {
             "postern.yaml:4: postern.join_params: stands beside auth_token; keep one of them",
         ),
         (
+            node("auth_server: a, join_params: {token_name: y, bound_keypair: {registration_secret: z}}"),
+            "postern.yaml:4: postern.join_params.bound_keypair: belongs to method bound_keypair; remove it, or set that method",
+        ),
+        (
+            "version: v3\nauth_service: {enabled: no}\nproxy_service: {enabled: yes}\npostern: {auth_server: a, join_params: \
+             {method: bound_keypair, token_name: y}}\n"
+                .to_owned(),
+            "postern.yaml:4: postern.join_params.method: a key is bound for one service, and here are two; run proxy and \
+             node apart, each with a data_dir and a token of its own",
+        ),
+        (
             node("auth_server: a, join_params: {method: iam, token_name: y}"),
-            "postern.yaml:4: postern.join_params.method: this join method is not supported; use \"token\"",
+            "postern.yaml:4: postern.join_params.method: this join method is not supported; use \"token\", \"bound_keypair\", \"tpm\" or \"kubernetes\"",
         ),
         (
             "version: v3\nauth_service: {enabled: no}\npostern: {proxy_server: b}\n".to_owned(),

@@ -38,3 +38,4 @@ pub use request::{Launch, Pam, Pty, RequestError, SessionRequest, WindowSize};
 pub use session::Session;
 pub use spawn::{Running, SessionIo, SpawnError, Spawned, Starting, resize, spawn};
 pub use status::{Failure, FailureKind, Started};
+pub use sys::files::enlarge_pipe;

@@ -13,6 +13,7 @@ pub mod pem;
 pub mod policy;
 mod refusal;
 pub mod ssh;
+pub mod svid;
 pub mod trust;
 pub mod verify;
 pub mod x509;

@@ -167,6 +167,8 @@ pub struct BotIdentity {
     pub instance: InstanceId,
     /// Counts renewals from 1; absent on outputs.
     pub generation: Option<u64>,
+    /// The token that it joined with, where that one's name is no secret: what locks may hit.
+    pub join_token: Option<String>,
 }
 
 /// The `permit-*` extensions (PROTOCOL.certkeys).

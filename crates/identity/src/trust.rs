@@ -71,7 +71,7 @@ pub enum TrustError {
 }
 
 /// During a rotation there are two; after rollbacks perhaps a few more.
-const MAX_KEYS: usize = 16;
+pub(crate) const MAX_KEYS: usize = 16;
 
 impl Authority {
     /// Checks that each key and certificate can be an authority's.
@@ -104,21 +104,24 @@ impl TrustBundle {
         }
     }
 
-    /// One authority.
+    /// One authority. That of workloads is in no bundle of members (see [`crate::svid`]), so that nobody is let in by it.
     pub fn authority(&self, kind: CaKind) -> &Authority {
+        static NOBODY: Authority = Authority { ssh: Vec::new(), tls: Vec::new() };
         match kind {
             CaKind::Host => &self.host,
             CaKind::User => &self.user,
             CaKind::Openssh => &self.openssh,
+            CaKind::Spiffe => &NOBODY,
         }
     }
 
-    /// One authority, to be changed.
-    pub fn authority_mut(&mut self, kind: CaKind) -> &mut Authority {
+    /// One authority, to be changed, if it has its place here.
+    pub fn authority_mut(&mut self, kind: CaKind) -> Option<&mut Authority> {
         match kind {
-            CaKind::Host => &mut self.host,
-            CaKind::User => &mut self.user,
-            CaKind::Openssh => &mut self.openssh,
+            CaKind::Host => Some(&mut self.host),
+            CaKind::User => Some(&mut self.user),
+            CaKind::Openssh => Some(&mut self.openssh),
+            CaKind::Spiffe => None,
         }
     }
 
@@ -129,6 +132,6 @@ impl TrustBundle {
 
     /// Checks every authority.
     pub fn check(&self) -> Result<(), TrustError> {
-        CaKind::ALL.into_iter().try_for_each(|kind| self.authority(kind).check(kind))
+        CaKind::OF_MEMBERS.into_iter().try_for_each(|kind| self.authority(kind).check(kind))
     }
 }

@@ -5,7 +5,7 @@
 
 pub mod source_address;
 pub mod ssh;
-mod validity;
+pub(crate) mod validity;
 pub mod x509;
 
 pub use validity::MAX_LIFETIME;

@@ -12,6 +12,8 @@ pub const VALIDITY: Duration = Duration::from_secs(60);
 
 const VERSION: u8 = 1;
 const DOMAIN: &[u8] = b"postern join challenge v1";
+/// No challenge begins like it: the two never sign the same.
+const SECRET: &[u8] = b"postern join secret v1";
 const NONCE: usize = 16;
 /// Version, milliseconds since 1970, nonce.
 const SEALED: usize = 1 + 8 + NONCE;
@@ -67,6 +69,16 @@ impl ChallengeKey {
             true => Ok(Challenge(bytes)),
             false => Err(Refusal::ChallengeExpired),
         }
+    }
+
+    /// What nobody else knows of a statement: the same each time, and another for every other statement.
+    pub(crate) fn secret(&self, statement: &[u8]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(SECRET);
+        context.update(statement);
+        let mut secret = [0; 32];
+        secret.copy_from_slice(context.sign().as_ref());
+        secret
     }
 
     fn mac(&self, sealed: &[u8]) -> hmac::Tag {

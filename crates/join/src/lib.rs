@@ -6,8 +6,10 @@
 
 pub mod bound_keypair;
 pub mod challenge;
+pub mod iam;
 pub mod oidc;
 pub mod token;
+pub mod tpm;
 
 pub use challenge::{Challenge, ChallengeKey};
 pub use token::{Attempt, AttemptId, Claim, ProcessMark, Proven, TokenHash, prove, verify};

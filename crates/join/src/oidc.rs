@@ -8,9 +8,11 @@ mod jwk;
 mod jws;
 pub mod review;
 mod rules;
+mod svid;
 
 pub use jwk::{Jwks, KeySetError};
 pub use rules::{Check, Verdict, judge};
+pub use svid::verify_svid;
 
 use access::resource::token::{Oidc, Provider};
 use jiff::{SignedDuration, Timestamp};
@@ -55,7 +57,7 @@ impl Unverified {
     }
 }
 
-/// What an issuer says of a job, verified. Only [`verify`] makes one.
+/// What a platform says of a joiner, verified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims(Map<String, Value>);
 
@@ -63,6 +65,17 @@ impl Claims {
     /// A claim that is a text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(Value::as_str)
+    }
+
+    /// As a platform said them.
+    pub(crate) fn of(claims: Map<String, Value>) -> Self {
+        Self(claims)
+    }
+
+    /// A text inside of other claims (RFC 6901).
+    fn at(&self, place: &str) -> Option<&str> {
+        let (first, rest) = place.strip_prefix('/')?.split_once('/')?;
+        self.0.get(first)?.pointer(&format!("/{rest}")).and_then(Value::as_str)
     }
 
     fn get(&self, name: &str) -> Option<&Value> {
@@ -82,13 +95,13 @@ pub fn verify(
     if let Some(issuer) = oidc.issuer() {
         same(&claims, "iss", &issuer)?;
     }
-    let audience = oidc.audience(cluster);
-    if !audiences(&claims).contains(&audience.as_str()) {
-        return Err(differs(&claims, "aud", audience));
-    }
+    for_audience(&claims, &oidc.audience(cluster))?;
     times(&claims, oidc.provider.table().longest_life, now)?;
     if oidc.provider == Provider::Kubernetes {
         bound_to_pod(&claims)?;
+    }
+    if oidc.provider == Provider::Gcp && claims.get("email").is_some() && claims["email_verified"] != true {
+        return Err(differs(&claims, "email_verified", "true".to_owned()));
     }
     Ok(Claims(claims))
 }
@@ -106,6 +119,13 @@ fn same(claims: &Map<String, Value>, claim: &'static str, wanted: &str) -> Resul
     match claims.get(claim).and_then(Value::as_str) == Some(wanted) {
         true => Ok(()),
         false => Err(differs(claims, claim, wanted.to_owned())),
+    }
+}
+
+fn for_audience(claims: &Map<String, Value>, wanted: &str) -> Result<(), Unverified> {
+    match audiences(claims).contains(&wanted) {
+        true => Ok(()),
+        false => Err(differs(claims, "aud", wanted.to_owned())),
     }
 }
 

@@ -209,7 +209,7 @@ fn permit(
         login: Some(login),
         server_id: Some(view.host),
         bot_instance_id: user.bot.as_ref().map(|bot| bot.instance),
-        join_token: None,
+        join_token: user.bot.as_ref().and_then(|bot| bot.join_token.as_deref()),
     };
     if let Some(lock) = lock::in_force(locks, &subject, view.now) {
         return Err(lock.into());

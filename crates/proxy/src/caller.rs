@@ -73,7 +73,7 @@ impl Caller {
             login,
             server_id: node,
             bot_instance_id: self.user.bot.as_ref().map(|bot| bot.instance),
-            join_token: None,
+            join_token: self.user.bot.as_ref().and_then(|bot| bot.join_token.as_deref()),
         }
     }
 }

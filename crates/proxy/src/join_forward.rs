@@ -6,7 +6,9 @@ use std::time::Duration;
 use api::status::{Class, Problem};
 use api::v1::join_service_client::JoinServiceClient;
 use api::v1::join_service_server::JoinService;
-use api::v1::{ChallengeRequest, ChallengeResponse, JoinRequest, JoinResponse};
+use api::v1::{
+    ChallengeRequest, ChallengeResponse, JoinRequest, JoinResponse, TpmChallengeRequest, TpmChallengeResponse,
+};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 use transport::rpc::{Channel, FORWARDED_FOR, within};
@@ -38,6 +40,13 @@ impl JoinService for JoinForward {
         request: Request<ChallengeRequest>,
     ) -> Result<Response<ChallengeResponse>, Status> {
         self.auth.clone().challenge(forwarded(request)?).await.map_err(answer)
+    }
+
+    async fn tpm_challenge(
+        &self,
+        request: Request<TpmChallengeRequest>,
+    ) -> Result<Response<TpmChallengeResponse>, Status> {
+        self.auth.clone().tpm_challenge(forwarded(request)?).await.map_err(answer)
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {

@@ -1,5 +1,7 @@
 //! The web side: what clients ask before they have credentials, and the join service.
 
+mod workloads;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +48,7 @@ struct Facts {
     listen: SocketAddr,
     /// The first is the one that clients are told; never empty.
     public: Vec<HostPort>,
+    workloads: workloads::Known,
 }
 
 impl Site {
@@ -64,7 +67,8 @@ impl Site {
         let router = Router::new()
             .nest("/v1", pages.clone())
             .merge(pages)
-            .with_state(Arc::new(Facts { agent, listen, public }))
+            .merge(workloads::pages())
+            .with_state(Arc::new(Facts { agent, listen, public, workloads: workloads::Known::default() }))
             .route_service("/postern.v1.JoinService/{*method}", join)
             .fallback(not_found)
             .method_not_allowed_fallback(not_found);

@@ -108,11 +108,12 @@ async fn behave(listener: TcpListener, behaviour: Behaviour) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_close_wait_or_say_other_things_are_told_apart() {
     let (cluster, alice) = Cluster::with_nodes().await;
-    cluster.upsert(json!({
-        "kind": "cluster_networking_config", "version": "v2",
-        "metadata": {"name": "cluster-networking-config"}, "spec": {"ssh_dial_timeout": "1s"},
-    }))
-    .await;
+    cluster
+        .upsert(json!({
+            "kind": "cluster_networking_config", "version": "v2",
+            "metadata": {"name": "cluster-networking-config"}, "spec": {"ssh_dial_timeout": "1s"},
+        }))
+        .await;
     for (behaviour, code, words) in [
         (Behaviour::Closes, "node_unreachable", "it closed the connection at once"),
         (Behaviour::Waits, "node_unreachable", "no answer within 1s"),

@@ -14,6 +14,7 @@ pub mod notify;
 pub mod output;
 mod pid_file;
 mod platform;
+pub mod refresh;
 pub mod reload;
 pub mod report;
 mod run;
@@ -22,6 +23,9 @@ pub mod services;
 pub mod signals;
 pub mod storage;
 mod tail;
+pub mod tpm;
+pub mod workload;
+pub mod workload_api;
 
 pub use environment::withhold;
 pub use error::AgentError;

@@ -3,6 +3,7 @@
 pub mod doctor;
 pub mod exec;
 pub mod init;
+pub mod inspect;
 pub mod install;
 pub mod start;
 pub mod status;

@@ -7,6 +7,7 @@ pub mod file;
 pub mod flags;
 pub mod hooks;
 pub mod outputs;
+pub mod workloads;
 
 use crate::destination::Destination;
 use access::resource::token::Provider;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 pub use check::{load, without_file};
 pub use flags::StartFlags;
 pub use hooks::Hook;
+pub use workloads::{Served, Svid, SvidFiles, WorkloadApi};
 
 /// What to run, checked.
 #[derive(Debug)]
@@ -83,6 +85,13 @@ pub enum Method {
         /// What binds the key at the first join.
         registration_secret: Option<TokenSource>,
     },
+    /// By the TPM of this machine.
+    Tpm {
+        /// Where it is.
+        device: transport::tpm::Address,
+        /// Which of its endorsement keys is shown.
+        algorithm: join::tpm::Algorithm,
+    },
     /// By what a platform says of it.
     Platform {
         /// The platform.
@@ -131,7 +140,7 @@ impl std::fmt::Debug for TokenSource {
     }
 }
 
-/// An `identity` output.
+/// An output, or a service that gives out what it has.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Output {
     /// What it is called in health, metrics and logs; no two have the same.
@@ -140,16 +149,50 @@ pub struct Output {
     pub destination: Destination,
     /// Roles of its certificates; empty for all of the bot's.
     pub roles: Vec<RoleName>,
-    /// The cluster it is for; absent for the bot's own.
-    pub cluster: Option<ClusterName>,
-    /// Whether `ssh_config` and `known_hosts` are written.
-    pub ssh_config: bool,
+    /// What it is.
+    pub content: Content,
     /// Life of its certificates that is asked for.
     pub certificate_ttl: Duration,
     /// Time between its renewals.
     pub renewal_interval: Duration,
     /// What is done after each of them.
     pub on_renew: Vec<Hook>,
+}
+
+/// What an output is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Files for SSH.
+    Identity {
+        /// The cluster it is for; absent for the bot's own.
+        cluster: Option<ClusterName>,
+        /// Whether `ssh_config` and `known_hosts` are written.
+        ssh_config: bool,
+    },
+    /// Files for a workload.
+    Svid(SvidFiles),
+    /// A socket for workloads. What it gives out is in no file: the output's destination is memory.
+    WorkloadApi(WorkloadApi),
+}
+
+impl Content {
+    /// An `identity` output as it is unless told otherwise.
+    pub const IDENTITY: Self = Self::Identity { cluster: None, ssh_config: true };
+}
+
+impl Output {
+    /// Whether `ssh_config` and `known_hosts` are written.
+    pub fn ssh_config(&self) -> bool {
+        matches!(self.content, Content::Identity { ssh_config: true, .. })
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        match &self.content {
+            Content::WorkloadApi(api) => format!("socket {}", api.listen.display()),
+            Content::Identity { .. } | Content::Svid(_) => self.destination.to_string(),
+        }
+    }
 }
 
 /// The reference of the file for the documentation, from its types.

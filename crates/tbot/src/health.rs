@@ -5,6 +5,7 @@
 
 pub mod http;
 
+use crate::config::Content;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,16 +18,36 @@ pub enum Kind {
     BotIdentity,
     /// Writes one output.
     IdentityOutput,
+    /// Writes documents for a workload.
+    SvidOutput,
+    /// Gives documents to workloads that ask.
+    WorkloadApi,
     /// Tells the cluster how the agent is.
     Heartbeat,
 }
 
 impl Kind {
+    /// Of an output.
+    pub fn of(content: &Content) -> Self {
+        match content {
+            Content::Identity { .. } => Self::IdentityOutput,
+            Content::Svid(_) => Self::SvidOutput,
+            Content::WorkloadApi(_) => Self::WorkloadApi,
+        }
+    }
+
+    /// Whether it is one of the configuration's outputs.
+    pub fn is_output(self) -> bool {
+        !matches!(self, Self::BotIdentity | Self::Heartbeat)
+    }
+
     /// As it stands in metrics and listings.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BotIdentity => "bot-identity",
             Self::IdentityOutput => "identity-output",
+            Self::SvidOutput => "svid-output",
+            Self::WorkloadApi => "workload-api",
             Self::Heartbeat => "heartbeat",
         }
     }
@@ -223,7 +244,7 @@ impl Health {
 /// Everything in one line: for the service manager, and `tbot status`.
 pub fn summary(services: &[Service], now: Timestamp) -> String {
     let unready: Vec<&Service> = services.iter().filter(|service| !service.is_ready(now)).collect();
-    let outputs = services.iter().filter(|service| service.kind == Kind::IdentityOutput).count();
+    let outputs = services.iter().filter(|service| service.kind.is_output()).count();
     let failing = services.iter().find(|service| !service.reason(now).is_empty());
     match (unready.first(), failing) {
         (Some(service), _) => format!("{}: {}", service.name, service.reason(now)),

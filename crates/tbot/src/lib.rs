@@ -14,3 +14,4 @@ pub mod health;
 pub mod keypair;
 pub mod program;
 pub mod proxy_command;
+pub mod tpm;

@@ -4,6 +4,7 @@ use crate::commands;
 use crate::commands::doctor::DoctorFlags;
 use crate::commands::exec::ExecFlags;
 use crate::commands::init::InitFlags;
+use crate::commands::inspect::InspectFlags;
 use crate::commands::install::Install;
 use crate::commands::status::StatusFlags;
 use crate::commands::wait::WaitFlags;
@@ -11,6 +12,7 @@ use crate::config::StartFlags;
 use crate::console::Level;
 use crate::keypair::Keypair;
 use crate::proxy_command::ProxyCommandFlags;
+use crate::tpm::Tpm;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,6 +69,12 @@ enum Command {
     /// The key that join method bound_keypair keeps
     #[command(subcommand)]
     Keypair(Keypair),
+    /// The TPM of this machine
+    #[command(subcommand)]
+    Tpm(Tpm),
+    /// Print the identities that a SPIFFE Workload API gives to whoever runs this
+    #[command(name = "spiffe-inspect")]
+    SpiffeInspect(InspectFlags),
     /// Connect standard input and output to a host; for ProxyCommand in ssh_config
     #[command(hide = true)]
     #[command(name = "ssh-proxy-command")]
@@ -113,11 +121,13 @@ impl Tbot {
             Command::Start(flags) => commands::start::run(global, &flags),
             Command::Exec(flags) => commands::exec::run(global, &flags),
             Command::Status(flags) => commands::status::run(global, &flags),
+            Command::SpiffeInspect(flags) => commands::inspect::run(global, &flags),
             Command::Init(flags) => commands::init::run(global, &flags),
             Command::Install(install) => install.run(global),
             Command::Doctor(flags) => commands::doctor::run(global, &flags),
             Command::Wait(flags) => commands::wait::run(global, &flags),
             Command::Keypair(command) => done(command.run()),
+            Command::Tpm(command) => done(command.run()),
         }
     }
 }

@@ -78,6 +78,14 @@ fn what_is_refused_says_why() {
         ("version: v2\n", "either a proxy or an auth address must be set"),
         ("version: v2\nproxy_server: 'a b'\n", "is not an address"),
         ("version: v2\nproxy_server: a\nonboarding: {ca_pins: [x]}\n", "onboarding.ca_pins[0]"),
+        (
+            "version: v2\nproxy_server: a\nonboarding: {join_method: tpm, token: x, tpm: {device: tpm0}}\n",
+            "onboarding.tpm.device: is not where a TPM is; write /dev/tpmrm0, unix:/path or tcp:host:port",
+        ),
+        (
+            "version: v2\nproxy_server: a\nonboarding: {token: x, tpm: {device: /dev/tpmrm0}}\n",
+            "onboarding.tpm: this section does not belong to join_method: token",
+        ),
         ("version: v2\nproxy_server: a\nservices: [{type: example, destination: /x}]\n", "services[0].type"),
         ("version: v2\nproxy_server: a\ncertificate_ttl: 1h\ncredential_ttl: 1h\n", "keep one"),
         ("version: v2\nproxy_server: a\nrenewal_interval: 0\n", "at least one second"),
@@ -199,4 +207,83 @@ fn the_reference_page_is_up_to_date() {
     }
     let written = std::fs::read_to_string(&page).unwrap_or_default();
     assert!(written == text, "run the tests with UPDATE_GOLDEN=1 to write {}", page.display());
+}
+
+const WORKLOADS: &str = "\
+version: v2
+proxy_server: a
+outputs:
+- {type: spiffe-svid, destination: /opt/a, svid: {path: /svc/a, hint: x, sans: {dns: [a.example], ip: [10.0.0.1]}},
+   jwts: [{audience: vault, file_name: vault.jwt}]}
+- {type: workload-identity-x509, destination: /opt/b, svid: {path: /svc/b}}
+- {type: workload-identity-jwt, destination: /opt/c, svid: {path: /svc/c}, audiences: [x, y]}
+services:
+- {type: spiffe-workload-api, listen: 'unix:///run/a.sock', svids: [{path: /svc/a, rules: [{unix: {uid: 0}}]}]}
+- {type: workload-identity-api, listen: 'unix:/run/b.sock', svids: [{path: /svc/b}]}
+";
+
+#[test]
+fn outputs_and_services_for_workloads_are_read_under_both_names() {
+    use tbot::config::Content;
+    let (config, _) = load("tbot.yaml", WORKLOADS, &StartFlags::default()).expect("read");
+    let [a, b, c, d, e] = config.outputs.as_slice() else { panic!("{config:?}") };
+    let files = |output: &tbot::config::Output| match &output.content {
+        Content::Svid(files) => (files.svid.path.to_string(), files.x509, files.jwts.len()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(files(a), ("/svc/a".to_owned(), true, 1));
+    assert_eq!(files(b), ("/svc/b".to_owned(), true, 0));
+    assert_eq!(files(c), ("/svc/c".to_owned(), false, 1));
+    for (output, listen) in [(d, "/run/a.sock"), (e, "/run/b.sock")] {
+        let Content::WorkloadApi(api) = &output.content else { panic!("{output:?}") };
+        assert_eq!((api.listen.to_str(), api.svids.len()), (Some(listen), 1));
+    }
+}
+
+#[test]
+fn what_says_nothing_about_a_workload_is_a_mistake() {
+    for (entry, told) in [
+        ("type: spiffe-svid, destination: /a", "svid: missing"),
+        ("type: spiffe-svid, svid: {path: /a}", "destination: missing"),
+        ("type: spiffe-svid, destination: /a, svid: {path: a}", "svid.path"),
+        ("type: spiffe-svid, destination: /a, svid: {path: /a, sans: {dns: ['*.x']}}", "sans.dns[0]"),
+        ("type: spiffe-svid, destination: /a, svid: {path: /a, sans: {ip: [x]}}", "sans.ip[0]"),
+        (
+            "type: spiffe-svid, destination: /a, svid: {path: /a}, jwts: [{audience: x, file_name: ../x}]",
+            "file_name",
+        ),
+        (
+            "type: spiffe-svid, destination: /a, svid: {path: /a}, jwts: [{audience: x, file_name: svid.pem}]",
+            "file_name",
+        ),
+        (
+            "type: spiffe-svid, destination: /a, svid: {path: /a}, audiences: [x]",
+            "does not belong to type: spiffe-svid",
+        ),
+        ("type: workload-identity-jwt, destination: /a, svid: {path: /a}", "audiences"),
+        (
+            "type: workload-identity-x509, destination: /a, selector: {name: x}",
+            "no workload_identity resources",
+        ),
+        ("type: identity, destination: /a, svid: {path: /a}", "does not belong to type: identity"),
+        ("type: spiffe-workload-api, svids: [{path: /a}]", "listen: missing"),
+        (
+            "type: spiffe-workload-api, listen: 'tcp://127.0.0.1:1', svids: [{path: /a}]",
+            "over TCP nobody can tell",
+        ),
+        ("type: spiffe-workload-api, listen: 'unix:a', svids: [{path: /a}]", "is no socket"),
+        ("type: spiffe-workload-api, listen: 'unix:///a', svids: []", "name 1 to 32 workloads"),
+        (
+            "type: spiffe-workload-api, listen: 'unix:///a', svids: [{path: /a, rules: [{unix: {}}]}]",
+            "says nothing",
+        ),
+        (
+            "type: spiffe-workload-api, listen: 'unix:///a', destination: /a, svids: [{path: /a}]",
+            "destination: does not belong",
+        ),
+    ] {
+        let text = format!("version: v2\nproxy_server: a\noutputs:\n- {{{entry}}}\n");
+        let said = mistakes(&text);
+        assert!(said.contains(told), "{entry}: {told:?} is not in:\n{said}");
+    }
 }

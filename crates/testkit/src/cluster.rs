@@ -111,10 +111,21 @@ impl Cluster {
         self.launch_joined(settings.name, &services, settings.name, &joining);
     }
 
+    /// Joins a node by these `join_params`, as they stand in braces.
+    pub fn add_node_joining(&mut self, settings: &NodeSettings<'_>, params: &str) {
+        let joining = self.reaching(&format!("join_params: {{{params}}}"));
+        let services = format!("{NO_AUTH}{NO_PROXY}{}", ssh_service(settings));
+        self.launch_joined(settings.name, &services, settings.name, &joining);
+    }
+
     fn joining(&self, kind: &str) -> String {
         let token = self.tctl(&["tokens", "add", &format!("--type={kind}"), "--format=text"]).ok();
+        self.reaching(&format!("auth_token: {}", token.trim()))
+    }
+
+    fn reaching(&self, joining: &str) -> String {
         let (auth, pin) = (self.endpoint("auth"), self.pin());
-        format!("  auth_server: {auth}\n  auth_token: {}\n  ca_pin: \"{pin}\"\n", token.trim())
+        format!("  auth_server: {auth}\n  {joining}\n  ca_pin: \"{pin}\"\n")
     }
 
     /// The pin of the cluster's host authority.
@@ -181,7 +192,8 @@ impl Cluster {
         // A service is ready a moment before it is listed.
         until(&format!("{service} to be listed"), || {
             self.processes.keys().find_map(|name| {
-                let key = if name == service && !matches!(service, "auth" | "proxy") { "node" } else { service };
+                let key =
+                    if name == service && !matches!(service, "auth" | "proxy") { "node" } else { service };
                 read_endpoints(&self.endpoints_file(name))?.get(key).cloned()
             })
         })

@@ -22,10 +22,19 @@ pub struct Issuer {
 impl Issuer {
     /// Starts one whose issuer is `https://<host><prefix>`; none where its parts are not installed, which is said.
     pub fn start(prefix: &str) -> Option<Self> {
+        Self::launch("localhost", &[prefix])
+    }
+
+    /// Starts one whose issuer is `https://<name>`, wherever it listens.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::launch(name, &["", name])
+    }
+
+    fn launch(name: &str, args: &[&str]) -> Option<Self> {
         let modules = node_module("oauth2-mock-server")?;
         let node = crate::programs::theirs("node")?;
         let directory = tempfile::tempdir().expect("a scratch directory");
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
         let (key, cert) = (directory.path().join("key.pem"), directory.path().join("cert.pem"));
         std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
         std::fs::write(&cert, made.cert.pem()).expect("written");
@@ -34,7 +43,7 @@ impl Issuer {
             .arg(script)
             .arg(modules)
             .args([&key, &cert])
-            .arg(prefix)
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -72,6 +81,21 @@ impl Issuer {
     /// How often it was asked for discovery document or keys.
     pub fn asked(&self) -> u64 {
         self.tell(&json!({"command": "asked"})).as_u64().expect("a number")
+    }
+
+    /// How often it was asked about a token, as the API of a Kubernetes cluster.
+    pub fn reviewed(&self) -> u64 {
+        self.tell(&json!({"command": "reviewed"})).as_u64().expect("a number")
+    }
+
+    /// Answers no more questions for its discovery document and keys, until [`Self::release`].
+    pub fn hold(&self) {
+        self.tell(&json!({"command": "hold"}));
+    }
+
+    /// Answers again, also what was asked meanwhile.
+    pub fn release(&self) {
+        self.tell(&json!({"command": "release"}));
     }
 
     /// Its key set.

@@ -26,17 +26,19 @@ impl Kubernetes {
             std::fs::write(&path, text).expect("written");
             path
         };
-        let (key, cert) = (file("key.pem", &made.signing_key.serialize_pem()), file("cert.pem", &made.cert.pem()));
+        let (key, cert) =
+            (file("key.pem", &made.signing_key.serialize_pem()), file("cert.pem", &made.cert.pem()));
         file("token", "account-token\n");
-        let state =
-            json!({"token": "account-token", "namespaces": ["apps"], "denied": false, "broken": false, "secrets": {}});
+        let state = json!({"token": "account-token", "namespaces": ["apps"], "denied": false, "broken": false, "secrets": {}});
         let state = file("state.json", &state.to_string());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes.py");
         let mut child = command(python);
         child.arg(script).args([&state, &key, &cert]).stdout(Stdio::piped());
         let mut child = child.spawn().expect("python runs");
         let mut port = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut port).expect("it says where it listens");
+        BufReader::new(child.stdout.take().expect("piped"))
+            .read_line(&mut port)
+            .expect("it says where it listens");
         let server = format!("https://127.0.0.1:{}", port.trim());
         Some(Self { child, directory, server })
     }

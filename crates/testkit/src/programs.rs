@@ -50,7 +50,8 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-fn venv() -> PathBuf {
+/// Where pip puts programs.
+pub fn venv() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin")
 }
 

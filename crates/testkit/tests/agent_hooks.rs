@@ -85,7 +85,8 @@ fn a_hook_that_fails_is_told_and_takes_nothing_back() {
 
 #[test]
 fn what_came_of_hooks_is_in_the_audit_log_and_nothing_secret_is() {
-    let (cluster, bot) = with_hooks("  - exec: [HERE/good, secret-argument]\n  - exec: [HERE/bad]\n  - exec: [HERE/starts]\n");
+    let (cluster, bot) =
+        with_hooks("  - exec: [HERE/good, secret-argument]\n  - exec: [HERE/bad]\n  - exec: [HERE/starts]\n");
     let here = cluster.path();
     script(&here.join("good"), "echo this is fine");
     script(
@@ -93,7 +94,10 @@ fn what_came_of_hooks_is_in_the_audit_log_and_nothing_secret_is() {
         "for n in $(seq 2000); do echo line $n; done\ncat $TBOT_DESTINATION/key >&2\nprintf '\\033[31mit broke\\n'; exit 3",
     );
     // What goes on in the background keeps nobody waiting, and is not ended.
-    script(&here.join("starts"), &format!("(sleep 600; echo late) & echo $! > {}/started.pid", here.display()));
+    script(
+        &here.join("starts"),
+        &format!("(sleep 600; echo late) & echo $! > {}/started.pid", here.display()),
+    );
     let outcome = bot.oneshot();
     assert!(outcome.stderr.contains("line 2000"), "the log has all of it");
     outcome.ok();
@@ -103,7 +107,9 @@ fn what_came_of_hooks_is_in_the_audit_log_and_nothing_secret_is() {
     let events = cluster.tctl(&["events", "ls", "--type=bot.hook", "--format=json"]).ok();
     let told: serde_json::Value = serde_json::from_str(&events).expect("JSON");
     let told = told.as_array().expect("a list");
-    let of = |nth: u64| told.iter().find(|event| event["hook"] == nth).unwrap_or_else(|| panic!("no {nth} in {events}"));
+    let of = |nth: u64| {
+        told.iter().find(|event| event["hook"] == nth).unwrap_or_else(|| panic!("no {nth} in {events}"))
+    };
     assert_eq!(told.len(), 3, "{events}");
     for (nth, code) in [(0, "TB004I"), (1, "TB004E"), (2, "TB004I")] {
         assert_eq!((&of(nth)["code"], &of(nth)["output"]), (&code.into(), &"output-1".into()), "{events}");

@@ -27,7 +27,12 @@ fn with_secret(api: &Kubernetes, more: &str) -> (Cluster, Bot) {
 
 /// A key of the Secret, as `base64 -d` has it.
 fn key_of(secret: &Value, name: &str) -> String {
-    let mut decode = command("/usr/bin/base64").arg("-d").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut decode = command("/usr/bin/base64")
+        .arg("-d")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
     let text = secret["data"][name].as_str().unwrap_or_else(|| panic!("no {name} in {secret}")).to_owned();
     decode.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
     String::from_utf8(decode.wait_with_output().expect("ends").stdout).expect("text")
@@ -105,7 +110,11 @@ fn refusals_of_the_api_are_told_with_what_helps() {
         assert_eq!(api.secret(SECRET), None);
     };
     set("denied", json!(true));
-    refused(&["answered 403", "cannot patch resource \"secrets\"", "allow the service account `patch` and `create`"]);
+    refused(&[
+        "answered 403",
+        "cannot patch resource \"secrets\"",
+        "allow the service account `patch` and `create`",
+    ]);
     set("denied", json!(false));
     set("namespaces", json!([]));
     refused(&["answered 404 namespaces \"apps\" not found", "create the namespace first"]);
@@ -145,7 +154,10 @@ fn settings_that_do_not_fit_are_told_before_anything_is_asked() {
     }
     let (_cluster, bot) = with_secret(&api, "");
     let told = bot.oneshot().refused();
-    assert!(told.contains("its namespace is not known; set `namespace`, or the variable POD_NAMESPACE"), "{told}");
+    assert!(
+        told.contains("its namespace is not known; set `namespace`, or the variable POD_NAMESPACE"),
+        "{told}"
+    );
     let config = std::fs::read_to_string(bot.config()).expect("written before");
     let storage = format!("  type: directory\n  path: {}\n", bot.storage().display());
     let config = config.replace(&storage, "  type: kubernetes_secret\n  name: x\n");

@@ -130,13 +130,19 @@ fn of_two_running_copies_each_says_what_to_do() {
             let told = service(bot, "identity")["reason"].as_str()?.to_owned();
             (told.contains("lock") || told.contains("generation")).then_some(told)
         });
-        assert!(told.contains("tctl bots instances unlock tester/"), "it names the command that helps: {told}");
+        assert!(
+            told.contains("tctl bots instances unlock tester/"),
+            "it names the command that helps: {told}"
+        );
     }
     // With another token that does not help either, both reasons are told.
     bot.configure(SPENT, &cluster.pin(), "");
     drop(agents);
     let told = bot.oneshot().refused();
-    assert!(told.contains("tctl bots instances unlock tester/") && told.contains("the token is not valid"), "{told}");
+    assert!(
+        told.contains("tctl bots instances unlock tester/") && told.contains("the token is not valid"),
+        "{told}"
+    );
 }
 
 /// The agent and a copy of its state directory; the copy has renewed once, the agent is what is left behind.
@@ -181,7 +187,10 @@ fn the_lock_of_a_copied_state_directory_is_lifted_and_the_right_one_goes_on() {
     }
     copy.oneshot().ok();
     let lifted = cluster.tctl(&["events", "ls", "--type=lock.deleted", "--format=json"]).ok();
-    assert!(lifted.contains("\"bot_instance_id\"") && lifted.contains("\"bot_name\": \"tester\""), "{lifted}");
+    assert!(
+        lifted.contains("\"bot_instance_id\"") && lifted.contains("\"bot_name\": \"tester\""),
+        "{lifted}"
+    );
     let again = cluster.tctl(&["bots", "instances", "unlock", &id]).refused();
     assert!(again.contains("there is no such lock") && again.contains("tctl get locks"), "{again}");
     // What it says helps: the one that was left behind joins as an instance of its own.

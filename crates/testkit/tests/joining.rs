@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
+use testkit::cluster::NodeSettings;
 use testkit::wait::until;
-use testkit::{Bot, Cluster, Issuer, Layout};
+use testkit::{Bot, Cluster, Issuer, Layout, SoftTpm, TpmMaker};
 
 fn cluster() -> Cluster {
     let cluster = Cluster::start(Layout::OneProcess);
@@ -108,6 +109,105 @@ fn a_running_agent_with_a_bound_key_lives_through_the_end_of_its_certificate() {
         (recoveries(&cluster) == 2).then_some(())
     });
     assert!(running.stop().success());
+}
+
+#[test]
+fn an_agent_replaces_its_bound_key_when_the_token_asks_for_another() {
+    let cluster = cluster();
+    token_and_secret(&cluster);
+    let secret = cluster.path().join("secret");
+    let bot = agent(&cluster, &format!(", bound_keypair: {{registration_secret: {}}}", secret.display()), "");
+    let key = || std::fs::read_to_string(bot.storage().join("bound-key")).expect("kept");
+    bot.oneshot().ok();
+    let first = key();
+    token(&cluster, &format!("{{recovery: {{limit: 3}}, rotate_after: {}}}", jiff::Timestamp::now()));
+    bot.oneshot().ok();
+    let second = key();
+    assert_ne!(second, first);
+    bot.oneshot().ok();
+    assert_eq!(key(), second, "once is enough");
+    assert_eq!(recoveries(&cluster), 1, "it stays who it is");
+    let status = shown(&cluster)["status"]["bound_keypair"].clone();
+    assert!(
+        status.get("next_public_key").is_none() && status.get("previous_public_key").is_some(),
+        "{status}"
+    );
+    logs_in(&bot);
+}
+
+#[test]
+fn a_node_that_lost_everything_but_its_key_comes_back_by_itself() {
+    let mut cluster = cluster();
+    cluster.create(
+        "kind: token\nversion: v2\nmetadata:\n  name: rack-7\nspec:\n  roles: [Node]\n  join_method: bound_keypair\n  \
+         bound_keypair: {onboarding: {registration_secret: 0123456789abcdef}, recovery: {limit: 2}}\n",
+    );
+    let node = NodeSettings { name: "rack", labels: &[("env", "test")], more: "" };
+    let params =
+        "method: bound_keypair, token_name: rack-7, bound_keypair: {registration_secret: 0123456789abcdef}";
+    cluster.add_node_joining(&node, params);
+    let bot = cluster.bot("ci", &["tester"]);
+    bot.oneshot().ok();
+    let logs_in = || bot.ssh(&[&format!("root@{}", Bot::host("rack")), "true"]).ok();
+    logs_in();
+    let data = cluster.path().join("rack");
+    let key = data.join("host/node/bound-key");
+    let mode = std::fs::metadata(&key).expect("kept").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let kept = std::fs::read(&key).expect("kept");
+    assert!(cluster.process("rack").stop().success());
+    std::fs::remove_dir_all(&data).expect("ours");
+    std::fs::create_dir_all(key.parent().expect("a directory")).expect("made");
+    std::fs::write(&key, kept).expect("restored");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
+    cluster.restart("rack");
+    until("the node to be found by its name again", || {
+        bot.ssh(&[&format!("root@{}", Bot::host("rack")), "true"]).code().eq(&0).then_some(())
+    });
+    let json = cluster.tctl(&["get", "token/rack-7", "--format=json"]).ok();
+    let shown: Value = serde_json::from_str(&json).expect("JSON");
+    let shown = if shown.is_array() { shown[0].clone() } else { shown };
+    assert_eq!(shown["status"]["bound_keypair"]["recovery_count"], 2, "{shown}");
+}
+
+#[test]
+fn an_agent_joins_by_the_tpm_of_its_machine_and_by_no_other() {
+    let Some(maker) = TpmMaker::new() else { return };
+    let (own, other) = (maker.make(), maker.make());
+    let cluster = cluster();
+    let identify = |tpm: &SoftTpm, key: &str| {
+        let mut tbot = testkit::programs::command(testkit::programs::ours("tbot"));
+        let device = format!("unix:{}", tpm.socket().display());
+        tbot.args(["tpm", "identify", "--device", &device, "--endorsement-key", key]);
+        testkit::run(&mut tbot).ok()
+    };
+    let line = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+    };
+    let shown = identify(&own, "rsa");
+    let (hash, serial) = (line(&shown, "EK Public Hash: "), line(&shown, "EK Certificate Serial: "));
+    assert!(identify(&own, "ecc").contains("EK Certificate Detected: false"), "swtpm has none on P-256");
+    let indented = maker.authority().trim().replace('\n', "\n      ");
+    let bot = cluster.bot("ci", &["tester"]);
+    let configure = |tpm: &SoftTpm| {
+        let joining =
+            format!("join_method: tpm, token: rack, tpm: {{device: \"unix:{}\"}}", tpm.socket().display());
+        bot.configure_joining(&joining, &cluster.pin(), "");
+    };
+    for rule in [format!("ek_public_hash: {hash}"), format!("ek_certificate_serial: \"{serial}\"")] {
+        cluster.create(&format!(
+            "kind: token\nversion: v2\nmetadata:\n  name: rack\nspec:\n  roles: [Bot]\n  bot_name: ci\n  join_method: tpm\n  \
+             tpm:\n    ekcert_allowed_cas:\n    - |\n      {indented}\n    allow:\n    - {rule}\n"
+        ));
+        configure(&own);
+        bot.oneshot().ok();
+        logs_in(&bot);
+        std::fs::remove_dir_all(bot.storage()).expect("ours");
+    }
+    configure(&other);
+    let refused = bot.oneshot().refused();
+    assert!(refused.contains("does not let this joiner in"), "{refused}");
 }
 
 #[test]

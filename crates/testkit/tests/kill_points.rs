@@ -15,13 +15,45 @@ use testkit::{Bot, Cluster, KillPoint, Layout, Outcome, run, until};
 
 /// What an agent does to files, and to its connection.
 const OF_AGENTS: [&str; 19] = [
-    "openat", "openat2", "mkdirat", "write", "fsync", "fdatasync", "renameat", "renameat2", "symlinkat", "unlinkat",
-    "readlinkat", "getdents64", "fchmod", "fsetxattr", "flock", "connect", "sendto", "writev", "recvfrom",
+    "openat",
+    "openat2",
+    "mkdirat",
+    "write",
+    "fsync",
+    "fdatasync",
+    "renameat",
+    "renameat2",
+    "symlinkat",
+    "unlinkat",
+    "readlinkat",
+    "getdents64",
+    "fchmod",
+    "fsetxattr",
+    "flock",
+    "connect",
+    "sendto",
+    "writev",
+    "recvfrom",
 ];
 /// What auth does, in SQLite and to its connections.
 const OF_AUTH: [&str; 17] = [
-    "openat", "mkdir", "write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "link", "linkat", "unlink", "ftruncate",
-    "fcntl", "accept4", "recvfrom", "sendto", "writev",
+    "openat",
+    "mkdir",
+    "write",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "renameat",
+    "link",
+    "linkat",
+    "unlink",
+    "ftruncate",
+    "fcntl",
+    "accept4",
+    "recvfrom",
+    "sendto",
+    "writev",
 ];
 /// One point in so many is tried by `make test`.
 const SAMPLE: u32 = 29;
@@ -102,11 +134,16 @@ impl Reader {
 /// The set in force; `None` while nothing was written yet. Panics when its parts are not of one set.
 fn whole_set(output: &Path) -> Option<Credentials> {
     let generation = output.join(std::fs::read_link(output.join(".current")).ok()?);
-    let read = |name: &str| std::fs::read_to_string(generation.join(name)).expect("a set in force has every file");
+    let read =
+        |name: &str| std::fs::read_to_string(generation.join(name)).expect("a set in force has every file");
     // The bundle's own parts are held against each other when it is read.
     let set = file::decode(&read("identity")).expect("the bundle is whole");
     assert_eq!(read("key"), *set.key.to_sec1_pem().expect("a key"), "key is of another set");
-    assert_eq!(read("key-cert.pub").trim(), set.ssh_certificate.line().trim(), "key-cert.pub is of another set");
+    assert_eq!(
+        read("key-cert.pub").trim(),
+        set.ssh_certificate.line().trim(),
+        "key-cert.pub is of another set"
+    );
     assert_eq!(read("tlscert"), pem::certificate(&set.tls_chain[0]), "tlscert is of another set");
     Some(set)
 }
@@ -254,7 +291,11 @@ fn survives(stage: &mut Stage, bot: &Bot, point: KillPoint) -> bool {
 fn begins(point: KillPoint) -> bool {
     let mut cluster = Cluster::empty();
     cluster.prepare_auth();
-    let mut first = testkit::Process::start("first", cluster.path(), &mut point.reached_by(&cluster.start_command("auth")));
+    let mut first = testkit::Process::start(
+        "first",
+        cluster.path(),
+        &mut point.reached_by(&cluster.start_command("auth")),
+    );
     let killed = until("auth to be killed, or to be ready", || {
         (first.ended_by(9).then_some(true)).or_else(|| cluster.is_ready("auth").then_some(false))
     });

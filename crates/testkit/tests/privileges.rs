@@ -99,3 +99,31 @@ fn a_session_has_the_rights_of_its_user_also_after_a_restart() {
         cluster.restart("all");
     }
 }
+
+/// The launcher is told of a lock first, for as long as it answers.
+#[test]
+fn a_launcher_that_hangs_holds_up_no_lock() {
+    let mut cluster = Cluster::start(Layout::Processes);
+    let login = testkit::run(testkit::programs::command("/usr/bin/id").arg("-un")).ok();
+    cluster.role("tester", &format!("[{}]", login.trim()), "{env: test}");
+    let bot = cluster.bot("tester", &["tester"]);
+    bot.oneshot().ok();
+    let opened = cluster.path().join("opened");
+    let target = format!("{}@{}", login.trim(), Bot::host("my-host"));
+    let mut client = bot.openssh("ssh", &[&target, &format!("touch {}; sleep 300", opened.display())]);
+    let session = std::thread::spawn(move || testkit::run(&mut client));
+    until("the session to be open", || opened.exists().then_some(()));
+    let launcher = children(cluster.process("my-host").pid())
+        .into_iter()
+        .find(|child| status(*child)["Name"] == "session-launche")
+        .expect("the node has a launcher");
+    let signal = |name: &str| {
+        testkit::run(testkit::programs::command("kill").args([name, &launcher.to_string()])).ok();
+    };
+    signal("-STOP");
+    cluster.tctl(&["lock", "--user=bot-tester", "--message=stop the bot"]).ok();
+    let ended = session.join().expect("the client ends");
+    signal("-CONT");
+    let words = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(words.contains("stop the bot") && !ended.status.success(), "{words}");
+}

@@ -4,10 +4,12 @@
 
 mod client;
 mod local;
+mod open;
 mod server;
 
 pub use client::{connect_auth, connect_join, within};
 pub use local::{LocalServer, connect_admin};
+pub use open::{OpenServer, UnixPeer};
 pub use server::{FORWARDED_FOR, Limits, RpcServer};
 
 /// The channel type of generated clients.

@@ -9,7 +9,9 @@ use std::time::Duration;
 use access::{HostPort, SystemRole};
 use api::v1::join_service_client::JoinServiceClient;
 use api::v1::join_service_server::{JoinService, JoinServiceServer};
-use api::v1::{ChallengeRequest, ChallengeResponse, JoinRequest, JoinResponse};
+use api::v1::{
+    ChallengeRequest, ChallengeResponse, JoinRequest, JoinResponse, TpmChallengeRequest, TpmChallengeResponse,
+};
 use cluster::Cluster;
 use identity::Subject;
 use jiff::{SignedDuration, Timestamp};
@@ -42,6 +44,13 @@ impl JoinService for Mirror {
             },
         };
         Ok(Response::new(ChallengeResponse { challenge: seen.into_bytes(), cluster: String::new() }))
+    }
+
+    async fn tpm_challenge(
+        &self,
+        _: Request<TpmChallengeRequest>,
+    ) -> Result<Response<TpmChallengeResponse>, Status> {
+        Err(Status::unimplemented("not here"))
     }
 
     /// Is not answered.

@@ -70,11 +70,15 @@ pub enum DenialCode {
     ReissueNotAllowed,
     /// The connection's key exchange is none that a quantum computer leaves standing, and one is required.
     PostQuantumRequired,
+    /// A role denies this identity of a workload.
+    SpiffeDenied,
+    /// No role allows this identity of a workload.
+    SpiffeNotAllowed,
 }
 
 impl DenialCode {
     /// Every code.
-    pub const ALL: [DenialCode; 18] = [
+    pub const ALL: [DenialCode; 20] = [
         Self::NoRoles,
         Self::RoleNotFound,
         Self::NodeDeniedByLabel,
@@ -93,6 +97,8 @@ impl DenialCode {
         Self::NoRolesRequested,
         Self::ReissueNotAllowed,
         Self::PostQuantumRequired,
+        Self::SpiffeDenied,
+        Self::SpiffeNotAllowed,
     ];
 
     /// The word for programs, logs and audit; it never changes.
@@ -116,6 +122,8 @@ impl DenialCode {
             Self::NoRolesRequested => "no_roles_requested",
             Self::ReissueNotAllowed => "reissue_not_allowed",
             Self::PostQuantumRequired => "post_quantum_required",
+            Self::SpiffeDenied => "spiffe_denied",
+            Self::SpiffeNotAllowed => "spiffe_not_allowed",
         }
     }
 
@@ -146,6 +154,9 @@ impl DenialCode {
                 "an administrator adds roles to a bot with tctl bots update NAME --add-roles"
             }
             Self::NoRolesRequested => "name at least one role",
+            Self::SpiffeDenied | Self::SpiffeNotAllowed => {
+                "an administrator allows it by allow.spiffe of a role of the bot, and lifts deny.spiffe"
+            }
             Self::ReissueNotAllowed => "ask with the bot's own identity, not with an output",
             Self::PostQuantumRequired => {
                 "use tsh, or OpenSSH 9.0 or later, which offers sntrup761x25519-sha512 and from 9.9 on \

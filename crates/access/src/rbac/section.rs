@@ -5,6 +5,7 @@
 
 use super::api::CompiledRule;
 use super::impersonate::CompiledImpersonate;
+use super::spiffe::CompiledSpiffe;
 use crate::label::{Labels, Pattern, Selector};
 use crate::predicate::LabelExpression;
 use crate::resource::role::{Conditions, LabelSelector};
@@ -46,6 +47,7 @@ pub(super) struct Section {
     expression: Option<Expression>,
     pub rules: Vec<CompiledRule>,
     pub impersonate: Option<CompiledImpersonate>,
+    pub spiffe: Vec<CompiledSpiffe>,
 }
 
 #[derive(Debug, Clone)]
@@ -87,6 +89,7 @@ impl Section {
                 .impersonate
                 .as_ref()
                 .map(|impersonate| CompiledImpersonate::compile(impersonate, traits)),
+            spiffe: conditions.spiffe.iter().map(CompiledSpiffe::compile).collect(),
         }
     }
 

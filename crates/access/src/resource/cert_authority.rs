@@ -22,11 +22,15 @@ pub enum CaKind {
     User,
     /// Signs users towards stock sshd; SSH only.
     Openssh,
+    /// Signs workloads: X.509-SVIDs and JWT-SVIDs. Nobody is let into the cluster by it.
+    Spiffe,
 }
 
 impl CaKind {
     /// Every authority, in the order in which status lists them.
-    pub const ALL: [CaKind; 3] = [Self::Host, Self::User, Self::Openssh];
+    pub const ALL: [CaKind; 4] = [Self::Host, Self::User, Self::Openssh, Self::Spiffe];
+    /// Those by which members of the cluster know each other.
+    pub const OF_MEMBERS: [CaKind; 3] = [Self::Host, Self::User, Self::Openssh];
 
     /// The word used in files and on command lines.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +38,7 @@ impl CaKind {
             Self::Host => "host",
             Self::User => "user",
             Self::Openssh => "openssh",
+            Self::Spiffe => "spiffe",
         }
     }
 }
@@ -42,7 +47,7 @@ impl CaKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertAuthoritySpec {
-    /// `host`, `user` or `openssh`.
+    /// `host`, `user`, `openssh` or `spiffe`.
     #[serde(rename = "type")]
     pub kind: CaKind,
     /// The cluster it belongs to.
@@ -65,6 +70,9 @@ pub struct CaKeySet {
     pub ssh: Vec<String>,
     /// PEM certificates.
     pub tls: Vec<String>,
+    /// Public keys for JWT-SVIDs, in PEM.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jwt: Vec<String>,
 }
 
 /// Where a rotation stands.

@@ -186,6 +186,9 @@ pub struct Conditions {
     /// Whose certificates may be asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub impersonate: Option<Impersonate>,
+    /// Which identities workloads may be given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spiffe: Vec<SpiffeRule>,
     /// What the incumbent knows beside these.
     #[serde(flatten)]
     pub foreign: Foreign,
@@ -222,4 +225,18 @@ pub struct Impersonate {
     /// Narrows it.
     #[serde(rename = "where", skip_serializing_if = "String::is_empty")]
     pub condition: String,
+}
+
+/// Identities of workloads. Names and addresses that are not listed are not allowed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpiffeRule {
+    /// Paths of SPIFFE IDs: text in which `*` stands for any characters, or `^...$`.
+    pub path: String,
+    /// DNS names, in the same way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_sans: Vec<String>,
+    /// Networks, like `10.0.0.0/8`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ip_sans: Vec<String>,
 }

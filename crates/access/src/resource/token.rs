@@ -2,6 +2,7 @@
 
 pub mod bound_keypair;
 pub mod oidc;
+pub mod tpm;
 
 use super::Metadata;
 use crate::BotName;
@@ -12,6 +13,7 @@ use std::fmt;
 
 pub use bound_keypair::BoundKeypair;
 pub use oidc::{Oidc, Provider};
+pub use tpm::Tpm;
 
 /// A permission to join. Version `v2`; with method `token` the name is the secret.
 #[derive(Clone, PartialEq)]
@@ -42,6 +44,8 @@ pub enum Method {
     Token,
     /// By a key that it keeps.
     BoundKeypair(BoundKeypair),
+    /// By the TPM of its machine.
+    Tpm(Tpm),
     /// By an ID token of a platform.
     Oidc(Box<Oidc>),
 }
@@ -54,6 +58,8 @@ pub enum JoinMethod {
     Token,
     /// By a key that it keeps.
     BoundKeypair,
+    /// By the TPM of its machine.
+    Tpm,
     /// By an ID token of a platform.
     Oidc(Provider),
 }
@@ -61,7 +67,7 @@ pub enum JoinMethod {
 impl JoinMethod {
     /// Every one.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Token, Self::BoundKeypair].into_iter().chain(Provider::ALL.map(Self::Oidc))
+        [Self::Token, Self::BoundKeypair, Self::Tpm].into_iter().chain(Provider::ALL.map(Self::Oidc))
     }
 
     /// The word used in files.
@@ -69,7 +75,21 @@ impl JoinMethod {
         match self {
             Self::Token => "token",
             Self::BoundKeypair => "bound_keypair",
+            Self::Tpm => "tpm",
             Self::Oidc(provider) => provider.as_str(),
+        }
+    }
+
+    /// Who joins so, in a sentence.
+    pub fn meaning(self) -> String {
+        match self {
+            Self::Token => "By knowing a one-time token".to_owned(),
+            Self::BoundKeypair => {
+                "By a key that it keeps in its storage, and with which it comes back after any time away"
+                    .to_owned()
+            }
+            Self::Tpm => "By the TPM 2.0 of this machine".to_owned(),
+            Self::Oidc(provider) => format!("As {}", provider.table().joiner),
         }
     }
 
@@ -90,6 +110,7 @@ impl TokenSpec {
         match &self.method {
             Method::Token => JoinMethod::Token,
             Method::BoundKeypair(_) => JoinMethod::BoundKeypair,
+            Method::Tpm(_) => JoinMethod::Tpm,
             Method::Oidc(oidc) => JoinMethod::Oidc(oidc.provider),
         }
     }
@@ -108,6 +129,11 @@ impl Serialize for TokenSpec {
         match &self.method {
             Method::Token => {}
             Method::BoundKeypair(bound) => map.serialize_entry(method, bound)?,
+            Method::Tpm(tpm) => map.serialize_entry(method, tpm)?,
+            // The oldest method, whose rules stand where there was no other.
+            Method::Oidc(oidc) if oidc.provider == Provider::Iam => {
+                map.serialize_entry("allow", &oidc.allow)?;
+            }
             Method::Oidc(oidc) => map.serialize_entry(method, oidc)?,
         }
         map.end()

@@ -6,6 +6,7 @@ mod impersonate;
 mod key_exchange;
 mod options;
 mod properties;
+mod spiffe;
 mod ssh;
 
 use access::rbac::RoleSet;

@@ -36,6 +36,7 @@ fn a_bound_keypair_says_how_it_is_bound_and_how_often_it_helps() {
     let full = json!({
         "onboarding": {"registration_secret": "0123456789abcdef", "must_register_before": "2030-01-01T00:00:00Z"},
         "recovery": {"limit": 3, "mode": "relaxed"},
+        "rotate_after": "2029-01-01T00:00:00Z",
     });
     let resource = decode(token(full.clone())).expect("a token");
     assert_eq!(resource.to_json()["spec"]["bound_keypair"], full);
@@ -50,7 +51,10 @@ fn a_bound_keypair_says_how_it_is_bound_and_how_often_it_helps() {
     for (bound, reason) in [
         (json!({"recovery": {"limit": 0}}), "recovery.limit: the first join counts too"),
         (json!({"recovery": {"mode": "lax"}}), "standard, relaxed or insecure"),
-        (json!({"rotate_after": "2030-01-01T00:00:00Z"}), "rotate_after: keys are not rotated"),
+        (
+            json!({"rotate_after": "2030-01-01T00:00:00Z", "recovery": {"mode": "insecure"}}),
+            "rotate_after: with recovery.mode insecure",
+        ),
         (json!({"onboarding": {"registration_secret": "short"}}), "16 to 255 characters"),
         (
             json!({"onboarding": {"registration_secret": "0123456789abcdef", "initial_public_key": "x"}}),
@@ -67,7 +71,13 @@ fn a_bound_keypair_says_how_it_is_bound_and_how_often_it_helps() {
     refused(foreign, "spec.bound_keypair: this section does not belong to join method token");
     let mut nodes = token(Value::Null);
     nodes["spec"]["roles"] = json!(["Bot", "Node"]);
-    refused(nodes, "only tokens of method token are for other roles");
+    refused(nodes, "for one holder: give one role");
+    for (role, fits) in [("Node", true), ("Proxy", true), ("Auth", false)] {
+        let mut host = token(Value::Null);
+        host["spec"]["roles"] = json!([role]);
+        host["spec"]["bot_name"] = Value::Null;
+        assert_eq!(decode(host).is_ok(), fits, "{role}");
+    }
 }
 
 #[test]
@@ -101,6 +111,14 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
         ),
         ("azure_devops", json!({"organization_id": org, "allow": [{"project_name": "p"}]})),
         ("kubernetes", json!({"type": "in_cluster", "allow": [{"service_account": "ns:name"}]})),
+        (
+            "kubernetes",
+            json!({"type": "oidc", "oidc": {"issuer": "https://oidc.eks.example/id/X"}, "audience": "a", "allow": [{"service_account": "ns:name"}]}),
+        ),
+        (
+            "gcp",
+            json!({"allow": [{"project_ids": ["p", "q"], "locations": ["us-west1"], "service_accounts": ["a@p"]}]}),
+        ),
         (
             "kubernetes",
             json!({"type": "static_jwks", "static_jwks": {"jwks": "{\"keys\": []}"}, "allow": [{"service_account": "ns:name"}]}),
@@ -151,7 +169,24 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
         (
             "kubernetes",
             json!({"type": "oidc", "allow": [{"service_account": "a:b"}]}),
-            "in_cluster or static_jwks",
+            "oidc.issuer is required",
+        ),
+        (
+            "kubernetes",
+            json!({"type": "oidc", "oidc": {"issuer": "http://x"}, "allow": [{"service_account": "a:b"}]}),
+            "https://host/path",
+        ),
+        (
+            "kubernetes",
+            json!({"type": "remote", "allow": [{"service_account": "a:b"}]}),
+            "type is in_cluster, static_jwks or oidc",
+        ),
+        ("gcp", json!({"allow": [{"locations": ["us-west1"]}]}), "a rule needs one of project_ids"),
+        ("gcp", json!({"allow": [{"project_ids": []}]}), "a rule needs one of project_ids"),
+        (
+            "kubernetes",
+            json!({"oidc": {"issuer": "https://x"}, "allow": [{"service_account": "a:b"}]}),
+            "belongs to type: oidc",
         ),
         (
             "kubernetes",
@@ -171,6 +206,46 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
     ] {
         refused(token(method, section), reason);
     }
+}
+
+#[test]
+fn the_rules_of_iam_are_about_accounts_that_are_named() {
+    let token = |allow: Value| {
+        json!({"kind": "token", "version": "v2", "metadata": {"name": "ci"}, "spec":
+            {"roles": ["Bot"], "bot_name": "ci", "join_method": "iam", "allow": allow}})
+    };
+    let account = "123456789012";
+    for allow in [
+        json!([{"aws_account": account}]),
+        json!([{"aws_arn": format!("arn:aws:sts::{account}:assumed-role/ci/*")}]),
+        json!([{"aws_account": account, "aws_arn": "*:assumed-role/ci/*"}, {"aws_account": account}]),
+    ] {
+        let resource = decode(token(allow.clone())).unwrap_or_else(|error| panic!("{allow}: {error}"));
+        assert_eq!(resource.to_json()["spec"]["allow"], allow);
+        assert_eq!(decode(resource.to_json()).as_ref(), Ok(&resource));
+    }
+    for (allow, reason) in [
+        (json!([]), "nobody joins without one"),
+        (json!([{}]), "a rule needs one of aws_account, aws_arn"),
+        (json!([{"aws_arn": "*"}]), "aws_arn must name the account"),
+        (json!([{"aws_arn": "arn:aws:sts::*:assumed-role/ci/*"}]), "aws_arn must name the account"),
+        (json!([{"aws_arn": "arn:*:123456789012:assumed-role/ci/*"}]), "aws_arn must name the account"),
+        (
+            json!([{"aws_arn": "arn:aws:sts::12345678901?:assumed-role/ci/*"}]),
+            "aws_arn must name the account",
+        ),
+        (json!([{"aws_account": "12345"}]), "12 digits"),
+        (json!([{"aws_account": "*"}]), "12 digits"),
+        (json!([{"aws_account": account, "aws_role": "x"}]), "unknown field"),
+    ] {
+        refused(token(allow), reason);
+    }
+    let mut other = token(json!([{"aws_account": account}]));
+    other["spec"]["gcp"] = json!({"allow": [{"project_ids": ["p"]}]});
+    refused(other, "does not belong to join method iam");
+    let mut other = token(json!([{"aws_account": account}]));
+    other["spec"]["join_method"] = json!("token");
+    refused(other, "join method token has no rules here");
 }
 
 #[test]

@@ -119,6 +119,10 @@ kinds! {
         LOCK_DELETED = "lock.deleted" "TLK01I";
         /// A certificate was issued.
         CERT_CREATE = "cert.create" "TC000I";
+        /// A workload was given a document that says who it is.
+        SPIFFE_SVID_ISSUED = "spiffe.svid.issued" "TSPIFFE000I";
+        /// A workload was refused one.
+        SPIFFE_SVID_DENIED = "spiffe.svid.issued" "TSPIFFE000E";
         /// A renewal came from a credential that was renewed before: somebody has a copy.
         CERT_GENERATION_MISMATCH = "cert.generation_mismatch" "TCB00W";
         /// The settings of authentication were changed.

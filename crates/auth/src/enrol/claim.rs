@@ -31,6 +31,9 @@ pub enum Claim {
         id: HostId,
         /// What it does.
         role: SystemRole,
+        /// As for a bot.
+        #[serde(default)]
+        vouched: bool,
         /// When the use is forgotten.
         until: Timestamp,
     },

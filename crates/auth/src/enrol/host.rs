@@ -32,6 +32,9 @@ pub struct Host {
     /// The mark of the process that it is a service of.
     #[serde(default)]
     pub process: String,
+    /// The token to which the key is bound that it comes back with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_to: Option<String>,
 }
 
 /// Why a host's certificate is not renewed.
@@ -115,6 +118,7 @@ mod tests {
             expires: Timestamp::UNIX_EPOCH,
             from: None,
             process: String::new(),
+            bound_to: None,
         }
     }
 

@@ -43,6 +43,7 @@ pub(super) fn bot(name: &str, instance: InstanceId, generation: u64, key: Public
         name: access::BotName::new(name).expect("a name"),
         instance,
         generation: Some(generation),
+        join_token: None,
     };
     let name = format!("bot-{name}");
     Caller { who: Who::User(Box::new(user(&name, &[&name], Some(identity), key))), addr: None }

@@ -8,10 +8,12 @@ mod bot;
 mod host;
 mod incident;
 mod outputs;
+pub mod svids;
 mod user;
 
 pub use bot::{Renewing, Stop};
-pub use incident::{Incident, Sighting, Sightings, lock_name};
+pub use host::mismatch as host_mismatch;
+pub use incident::{Incident, Sighting, Sightings, Whose, lock_name};
 
 use crate::audit::{Event, kind};
 use crate::caller::{Caller, OwnBot, User, Who};
@@ -55,7 +57,10 @@ impl CertificateService for Certificates {
         request: Request<v1::ConfirmRenewalRequest>,
     ) -> Result<Response<v1::ConfirmRenewalResponse>, Status> {
         let caller = Caller::of_request(&request)?;
-        bot::confirm(&self.core, &caller).await?;
+        match &caller.who {
+            Who::Host(bearer) => host::confirm(&self.core, bearer).await?,
+            _ => bot::confirm(&self.core, &caller).await?,
+        }
         Ok(Response::new(v1::ConfirmRenewalResponse {}))
     }
 

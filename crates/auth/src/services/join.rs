@@ -8,7 +8,10 @@ mod admission;
 mod bot;
 mod bound;
 mod host;
+mod host_bound;
+mod keyed;
 mod refused;
+mod tpm;
 mod vouched;
 
 pub use bot::{Own, own_identity};
@@ -23,13 +26,13 @@ use crate::pacing::Source;
 use crate::refusal;
 use crate::rpc_policy::Via;
 use access::SystemRole;
-use admission::{Admission, Proof};
+use admission::{Admission, Proof, Voucher};
 use api::status::{Class, Problem};
 use api::v1;
 use api::v1::join_service_server::JoinService;
 use bot::Joined;
-use join::bound_keypair::{self, Showing};
-use join::{Attempt, AttemptId, Claim, Proven};
+use join::bound_keypair::{self, Proofs, Showing};
+use join::{Attempt, AttemptId, Claim, Proven, iam};
 use refused::Refused;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -82,7 +85,7 @@ impl Join {
                 }
                 let details = request.host.as_ref();
                 let details = details.ok_or_else(|| invalid("the host details are missing"))?;
-                host::admit(core, &admission, details).await.map(Joined::from)
+                host::admit(core, &admission, details).await
             }
             SystemRole::Auth => Err(invalid("an auth service does not join with a token")),
         }
@@ -105,7 +108,7 @@ impl Join {
         };
         let proven = join::verify(&claim, &request.signature, &core.challenges, core.now())
             .map_err(|refusal| problem(&refusal))?;
-        let proof = proof(&proven, &claim, request)?;
+        let proof = proof(core, &proven, &claim, request)?;
         Ok(Admission {
             fingerprint: key.fingerprint(),
             key,
@@ -151,10 +154,13 @@ impl Join {
         let core = &*self.core;
         self.remember(caller, request, refused);
         // What may pass by itself is no failure of the joiner.
-        if refused.problem.class.is_transient() {
+        let passes = refused.problem.class.is_transient();
+        if refused.charged || !passes {
+            core.pacing.failed(source, core.now());
+        }
+        if passes {
             return;
         }
-        core.pacing.failed(source, core.now());
         let (role, code, why) = (&request.role, &refused.problem.code, &refused.why);
         let untold = match refused.proved {
             true => 0,
@@ -192,21 +198,45 @@ fn problem(refusal: &join::Refusal) -> Problem {
 }
 
 /// What more the joiner shows, where that can be judged without the token.
-fn proof(proven: &Proven, claim: &Claim<'_>, request: &v1::JoinRequest) -> Result<Proof, Problem> {
-    let id_token = request.id_token.as_str();
-    let bound = match (&request.bound_keypair, id_token) {
-        (None, "") => return Ok(Proof::Name),
-        (None, id_token) => return Ok(Proof::IdToken(Zeroizing::new(id_token.to_owned()))),
-        (Some(bound), "") => bound,
-        (Some(_), _) => return Err(refusal::invalid("a joiner shows a bound key or an ID token, not both")),
+fn proof(
+    core: &Core,
+    proven: &Proven,
+    claim: &Claim<'_>,
+    request: &v1::JoinRequest,
+) -> Result<Proof, Problem> {
+    let v1::JoinRequest { bound_keypair, id_token, tpm, aws, .. } = request;
+    let bound = match (bound_keypair, id_token.as_str(), tpm, aws) {
+        (None, "", None, None) => return Ok(Proof::Name),
+        (None, id_token, None, None) => {
+            return Ok(Proof::Vouched(Voucher::IdToken(Zeroizing::new(id_token.to_owned()))));
+        }
+        (None, "", None, Some(aws)) => return signed(claim, aws).map(Voucher::Aws).map(Proof::Vouched),
+        (None, "", Some(tpm), None) => {
+            let showing = tpm::showing(tpm.keys.as_ref());
+            let activated = join::tpm::verify(proven, claim, &showing, &tpm.secret, &core.challenges);
+            return activated.map(Proof::Tpm).map_err(|refusal| problem(&refusal));
+        }
+        (Some(bound), "", None, None) => bound,
+        _ => {
+            let reason = "a joiner shows one of a bound key, an ID token, a TPM and a signed request";
+            return Err(refusal::invalid(reason));
+        }
     };
     let showing = Showing {
         public_key: &bound.public_key,
         join_state: &bound.join_state,
         registration_secret: &bound.registration_secret,
+        next_public_key: &bound.next_public_key,
     };
-    let shown = bound_keypair::verify(proven, claim, &showing, &bound.signature);
+    let proofs = Proofs { own: &bound.signature, next: &bound.next_signature };
+    let shown = bound_keypair::verify(proven, claim, &showing, proofs);
     shown.map(Proof::Bound).map_err(|refusal| problem(&refusal))
+}
+
+fn signed(claim: &Claim<'_>, aws: &v1::AwsRequest) -> Result<iam::Request, Problem> {
+    let v1::AwsRequest { host, date, access_key_id, session_token, signature } = aws;
+    let shown = iam::Shown { host, date, access_key_id, session_token, signature };
+    iam::verify(claim, &shown).map_err(|error| refusal::invalid(format!("the signed request: {error}")))
 }
 
 /// What the attempt is called, to the joiner too.
@@ -216,10 +246,12 @@ fn attempt(request: &v1::JoinRequest) -> Option<AttemptId> {
 
 /// What the joiner seems to mean.
 fn method(request: &v1::JoinRequest) -> &'static str {
-    match (&request.bound_keypair, request.id_token.as_str()) {
-        (Some(_), _) => "bound_keypair",
-        (None, "") => "token",
-        (None, _) => "id_token",
+    match (&request.bound_keypair, &request.tpm, &request.aws, request.id_token.as_str()) {
+        (Some(_), ..) => "bound_keypair",
+        (None, _, _, id_token) if !id_token.is_empty() => "id_token",
+        (None, Some(_), ..) => "tpm",
+        (None, None, Some(_), _) => "iam",
+        (None, None, None, _) => "token",
     }
 }
 
@@ -250,6 +282,20 @@ impl JoinService for Join {
         Ok(Response::new(v1::ChallengeResponse { challenge: challenge.as_bytes().to_vec(), cluster }))
     }
 
+    async fn tpm_challenge(
+        &self,
+        request: Request<v1::TpmChallengeRequest>,
+    ) -> Result<Response<v1::TpmChallengeResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let pause = self.core.pacing.pause(self.source(&caller, &request), self.core.now());
+        if !pause.is_zero() {
+            let reason = "too many attempts to join have failed; this one was not looked at";
+            let problem = Problem::new(Class::Exhausted, "too_many_failures", reason);
+            return Err(problem.hint("try again in a minute").again_in(pause).into());
+        }
+        Ok(Response::new(tpm::challenge(&self.core, request.get_ref())?))
+    }
+
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
         let caller = Caller::of_request(&request)?;
         let source = self.source(&caller, &request);
@@ -257,9 +303,9 @@ impl JoinService for Join {
         let admitted = self.admit(&caller, source, &request).await;
         self.core.metrics.join(role(&request.role).ok(), admitted.is_ok());
         match admitted {
-            Ok(Joined { certificates, join_state }) => {
+            Ok(Joined { certificates, join_state, key_accepted }) => {
                 let credentials = Some(certificates.message());
-                Ok(Response::new(v1::JoinResponse { credentials, join_state }))
+                Ok(Response::new(v1::JoinResponse { credentials, join_state, key_accepted }))
             }
             Err(refused) => {
                 self.refused(&caller, source, &request, &refused).await;

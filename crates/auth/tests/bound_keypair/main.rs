@@ -3,6 +3,8 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod hosts;
+mod rotation;
 
 use api::status::{Class, Problem};
 use api::v1;
@@ -35,6 +37,20 @@ fn token(bound: &Value) -> Value {
 
 fn recovery(limit: u32, mode: &str) -> Value {
     json!({"recovery": {"limit": limit, "mode": mode}})
+}
+
+fn host_token(role: &str, bound: &Value) -> Value {
+    json!({"kind": "token", "version": "v2", "metadata": {"name": TOKEN}, "spec":
+        {"roles": [role], "join_method": "bound_keypair", "bound_keypair": bound}})
+}
+
+/// A token for a host in this role with these settings, and somebody who knows its secret.
+async fn started_for_host(role: &'static str, bound: Value) -> (Auth, Joiner) {
+    let auth = Auth::start().await;
+    let made = upsert(auth.admin(), &host_token(role, &bound)).await.expect("is made");
+    let secret = made["spec"]["bound_keypair"]["onboarding"]["registration_secret"].as_str();
+    let joiner = Joiner::bound_host(TOKEN, secret.expect("auth draws a secret"), role, "web-1");
+    (auth, joiner)
 }
 
 /// A bot `ci`, a token with these settings, and somebody who knows its secret.

@@ -82,6 +82,7 @@ pub fn config(directory: &Path, clock: &Arc<MovedClock>) -> Config {
             secret: Zeroizing::new(STATIC_TOKEN.to_owned()),
         }],
         issuer_roots: vec![],
+        reach: vec![],
         kubernetes: None,
         preference: None,
         networking: None,
@@ -236,6 +237,7 @@ pub struct Joiner {
     pub host: Option<v1::HostDetails>,
     pub bound: Option<Bound>,
     pub id_token: String,
+    pub aws: Option<Arc<join::iam::Credentials>>,
 }
 
 /// What the holder of a bound key keeps.
@@ -244,6 +246,23 @@ pub struct Bound {
     pub key: SubjectKey,
     pub state: Vec<u8>,
     pub secret: String,
+    /// Offered with each join.
+    pub next: Option<SubjectKey>,
+}
+
+/// What an answer tells the holder of a bound key to keep.
+pub struct Kept {
+    pub state: Vec<u8>,
+    pub key_accepted: bool,
+}
+
+impl Bound {
+    pub fn keep(&mut self, kept: Kept) {
+        self.state = kept.state;
+        if let Some(next) = self.next.take().filter(|_| kept.key_accepted) {
+            self.key = next;
+        }
+    }
 }
 
 pub fn key() -> SubjectKey {
@@ -267,13 +286,19 @@ impl Joiner {
             host: None,
             bound: None,
             id_token: String::new(),
+            aws: None,
         }
     }
 
     /// A bot with a key of its own that it binds with `secret`.
     pub fn bound(token: &str, secret: &str) -> Self {
-        let bound = Bound { key: key(), state: vec![], secret: secret.to_owned() };
+        let bound = Bound { key: key(), state: vec![], secret: secret.to_owned(), next: None };
         Self { bound: Some(bound), ..Self::bot(token) }
+    }
+
+    /// The service of a host with a key of its own.
+    pub fn bound_host(token: &str, secret: &str, role: &'static str, hostname: &str) -> Self {
+        Self { bound: Self::bound(token, secret).bound, ..Self::host(token, role, hostname) }
     }
 
     /// A job that a platform vouches for.
@@ -319,19 +344,37 @@ impl Joiner {
         };
         let signature = self.key.sign(&join::prove(&claim)).expect("signs");
         let bound_keypair = self.bound.as_ref().map(|bound| {
+            let next = bound.next.as_ref().map(SubjectKey::spki_der).unwrap_or_default();
             let showing = Showing {
                 public_key: &bound.key.spki_der(),
                 join_state: &bound.state,
                 registration_secret: &bound.secret,
+                next_public_key: &next,
             };
+            let statement = join::bound_keypair::prove(&claim, &showing);
+            let next_signature = bound.next.as_ref().map(|next| next.sign(&statement).expect("signs"));
             v1::BoundKeypair {
                 public_key: bound.key.spki_der(),
-                signature: bound.key.sign(&join::bound_keypair::prove(&claim, &showing)).expect("signs"),
+                signature: bound.key.sign(&statement).expect("signs"),
                 join_state: bound.state.clone(),
                 registration_secret: bound.secret.clone(),
+                next_public_key: next.clone(),
+                next_signature: next_signature.unwrap_or_default(),
+            }
+        });
+        let aws = self.aws.as_ref().map(|credentials| {
+            let endpoint = join::iam::Endpoint::of_region("eu-central-1", false).expect("one");
+            let (date, signature) = join::iam::prove(&claim, endpoint, credentials, Timestamp::now());
+            v1::AwsRequest {
+                host: endpoint.host(),
+                date,
+                access_key_id: credentials.access_key_id.clone(),
+                session_token: credentials.session_token.as_deref().cloned().unwrap_or_default(),
+                signature: signature.to_vec(),
             }
         });
         Ok(v1::JoinRequest {
+            aws,
             token: self.token.clone(),
             role: self.role.to_owned(),
             attempt: self.attempt.clone(),
@@ -342,6 +385,7 @@ impl Joiner {
             host: self.host.clone(),
             bound_keypair,
             id_token: self.id_token.clone(),
+            tpm: None,
         })
     }
 
@@ -351,22 +395,23 @@ impl Joiner {
 
     /// Joins and keeps what the answer says.
     pub async fn join_and_keep(&mut self, channel: Channel) -> Result<Credentials, Problem> {
-        let (credentials, state) = self.join_with_state(channel).await?;
+        let (credentials, kept) = self.join_with_state(channel).await?;
         if let Some(bound) = &mut self.bound {
-            bound.state = state;
+            bound.keep(kept);
         }
         Ok(credentials)
     }
 
-    pub async fn join_with_state(&self, channel: Channel) -> Result<(Credentials, Vec<u8>), Problem> {
+    pub async fn join_with_state(&self, channel: Channel) -> Result<(Credentials, Kept), Problem> {
         let request = self.request(&channel).await.map_err(|status| Problem::of(&status))?;
         let answer = JoinServiceClient::new(channel).join(request).await;
         let answer = answer.map_err(|status| Problem::of(&status))?.into_inner();
-        let (message, state) = (answer.credentials.expect("credentials"), answer.join_state);
+        let kept = Kept { state: answer.join_state, key_accepted: answer.key_accepted };
+        let message = answer.credentials.expect("credentials");
         let ssh_key = self.host.as_ref().map(|host| PublicKey::from_spki_der(&host.ssh_public_key));
         let ssh_key = ssh_key.and_then(Result::ok);
         let credentials = convert::host_credentials(self.key.clone(), ssh_key.as_ref(), message);
-        Ok((credentials.expect("they fit"), state))
+        Ok((credentials.expect("they fit"), kept))
     }
 }
 

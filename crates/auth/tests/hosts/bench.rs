@@ -60,8 +60,11 @@ impl Bench {
         let catalog = Arc::new(Catalog::open(engine, audit, Arc::new(SystemClock)).await.expect("opens"));
         let cluster = ClusterName::new("example.com").expect("a name");
         let authorities = ca::Authorities::generate(&cluster, SystemClock.now()).expect("authorities");
+        let web = auth::web::Web::new(vec![], vec![]);
+        let clock: Arc<dyn store::Clock> = Arc::new(store::SystemClock);
         let core = Arc::new(Core {
-            issuers: auth::issuers::Issuers::new(vec![]),
+            issuers: auth::issuers::Issuers::new(web.clone(), clock.clone()),
+            sts: auth::sts::Sts::new(web, clock),
             attempts: auth::attempts::Attempts::default(),
             kubernetes: None,
             cluster,
@@ -124,6 +127,7 @@ impl Bench {
             expires: Timestamp::now() + jiff::SignedDuration::from_hours(1),
             from: None,
             process: String::new(),
+            bound_to: None,
         };
         self.core.catalog.commit(enrolment.put(Txn::new())).await.expect("commits").expect("no conflict");
         Caller { who: Who::Host(Box::new(shown)), addr: None }

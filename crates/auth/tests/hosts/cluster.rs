@@ -171,7 +171,7 @@ async fn the_cluster_says_how_it_is_and_whom_to_trust() {
     let rotations: Vec<(&str, &str)> =
         status.authorities.iter().map(|authority| (&*authority.kind, &*authority.rotation)).collect();
     let never = "never updated";
-    assert_eq!(rotations, [("host", never), ("user", never), ("openssh", never)]);
+    assert_eq!(rotations, [("host", never), ("user", never), ("openssh", never), ("spiffe", never)]);
     let ping = service.ping(from(&person("alice", &["ops"]), PingRequest {})).await.expect("answers");
     assert_eq!(ping.into_inner().identity, "alice");
     let trust = service.trust(from(&root(), TrustRequest {})).await.expect("is told").into_inner();

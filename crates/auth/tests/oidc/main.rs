@@ -290,6 +290,52 @@ async fn an_issuer_that_is_away_may_come_back_and_one_nobody_believes_is_not_ask
     assert_ne!(host, other.host);
 }
 
+/// A pod may be a node: its service account is proven each time that it joins, a retry included.
+#[tokio::test]
+async fn a_node_joins_as_the_service_account_that_it_runs_as() {
+    let Some(issuer) = Issuer::start("") else { return };
+    let auth = cluster(&issuer).await;
+    let section = json!({"type": "static_jwks", "static_jwks": {"jwks": issuer.keys().to_string()},
+        "allow": [{"service_account": "infra:gate"}]});
+    let token = json!({"kind": "token", "version": "v2", "metadata": {"name": "gates"}, "spec":
+        {"roles": ["Node", "Proxy"], "join_method": "kubernetes", "kubernetes": section}});
+    let request = v1::UpsertRequest { json: token.to_string() };
+    ResourceServiceClient::new(auth.admin()).upsert(request).await.expect("is made");
+    let id_token = |account: &str| {
+        let now = auth.clock.now().as_second();
+        issuer.mint(
+            &json!({"iss": "https://kubernetes.default.svc.cluster.local", "aud": [CLUSTER], "exp": now + 600,
+            "sub": format!("system:serviceaccount:infra:{account}"),
+            "kubernetes.io": {"namespace": "infra", "pod": {"name": "gate-1"}}}),
+        )
+    };
+    let pod =
+        |role, account: &str| Joiner { id_token: id_token(account), ..Joiner::host("gates", role, "gate-1") };
+    let other = pod("Node", "other").join(auth.stranger()).await.expect_err("no rule lets it in");
+    assert_eq!(other.code, "join_refused");
+    let node = pod("Node", "gate");
+    node.join(auth.stranger()).await.expect("joins");
+    node.join(auth.stranger()).await.expect("a lost answer is a retry");
+    let unproven = Joiner { id_token: String::new(), ..node.clone() };
+    assert_eq!(unproven.join(auth.stranger()).await.expect_err("shows nothing").code, "token_invalid");
+    let foreign = Joiner { id_token: id_token("other"), ..node };
+    assert_eq!(foreign.join(auth.stranger()).await.expect_err("is another").code, "join_refused");
+    let proxy = Joiner { id_token: id_token("gate"), ..Joiner::host("gates", "Proxy", "gate-2") };
+    proxy.join(auth.stranger()).await.expect("joins");
+    let joins = auth.events("instance.join").await;
+    let fitting = joins.iter().filter(|event| event["attributes"]["service_account"] == "infra:gate");
+    assert!(fitting.clone().all(|event| event["method"] == "kubernetes" && event["token_name"] == "gates"));
+    assert_eq!(fitting.count(), 3);
+    for platform in ["github", "gitlab"] {
+        let mut token = token.clone();
+        token["spec"]["join_method"] = json!(platform);
+        token["spec"]["kubernetes"] = json!(null);
+        token["spec"][platform] = json!({"allow": [{"repository": "us/app", "project_path": "us/app"}]});
+        let request = v1::UpsertRequest { json: token.to_string() };
+        ResourceServiceClient::new(auth.admin()).upsert(request).await.expect_err("vouches for jobs");
+    }
+}
+
 /// With a stand-in for the API of Kubernetes that speaks TokenReview.
 #[tokio::test]
 async fn pods_of_the_cluster_that_auth_runs_in_are_asked_about_there() {
@@ -308,27 +354,135 @@ async fn pods_of_the_cluster_that_auth_runs_in_are_asked_about_there() {
     token(&auth, "kubernetes", &json!({"allow": [{"service_account": "ci:runner"}]})).await;
     let pod = |account: &str, pod: Value| {
         let own = json!({"namespace": "ci", "pod": pod});
-        let claims = json!({"sub": format!("system:serviceaccount:{account}"), "aud": "https://kubernetes.default.svc",
-            "kubernetes.io": own});
+        let claims = json!({"sub": format!("system:serviceaccount:{account}"), "aud": [CLUSTER], "kubernetes.io": own});
         Joiner::job("jobs", &issuer.mint(&claims))
     };
     let running = json!({"name": "runner-1"});
     auth.join(&pod("ci:runner", running.clone())).await.expect("joins");
     let forged = Issuer::start("").expect("as the first");
-    let forged = Joiner::job("jobs", &forged.mint(&json!({"sub": "system:serviceaccount:ci:runner"})));
+    let forged = Joiner::job(
+        "jobs",
+        &forged.mint(&json!({"sub": "system:serviceaccount:ci:runner", "aud": [CLUSTER]})),
+    );
+    let elsewhere = json!({"sub": "system:serviceaccount:ci:runner", "aud": "https://kubernetes.default.svc",
+        "kubernetes.io": {"namespace": "ci", "pod": running}});
+    let elsewhere = Joiner::job("jobs", &issuer.mint(&elsewhere));
+    let asked = issuer.reviewed();
     for (joiner, field) in [
         (pod("ci:other", running.clone()), "service_account"),
         (pod("ci:runner", Value::Null), "extra"),
         (forged, "authenticated"),
-        (Joiner::job("jobs", "not.a.token"), "authenticated"),
+        (elsewhere, "aud"),
+        (Joiner::job("jobs", "not.a.token"), "ID token"),
+        (Joiner::job("jobs", &"a".repeat(20_000)), "ID token"),
     ] {
         let problem = auth.join(&joiner).await.expect_err("is refused");
         assert_eq!(problem.code, "join_refused", "{field}: {problem}");
         let told = explained(&auth, &problem).await;
         assert!(told.checks.iter().any(|check| !check.fits && check.field == field), "{field}: {told:?}");
     }
+    assert_eq!(
+        issuer.reviewed(),
+        asked + 2,
+        "the API is asked about what may be true, and about nothing else"
+    );
     // Auth's own rights there are gone, which may pass.
     std::fs::write(&own, "another").expect("written");
-    let away = auth.join(&pod("ci:runner", running)).await.expect_err("is refused");
+    let joiner = pod("ci:runner", running);
+    let away = auth.join(&joiner).await.expect_err("is refused");
     assert_eq!((away.class, away.code.as_str()), (Class::Unavailable, "issuer_unavailable"), "{away}");
+    // Who makes auth ask again and again is stopped, as whoever fails again and again is.
+    auth.clock.halt();
+    let mut codes = vec![];
+    for _ in 0..100 {
+        codes.push(auth.join(&joiner).await.expect_err("is refused").code);
+    }
+    assert!(codes.contains(&"too_many_failures".to_owned()), "{codes:?}");
+}
+
+#[tokio::test]
+async fn pods_of_another_cluster_join_by_keys_that_are_fetched() {
+    let Some(issuer) = Issuer::start("/id/EXAMPLE") else { return };
+    let auth = cluster(&issuer).await;
+    let remote = json!({"issuer": format!("https://{}/id/EXAMPLE", issuer.host)});
+    let section = json!({"type": "oidc", "oidc": remote, "allow": [{"service_account": "ci:runner"}]});
+    token(&auth, "kubernetes", &section).await;
+    let pod = |change: &Value| {
+        let mut claims = json!({"aud": [CLUSTER], "exp": auth.clock.now().as_second() + 600,
+            "sub": "system:serviceaccount:ci:runner", "kubernetes.io": {"pod": {"name": "runner-1"}}});
+        for (name, value) in change.as_object().expect("an object") {
+            claims[name] = value.clone();
+        }
+        Joiner::job("jobs", &issuer.mint(&claims))
+    };
+    auth.join(&pod(&json!({}))).await.expect("joins");
+    issuer.renew("ES256", "second");
+    auth.clock.advance(SignedDuration::from_secs(11));
+    auth.join(&pod(&json!({}))).await.expect("new keys are found");
+    for (field, change) in [
+        ("iss", json!({"iss": "https://kubernetes.default.svc"})),
+        ("aud", json!({"aud": ["https://kubernetes.default.svc"]})),
+        ("kubernetes.io", json!({"kubernetes.io": {"namespace": "ci"}})),
+        ("exp", json!({"exp": auth.clock.now().as_second() + 7200})),
+        ("service_account", json!({"sub": "system:serviceaccount:ci:other"})),
+    ] {
+        let refused = auth.join(&pod(&change)).await.expect_err("is refused");
+        let told = explained(&auth, &refused).await;
+        assert!(told.checks.iter().any(|check| !check.fits && check.field == field), "{field}: {told:?}");
+    }
+}
+
+/// Who needs no new keys does not wait for who does, and who goes away takes the answer from nobody.
+#[tokio::test]
+async fn an_issuer_that_hangs_holds_up_those_alone_who_need_its_answer() {
+    let Some(issuer) = Issuer::start("") else { return };
+    let auth = gitlab(&issuer).await;
+    let known = issuer.mint(&job());
+    auth.join(&Joiner::job("jobs", &known)).await.expect("joins");
+    auth.clock.halt();
+    auth.clock.advance(SignedDuration::from_secs(11));
+    issuer.renew("ES256", "second");
+    let new = Joiner::job("jobs", &issuer.mint(&job()));
+    let asked = issuer.asked();
+    issuer.hold();
+    let waiting = tokio::spawn({
+        let (new, channel) = (new.clone(), auth.stranger());
+        async move { new.join(channel).await }
+    });
+    let asks = async {
+        while issuer.asked() == asked {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(testkit::wait::DEADLINE, asks).await.expect("auth asks for new keys");
+    auth.join(&Joiner::job("jobs", &known)).await.expect("its key is known");
+    assert!(!waiting.is_finished());
+    waiting.abort();
+    issuer.release();
+    // The clock stands, so a second question would be too early: the answer to the first is what counts.
+    auth.join(&new).await.expect("joins by the new key");
+    assert_eq!(issuer.asked(), asked + 2, "discovery and keys, once");
+}
+
+/// A lock on a token acts on those who came in by it, at auth and in what they show others.
+#[tokio::test]
+async fn a_lock_on_the_token_stops_the_instances_that_joined_with_it() {
+    let Some(issuer) = Issuer::start("") else { return };
+    let auth = gitlab(&issuer).await;
+    let own = auth.join(&Joiner::job("jobs", &issuer.mint(&job()))).await.expect("joins");
+    let other = auth.join(&Joiner::bot(&auth.bot_token("ci").await)).await.expect("joins");
+    let shown = output(auth.member(&own), &[], 3600).await.expect("an output");
+    for credentials in [&own, &shown] {
+        let bot = credentials.identity().user().and_then(|user| user.bot.clone()).expect("a bot");
+        assert_eq!(bot.join_token.as_deref(), Some("jobs"), "nodes and proxies see what a lock may hit");
+    }
+    let bot = other.identity().user().and_then(|user| user.bot.clone()).expect("a bot");
+    assert_eq!(bot.join_token, None, "a name that is a secret stands in no certificate");
+    auth.lock("stolen", json!({"join_token": "jobs"})).await;
+    let refused = output(auth.member(&own), &[], 3600).await.expect_err("is locked");
+    assert_eq!(refused.code, "locked", "{refused}");
+    assert_eq!(confirm(auth.member(&own)).await.expect_err("is locked").code, "locked");
+    let next = Joiner::job("jobs", &issuer.mint(&job())).join(auth.member(&own)).await;
+    assert_eq!(next.expect_err("is locked").code, "locked");
+    output(auth.member(&other), &[], 3600).await.expect("came in by another token");
 }

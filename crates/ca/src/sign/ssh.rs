@@ -1,7 +1,8 @@
 //! SSH certificates (OpenSSH PROTOCOL.certkeys), signed with Ed25519 by aws-lc.
 
 use crate::decide::{Extra, IssueError, Validity};
-use crate::keys::Keys;
+use crate::keys::{Keys, ssh_public};
+use aws_lc_rs::signature::Ed25519KeyPair;
 use identity::key::PublicKey;
 use identity::ssh::certificate::CertificateType;
 use identity::ssh::{Claims, SshCertificate};
@@ -9,11 +10,17 @@ use ssh_key::certificate::{Builder, CertType};
 use ssh_key::{Algorithm, Signature};
 
 /// The signer's view of an authority: what ssh-key asks of it.
-struct Signer<'a>(&'a Keys);
+struct Signer<'a>(&'a Ed25519KeyPair);
+
+impl<'a> Signer<'a> {
+    fn of(keys: &'a Keys) -> Result<Self, IssueError> {
+        keys.ssh().map(Self).ok_or_else(|| IssueError::Signing("the authority has no SSH key".into()))
+    }
+}
 
 impl signature::Signer<Signature> for Signer<'_> {
     fn try_sign(&self, message: &[u8]) -> Result<Signature, signature::Error> {
-        let signature = self.0.ssh().sign(message);
+        let signature = self.0.sign(message);
         Signature::new(Algorithm::Ed25519, signature.as_ref()).map_err(signature::Error::from_source)
     }
 }
@@ -21,13 +28,14 @@ impl signature::Signer<Signature> for Signer<'_> {
 /// An SSH signature (RFC 4253, section 6.6) over any bytes.
 pub(crate) fn signature(keys: &Keys, message: &[u8]) -> Result<Vec<u8>, IssueError> {
     let failed = |error: &dyn std::fmt::Display| IssueError::Signing(error.to_string());
-    let signature = signature::Signer::try_sign(&Signer(keys), message).map_err(|error| failed(&error))?;
+    let signature =
+        signature::Signer::try_sign(&Signer::of(keys)?, message).map_err(|error| failed(&error))?;
     Vec::try_from(signature).map_err(|error: ssh_key::Error| failed(&error))
 }
 
 impl From<&Signer<'_>> for ssh_key::public::KeyData {
     fn from(signer: &Signer<'_>) -> Self {
-        signer.0.ssh_public().key_data().clone()
+        ssh_public(signer.0).key_data().clone()
     }
 }
 
@@ -68,7 +76,7 @@ pub(crate) fn certificate(keys: &Keys, contents: &Contents<'_>) -> Result<SshCer
     for (name, value) in extensions.iter().chain(extra) {
         builder.extension(name, value).map_err(failed)?;
     }
-    let certificate = builder.sign(&Signer(keys)).map_err(failed)?;
+    let certificate = builder.sign(&Signer::of(keys)?).map_err(failed)?;
     let line = certificate.to_openssh().map_err(failed)?;
     SshCertificate::from_line(&line).map_err(IssueError::from)
 }

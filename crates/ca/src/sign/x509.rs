@@ -2,8 +2,9 @@
 
 use crate::decide::{IssueError, Validity};
 use crate::keys::TlsKeys;
-use access::ClusterName;
+use access::rbac::spiffe::SvidPermit;
 use access::resource::cert_authority::CaKind;
+use access::{ClusterName, SpiffeId, spiffe};
 use identity::key::PublicKey;
 use identity::x509::{Claims, EXTENSION_OID};
 use jiff::{SignedDuration, Timestamp};
@@ -51,8 +52,44 @@ pub(crate) fn leaf(keys: &TlsKeys, contents: &Contents<'_>) -> Result<Certificat
     }
     params.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
     params.custom_extensions.push(CustomExtension::from_oid_content(EXTENSION_OID, extension.clone()));
-    let issuer = Issuer::new(authority_params(contents.kind, contents.cluster), &keys.key);
+    let issuer = Issuer::new(authority_params(contents.kind, contents.cluster)?, &keys.key);
     let certificate = params.signed_by(&Subject(contents.public_key), &issuer).map_err(failed)?;
+    Ok(certificate.der().clone())
+}
+
+/// What goes into one X.509-SVID beside its signature.
+pub(crate) struct SvidContents<'a> {
+    pub id: &'a SpiffeId,
+    pub permit: &'a SvidPermit,
+    pub public_key: &'a PublicKey,
+    pub validity: Validity,
+    pub serial: u64,
+}
+
+/// A leaf for a workload (X.509-SVID, sections 3 and 4).
+pub(crate) fn svid(
+    keys: &TlsKeys,
+    contents: &SvidContents<'_>,
+) -> Result<CertificateDer<'static>, IssueError> {
+    let failed = |error: rcgen::Error| IssueError::Signing(error.to_string());
+    let SvidContents { id, permit, public_key, validity, serial } = contents;
+    let mut params = CertificateParams::default();
+    params.not_before = time(validity.after)?;
+    params.not_after = time(validity.before)? - time::Duration::SECOND;
+    params.serial_number = Some(SerialNumber::from(*serial));
+    params.distinguished_name = name(&id.domain, id.path.as_str());
+    params.use_authority_key_identifier_extension = true;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.subject_alt_names.push(SanType::URI(id.to_string().as_str().try_into().map_err(failed)?));
+    for name in permit.dns() {
+        params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().map_err(failed)?));
+    }
+    params.subject_alt_names.extend(permit.addresses().iter().map(|address| SanType::IpAddress(*address)));
+    let issuer = Issuer::new(authority_params(CaKind::Spiffe, &id.domain)?, &keys.key);
+    let certificate = params.signed_by(&Subject(public_key), &issuer).map_err(failed)?;
     Ok(certificate.der().clone())
 }
 
@@ -63,7 +100,7 @@ pub(crate) fn authority(
     key: &KeyPair,
     now: Timestamp,
 ) -> Result<CertificateDer<'static>, IssueError> {
-    let mut params = authority_params(kind, cluster);
+    let mut params = authority_params(kind, cluster)?;
     let wrong = |_| IssueError::Signing("the time is out of range".into());
     params.not_before = time(now.checked_sub(crate::decide::BACKDATE).map_err(wrong)?)?;
     params.not_after = time(now.checked_add(AUTHORITY_LIFETIME).map_err(wrong)?)?;
@@ -71,12 +108,20 @@ pub(crate) fn authority(
     Ok(certificate.der().clone())
 }
 
-fn authority_params(kind: CaKind, cluster: &ClusterName) -> CertificateParams {
+fn authority_params(kind: CaKind, cluster: &ClusterName) -> Result<CertificateParams, IssueError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = name(cluster, &format!("{cluster} {} authority", kind.as_str()));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    params
+    if kind == CaKind::Spiffe {
+        // The trust domain's own name, and nothing but signing certificates (X.509-SVID, sections 2 and 4.3).
+        let domain = spiffe::trust_domain_id(cluster);
+        let domain = domain.as_str().try_into();
+        let failed = |error: rcgen::Error| IssueError::Signing(error.to_string());
+        params.subject_alt_names.push(SanType::URI(domain.map_err(failed)?));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    }
+    Ok(params)
 }
 
 fn name(cluster: &ClusterName, common_name: &str) -> DistinguishedName {

@@ -12,7 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use auth::{AuthService, Authentication, LockingMode, RoutingStrategy};
-pub use global::{Format, Global, JoinMethod, JoinParams, Log, LogFormat, Severity, Storage, StorageType};
+pub use global::{
+    BoundKeypair, EndorsementKey, Format, Global, JoinMethod, JoinParams, Log, LogFormat, Severity, Storage,
+    StorageType,
+};
 pub use proxy::{KeypairFiles, ProxyProtocol, ProxyService};
 pub use ssh::{Command, Pam, SshService, X11};
 

@@ -13,6 +13,25 @@ pub enum JoinSecret {
     File(PathBuf),
 }
 
+/// By what this host shows that it may join.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum JoinProof {
+    /// That it knows the token.
+    #[default]
+    Token,
+    /// A key that it keeps, and what it is bound to the token with.
+    BoundKeypair(Option<JoinSecret>),
+    /// The TPM of this machine.
+    Tpm {
+        /// Where it is.
+        device: transport::tpm::Address,
+        /// Whether its endorsement key on P-256 is shown, and not the one of RSA.
+        ecc: bool,
+    },
+    /// The ID token in this file.
+    Kubernetes(PathBuf),
+}
+
 /// Why a join setting is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {

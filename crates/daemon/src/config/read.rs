@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::{Config, Pin, Upstream};
+use super::{Config, JoinProof, Pin, Upstream};
 use crate::privileges;
 
 /// A token or some pins, and then some.
@@ -26,6 +26,9 @@ impl Config {
         }
         if let Upstream::Remote(remote) = &mut read.services.upstream {
             remote.secret = remote.secret.as_ref().map(|secret| secret.read());
+            if let JoinProof::BoundKeypair(Some(secret)) = &mut remote.proof {
+                *secret = secret.read();
+            }
             remote.pins = remote.pins.iter().flat_map(pins).collect();
         }
         read

@@ -39,8 +39,8 @@ const TABLE: &[Refusal] = &[
     refuse("plugins", "not supported: Postern has no plugins; remove it").unless_off(),
     // The host as a whole
     refuse("postern.auth_servers", "replaced in version v3; give one address as auth_server or proxy_server"),
-    refuse("postern.join_params.method", "this join method is not supported; use \"token\"")
-        .unless(&["token"]),
+    refuse("postern.join_params.method", "this join method is not supported; use \"token\", \"bound_keypair\", \"tpm\" or \"kubernetes\"")
+        .unless(&["token", "bound_keypair", "tpm", "kubernetes"]),
     refuse("postern.join_params.azure", OTHER_METHOD),
     refuse("postern.join_params.gitlab", OTHER_METHOD),
     refuse("postern.join_params.terraform", OTHER_METHOD),

@@ -38,6 +38,7 @@ pub(super) async fn start(
         networking: config.networking.clone(),
         admin,
         issuer_roots: vec![],
+        reach: vec![],
         kubernetes: auth::kubernetes::KubernetesApi::of_environment(),
     };
     let mut registry = Metrics::registry();

@@ -1,14 +1,14 @@
 //! How a proxy or a node of this process reaches auth, and how it joins.
 
 use access::{HostPort, SystemRole};
-use agent::JoinSource;
+use agent::{Algorithm, JoinSource, Proof};
 use identity::trust::Pin;
 use std::collections::BTreeMap;
 use transport::ServerTrust;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{self, Remote, Server, Upstream},
+    config::{self, JoinProof, Remote, Server, Upstream},
     run::supervise::ServiceError,
 };
 
@@ -49,7 +49,10 @@ impl Way {
             (Upstream::ThisProcess, Some(local)) => {
                 let token = local.tokens.get(&role).cloned();
                 let trust = ServerTrust::pins(local.pins.clone());
-                Ok(Self { auth: local.address.clone(), join: token.map(|token| JoinSource { token, trust }) })
+                Ok(Self {
+                    auth: local.address.clone(),
+                    join: token.map(|token| JoinSource::token(token, trust)),
+                })
             }
             (Upstream::Remote(remote), _) => Self::remote(remote),
             (Upstream::ThisProcess, None) => {
@@ -73,7 +76,29 @@ impl Way {
                 }
             },
         };
-        Ok(Self { auth: auth.clone(), join: token.map(|token| JoinSource { token, trust }) })
+        let proof = proof(&remote.proof);
+        Ok(Self { auth: auth.clone(), join: token.map(|token| JoinSource { token, trust, proof }) })
+    }
+}
+
+fn proof(configured: &JoinProof) -> Proof {
+    match configured {
+        JoinProof::Token => Proof::Token,
+        JoinProof::Tpm { device, ecc } => Proof::Tpm {
+            device: device.clone(),
+            algorithm: if *ecc { Algorithm::EccP256 } else { Algorithm::Rsa2048 },
+        },
+        JoinProof::Kubernetes(path) => Proof::Kubernetes(path.clone()),
+        JoinProof::BoundKeypair(secret) => Proof::BoundKey {
+            // Once the key is bound nobody needs it.
+            secret: secret.as_ref().and_then(|secret| match secret.reveal() {
+                Ok(text) => Some(Zeroizing::new(text)),
+                Err(error) => {
+                    tracing::info!(%error, ?secret, "the registration secret cannot be read; it is needed only to bind the key");
+                    None
+                }
+            }),
+        },
     }
 }
 

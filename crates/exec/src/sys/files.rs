@@ -28,7 +28,7 @@ pub(crate) fn chmod_no_follow(path: &[u8], mode: u32) -> Result<(), Errno> {
 }
 
 /// Has a pipe hold so many bytes, unless it holds more already.
-pub(crate) fn enlarge_pipe(pipe: BorrowedFd<'_>, bytes: c_int) -> Result<(), Errno> {
+pub fn enlarge_pipe(pipe: BorrowedFd<'_>, bytes: c_int) -> Result<(), Errno> {
     // SAFETY: takes and gives integers.
     let now = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_GETPIPE_SZ) };
     // SAFETY: as above; pages that hold something are kept.

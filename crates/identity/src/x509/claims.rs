@@ -136,6 +136,20 @@ struct BotWire {
     instance: InstanceId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     generation: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    join_token: Option<String>,
+}
+
+impl From<BotIdentity> for BotWire {
+    fn from(BotIdentity { name, instance, generation, join_token }: BotIdentity) -> Self {
+        Self { name, instance, generation, join_token }
+    }
+}
+
+impl From<BotWire> for BotIdentity {
+    fn from(BotWire { name, instance, generation, join_token }: BotWire) -> Self {
+        Self { name, instance, generation, join_token }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -196,7 +210,7 @@ impl UserWire {
         } = user;
         Self {
             name,
-            bot: bot.map(|BotIdentity { name, instance, generation }| BotWire { name, instance, generation }),
+            bot: bot.map(BotWire::from),
             roles,
             traits,
             logins,
@@ -225,7 +239,7 @@ impl UserWire {
         } = self;
         UserIdentity {
             name,
-            bot: bot.map(|BotWire { name, instance, generation }| BotIdentity { name, instance, generation }),
+            bot: bot.map(BotIdentity::from),
             roles,
             traits,
             logins,

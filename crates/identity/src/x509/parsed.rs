@@ -42,6 +42,7 @@ pub(crate) struct Parsed<'a> {
     pub(crate) key: PublicKey,
     pub(crate) is_authority: bool,
     pub(crate) signs_certificates: bool,
+    pub(crate) signs_crls: bool,
     pub(crate) signs: bool,
     pub(crate) client: bool,
     pub(crate) server: bool,
@@ -94,6 +95,7 @@ impl<'a> Parsed<'a> {
             key: key.map_err(|_| Refusal::BadKey("only P-256 keys are used"))?,
             is_authority: false,
             signs_certificates: false,
+            signs_crls: false,
             signs: false,
             client: false,
             server: false,
@@ -125,6 +127,7 @@ impl<'a> Parsed<'a> {
             let usage = whole::<KeyUsage>(extension.value)?;
             self.signs = usage.digital_signature();
             self.signs_certificates = usage.key_cert_sign();
+            self.signs_crls = usage.crl_sign();
         } else if *oid == OID_X509_EXT_EXTENDED_KEY_USAGE {
             let usage = whole::<ExtendedKeyUsage<'_>>(extension.value)?;
             self.client = usage.client_auth;

@@ -17,7 +17,12 @@ pub fn full_bot() -> Identity {
     ]);
     let user = UserIdentity {
         name: "bot-example".parse().expect("a name"),
-        bot: Some(BotIdentity { name: "example".parse().expect("a name"), instance, generation: Some(7) }),
+        bot: Some(BotIdentity {
+            name: "example".parse().expect("a name"),
+            instance,
+            generation: Some(7),
+            join_token: Some("ci-runner".to_owned()),
+        }),
         roles: vec!["example-role".parse().expect("a name"), "other".parse().expect("a name")],
         traits: Traits(traits),
         logins: vec!["root".parse().expect("a login"), "deploy".parse().expect("a login")],

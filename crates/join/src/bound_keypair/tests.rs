@@ -20,21 +20,23 @@ fn key() -> SubjectKey {
 fn settings(mode: RecoveryMode, limit: u32) -> BoundKeypair {
     let secret = Some(Secret(SECRET.to_owned()));
     let onboarding = Onboarding { registration_secret: secret, ..Onboarding::default() };
-    BoundKeypair { onboarding, recovery: Recovery { limit, mode } }
+    BoundKeypair { onboarding, recovery: Recovery { limit, mode }, rotate_after: None }
 }
 
 /// One holder of a key: what it stores.
 #[derive(Clone)]
-struct Holder {
+struct Keeper {
     key: SubjectKey,
+    /// Offered with each join.
+    next: Option<SubjectKey>,
     state: Vec<u8>,
     attempt: [u8; 32],
     subject: SubjectKey,
 }
 
-impl Holder {
+impl Keeper {
     fn new() -> Self {
-        Self { key: key(), state: vec![], attempt: [1; 32], subject: key() }
+        Self { key: key(), next: None, state: vec![], attempt: [1; 32], subject: key() }
     }
 
     fn fresh(&mut self, attempt: u8) {
@@ -54,10 +56,21 @@ impl Holder {
         };
         let signature = self.subject.sign(&token::prove(&claim)).expect("signs");
         let proven = token::verify(&claim, &signature, &challenges, now())?;
-        let showing = Showing { public_key: &bound, join_state: &self.state, registration_secret: secret };
-        let mut proof = self.key.sign(&prove(&claim, &showing)).expect("signs");
-        change(&mut proof);
-        verify(&proven, &claim, &showing, &proof)
+        let next = self.next.as_ref().map(SubjectKey::spki_der).unwrap_or_default();
+        let showing = Showing {
+            public_key: &bound,
+            join_state: &self.state,
+            registration_secret: secret,
+            next_public_key: &next,
+        };
+        let statement = prove(&claim, &showing);
+        let mut own = self.key.sign(&statement).expect("signs");
+        let mut next = self.next.as_ref().map(|key| key.sign(&statement).expect("signs")).unwrap_or_default();
+        match self.next {
+            Some(_) => change(&mut next),
+            None => change(&mut own),
+        }
+        verify(&proven, &claim, &showing, Proofs { own: &own, next: &next })
     }
 
     fn shown(&self) -> Shown {
@@ -69,12 +82,12 @@ fn instance() -> InstanceId {
     "b5a2e6b4-55f3-4d1f-9a4f-3c6f4f1e2d3c".parse().expect("an id")
 }
 
-fn joined(status: &Status, holder: &Holder, random: u8) -> Status {
-    joined_as(status, &holder.shown(), instance(), now(), &[random; 32])
+fn joined(status: &Status, holder: &Keeper, random: u8) -> Status {
+    joined_as(status, &holder.shown(), Holder::Bot(instance()), now(), &[random; 32])
 }
 
 /// Registered, with the answer stored.
-fn registered(holder: &mut Holder) -> Status {
+fn registered(holder: &mut Keeper) -> Status {
     let status = joined(&Status::default(), holder, 1);
     holder.state = state_of(&status);
     status
@@ -83,7 +96,7 @@ fn registered(holder: &mut Holder) -> Status {
 #[test]
 fn the_secret_binds_one_key_and_then_nothing() {
     let settings = settings(RecoveryMode::Standard, 1);
-    let (holder, unbound) = (Holder::new(), Status::default());
+    let (holder, unbound) = (Keeper::new(), Status::default());
     let right = holder.show(SECRET, |_| {}).expect("is shown");
     assert_eq!(admit(&settings, &unbound, &right, now()), Ok(Step::Register));
     for (secret, reason) in [("", Unfit::NoSecret), ("correct-horse-batter", Unfit::WrongSecret)] {
@@ -91,39 +104,41 @@ fn the_secret_binds_one_key_and_then_nothing() {
         assert_eq!(admit(&settings, &unbound, &wrong, now()), Err(reason), "{secret:?}");
     }
     let status = joined(&unbound, &holder, 1);
-    let other = Holder::new().show(SECRET, |_| {}).expect("is shown");
+    let other = Keeper::new().show(SECRET, |_| {}).expect("is shown");
     assert_eq!(admit(&settings, &status, &other, now()), Err(Unfit::OtherKey));
 }
 
 #[test]
 fn a_key_that_is_given_needs_no_secret_and_its_time_ends() {
-    let holder = Holder::new();
+    let holder = Keeper::new();
     let end = now() + SignedDuration::from_secs(60);
     let onboarding = Onboarding {
         initial_public_key: Some(format!("{} me@here", holder.key.public().to_openssh())),
         registration_secret: None,
         must_register_before: Some(end),
     };
-    let settings = BoundKeypair { onboarding, recovery: Recovery::default() };
-    let admit = |holder: &Holder, now| admit(&settings, &Status::default(), &holder.shown(), now);
+    let settings = BoundKeypair { onboarding, recovery: Recovery::default(), rotate_after: None };
+    let admit = |holder: &Keeper, now| admit(&settings, &Status::default(), &holder.shown(), now);
     assert_eq!(admit(&holder, now()), Ok(Step::Register));
-    assert_eq!(admit(&Holder::new(), now()), Err(Unfit::OtherKey));
+    assert_eq!(admit(&Keeper::new(), now()), Err(Unfit::OtherKey));
     assert_eq!(admit(&holder, end), Err(Unfit::Late(end)));
 }
 
 #[test]
 fn nothing_but_what_was_signed_is_shown() {
-    let holder = Holder::new();
-    for at in [0, 8, 20] {
-        let shown = holder.show(SECRET, |proof| proof[at] ^= 1);
-        assert_eq!(shown.expect_err("is refused"), Refusal::ProofInvalid);
+    for next in [None, Some(key())] {
+        let holder = Keeper { next, ..Keeper::new() };
+        for at in [0, 8, 20] {
+            let shown = holder.show(SECRET, |proof| proof[at] ^= 1);
+            assert_eq!(shown.expect_err("is refused"), Refusal::ProofInvalid);
+        }
+        assert!(holder.show(SECRET, |proof| proof.clear()).is_err());
     }
-    assert!(holder.show(SECRET, |proof| proof.clear()).is_err());
 }
 
 #[test]
 fn the_holder_comes_back_as_often_as_the_limit_says() {
-    let mut holder = Holder::new();
+    let mut holder = Keeper::new();
     let mut status = registered(&mut holder);
     for (attempt, limit, expected) in [
         (2, 1, Err(Unfit::LimitReached { limit: 1 })),
@@ -146,7 +161,7 @@ fn the_holder_comes_back_as_often_as_the_limit_says() {
 
 #[test]
 fn a_lost_answer_is_a_retry_and_counts_once() {
-    let (mut holder, settings) = (Holder::new(), settings(RecoveryMode::Standard, 1));
+    let (mut holder, settings) = (Keeper::new(), settings(RecoveryMode::Standard, 1));
     let status = joined(&Status::default(), &holder, 1);
     // The answer was lost: the holder has no state yet.
     assert_eq!(admit(&settings, &status, &holder.shown(), now()), Ok(Step::Retry));
@@ -159,7 +174,7 @@ fn a_lost_answer_is_a_retry_and_counts_once() {
 
 #[test]
 fn copies_and_set_back_stores_are_told_apart() {
-    let mut holder = Holder::new();
+    let mut holder = Keeper::new();
     let settings = settings(RecoveryMode::Relaxed, 1);
     let first = registered(&mut holder);
     let mut copy = holder.clone();
@@ -181,6 +196,36 @@ fn copies_and_set_back_stores_are_told_apart() {
     assert_eq!(admit(&insecure, &second, &copy.shown(), now()), Ok(Step::Recover));
 }
 
+fn rotating(at: Timestamp) -> BoundKeypair {
+    BoundKeypair { rotate_after: Some(at), ..settings(RecoveryMode::Relaxed, 1) }
+}
+
+#[test]
+fn a_key_is_replaced_once_after_the_moment_and_not_before() {
+    let mut holder = Keeper::new();
+    let mut status = registered(&mut holder);
+    let moment = now() + SignedDuration::from_hours(1);
+    holder.next = Some(key());
+    assert!(!keep_keys(&rotating(moment), &mut status, &holder.shown(), now()), "not yet");
+    assert!(
+        !keep_keys(&settings(RecoveryMode::Relaxed, 1), &mut status, &holder.shown(), moment),
+        "not asked for"
+    );
+    assert!(keep_keys(&rotating(moment), &mut status, &holder.shown(), moment));
+    // Until the holder has shown that it has the answer, both are good.
+    let mut kept = Keeper { key: holder.next.clone().expect("a key"), next: Some(key()), ..holder.clone() };
+    assert_eq!(holds(&rotating(moment), &status, &holder.shown()), Ok(()));
+    assert_eq!(holds(&rotating(moment), &status, &kept.shown()), Ok(()));
+    assert!(!keep_keys(&rotating(moment), &mut status, &kept.shown(), moment), "once is enough");
+    assert_eq!(holds(&rotating(moment), &status, &kept.shown()), Ok(()));
+    assert_eq!(holds(&rotating(moment), &status, &holder.shown()), Err(Unfit::FormerKey), "a copy");
+    assert_eq!(holds(&rotating(moment), &status, &Keeper::new().shown()), Err(Unfit::OtherKey), "a stranger");
+    // The key from before does not come back as a new one.
+    kept.next = Some(holder.key);
+    let later = moment + SignedDuration::from_hours(1);
+    assert!(!keep_keys(&rotating(later), &mut status, &kept.shown(), later));
+}
+
 /// What may go wrong with one honest holder.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
@@ -190,9 +235,32 @@ enum Fault {
 }
 
 proptest! {
+    /// A holder that stores a key before it offers it always has one that is accepted, whatever is lost.
+    #[test]
+    fn the_honest_are_never_without_a_good_key(
+        faults in proptest::collection::vec(
+            prop_oneof![Just(Fault::None), Just(Fault::RequestLost), Just(Fault::ReplyLost)], 1..20),
+    ) {
+        let mut holder = Keeper::new();
+        let mut status = registered(&mut holder);
+        let mut at = now();
+        for fault in faults {
+            at += SignedDuration::from_hours(1);
+            holder.next.get_or_insert_with(key);
+            if matches!(fault, Fault::RequestLost) { continue }
+            prop_assert_eq!(holds(&rotating(at), &status, &holder.shown()), Ok(()));
+            let accepted = keep_keys(&rotating(at), &mut status, &holder.shown(), at);
+            if matches!(fault, Fault::ReplyLost) { continue }
+            let offered = holder.next.take().expect("was offered");
+            if accepted { holder.key = offered }
+        }
+        holder.next = None;
+        prop_assert_eq!(holds(&rotating(at), &status, &holder.shown()), Ok(()));
+    }
+
     #[test]
     fn no_state_panics(state in proptest::collection::vec(any::<u8>(), 0..80)) {
-        let mut holder = Holder::new();
+        let mut holder = Keeper::new();
         let status = registered(&mut holder);
         holder.fresh(2);
         let differs = state != holder.state;
@@ -208,7 +276,7 @@ proptest! {
             prop_oneof![Just(Fault::None), Just(Fault::RequestLost), Just(Fault::ReplyLost)], 1..20),
     ) {
         let settings = settings(RecoveryMode::Standard, 1000);
-        let (mut holder, mut status, mut joins) = (Holder::new(), Status::default(), 0u8);
+        let (mut holder, mut status, mut joins) = (Keeper::new(), Status::default(), 0u8);
         for fault in faults {
             if matches!(fault, Fault::RequestLost) { continue }
             let shown = holder.show(SECRET, |_| {}).expect("is shown");

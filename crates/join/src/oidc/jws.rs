@@ -21,22 +21,46 @@ struct Header {
     crit: Option<Value>,
 }
 
+/// A token taken apart.
+struct Parts<'t> {
+    header: Header,
+    signed: &'t str,
+    claims: &'t str,
+    signature: &'t str,
+}
+
 /// The claims of a token that was signed with one of `keys`.
 pub(super) fn verified(token: &str, keys: &Jwks) -> Result<Map<String, Value>, Unverified> {
-    if token.len() > LONGEST {
-        return Err(Unverified::Malformed("it is longer than 16 KiB"));
-    }
-    let (signed, signature) = token.rsplit_once('.').ok_or(Unverified::Malformed("it has no dots"))?;
-    let (header, claims) = signed.split_once('.').ok_or(Unverified::Malformed("it has one dot only"))?;
-    let header: Header = serde_json::from_slice(&decoded(header)?)
-        .map_err(|_| Unverified::Malformed("its header is not the JSON of one"))?;
-    if header.crit.is_some() {
-        return Err(Unverified::Malformed("its header has critical extensions"));
-    }
-    if !ACCEPTED.contains(&header.alg.as_str()) {
-        return Err(Unverified::Algorithm(header.alg.chars().take(16).collect()));
-    }
+    let Parts { header, signed, claims, signature } = Parts::of(token)?;
     keys.verify(&header.alg, header.kid.as_deref(), signed.as_bytes(), &decoded(signature)?)?;
+    object(claims)
+}
+
+/// The claims of a token that anybody may have made.
+pub(super) fn unverified(token: &str) -> Result<Map<String, Value>, Unverified> {
+    object(Parts::of(token)?.claims)
+}
+
+impl<'t> Parts<'t> {
+    fn of(token: &'t str) -> Result<Self, Unverified> {
+        if token.len() > LONGEST {
+            return Err(Unverified::Malformed("it is longer than 16 KiB"));
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(Unverified::Malformed("it has no dots"))?;
+        let (header, claims) = signed.split_once('.').ok_or(Unverified::Malformed("it has one dot only"))?;
+        let header: Header = serde_json::from_slice(&decoded(header)?)
+            .map_err(|_| Unverified::Malformed("its header is not the JSON of one"))?;
+        if header.crit.is_some() {
+            return Err(Unverified::Malformed("its header has critical extensions"));
+        }
+        if !ACCEPTED.contains(&header.alg.as_str()) {
+            return Err(Unverified::Algorithm(header.alg.chars().take(16).collect()));
+        }
+        Ok(Self { header, signed, claims, signature })
+    }
+}
+
+fn object(claims: &str) -> Result<Map<String, Value>, Unverified> {
     match serde_json::from_slice(&decoded(claims)?) {
         Ok(Value::Object(claims)) => Ok(claims),
         _ => Err(Unverified::Malformed("its claims are no JSON object")),

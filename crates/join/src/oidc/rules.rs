@@ -2,7 +2,7 @@
 
 use super::Claims;
 use access::resource::token::Oidc;
-use access::resource::token::oidc::{Claim, Compare, Field};
+use access::resource::token::oidc::{Claim, Compare, Field, Wanted};
 use serde_json::Value;
 
 /// What was found of one field of one rule.
@@ -42,7 +42,7 @@ pub fn judge(oidc: &Oidc, claims: &Claims) -> Verdict {
                 None => Check {
                     rule: number,
                     field: name,
-                    wanted: wanted.clone(),
+                    wanted: wanted.to_string(),
                     found: String::new(),
                     fits: false,
                 },
@@ -57,18 +57,22 @@ pub fn judge(oidc: &Oidc, claims: &Claims) -> Verdict {
     Verdict { rule: None, checks }
 }
 
-fn check(oidc: &Oidc, field: &Field, wanted: &str, claims: &Claims, rule: usize) -> Check {
+fn check(oidc: &Oidc, field: &Field, wanted: &Wanted, claims: &Claims, rule: usize) -> Check {
     let found = values(field.claim, claims);
-    let globs = field.compare == Compare::Glob || (field.compare == Compare::GlobIfEnabled && oidc.globs);
-    let fits = found.iter().any(|found| match globs {
-        true => matches(wanted.as_bytes(), found.as_bytes()),
-        false => found == wanted,
-    });
+    let one = |wanted: &str, found: &str| match field.compare {
+        Compare::Glob => matches(wanted.as_bytes(), found.as_bytes()),
+        Compare::GlobIfEnabled if oidc.globs => matches(wanted.as_bytes(), found.as_bytes()),
+        Compare::Place => {
+            found == wanted || found.rsplit_once('-').is_some_and(|(region, _)| region == wanted)
+        }
+        Compare::Exact | Compare::GlobIfEnabled | Compare::Flag | Compare::OneOf => found == wanted,
+    };
+    let fits = found.iter().any(|found| wanted.all().iter().any(|wanted| one(wanted, found)));
     let found = match found.as_slice() {
         [] => "missing".to_owned(),
         some => some.iter().map(|found| quoted(found)).collect::<Vec<_>>().join(", "),
     };
-    Check { rule, field: field.name, wanted: wanted.to_owned(), found, fits }
+    Check { rule, field: field.name, wanted: wanted.to_string(), found, fits }
 }
 
 /// The values of a field in the claims; more than one where the claim is a list.
@@ -80,6 +84,7 @@ fn values(claim: Claim, claims: &Claims) -> Vec<String> {
             Some(Value::Number(number)) => vec![number.to_string()],
             _ => one(claims.text(name)),
         },
+        Claim::At(place) => one(claims.at(place)),
         Claim::Among(name) => match claims.get(name) {
             Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             _ => vec![],

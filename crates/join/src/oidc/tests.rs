@@ -374,6 +374,60 @@ fn key_sets_are_bounded_and_useful() {
     }
 }
 
+/// The claims of a JWT-SVID with these changes.
+fn svid_with(changes: Value) -> Value {
+    let mut claims =
+        json!({"sub": "spiffe://example.com/svc/web", "aud": ["vault"], "iat": NOW - 10, "exp": NOW + 290});
+    for (name, value) in changes.as_object().expect("an object") {
+        match value {
+            Value::Null => drop(claims.as_object_mut().expect("an object").remove(name)),
+            value => claims[name] = value.clone(),
+        }
+    }
+    claims
+}
+
+fn svid(claims: &Value) -> Result<String, Unverified> {
+    let token = issuer().token(&json!({"alg": "ES256", "kid": "ec"}), claims);
+    let cluster = access::ClusterName::new(CLUSTER).expect("a name");
+    verify_svid(&token, &issuer().jwks(), &cluster, "vault", now()).map(|(id, _)| id.to_string())
+}
+
+#[test]
+fn a_jwt_svid_is_of_this_cluster_for_its_audience_and_ends() {
+    let id = "spiffe://example.com/svc/web";
+    for fine in
+        [json!({}), json!({"aud": "vault"}), json!({"aud": ["x", "vault"]}), json!({"iss": "anybody"})]
+    {
+        assert_eq!(svid(&svid_with(fine.clone())), Ok(id.to_owned()), "{fine}");
+    }
+    for (change, claim) in [
+        (json!({"sub": null}), "sub"),
+        (json!({"sub": "web"}), "sub"),
+        (json!({"sub": "spiffe://example.com"}), "sub"),
+        (json!({"sub": "spiffe://other.example/svc/web"}), "sub"),
+        (json!({"aud": null}), "aud"),
+        (json!({"aud": ["db"]}), "aud"),
+        (json!({"aud": {"vault": 1}}), "aud"),
+        (json!({"exp": null}), "exp"),
+        (json!({"exp": NOW - 10}), "exp"),
+        (json!({"exp": NOW + 24 * 3600}), "exp"),
+        (json!({"nbf": NOW + 11}), "nbf"),
+    ] {
+        match svid(&svid_with(change.clone())) {
+            Err(Unverified::Claim { claim: said, .. }) => assert_eq!(said, claim, "{change}"),
+            other => panic!("{change}: {other:?}"),
+        }
+    }
+    let good = issuer().token(&json!({"alg": "ES256", "kid": "ec"}), &svid_with(json!({})));
+    let cluster = access::ClusterName::new(CLUSTER).expect("a name");
+    let strange = issuer().token(&json!({"alg": "HS256", "kid": "ec"}), &svid_with(json!({})));
+    for token in ["", "a.b.c", &good[..good.len() - 4], strange.as_str()] {
+        assert!(verify_svid(token, &issuer().jwks(), &cluster, "vault", now()).is_err(), "{token}");
+    }
+    assert!(verify_svid(&good, &issuer().jwks(), &cluster, "", now()).is_err(), "for nobody");
+}
+
 proptest! {
     #[test]
     fn no_token_panics(token in "[A-Za-z0-9_.=-]{0,300}") {

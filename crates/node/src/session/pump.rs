@@ -1,7 +1,7 @@
 //! Carries bytes between a channel and a session's pipes or terminal, never more than the client grants window for.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +15,10 @@ use transport::ssh::{ChannelClosed, Reader, Writer};
 const BLOCK: usize = 64 << 10;
 /// With less room than this left, a new block is taken.
 const LEAST: usize = 8 << 10;
+/// Through a pipe that gets more room, so many bytes have gone.
+const MUCH: usize = 1 << 20;
+/// The room that it gets.
+const WIDE: i32 = 256 << 10;
 
 /// The master side of a terminal, used by the pumps and for changes of its size.
 pub(super) type Terminal = Arc<AsyncFd<OwnedFd>>;
@@ -55,9 +59,29 @@ fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// From the client to the session, until the client has sent everything or the session takes no more. Both halves are
 /// let go then: what the client still sends is dropped, and the session reads an end of file.
 pub(super) async fn into_pipe(mut reader: Reader, mut stdin: pipe::Sender) {
+    let mut width = Width::default();
     while let Some(data) = reader.data().await {
         if stdin.write_all(&data).await.is_err() {
             return;
+        }
+        width.count(data.len(), &stdin);
+    }
+}
+
+/// Gives a pipe more room once much has gone through it: its two ends wake each other less often then. Those of other
+/// sessions take no more memory than they need.
+#[derive(Default)]
+struct Width {
+    gone: usize,
+}
+
+impl Width {
+    fn count(&mut self, more: usize, pipe: &impl AsFd) {
+        let before = self.gone;
+        self.gone = before.saturating_add(more);
+        if before < MUCH && self.gone >= MUCH {
+            // One that may not grow does its work as well, only slower.
+            let _ = exec::enlarge_pipe(pipe.as_fd(), WIDE);
         }
     }
 }
@@ -92,11 +116,12 @@ pub(super) enum Stream {
 /// From a pipe to the client, until every process has closed it.
 pub(super) async fn from_pipe(mut pipe: pipe::Receiver, stream: Stream, writer: &Writer) {
     let mut buffer = BytesMut::new();
+    let mut width = Width::default();
     loop {
         make_room(&mut buffer);
         match pipe.read_buf(&mut buffer).await {
             Ok(0) | Err(_) => return,
-            Ok(_) => {}
+            Ok(count) => width.count(count, &pipe),
         }
         if send(&mut buffer, stream, writer).await.is_err() {
             return;

@@ -88,7 +88,7 @@ impl Cluster {
             proxy_protocol: false,
             data_dir: directory.path().join("proxy"),
             auth: auth.clone(),
-            join: Some(JoinSource { token: proxy_token, trust: trust.clone() }),
+            join: Some(JoinSource::token(proxy_token, trust.clone())),
             hostname: "proxy-1".into(),
             drain: Duration::from_millis(200),
         };
@@ -134,7 +134,7 @@ impl Cluster {
             role: SystemRole::Node,
             data_dir: self.directory.path().join(name),
             auth: at,
-            join: Some(JoinSource { token: self.node_token.clone(), trust }),
+            join: Some(JoinSource::token(self.node_token.clone(), trust)),
             hostname: name.into(),
             principals: Vec::new(),
             ssh_key: None,

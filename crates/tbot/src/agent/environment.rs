@@ -50,6 +50,8 @@ mod tests {
             ),
             (platform(Provider::AzureDevops, None), vec!["SYSTEM_ACCESSTOKEN", "SYSTEM_OIDCREQUESTURI"]),
             (platform(Provider::Kubernetes, None), vec![]),
+            (platform(Provider::Gcp, None), vec![]),
+            (platform(Provider::Iam, None), vec![]),
         ] {
             let mut command = Command::new("true");
             withhold(&mut command, &method);

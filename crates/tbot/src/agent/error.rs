@@ -107,6 +107,14 @@ pub enum AgentError {
         /// Whose it is already.
         other: String,
     },
+    /// A socket for workloads cannot be opened.
+    #[error("the socket {} for workloads cannot be opened: {error}", path.display())]
+    Socket {
+        /// Where it should be.
+        path: PathBuf,
+        /// The system's reason, or ours.
+        error: std::io::Error,
+    },
     /// There is no valid identity to ask with.
     #[error("the agent's own identity is not valid; see the service \"identity\" for the reason")]
     NoMember,
@@ -183,7 +191,7 @@ impl AgentError {
     /// Whether the same attempt may succeed later without anybody doing anything here.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Destination(_) | Self::Unusable { .. } | Self::NoMember => true,
+            Self::Destination(_) | Self::Unusable { .. } | Self::Socket { .. } | Self::NoMember => true,
             Self::Cluster { problem, .. } => problem.class.is_transient() || problem.class == Class::Internal,
             Self::Connect { source, .. } => source.is_passing(),
             Self::Several(errors) => errors.iter().all(|error| error.may_pass()),

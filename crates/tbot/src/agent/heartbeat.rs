@@ -7,8 +7,8 @@ use super::member::Member;
 use crate::health::Service;
 use access::resource::bot::{Heartbeat, ServiceHealth};
 use api::status::Class;
-use api::v1::{HeartbeatRequest, HookResult, ReportHooksRequest};
 use api::v1::bot_service_client::BotServiceClient;
+use api::v1::{HeartbeatRequest, HookResult, ReportHooksRequest};
 use jiff::Timestamp;
 use std::time::Duration;
 

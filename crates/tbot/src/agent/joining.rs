@@ -1,23 +1,27 @@
 //! Joining: possession of a key is proven, and by what else the method wants that this is the bot.
 //!
 //! Key and attempt are stored before anything is sent, so that a retry, also after a kill, is the same attempt. The key
-//! that method `bound_keypair` keeps is stored before it is bound, and its join state together with the certificates that
-//! it came with: whatever of the two is lost, both are.
+//! that method `bound_keypair` keeps is stored before it is bound, and so is the one that is offered in its place; its join
+//! state is stored together with the certificates that it came with: whatever of the two is lost, both are.
 
 use super::AgentError;
 use super::member::{address, credentials, fresh_key, token_hash};
-use super::platform;
+use super::platform::aws::Aws;
 use super::storage::{BoundKey, Pending, PendingJoin, Storage, Stored};
+use super::{platform, tpm};
 use crate::config::{Config, FirstTrust, Method, Onboarding, TokenSource};
 use access::name::SystemRole;
+use access::resource::token::Provider;
 use access::{ClusterName, HostPort};
 use api::v1;
 use api::v1::join_service_client::JoinServiceClient;
 use api::v1::{ChallengeRequest, JoinRequest};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use identity::credentials::Credentials;
+use identity::key::SubjectKey;
 use jiff::Timestamp;
 use join::bound_keypair::Showing;
+use join::iam;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -71,8 +75,8 @@ impl Joiner {
         let hash = token_hash(token);
         // What was prepared for a renewal of one instance is no attempt to join as another.
         let mark = over.as_ref().map_or(hash.clone(), |over| format!("{hash}@{}", over.instance));
-        let pending = attempt(stored, mark)?;
         let bound = self.bound(stored, &hash)?;
+        let pending = attempt(stored, mark, bound.is_some())?;
         let prepared = Stored {
             credentials: stored.credentials.clone(),
             token_hash: stored.token_hash.clone(),
@@ -86,7 +90,10 @@ impl Joiner {
         };
         let answer = self.ask(channel, token, &pending, bound.as_ref()).await?;
         let credentials = credentials(pending.key, answer.credentials)?;
-        let bound = bound.map(|bound| BoundKey { state: answer.join_state, ..bound });
+        let bound = bound.map(|bound| {
+            let offered = pending.offered.filter(|_| answer.key_accepted);
+            BoundKey { key: offered.unwrap_or(bound.key), state: answer.join_state }
+        });
         self.storage.commit(now, &credentials, Some(&hash), bound.as_ref())?;
         Ok(credentials)
     }
@@ -98,16 +105,25 @@ impl Joiner {
         pending: &Pending,
         bound: Option<&BoundKey>,
     ) -> Result<v1::JoinResponse, AgentError> {
+        let begun = match &self.onboarding.method {
+            Method::Tpm { device, algorithm } => Some(tpm::begin_apart(device, *algorithm).await?),
+            _ => None,
+        };
         let mut client = JoinServiceClient::new(channel);
         let challenge = client.challenge(ChallengeRequest {}).await.map_err(AgentError::call(DOING))?;
         let v1::ChallengeResponse { challenge, cluster } = challenge.into_inner();
+        let mut signs = None;
         let id_token = match &self.onboarding.method {
+            Method::Platform { provider: Provider::Iam, .. } => {
+                signs = Some(Aws(platform::environment).credentials().await?);
+                String::new()
+            }
             Method::Platform { provider, variable } => {
                 let cluster =
                     ClusterName::new(cluster).map_err(AgentError::unusable("the cluster's name"))?;
                 platform::id_token(*provider, variable.as_deref(), &cluster).await?.to_string()
             }
-            Method::Token | Method::BoundKeypair { .. } => String::new(),
+            Method::Token | Method::BoundKeypair { .. } | Method::Tpm { .. } => String::new(),
         };
         let public_key = pending.key.spki_der();
         let attempt = pending.join.as_ref().map(|join| join.attempt.clone()).unwrap_or_default();
@@ -120,8 +136,15 @@ impl Joiner {
         };
         let signature =
             pending.key.sign(&join::prove(&claim)).map_err(AgentError::unusable("the new key"))?;
-        let bound_keypair = bound.map(|bound| self.shown(&claim, bound)).transpose()?;
+        let bound_keypair =
+            bound.map(|bound| self.shown(&claim, bound, pending.offered.as_ref())).transpose()?;
+        let aws = signs.map(|(credentials, endpoint)| signed(&claim, &credentials, endpoint));
+        let tpm = match begun {
+            Some(begun) => Some(tpm::shown(&mut client, &claim, begun).await?),
+            None => None,
+        };
         let request = JoinRequest {
+            aws,
             token: token.to_owned(),
             role: SystemRole::Bot.as_str().to_owned(),
             public_key: public_key.clone(),
@@ -132,6 +155,7 @@ impl Joiner {
             host: None,
             bound_keypair,
             id_token,
+            tpm,
         };
         Ok(client.join(request).await.map_err(AgentError::call(DOING))?.into_inner())
     }
@@ -147,21 +171,30 @@ impl Joiner {
         }))
     }
 
-    fn shown(&self, claim: &join::Claim<'_>, bound: &BoundKey) -> Result<v1::BoundKeypair, AgentError> {
+    fn shown(
+        &self,
+        claim: &join::Claim<'_>,
+        bound: &BoundKey,
+        offered: Option<&SubjectKey>,
+    ) -> Result<v1::BoundKeypair, AgentError> {
+        let next_public_key = offered.map(SubjectKey::spki_der).unwrap_or_default();
         let secret = self.registration_secret(bound)?;
         let public_key = bound.key.spki_der();
         let showing = Showing {
             public_key: &public_key,
             join_state: &bound.state,
             registration_secret: secret.as_deref().map_or("", String::as_str),
+            next_public_key: &next_public_key,
         };
         let statement = join::bound_keypair::prove(claim, &showing);
-        let signature = bound.key.sign(&statement).map_err(AgentError::unusable("the bound key"))?;
+        let sign = |key: &SubjectKey| key.sign(&statement).map_err(AgentError::unusable("the bound key"));
         Ok(v1::BoundKeypair {
-            signature,
+            signature: sign(&bound.key)?,
+            next_signature: offered.map(sign).transpose()?.unwrap_or_default(),
             join_state: bound.state.clone(),
             registration_secret: showing.registration_secret.to_owned(),
             public_key,
+            next_public_key,
         })
     }
 
@@ -178,16 +211,33 @@ impl Joiner {
     }
 }
 
-/// The attempt that was prepared with this mark, or a new one.
-fn attempt(stored: &Stored, mark: String) -> Result<Pending, AgentError> {
-    if let Some(Pending { key, join: Some(join) }) = &stored.pending
+/// What auth needs to ask AWS who this is.
+fn signed(
+    claim: &join::Claim<'_>,
+    credentials: &iam::Credentials,
+    endpoint: iam::Endpoint,
+) -> v1::AwsRequest {
+    let (date, signature) = iam::prove(claim, endpoint, credentials, Timestamp::now());
+    v1::AwsRequest {
+        host: endpoint.host(),
+        date,
+        access_key_id: credentials.access_key_id.clone(),
+        session_token: credentials.session_token.as_deref().cloned().unwrap_or_default(),
+        signature: signature.to_vec(),
+    }
+}
+
+/// The attempt that was prepared with this mark, or a new one. `offers` says that a key goes with it.
+fn attempt(stored: &Stored, mark: String, offers: bool) -> Result<Pending, AgentError> {
+    if let Some(Pending { key, join: Some(join), offered }) = &stored.pending
         && join.token_hash == mark
     {
-        return Ok(Pending { key: key.clone(), join: Some(join.clone()) });
+        return Ok(Pending { key: key.clone(), join: Some(join.clone()), offered: offered.clone() });
     }
     let mut attempt = vec![0; join::Attempt::LEN];
     SystemRandom::new().fill(&mut attempt).map_err(AgentError::unusable("the system's randomness"))?;
-    Ok(Pending { key: fresh_key()?, join: Some(PendingJoin { attempt, token_hash: mark }) })
+    let offered = if offers { Some(fresh_key()?) } else { None };
+    Ok(Pending { key: fresh_key()?, join: Some(PendingJoin { attempt, token_hash: mark }), offered })
 }
 
 /// The token of a method with which one joins again and again.

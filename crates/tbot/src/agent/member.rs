@@ -132,7 +132,7 @@ impl Member {
         let mut member = Self::new(config, storage, credentials, Some(token_hash(token)))?;
         member.is_new = true;
         member.answered().await;
-        member.compare_life((OWN, BOT_CAP), &member.credentials(), member.ttl, now);
+        member.compare_life((OWN, BOT_CAP), member.credentials().expires(), member.ttl, now);
         Ok(member)
     }
 
@@ -151,15 +151,15 @@ impl Member {
         Ok(Self { storage, token_hash, live, auth, channel, ttl, shortened, joiner, is_new: false })
     }
 
-    /// Warns, once for each, when `certificate` is valid for less time than was asked for; `cap` says who decides.
+    /// Warns, once for each, when a certificate that ends at `expires` is valid for less time than was asked for; `cap` says who decides.
     pub fn compare_life(
         &self,
         (whose, cap): (&str, &str),
-        certificate: &Credentials,
+        expires: Timestamp,
         asked: Duration,
         now: Timestamp,
     ) {
-        let given = Duration::try_from(certificate.expires().duration_since(now)).unwrap_or_default();
+        let given = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
         if given + SLACK >= asked {
             return;
         }
@@ -201,7 +201,7 @@ impl Member {
         let pending = match stored.pending.take().filter(|pending| pending.join.is_none()) {
             Some(pending) => pending,
             None => {
-                let pending = Pending { key: fresh_key()?, join: None };
+                let pending = Pending { key: fresh_key()?, join: None, offered: None };
                 stored.credentials = Some(self.credentials());
                 stored.token_hash.clone_from(&self.token_hash);
                 self.storage.prepare(now, &stored, &pending)?;
@@ -261,7 +261,7 @@ impl Member {
 
     /// From here on the new identity is in force on this side.
     fn take(&self, credentials: Credentials, now: Timestamp) -> Result<(), AgentError> {
-        self.compare_life((OWN, BOT_CAP), &credentials, self.ttl, now);
+        self.compare_life((OWN, BOT_CAP), credentials.expires(), self.ttl, now);
         self.live.replace(credentials).map_err(AgentError::unusable("the renewed identity"))?;
         self.rest();
         Ok(())

@@ -3,7 +3,7 @@
 use super::AgentError;
 use super::issue;
 use super::member::{self, Member};
-use crate::config::{Output, Server};
+use crate::config::{Content, Output, Server};
 use crate::destination::FileSet;
 use access::HostPort;
 use api::v1::PingRequest;
@@ -29,7 +29,7 @@ pub async fn refresh(member: &Member, server: &Server, outputs: &[&Output], now:
         outputs.iter().map(|output| able(member, output).map_err(Arc::new)).collect();
     let asking: Vec<&Output> = able.iter().filter_map(|able| able.as_ref().ok().copied()).collect();
     let mut issued = issue::certificates(member, &asking).await.into_iter();
-    let proxy = match asking.iter().any(|output| output.ssh_config) {
+    let proxy = match asking.iter().any(|output| output.ssh_config()) {
         true => proxy_address(member, server).await.map(Some).map_err(Arc::new),
         false => Ok(None),
     };
@@ -47,7 +47,7 @@ pub async fn refresh(member: &Member, server: &Server, outputs: &[&Output], now:
     written
 }
 
-fn too_few() -> AgentError {
+pub(super) fn too_few() -> AgentError {
     AgentError::Unusable { what: "the cluster's answer", reason: "it has too few certificates".into() }
 }
 
@@ -73,18 +73,19 @@ async fn written_output(
     now: Timestamp,
 ) -> Written {
     let proxy = match proxy {
-        _ if !output.ssh_config => None,
+        _ if !output.ssh_config() => None,
         Ok(proxy) => proxy.as_ref(),
         Err(error) => return Err(Arc::clone(error)),
     };
     let whose = format!("the output {}", output.destination);
-    member.compare_life((&whose, OUTPUT_CAP), credentials, output.certificate_ttl, now);
+    member.compare_life((&whose, OUTPUT_CAP), credentials.expires(), output.certificate_ttl, now);
     let written = write(output, credentials, proxy, now).await;
     written.map(|()| credentials.expires()).map_err(Arc::new)
 }
 
 fn of_own_cluster(output: &Output, own: &Credentials) -> Result<(), AgentError> {
-    match &output.cluster {
+    let Content::Identity { cluster, .. } = &output.content else { return Ok(()) };
+    match cluster {
         Some(wanted) if *wanted != own.trust.cluster => Err(AgentError::OtherCluster {
             destination: output.destination.to_string(),
             wanted: wanted.to_string(),

@@ -1,15 +1,19 @@
 //! Where an agent gets the ID token with which its platform vouches for it (fact sheet, section 4.2). Asked for each time:
 //! such tokens live for minutes.
 
+pub mod aws;
+
 use super::AgentError;
 use crate::config::Method;
 use access::ClusterName;
 use access::resource::token::Provider;
 use serde::Deserialize;
 use std::path::PathBuf;
-use transport::https::{Client, Question, Verb};
+use transport::https::{Client, FetchError, Question, Verb, ask_machine};
 use zeroize::Zeroizing;
 
+/// `metadata.google.internal`, whose address is the same on every machine.
+const METADATA: &str = "169.254.169.254";
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// Where one is.
@@ -19,6 +23,10 @@ enum Source {
     Variable(String),
     /// In a file.
     File(PathBuf),
+    /// The metadata server of the machine, at this host.
+    Metadata(String),
+    /// Nowhere: there is none.
+    None,
     /// An address that gives it for a bearer token, both in environment variables.
     Server { url: &'static str, bearer: &'static str, is_azure: bool },
 }
@@ -47,20 +55,30 @@ fn source(
             let path = environment("KUBERNETES_TOKEN_PATH").unwrap_or_else(|| SERVICE_ACCOUNT.to_owned());
             Source::File(PathBuf::from(path))
         }
+        Provider::Gcp => {
+            Source::Metadata(environment("GCE_METADATA_HOST").unwrap_or_else(|| METADATA.to_owned()))
+        }
+        Provider::Iam => Source::None,
     }
 }
 
 /// The environment variables that hold what this method joins with, or lead to it.
 pub fn variables(method: &Method) -> Vec<String> {
     match method {
-        Method::Token => Vec::new(),
+        Method::Token | Method::Tpm { .. } => Vec::new(),
         Method::BoundKeypair { .. } => vec!["TBOT_REGISTRATION_SECRET".to_owned()],
         Method::Platform { provider, variable } => match source(*provider, variable.as_deref(), |_| None) {
             Source::Variable(name) => vec![name],
-            Source::File(_) => Vec::new(),
+            // What AWS gives out is for every program of the machine or the task, and most reach it without a variable.
+            Source::File(_) | Source::Metadata(_) | Source::None => Vec::new(),
             Source::Server { url, bearer, .. } => vec![url.to_owned(), bearer.to_owned()],
         },
     }
+}
+
+/// A variable of the environment that says something.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The ID token for this cluster.
@@ -69,13 +87,14 @@ pub async fn id_token(
     variable: Option<&str>,
     cluster: &ClusterName,
 ) -> Result<Zeroizing<String>, AgentError> {
-    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let token = match source(provider, variable, environment) {
         Source::Variable(name) => {
             environment(&name).ok_or_else(|| missing(provider, format!("{name} is not set")))?
         }
         Source::File(path) => std::fs::read_to_string(&path)
             .map_err(|error| missing(provider, format!("{}: {error}", path.display())))?,
+        Source::Metadata(host) => of_machine(&host, cluster).await?,
+        Source::None => return Err(missing(provider, "this method has no ID token".to_owned())),
         Source::Server { url, bearer, is_azure } => {
             let variable =
                 |name: &str| environment(name).ok_or_else(|| missing(provider, format!("{name} is not set")));
@@ -106,13 +125,29 @@ async fn ask(
         false => format!("{address}{joint}audience={cluster}"),
     };
     let verb = if is_azure { Verb::Post(&[]) } else { Verb::Get };
-    let question = Question { url: &url, bearer: Some(bearer), verb };
+    let question = Question { verb, bearer: Some(bearer), ..Question::get(&url) };
     let unusable = |reason: String| AgentError::Unusable { what: "the platform's ID token", reason };
     let answer = Client::new(&[]).ask(question).await.map_err(|error| unusable(error.to_string()))?;
     let answer = Zeroizing::new(answer);
     let answer: Answer = serde_json::from_slice(&answer)
         .map_err(|_| unusable("the platform answered without one".to_owned()))?;
     Ok(answer.value)
+}
+
+/// Of the machine's default service account, with what the machine is (`format=full`).
+async fn of_machine(host: &str, cluster: &ClusterName) -> Result<String, AgentError> {
+    let url = format!(
+        "http://{host}/computeMetadata/v1/instance/service-accounts/default/identity?audience={cluster}&format=full"
+    );
+    let question = Question { headers: &[("metadata-flavor", "Google")], ..Question::get(&url) };
+    let unusable = |reason: String| AgentError::Unusable { what: "the machine's ID token", reason };
+    let answer = ask_machine(question).await.map_err(|error| match error {
+        FetchError::Status { status: 404, .. } => {
+            missing(Provider::Gcp, "the machine has no service account".to_owned())
+        }
+        error => unusable(error.to_string()),
+    })?;
+    String::from_utf8(answer).map_err(|_| unusable("the metadata server answered without one".to_owned()))
 }
 
 fn missing(provider: Provider, reason: String) -> AgentError {
@@ -127,6 +162,8 @@ fn advice(provider: Provider) -> &'static str {
         Provider::Circleci => "give the job a context, without which CircleCI makes no ID token",
         Provider::AzureDevops => "give the step `env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}`",
         Provider::Kubernetes => "mount a projected service account token, or set KUBERNETES_TOKEN_PATH",
+        Provider::Gcp => "give the machine a service account, and run tbot on it",
+        Provider::Iam => "run tbot on a machine of AWS",
         Provider::Spacelift | Provider::TerraformCloud => "run tbot inside a run of that platform",
     }
 }
@@ -155,5 +192,7 @@ mod tests {
         assert_eq!(source(Provider::Kubernetes, None, nothing), file(SERVICE_ACCOUNT));
         let set = |name: &str| (name == "KUBERNETES_TOKEN_PATH").then(|| "/x".to_owned());
         assert_eq!(source(Provider::Kubernetes, None, set), file("/x"));
+        let machine = Source::Metadata("169.254.169.254".to_owned());
+        assert_eq!(source(Provider::Gcp, None, nothing), machine);
     }
 }

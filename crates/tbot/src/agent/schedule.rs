@@ -211,7 +211,10 @@ mod tests {
         let put_off = |left| Failure { asked: Some(asked), is_put_off: true, may_pass: true, left };
         for random in [0.0, 0.5, 1.0] {
             let retry = schedule.failed(at(0, 0), put_off(HOUR), random);
-            assert!(!retry.is_told && (asked..=asked + Duration::from_secs(1)).contains(&retry.pause), "{retry:?}");
+            assert!(
+                !retry.is_told && (asked..=asked + Duration::from_secs(1)).contains(&retry.pause),
+                "{retry:?}"
+            );
             assert!(!schedule.is_nearly_due(at(0, 0)), "not sooner than asked, whatever else is due");
         }
         assert!(schedule.failed(at(0, 0), put_off(asked), 0.0).is_told, "what there is ends soon");
@@ -228,7 +231,10 @@ mod tests {
         let told = [0; 4].map(|_| schedule.failed(at(0, 0), passing(HOUR), 0.0).is_told);
         assert_eq!(told, [false, false, true, true]);
         let mut schedule = Schedule::new(HOUR);
-        assert!(schedule.failed(at(0, 0), passing(Duration::ZERO), 0.0).is_told, "there is nothing that is valid");
+        assert!(
+            schedule.failed(at(0, 0), passing(Duration::ZERO), 0.0).is_told,
+            "there is nothing that is valid"
+        );
         let mut schedule = Schedule::new(HOUR);
         let lasting = Failure { may_pass: false, ..passing(HOUR) };
         assert!(schedule.failed(at(0, 0), lasting, 0.0).is_told);

@@ -7,11 +7,13 @@ use super::hooks::{self, Ran};
 use super::member::Member;
 use super::notify::Notifier;
 use super::output;
+use super::refresh;
 use super::report::Report;
 use super::schedule::{Failure, Moment, Retry, Schedule};
 use super::signals::{Signals, Wake};
 use super::storage::Storage;
-use crate::config::{Config, Output};
+use super::workload_api::Apis;
+use crate::config::{Config, Content, Output};
 use crate::destination::{Destination, Memory};
 use crate::health::{Health, Kind, Service};
 use jiff::Timestamp;
@@ -39,6 +41,8 @@ pub struct Agent {
     heartbeat: Schedule,
     /// What came of hooks, and was not told yet.
     ran: Vec<Ran>,
+    /// The sockets for workloads.
+    apis: Apis,
     health: Health,
     started: Instant,
     started_at: Timestamp,
@@ -48,6 +52,10 @@ pub struct Agent {
 impl Agent {
     /// Prepares every destination and takes the lock on the storage. Gives everything that is wrong with them.
     pub fn open(mut config: Config, health: Health) -> Result<Self, Arc<AgentError>> {
+        if config.oneshot {
+            // Nobody could ask: it ends at once.
+            config.outputs.retain(|output| !matches!(output.content, Content::WorkloadApi(_)));
+        }
         let unusable = config.outputs.iter().filter_map(|output| unusable(output).map(Arc::new));
         let mut errors: Vec<_> = unusable.collect();
         errors.extend(same_directories(&config).into_iter().map(Arc::new));
@@ -70,6 +78,7 @@ impl Agent {
             outputs: Vec::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
             ran: Vec::new(),
+            apis: Apis::default(),
             health,
             started: Instant::now(),
             started_at: Timestamp::now(),
@@ -92,6 +101,7 @@ impl Agent {
             }
         };
         let (expires, is_new) = (member.credentials().expires(), member.is_new());
+        self.apis.connect(member.channel());
         self.member = Some(member);
         match is_new {
             false => self.health.found(IDENTITY, expires),
@@ -111,7 +121,8 @@ impl Agent {
                 Err(error) if !error.may_pass() => return Err(error),
                 Err(error) => error,
             };
-            let Retry { pause, .. } = self.own.failed(self.now(), failure(&error, None, self.now()), random());
+            let Retry { pause, .. } =
+                self.own.failed(self.now(), failure(&error, None, self.now()), random());
             tracing::error!(%error, retry_in = ?pause, "not a member of the cluster yet");
             if let Wake::Stop = signals.wait(pause).await {
                 return Ok(false);
@@ -257,10 +268,12 @@ impl Agent {
         self.outputs = outputs.iter().map(|output| Schedule::new(output.renewal_interval)).collect();
         let mut services = vec![Service::new(IDENTITY, Kind::BotIdentity)];
         services.extend(outputs.iter().map(|output| Service {
-            destination: Some(output.destination.to_string()),
-            expires: output::expires(output),
-            ..Service::new(&output.name, Kind::IdentityOutput)
+            destination: Some(output.place()),
+            expires: refresh::expires(output),
+            ..Service::new(&output.name, Kind::of(&output.content))
         }));
+        let open = outputs.iter().filter(|output| matches!(output.content, Content::WorkloadApi(_)));
+        self.apis.keep(&open.map(|output| output.name.as_str()).collect::<Vec<_>>());
         services.push(Service::new(HEARTBEAT, Kind::Heartbeat));
         self.health.set_services(services);
     }
@@ -287,6 +300,7 @@ impl Agent {
         if !usable || self.refused {
             let member = Member::establish(&self.config, Arc::clone(&self.storage), now).await?;
             let (expires, is_new) = (member.credentials().expires(), member.is_new());
+            self.apis.connect(member.channel());
             (self.member, self.refused) = (Some(member), false);
             if is_new {
                 self.own_succeeded(expires);
@@ -295,6 +309,7 @@ impl Agent {
         }
         let Some(member) = &self.member else { return Ok(()) };
         let renewed = member.renew(now).await;
+        self.apis.connect(member.channel());
         let expires = member.credentials().expires();
         self.refused = renewed.as_ref().is_err_and(|error| !error.may_pass());
         renewed.map(|()| self.own_succeeded(expires))
@@ -315,7 +330,7 @@ impl Agent {
         let now = Timestamp::now();
         let member = self.member.as_ref().filter(|member| member.credentials().expires() > now);
         let written = match member {
-            Some(member) => output::refresh(member, &self.config.server, &outputs, now).await,
+            Some(member) => refresh::all(member, &self.config.server, &outputs, &mut self.apis, now).await,
             None => {
                 let error = Arc::new(AgentError::NoMember);
                 outputs.iter().map(|_| Err(Arc::clone(&error))).collect()
@@ -374,7 +389,8 @@ impl Agent {
             }
             Err(error) => {
                 let valid_until = self.health.expires(name);
-                let Retry { pause, is_told } = schedule.failed(now, failure(&error, valid_until, now), random);
+                let Retry { pause, is_told } =
+                    schedule.failed(now, failure(&error, valid_until, now), random);
                 match is_told {
                     false => not_yet(name, &error, pause),
                     true => {

@@ -18,6 +18,7 @@ const PENDING_ATTEMPT: &str = "pending-attempt";
 const PENDING_TOKEN_HASH: &str = "pending-tokenhash";
 const TOKEN_HASH: &str = "tokenhash";
 const BOUND_KEY: &str = "bound-key";
+const PENDING_BOUND_KEY: &str = "pending-bound-key";
 const JOIN_STATE: &str = "join-state";
 const LOCK: &str = "lock";
 const LOCK_ATTEMPTS: u32 = 10;
@@ -45,7 +46,7 @@ pub struct Stored {
 /// The key that is bound to a token, or is to be.
 #[derive(Clone)]
 pub struct BoundKey {
-    /// Never certified, never renewed.
+    /// Never certified. Replaced when the token asks for another.
     pub key: SubjectKey,
     /// As the cluster gave it with the last answer; empty before the first.
     pub state: Vec<u8>,
@@ -57,6 +58,8 @@ pub struct Pending {
     pub key: SubjectKey,
     /// For a join: what names the attempt, and the token it is made with.
     pub join: Option<PendingJoin>,
+    /// The key that it offers in place of the bound one.
+    pub offered: Option<SubjectKey>,
 }
 
 /// The part of a pending request that only a join has.
@@ -125,6 +128,10 @@ impl Storage {
             put(&mut files, PENDING_ATTEMPT, Some(&hex::encode(&join.attempt)));
             put(&mut files, PENDING_TOKEN_HASH, Some(&join.token_hash));
         }
+        if let Some(offered) = &pending.offered {
+            let pem = offered.to_pem().map_err(AgentError::unusable("a new key"))?;
+            put(&mut files, PENDING_BOUND_KEY, Some(&pem));
+        }
         Ok(self.destination.publish(now, now, |_| files)?)
     }
 
@@ -156,7 +163,8 @@ impl Storage {
         let attempt = self.text(PENDING_ATTEMPT)?.and_then(|text| hex::decode(text.trim()).ok());
         let join = attempt.zip(self.text(PENDING_TOKEN_HASH)?.map(|text| text.to_string()));
         let join = join.map(|(attempt, token_hash)| PendingJoin { attempt, token_hash });
-        Ok(Some(Pending { key, join }))
+        let offered = self.text(PENDING_BOUND_KEY)?.and_then(|pem| SubjectKey::from_pem(&pem).ok());
+        Ok(Some(Pending { key, join, offered }))
     }
 
     /// Stores a key that is to be bound, beside everything else that is stored.

@@ -28,8 +28,10 @@ impl Tail {
     pub fn line(&self) -> String {
         let bytes: Vec<u8> = self.0.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
-        let words: Vec<String> = text.split(|c: char| c.is_control() || c.is_whitespace()).map(masked).collect();
-        let line = words.iter().filter(|word| !word.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ");
+        let words: Vec<String> =
+            text.split(|c: char| c.is_control() || c.is_whitespace()).map(masked).collect();
+        let line =
+            words.iter().filter(|word| !word.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ");
         let surplus = line.chars().count().saturating_sub(LONGEST);
         line.chars().skip(surplus).collect()
     }
@@ -78,11 +80,15 @@ mod tests {
 
     #[test]
     fn what_looks_like_a_secret_is_not_told() {
-        let pem = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\nabc/def+ghi\n";
+        let pem =
+            "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\nabc/def+ghi\n";
         assert_eq!(line(pem.as_bytes()), "-----BEGIN PRIVATE KEY----- *** abc/def+ghi");
         let line_of_pem = b"AbCd/EfGhIj+KlMnOpQr/StUvWxYz0123456789/AbCdEfGhIjKlMnOpQrStUv=";
         assert_eq!(line(line_of_pem), "***");
         assert_eq!(line(b"token=0123456789abcdef0123456789abcdef failed"), "*** failed");
-        assert_eq!(line(b"cannot open /usr/local/etc/nginx/conf.d/postern.conf"), "cannot open /usr/local/etc/nginx/conf.d/postern.conf");
+        assert_eq!(
+            line(b"cannot open /usr/local/etc/nginx/conf.d/postern.conf"),
+            "cannot open /usr/local/etc/nginx/conf.d/postern.conf"
+        );
     }
 }

@@ -8,7 +8,7 @@ mod workspace;
 
 use crate::agent::services::Agent;
 use crate::agent::{AgentError, Source};
-use crate::config::{Config, Output, StartFlags};
+use crate::config::{Config, Content, Output, StartFlags};
 use crate::destination::{Destination, Directory, Symlinks};
 use crate::health::Health;
 use crate::program::Global;
@@ -87,27 +87,37 @@ fn attempt(global: &Global, flags: &ExecFlags) -> Result<u8, String> {
     })
 }
 
-/// The configuration with one output: into the workspace.
+/// The configuration with one output for SSH: into the workspace. SVIDs are written into directories in it, by the names
+/// of their outputs; sockets stay with the agent that runs all the time.
 fn for_command(mut config: Config, roles: &[RoleName], workspace: &Workspace) -> Config {
-    let only = if config.outputs.len() == 1 { config.outputs.pop() } else { None };
+    let inside = |output: Output| {
+        let path = workspace.path().join(&output.name);
+        let destination = Destination::Directory(Directory::new(path, Symlinks::TrySecure));
+        Output { destination, on_renew: Vec::new(), ..output }
+    };
+    let of_ssh = |output: &Output| matches!(output.content, Content::Identity { .. });
+    let (mut identities, others): (Vec<_>, Vec<_>) = config.outputs.drain(..).partition(of_ssh);
+    let svids = others.into_iter().filter(|output| matches!(output.content, Content::Svid(_))).map(inside);
+    let only = if identities.len() == 1 { identities.pop() } else { None };
     let mut output = only.unwrap_or_else(|| Output {
         name: String::new(),
         destination: Destination::Memory(crate::destination::Memory::default()),
         roles: Vec::new(),
-        cluster: None,
-        ssh_config: true,
+        content: Content::IDENTITY,
         certificate_ttl: config.certificate_ttl,
         renewal_interval: config.renewal_interval,
         on_renew: Vec::new(),
     });
     output.name = "exec".to_owned();
-    output.ssh_config = true;
+    if let Content::Identity { ssh_config, .. } = &mut output.content {
+        *ssh_config = true;
+    }
     output.on_renew.clear();
     output.destination = Destination::Directory(Directory::new(workspace.path(), Symlinks::TrySecure));
     if !roles.is_empty() {
         output.roles = roles.to_vec();
     }
-    config.outputs = vec![output];
+    config.outputs = std::iter::once(output).chain(svids).collect();
     config
 }
 

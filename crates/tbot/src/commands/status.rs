@@ -1,7 +1,7 @@
 //! `tbot status`: how the agent on this machine is, from what it keeps in its storage.
 
 use super::{NOT_READY, Place};
-use crate::agent::output;
+use crate::agent::refresh;
 use crate::agent::report::{self, Report};
 use crate::health::{Kind, Service, http};
 use crate::program::Global;
@@ -63,13 +63,14 @@ impl Seen {
         for output in &place.outputs {
             let at = services.iter().position(|service| service.name == output.name);
             let at = at.unwrap_or_else(|| {
-                let destination = Some(output.destination.to_string());
-                services.push(Service { destination, ..Service::new(&output.name, Kind::IdentityOutput) });
+                let destination = Some(output.place());
+                services
+                    .push(Service { destination, ..Service::new(&output.name, Kind::of(&output.content)) });
                 services.len() - 1
             });
             // The files themselves say what they are good for.
             if output.destination.is_persistent() {
-                services[at].expires = output::expires(output);
+                services[at].expires = refresh::expires(output);
             }
         }
         let running = report::is_running(&place.storage);

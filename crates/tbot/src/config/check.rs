@@ -5,6 +5,7 @@ use super::outputs::{self, Rhythm};
 use super::{Config, FirstTrust, Method, Onboarding, Server, StartFlags, TokenSource, destinations};
 use crate::destination::{Destination, Directory, Symlinks};
 use access::Ttl;
+use access::resource::token::{JoinMethod, Provider};
 use std::path::PathBuf;
 use std::time::Duration;
 use yaml::{Mistakes, Reader, Report};
@@ -134,7 +135,9 @@ fn onboarding(file: file::Onboarding, report: &mut Report<'_>) -> Option<Onboard
         }
     };
     let token = given(file.token);
-    let method = method(&file.join_method, file.bound_keypair, (file.gitlab, file.terraform), report);
+    let sections =
+        Sections { bound: file.bound_keypair, tpm: file.tpm, gitlab: file.gitlab, terraform: file.terraform };
+    let method = method(&file.join_method, sections, report);
     if token.is_none() && method != Method::Token {
         report.mistake("onboarding.token", "missing; with this join method it is the name of the token");
     }
@@ -145,18 +148,22 @@ fn given(text: Option<String>) -> Option<TokenSource> {
     text.filter(|text| !text.is_empty()).map(TokenSource::of)
 }
 
-fn method(
-    word: &Option<file::JoinMethod>,
+/// The sections of the methods that have one.
+struct Sections {
     bound: Option<file::BoundKeypair>,
-    (gitlab, terraform): (Option<file::Gitlab>, Option<file::Terraform>),
-    report: &mut Report<'_>,
-) -> Method {
-    use file::JoinMethod::{BoundKeypair, Gitlab, TerraformCloud, Token};
-    let word = word.unwrap_or(Token);
+    tpm: Option<file::Tpm>,
+    gitlab: Option<file::Gitlab>,
+    terraform: Option<file::Terraform>,
+}
+
+fn method(word: &Option<file::JoinMethod>, sections: Sections, report: &mut Report<'_>) -> Method {
+    let Sections { bound, tpm, gitlab, terraform } = sections;
+    let word = word.map(|file::JoinMethod(word)| word).unwrap_or_default();
     for (key, given, of) in [
-        ("onboarding.bound_keypair", bound.is_some(), BoundKeypair),
-        ("onboarding.gitlab", gitlab.is_some(), Gitlab),
-        ("onboarding.terraform", terraform.is_some(), TerraformCloud),
+        ("onboarding.bound_keypair", bound.is_some(), JoinMethod::BoundKeypair),
+        ("onboarding.tpm", tpm.is_some(), JoinMethod::Tpm),
+        ("onboarding.gitlab", gitlab.is_some(), JoinMethod::Oidc(Provider::Gitlab)),
+        ("onboarding.terraform", terraform.is_some(), JoinMethod::Oidc(Provider::TerraformCloud)),
     ] {
         if given && word != of {
             let text = format!("this section does not belong to join_method: {}; remove it", word.as_str());
@@ -166,13 +173,20 @@ fn method(
     let variable = gitlab.and_then(|gitlab| gitlab.token_env_var_name);
     let tag = terraform.and_then(|terraform| terraform.audience_tag);
     let variable = variable.or(tag.map(|tag| format!("TFC_WORKLOAD_IDENTITY_TOKEN_{tag}")));
-    match word.provider() {
-        Some(provider) => Method::Platform { provider, variable },
-        None if word == BoundKeypair => {
+    match word {
+        JoinMethod::Oidc(provider) => Method::Platform { provider, variable },
+        JoinMethod::BoundKeypair => {
             let secret = bound.and_then(|bound| given(bound.registration_secret));
             Method::BoundKeypair { registration_secret: secret }
         }
-        None => Method::Token,
+        JoinMethod::Tpm => {
+            let tpm = tpm.unwrap_or_default();
+            let device = tpm.device.filter(|text| !text.is_empty());
+            let device = device.and_then(|text| report.take("onboarding.tpm.device", text.parse()));
+            let algorithm = tpm.endorsement_key.map(Into::into).unwrap_or_default();
+            Method::Tpm { device: device.unwrap_or_default(), algorithm }
+        }
+        JoinMethod::Token => Method::Token,
     }
 }
 

@@ -83,7 +83,8 @@ fn secret(key: &str, settings: &file::DestinationSettings, report: &mut Report<'
         report.mistake(format!("{key}.api_server").as_str(), "write https://host:port");
     }
     let Some(name) = settings.name.clone() else {
-        report.mistake(format!("{key}.name").as_str(), "missing; a kubernetes_secret destination needs a name");
+        report
+            .mistake(format!("{key}.name").as_str(), "missing; a kubernetes_secret destination needs a name");
         return None;
     };
     let api = kubernetes::Api {

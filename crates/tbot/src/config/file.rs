@@ -1,9 +1,11 @@
 //! The file as it is written. Every key of the incumbent's v2 format that Postern acts on; others that are known
 //! are refused by name.
 
-use access::resource::token::Provider;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use access::resource::token;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use yaml::{Refusals, refuse};
 
@@ -77,6 +79,9 @@ pub struct Onboarding {
     /// For `bound_keypair`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_keypair: Option<BoundKeypair>,
+    /// For `tpm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<Tpm>,
     /// For `gitlab`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitlab: Option<Gitlab>,
@@ -91,65 +96,38 @@ pub struct Onboarding {
     pub ca_path: Option<String>,
 }
 
-/// How the agent proves itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum JoinMethod {
-    /// By knowing a one-time token.
-    Token,
-    /// By a key that it keeps in its storage, and with which it comes back after any time away.
-    BoundKeypair,
-    /// As a job of GitHub Actions.
-    Github,
-    /// As a job of GitLab CI.
-    Gitlab,
-    /// As a job of CircleCI.
-    Circleci,
-    /// As a run of Spacelift.
-    Spacelift,
-    /// As a run of HCP Terraform or Terraform Enterprise.
-    TerraformCloud,
-    /// As a step of Bitbucket Pipelines.
-    Bitbucket,
-    /// As a job of Azure DevOps.
-    AzureDevops,
-    /// As a service account of Kubernetes.
-    Kubernetes,
+/// How the agent proves itself: a word of `access`, which has the one list of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JoinMethod(pub token::JoinMethod);
+
+impl Serialize for JoinMethod {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
 }
 
-impl JoinMethod {
-    /// Every one.
-    pub fn all() -> impl Iterator<Item = Self> {
-        use JoinMethod::{
-            AzureDevops, Bitbucket, Circleci, Github, Gitlab, Kubernetes, Spacelift, TerraformCloud,
-        };
-        let platforms =
-            [Github, Gitlab, Circleci, Spacelift, TerraformCloud, Bitbucket, AzureDevops, Kubernetes];
-        [Self::Token, Self::BoundKeypair].into_iter().chain(platforms)
-    }
-
-    /// The platform that vouches for the agent, where one does.
-    pub fn provider(self) -> Option<Provider> {
-        Some(match self {
-            Self::Token | Self::BoundKeypair => return None,
-            Self::Github => Provider::Github,
-            Self::Gitlab => Provider::Gitlab,
-            Self::Circleci => Provider::Circleci,
-            Self::Spacelift => Provider::Spacelift,
-            Self::TerraformCloud => Provider::TerraformCloud,
-            Self::Bitbucket => Provider::Bitbucket,
-            Self::AzureDevops => Provider::AzureDevops,
-            Self::Kubernetes => Provider::Kubernetes,
+impl<'de> Deserialize<'de> for JoinMethod {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        token::JoinMethod::find(&word).map(Self).ok_or_else(|| {
+            let known: Vec<&str> = token::JoinMethod::all().map(token::JoinMethod::as_str).collect();
+            D::Error::custom(format!("unknown join method {word:?}; known are {}", known.join(", ")))
         })
     }
+}
 
-    /// The word used in files and flags.
-    pub fn as_str(self) -> &'static str {
-        match (self, self.provider()) {
-            (_, Some(provider)) => provider.as_str(),
-            (Self::BoundKeypair, _) => "bound_keypair",
-            _ => "token",
-        }
+impl JsonSchema for JoinMethod {
+    fn schema_name() -> Cow<'static, str> {
+        "JoinMethod".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let word = |method: token::JoinMethod| {
+            let meaning = format!("{}.", method.meaning());
+            serde_json::json!({"type": "string", "const": method.as_str(), "description": meaning})
+        };
+        let words: Vec<_> = token::JoinMethod::all().map(word).collect();
+        schemars::json_schema!({"description": "How the agent proves itself.", "oneOf": words})
     }
 }
 
@@ -179,6 +157,37 @@ pub struct BoundKeypair {
     /// it. Needed once, and not at all for a key that the token names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration_secret: Option<String>,
+}
+
+/// For join method `tpm`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tpm {
+    /// Where the TPM is: a device, `unix:/path` or `tcp:host:port` of a simulator; `/dev/tpmrm0` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Which of its endorsement keys is shown; `rsa` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endorsement_key: Option<EndorsementKey>,
+}
+
+/// An endorsement key of a TPM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum EndorsementKey {
+    /// RSA of 2048 bits.
+    Rsa,
+    /// ECC on P-256.
+    Ecc,
+}
+
+impl From<EndorsementKey> for join::tpm::Algorithm {
+    fn from(key: EndorsementKey) -> Self {
+        match key {
+            EndorsementKey::Rsa => Self::Rsa2048,
+            EndorsementKey::Ecc => Self::EccP256,
+        }
+    }
 }
 
 /// Where files are written.
@@ -302,21 +311,37 @@ pub enum Acls {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
-    /// Only `identity`.
+    /// What it is: files for SSH, files or a socket for the identities of workloads.
     #[serde(rename = "type")]
     pub kind: OutputKind,
     /// What it is called in health, metrics and logs; `output-1` for the first, and so on, unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Where it is written; no two outputs may share a directory.
-    pub destination: Destination,
+    /// Where it is written; no two outputs may share a directory. A service with `listen` has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Destination>,
     /// Roles of the certificates; all of the bot's unless set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// Only the bot's own cluster.
+    /// For `identity`: only the bot's own cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// Whether `ssh_config` and `known_hosts` are written; on unless set.
+    /// For `spiffe-svid` and `workload-identity-x509` and `-jwt`: which workload it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub svid: Option<Svid>,
+    /// For `spiffe-svid` and `workload-identity-x509`: JWT-SVIDs beside the X.509-SVID.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jwts: Vec<Jwt>,
+    /// For `workload-identity-jwt`: for whom the JWT-SVID is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
+    /// For `spiffe-workload-api` and `workload-identity-api`: the socket, `unix:///path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// For the same: which workloads there are, and which processes they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub svids: Vec<ServedSvid>,
+    /// For `identity`: whether `ssh_config` and `known_hosts` are written; on unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_config: Option<SshConfig>,
     /// Life of its certificates, like `1h`; that of the file unless set.
@@ -351,12 +376,113 @@ pub struct Hook {
     pub timeout: Option<String>,
 }
 
-/// Kinds of outputs.
+/// A workload.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Svid {
+    /// The path of its SPIFFE ID, like `/svc/web`. A role of the bot allows it by `allow.spiffe`.
+    pub path: String,
+    /// Tells several identities of one workload apart; in the audit log too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Names beside the SPIFFE ID in X.509-SVIDs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sans: Option<Sans>,
+}
+
+/// Names beside a SPIFFE ID.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sans {
+    /// DNS names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// Addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ip: Vec<String>,
+}
+
+/// A JWT-SVID in a file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Jwt {
+    /// For whom it is.
+    pub audience: String,
+    /// The file in the destination.
+    pub file_name: String,
+}
+
+/// A workload that asks for its identity itself.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServedSvid {
+    /// The path of its SPIFFE ID, like `/svc/web`.
+    pub path: String,
+    /// Tells several identities of one workload apart; in the audit log too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Names beside the SPIFFE ID in X.509-SVIDs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sans: Option<Sans>,
+    /// Which processes are this workload: those that fit one of these. Without any, every process that can connect is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<WorkloadRule>,
+}
+
+/// Which processes are a workload.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadRule {
+    /// By what the kernel says of a process.
+    pub unix: UnixRule,
+}
+
+/// All that is given must fit, and something must be given.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnixRule {
+    /// The user, by number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The primary group, by number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    /// The process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+}
+
+/// Kinds of outputs and services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum OutputKind {
     /// Credentials for `tsh` and OpenSSH.
     Identity,
+    /// An X.509-SVID of a workload, and JWT-SVIDs of it.
+    SpiffeSvid,
+    /// The newer name of `spiffe-svid`.
+    #[serde(rename = "workload-identity-x509")]
+    WorkloadIdentityX509,
+    /// A JWT-SVID of a workload.
+    WorkloadIdentityJwt,
+    /// The SPIFFE Workload API, by which workloads ask for their identities.
+    SpiffeWorkloadApi,
+    /// The newer name of `spiffe-workload-api`.
+    WorkloadIdentityApi,
+}
+
+impl OutputKind {
+    /// The word used in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::SpiffeSvid => "spiffe-svid",
+            Self::WorkloadIdentityX509 => "workload-identity-x509",
+            Self::WorkloadIdentityJwt => "workload-identity-jwt",
+            Self::SpiffeWorkloadApi => "spiffe-workload-api",
+            Self::WorkloadIdentityApi => "workload-identity-api",
+        }
+    }
 }
 
 /// `on` or `off`.
@@ -372,7 +498,9 @@ pub enum SshConfig {
 const NO_METHOD: &str = "Postern does not know this join method yet; bound_keypair works everywhere";
 const NOT_THIS_PRODUCT: &str =
     "this kind of output is not part of Postern, which is about SSH; use type: identity";
-const NO_SPIFFE: &str = "Postern issues no identities for workloads, only for SSH; use type: identity";
+const NO_SELECTOR: &str =
+    "Postern has no workload_identity resources; name the workload here, by svid.path or svids[].path";
+const NO_FEDERATION: &str = "trust domains of others are not known to Postern yet";
 const NO_SKIPPING: &str =
     "Postern never skips the verification of a server; give onboarding.ca_pins (tctl status shows the pin)";
 
@@ -389,8 +517,10 @@ pub static REFUSED: Refusals = Refusals::new(&[
     refuse("services.type", NOT_THIS_PRODUCT).value("database"),
     refuse("services.type", NOT_THIS_PRODUCT).value("database-tunnel"),
     refuse("services.type", NOT_THIS_PRODUCT).value("kubernetes"),
-    refuse("services.type", NO_SPIFFE).value("spiffe-workload-api"),
-    refuse("outputs.type", NO_SPIFFE).value("spiffe-svid"),
+    refuse("outputs.selector", NO_SELECTOR),
+    refuse("services.selector", NO_SELECTOR),
+    refuse("outputs.include_federated_trust_bundles", NO_FEDERATION).unless_off(),
+    refuse("services.include_federated_trust_bundles", NO_FEDERATION).unless_off(),
     refuse("outputs.app_name", NOT_THIS_PRODUCT),
     refuse("outputs.service", NOT_THIS_PRODUCT),
     refuse("outputs.database", NOT_THIS_PRODUCT),

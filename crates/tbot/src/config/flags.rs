@@ -2,6 +2,7 @@
 
 use super::file;
 use crate::destination::{Destination, Directory, Symlinks};
+use access::resource::token::JoinMethod;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -32,7 +33,7 @@ pub struct StartFlags {
     /// Time between renewals, like 20m
     #[arg(long, value_name = "DURATION")]
     pub renewal_interval: Option<String>,
-    /// How the agent proves itself: token, bound_keypair, github, gitlab, kubernetes and others
+    /// How the agent proves itself: token, bound_keypair, tpm, github, gitlab, kubernetes and others
     #[arg(long, value_name = "METHOD")]
     pub join_method: Option<String>,
     /// Registration secret of a bound_keypair token, or the absolute path of a file that holds it
@@ -105,8 +106,8 @@ impl StartFlags {
             return Ok(None);
         }
         let word = self.join_method.as_deref().unwrap_or("token");
-        let Some(join_method) = file::JoinMethod::all().find(|method| method.as_str() == word) else {
-            let known: Vec<&str> = file::JoinMethod::all().map(file::JoinMethod::as_str).collect();
+        let Some(join_method) = JoinMethod::find(word) else {
+            let known: Vec<&str> = JoinMethod::all().map(JoinMethod::as_str).collect();
             let known = known.join(", ");
             return Err(format!("--join-method {word}: unrecognized join method; known are {known}"));
         };
@@ -115,8 +116,9 @@ impl StartFlags {
             registration_secret.map(|secret| file::BoundKeypair { registration_secret: Some(secret) });
         Ok(Some(file::Onboarding {
             token: self.token.clone(),
-            join_method: Some(join_method),
+            join_method: Some(file::JoinMethod(join_method)),
             bound_keypair,
+            tpm: None,
             gitlab: None,
             terraform: None,
             ca_pins: self.ca_pins.clone(),
@@ -129,9 +131,14 @@ fn identity_output(directory: &std::path::Path) -> file::Output {
     file::Output {
         kind: file::OutputKind::Identity,
         name: None,
-        destination: directory_at(directory.to_string_lossy().into_owned()),
+        destination: Some(directory_at(directory.to_string_lossy().into_owned())),
         roles: Vec::new(),
         cluster: None,
+        svid: None,
+        jwts: Vec::new(),
+        audiences: Vec::new(),
+        listen: None,
+        svids: Vec::new(),
         ssh_config: None,
         credential_ttl: None,
         renewal_interval: None,

@@ -1,7 +1,7 @@
 //! Outputs, listed under `outputs` or `services`: each with a name of its own and a rhythm of its own.
 
-use super::{Output, check, destinations, file, hooks};
-use crate::destination::Destination;
+use super::{Content, Output, check, destinations, file, hooks, workloads};
+use crate::destination::{Destination, Memory};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,7 +52,16 @@ fn output(
     report: &mut Report<'_>,
 ) -> Option<Output> {
     let name = name(key, file.name.as_deref(), nth, taken, report);
-    let destination = destinations::destination(&format!("{key}.destination"), &file.destination, report);
+    let content = workloads::content(key, file, report);
+    let destination = match (&file.destination, &content) {
+        (None, Some(Content::WorkloadApi(_))) => Some(Destination::Memory(Memory::default())),
+        (None, Some(_)) => {
+            report.mistake(format!("{key}.destination").as_str(), "missing; say where it is to be written");
+            None
+        }
+        (None, None) => None,
+        (Some(file), _) => destinations::destination(&format!("{key}.destination"), file, report),
+    };
     if let Some(path) = destination.as_ref().and_then(Destination::path)
         && !taken.directories.insert(path.to_owned())
     {
@@ -71,8 +80,6 @@ fn output(
     let role =
         |(nth, role): (usize, &String)| report.take(format!("{key}.roles[{nth}]").as_str(), role.parse());
     let roles = file.roles.iter().enumerate().filter_map(role).collect();
-    let cluster = file.cluster.as_ref().filter(|cluster| !cluster.is_empty());
-    let cluster = cluster.and_then(|cluster| report.take(format!("{key}.cluster").as_str(), cluster.parse()));
     let mut duration = |field: &str, text: Option<&str>, default| {
         check::duration(&format!("{key}.{field}"), text, default, report)
     };
@@ -84,8 +91,7 @@ fn output(
         name: name?,
         destination: destination?,
         roles,
-        cluster,
-        ssh_config: file.ssh_config != Some(file::SshConfig::Off),
+        content: content?,
         certificate_ttl: certificate_ttl?,
         renewal_interval: renewal_interval?,
         on_renew,

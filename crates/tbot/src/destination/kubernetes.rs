@@ -68,7 +68,7 @@ impl Secret {
         };
         let body = serde_json::to_vec(&wanted).map(Zeroizing::new);
         let body = body.map_err(|error| self.wrong(error.to_string(), ""))?;
-        let question = Question { url: &url, bearer: Some(&token), verb: Verb::Apply(&body) };
+        let question = Question { verb: Verb::Apply(&body), bearer: Some(&token), ..Question::get(&url) };
         client.ask(question).await.map(drop).map_err(|error| self.refused(&error))
     }
 
@@ -79,7 +79,10 @@ impl Secret {
         });
         let found = found.filter(|name| is_name(name));
         found.ok_or_else(|| {
-            self.wrong("its namespace is not known".to_owned(), "set `namespace`, or the variable POD_NAMESPACE")
+            self.wrong(
+                "its namespace is not known".to_owned(),
+                "set `namespace`, or the variable POD_NAMESPACE",
+            )
         })
     }
 
@@ -92,11 +95,15 @@ impl Secret {
         let read = |given: &Option<PathBuf>, default: &str, key: &str| {
             let path = given.clone().unwrap_or_else(|| Path::new(ACCOUNT).join(default));
             std::fs::read_to_string(&path).map(Zeroizing::new).map_err(|error| {
-                self.wrong(format!("cannot read {}: {error}", path.display()), &format!("`{key}` names the file"))
+                self.wrong(
+                    format!("cannot read {}: {error}", path.display()),
+                    &format!("`{key}` names the file"),
+                )
             })
         };
         let authority = read(&self.api.authority, "ca.crt", "ca_path")?;
-        let blocks = identity::pem::blocks(&authority).map_err(|error| self.wrong(error.to_string(), "see `ca_path`"))?;
+        let blocks = identity::pem::blocks(&authority)
+            .map_err(|error| self.wrong(error.to_string(), "see `ca_path`"))?;
         let authorities: Vec<Vec<u8>> = blocks.iter().map(|block| block.der.to_vec()).collect();
         let token = Zeroizing::new(read(&self.api.token, "token", "token_path")?.trim().to_owned());
         let url = format!(
@@ -117,7 +124,8 @@ impl Secret {
             409 => "somebody else manages these keys: choose another name, or delete the Secret",
             _ => "",
         };
-        let message = serde_json::from_slice::<Refusal>(&said.0).map(|refusal| refusal.message).unwrap_or_default();
+        let message =
+            serde_json::from_slice::<Refusal>(&said.0).map(|refusal| refusal.message).unwrap_or_default();
         let message: String = message.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
         self.wrong(format!("the API answered {status} {message}").trim_end().to_owned(), step)
     }

@@ -98,7 +98,7 @@ fn exposition(services: &[Service], now: Timestamp) -> String {
         Some(s.iterations.saturating_sub(s.failures) as f64)
     });
     metric("tbot_hook_failures_total", "counter", "Times that on_renew failed.", &|s| {
-        (s.kind == super::Kind::IdentityOutput).then_some(s.hook_failures as f64)
+        s.kind.is_output().then_some(s.hook_failures as f64)
     });
     metric("tbot_ready", "gauge", "1 while what the service keeps is valid.", &|s| {
         Some(f64::from(u8::from(s.is_ready(now))))

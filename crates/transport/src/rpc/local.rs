@@ -60,7 +60,7 @@ impl LocalServer {
     /// # Errors
     /// When something else is there, or the system refuses.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        let bound = remove_dead(path).and_then(|()| own_socket(path));
+        let bound = remove_dead(path).and_then(|()| own_socket(path, Mode::RUSR | Mode::WUSR));
         let named = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
         };
@@ -103,12 +103,12 @@ impl LocalServer {
     }
 }
 
-/// A listening socket of mode 0600 from its first moment on: the mode goes by the descriptor, before there is a name that
+/// A listening socket of this mode from its first moment on: the mode goes by the descriptor, before there is a name that
 /// somebody could put something else in place of.
-fn own_socket(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn own_socket(path: &Path, mode: Mode) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    fchmod(&socket, mode)?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
     listen(&socket, BACKLOG)?;
     Ok(socket)
@@ -130,7 +130,7 @@ fn admin(stream: &UnixStream, maker: Uid) -> Option<u32> {
     None
 }
 
-fn remove_dead(path: &Path) -> io::Result<()> {
+pub(super) fn remove_dead(path: &Path) -> io::Result<()> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

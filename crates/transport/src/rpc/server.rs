@@ -10,12 +10,14 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
+use super::open::UnixPeer;
 use crate::listen::{Accepted, Listener};
 use crate::peer::{PassedOnBy, Peer, PeerIdentity};
 use crate::tls::{ClientCertificates, LiveCredentials, Server, ServerCertificates, alpn};
@@ -145,10 +147,23 @@ impl Serving {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        self.serve(stream, peer, None).await;
+    }
+
+    /// The same for a process on this machine.
+    pub(super) async fn local_connection(self, stream: UnixStream, peer: Peer, local: UnixPeer) {
+        self.serve(stream, peer, Some(local)).await;
+    }
+
+    async fn serve<S>(self, stream: S, peer: Peer, local: Option<UnixPeer>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (addr, expiry) = (peer.addr, expiry(peer.clone(), self.limits.stranger));
         let within = self.limits.call;
         let routes = self.routes.prepare();
-        let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
+        let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().extend(local.map(extension).unwrap_or_default());
             let (routes, peer) = (routes.clone(), peer.clone());
             async move { Ok::<_, Infallible>(answer(routes, peer, request, within).await) }
         });
@@ -172,6 +187,12 @@ impl Serving {
             log(addr, ended);
         }
     }
+}
+
+fn extension(local: UnixPeer) -> http::Extensions {
+    let mut extensions = http::Extensions::new();
+    extensions.insert(local);
+    extensions
 }
 
 async fn answer(

@@ -8,11 +8,12 @@ use crate::label::Pattern;
 use crate::predicate::{Clause, LabelExpression};
 use crate::rbac::Verb;
 use crate::resource::Kind;
-use crate::resource::role::{Conditions, Foreign, Impersonate, LabelSelector, Rule};
+use crate::resource::role::{Conditions, Foreign, Impersonate, LabelSelector, Rule, SpiffeRule};
+use crate::spiffe::Network;
 use crate::template::{Matcher, Template};
 
 /// Concern resources that do not exist here, or have no effect while accounts on hosts are not created.
-const KEPT: [&str; 35] = [
+const KEPT: [&str; 34] = [
     "app_labels",
     "app_labels_expression",
     "aws_role_arns",
@@ -44,7 +45,6 @@ const KEPT: [&str; 35] = [
     "account_assignments",
     "github_permissions",
     "mcp",
-    "spiffe",
     "workload_identity_labels",
     "workload_identity_labels_expression",
     "user_groups",
@@ -103,6 +103,12 @@ fn conditions(mut fields: Fields, mut foreign: Foreign) -> Result<Conditions, In
             .map(impersonate)
             .transpose()?
             .filter(|some| *some != Impersonate::default()),
+        spiffe: fields
+            .take("spiffe")
+            .map_or(Ok(Vec::new()), Item::list)?
+            .into_iter()
+            .map(spiffe)
+            .collect::<Result<_, _>>()?,
         foreign,
     };
     fields.finish()?;
@@ -217,4 +223,36 @@ fn impersonate(item: Item) -> Result<Impersonate, Invalid> {
     };
     fields.finish()?;
     Ok(impersonate)
+}
+
+fn spiffe(item: Item) -> Result<SpiffeRule, Invalid> {
+    let mut fields = Fields::of(item)?;
+    let path = fields.required("path")?;
+    let text = path.text()?;
+    let pattern = text == "*" || text.starts_with('/') || text.starts_with('^') && text.ends_with('$');
+    if !pattern {
+        return Err(path.invalid(format!("{text:?} fits no path; it begins with a slash, or is ^...$")));
+    }
+    Pattern::new(&text).map_err(|error| path.invalid(error.to_string()))?;
+    let dns_sans = fields.take("dns_sans").map_or(Ok(Vec::new()), Item::list)?;
+    let ip_sans = fields.take("ip_sans").map_or(Ok(Vec::new()), Item::list)?;
+    let rule = SpiffeRule {
+        path: text,
+        dns_sans: dns_sans.iter().map(dns_san).collect::<Result<_, _>>()?,
+        ip_sans: ip_sans.iter().map(ip_san).collect::<Result<_, _>>()?,
+    };
+    fields.finish()?;
+    Ok(rule)
+}
+
+fn dns_san(item: &Item) -> Result<String, Invalid> {
+    match item.text()? {
+        empty if empty.is_empty() => Err(item.invalid("an empty pattern fits no name")),
+        text => Pattern::new(&text).map(|_| text).map_err(|error| item.invalid(error.to_string())),
+    }
+}
+
+fn ip_san(item: &Item) -> Result<String, Invalid> {
+    item.parse::<Network>()?;
+    item.text()
 }

@@ -2,12 +2,13 @@
 
 mod bound_keypair;
 mod oidc;
+mod tpm;
 
 use super::fields::{Fields, Item};
 use super::{Invalid, Kind, metadata, version};
 use crate::name::SystemRole;
 use crate::resource::Token;
-use crate::resource::token::{JoinMethod, Method, TokenSpec};
+use crate::resource::token::{JoinMethod, Method, Provider, TokenSpec};
 
 pub(super) fn decode(top: &mut Fields) -> Result<Token, Invalid> {
     let metadata = metadata::decode(top)?;
@@ -25,8 +26,7 @@ pub(super) fn decode(top: &mut Fields) -> Result<Token, Invalid> {
         _ => {}
     }
     let method = method(&mut spec)?;
-    if method != Method::Token && roles != [SystemRole::Bot] {
-        let reason = "only tokens of method token are for other roles than Bot so far";
+    if let Some(reason) = unfit_roles(&method, &roles) {
         return Err(Invalid::new("spec.roles", reason));
     }
     for key in ["suggested_labels", "suggested_agent_matcher_labels"] {
@@ -70,6 +70,26 @@ fn roles(item: Item) -> Result<Vec<SystemRole>, Invalid> {
     if roles.is_empty() { Err(empty) } else { Ok(roles) }
 }
 
+/// What is wrong with these roles for this method, if anything.
+fn unfit_roles(method: &Method, roles: &[SystemRole]) -> Option<&'static str> {
+    let one = roles.len() == 1;
+    match method {
+        Method::Token => None,
+        // The one holder of the key is one bot or one service of a host.
+        Method::BoundKeypair(_) if one && roles != [SystemRole::Auth] => None,
+        Method::BoundKeypair(_) => {
+            Some("a token with a bound key is for one holder: give one role, Bot, Node or Proxy")
+        }
+        Method::Oidc(oidc) if oidc.provider != Provider::Kubernetes => (roles != [SystemRole::Bot])
+            .then_some("this platform vouches for jobs, not for hosts: the role is Bot"),
+        Method::Oidc(_) | Method::Tpm(_) => {
+            let bot_and_host = !one && roles.contains(&SystemRole::Bot);
+            (bot_and_host || roles.contains(&SystemRole::Auth))
+                .then_some("a token of this method is for Bot, or for Node and Proxy")
+        }
+    }
+}
+
 /// The word and the section that belongs to it; the sections of other methods are refused by name.
 fn method(spec: &mut Fields) -> Result<Method, Invalid> {
     let word = match spec.take("join_method") {
@@ -79,33 +99,40 @@ fn method(spec: &mut Fields) -> Result<Method, Invalid> {
         },
         None => JoinMethod::Token,
     };
+    if word == JoinMethod::Oidc(Provider::Iam) {
+        let rules = oidc::iam(spec)?;
+        return only(spec, word, Method::Oidc(Box::new(rules)));
+    }
     if let Some(allow) = spec.take("allow")
         && !allow.is_blank()
     {
         let reason =
-            format!("join method {} has no allow rules here; other methods are not supported", word.as_str());
+            format!("join method {} has no rules here; write them into its own section", word.as_str());
         return Err(allow.invalid(reason));
     }
-    let mut own = None;
-    for method in JoinMethod::all() {
-        let Some(section) = spec.take(method.as_str()) else { continue };
-        match method == word && !word.has_secret_name() {
-            true => own = Some(section),
-            false if section.is_blank() => {}
-            false => {
-                let reason =
-                    format!("this section does not belong to join method {}; remove it", word.as_str());
-                return Err(section.invalid(reason));
-            }
-        }
-    }
-    match word {
+    let own = if word.has_secret_name() { None } else { spec.take(word.as_str()) };
+    let method = match word {
         JoinMethod::Token => Ok(Method::Token),
         JoinMethod::BoundKeypair => bound_keypair::settings(own).map(Method::BoundKeypair),
+        JoinMethod::Tpm => tpm::settings(own).map(Method::Tpm),
         JoinMethod::Oidc(provider) => {
             oidc::settings(provider, own).map(|settings| Method::Oidc(Box::new(settings)))
         }
+    };
+    only(spec, word, method?)
+}
+
+/// The method, where no other one has a section.
+fn only(spec: &mut Fields, word: JoinMethod, method: Method) -> Result<Method, Invalid> {
+    for other in JoinMethod::all() {
+        if let Some(section) = spec.take(other.as_str())
+            && !section.is_blank()
+        {
+            let reason = format!("this section does not belong to join method {}; remove it", word.as_str());
+            return Err(section.invalid(reason));
+        }
     }
+    Ok(method)
 }
 
 fn unknown(word: &str) -> String {

@@ -1,7 +1,7 @@
 //! Method `bound_keypair`: a key that the joiner keeps is bound to the token at the first join; with it the joiner
 //! comes back after any time away, as often as the token says (fact sheet, section 4.2).
 
-use crate::InstanceId;
+use crate::{HostId, InstanceId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -16,6 +16,9 @@ pub struct BoundKeypair {
     pub onboarding: Onboarding,
     /// How often its holder may come back.
     pub recovery: Recovery,
+    /// A key that was bound before is replaced at the first join or renewal from then on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotate_after: Option<Timestamp>,
 }
 
 /// How the key is bound: it is given here, or whoever shows the secret first binds its own.
@@ -89,9 +92,21 @@ pub struct Status {
     /// The bound key, as one line of OpenSSH.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_public_key: Option<String>,
-    /// The instance that the holder is now.
+    /// When it was bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_bound_at: Option<Timestamp>,
+    /// The key that takes its place once the holder has shown that it has kept it; until then both are good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_public_key: Option<String>,
+    /// The key before: who still shows it runs on a copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_public_key: Option<String>,
+    /// The bot's instance that the holder is now, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_bot_instance_id: Option<InstanceId>,
+    /// The host that the holder is now, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound_host_id: Option<HostId>,
     /// Joins without a valid certificate, the first among them.
     pub recovery_count: u32,
     /// When the last of them was.

@@ -1,10 +1,11 @@
-//! The methods by which a platform vouches for its jobs with an ID token (OpenID Connect): one table for all of them
-//! (fact sheet, section 4.2), and what a token resource says for each.
+//! The methods by which a platform vouches for its jobs and machines, by an ID token (OpenID Connect) or by what it says when
+//! it is asked: one table for all of them (fact sheet, section 4.2), and what a token resource says for each.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::fmt;
 
 mod table;
 
@@ -27,12 +28,18 @@ pub enum Provider {
     AzureDevops,
     /// Service accounts of Kubernetes, by the keys of the cluster.
     Kubernetes,
+    /// Machines of Google Compute Engine.
+    Gcp,
+    /// Principals of AWS. No ID token: STS says who signed a request.
+    Iam,
 }
 
 /// What the table says of a provider.
 pub struct Table {
     /// The method's word.
     pub word: &'static str,
+    /// Who joins so, after "as".
+    pub joiner: &'static str,
     /// Texts beside the rules.
     pub settings: &'static [Setting],
     /// What may stand in a rule.
@@ -83,6 +90,8 @@ pub enum Claim {
     Text(&'static str),
     /// One of the texts in a claim that is a list.
     Among(&'static str),
+    /// A text inside of other claims (RFC 6901).
+    At(&'static str),
     /// `namespace:name` of `system:serviceaccount:namespace:name` in `sub`.
     ServiceAccount,
     /// The nth part of `p://organization/project/pipeline` in `sub`.
@@ -100,6 +109,17 @@ pub enum Compare {
     GlobIfEnabled,
     /// `true` or `false`.
     Flag,
+    /// It is one of a list.
+    OneOf,
+    /// It is one of a list, or a zone of a region in it: `us-west1-b` of `us-west1`.
+    Place,
+}
+
+impl Compare {
+    /// Whether a rule has a list there.
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::OneOf | Self::Place)
+    }
 }
 
 /// Settings of such a method.
@@ -113,16 +133,47 @@ pub struct Oidc {
     pub globs: bool,
     /// The issuer's keys (RFC 7517), where they are not to be fetched; with Kubernetes, where its API is not to be asked.
     pub static_jwks: Option<String>,
+    /// Who issues the tokens of a Kubernetes cluster, where its keys are to be fetched.
+    pub remote: Option<String>,
     /// Any one of them lets the joiner in; all of its fields must fit. Never empty.
     pub allow: Vec<Rule>,
 }
 
-/// The fields of a rule; flags are the words `true` and `false`.
-pub type Rule = BTreeMap<&'static str, String>;
+/// The fields of a rule.
+pub type Rule = BTreeMap<&'static str, Wanted>;
+
+/// What a rule wants of a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Wanted {
+    /// This; flags are the words `true` and `false`.
+    One(String),
+    /// Any one of these.
+    AnyOf(Vec<String>),
+}
+
+impl Wanted {
+    /// What is wanted.
+    pub fn all(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::AnyOf(many) => many,
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(one) => f.write_str(one),
+            Self::AnyOf(many) => f.write_str(&many.join(", ")),
+        }
+    }
+}
 
 impl Provider {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Github,
         Self::Gitlab,
         Self::Circleci,
@@ -131,6 +182,8 @@ impl Provider {
         Self::Bitbucket,
         Self::AzureDevops,
         Self::Kubernetes,
+        Self::Gcp,
+        Self::Iam,
     ];
 
     /// The word used in files.
@@ -166,7 +219,9 @@ impl Oidc {
             Provider::AzureDevops => {
                 format!("https://vstoken.dev.azure.com/{}", setting("organization_id").unwrap_or_default())
             }
-            Provider::Kubernetes => return None,
+            Provider::Kubernetes => return self.remote.clone(),
+            Provider::Gcp => "https://accounts.google.com".to_owned(),
+            Provider::Iam => return None,
         })
     }
 
@@ -176,9 +231,9 @@ impl Oidc {
         let given = match self.provider {
             Provider::Circleci => setting("organization_id"),
             Provider::Spacelift => setting("hostname"),
-            Provider::TerraformCloud | Provider::Bitbucket => setting("audience"),
+            Provider::TerraformCloud | Provider::Bitbucket | Provider::Kubernetes => setting("audience"),
             Provider::AzureDevops => Some("api://AzureADTokenExchange".to_owned()),
-            Provider::Github | Provider::Gitlab | Provider::Kubernetes => None,
+            Provider::Github | Provider::Gitlab | Provider::Gcp | Provider::Iam => None,
         };
         given.unwrap_or_else(|| cluster.to_owned())
     }
@@ -194,6 +249,10 @@ impl Serialize for Oidc {
             map.serialize_entry("enable_glob_matching", &true)?;
         }
         match (&self.static_jwks, self.provider) {
+            (None, Provider::Kubernetes) if self.remote.is_some() => {
+                map.serialize_entry("type", "oidc")?;
+                map.serialize_entry("oidc", &json!({"issuer": self.remote}))?;
+            }
             (Some(jwks), Provider::Kubernetes) => {
                 map.serialize_entry("type", "static_jwks")?;
                 map.serialize_entry("static_jwks", &json!({"jwks": jwks}))?;

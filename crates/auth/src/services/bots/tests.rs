@@ -7,8 +7,8 @@ use access::{BotName, InstanceId};
 use api::status::{Class, Problem};
 use api::v1::bot_service_server::BotService;
 use api::v1::{
-    AddInstanceRequest, CreateBotRequest, CreateBotResponse, DeleteBotRequest, HeartbeatRequest,
-    HookResult, ReportHooksRequest, UpdateBotRequest,
+    AddInstanceRequest, CreateBotRequest, CreateBotResponse, DeleteBotRequest, HeartbeatRequest, HookResult,
+    ReportHooksRequest, UpdateBotRequest,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -257,11 +257,15 @@ async fn results_of_hooks_are_events_within_bounds() {
         let told = bench.bots.report_hooks(from(caller, ReportHooksRequest { results })).await;
         told.map(drop).map_err(|status| Problem::of(&status).class)
     };
-    let good = || HookResult { output: "web".into(), action: "exec /bin/true".into(), ..HookResult::default() };
+    let good =
+        || HookResult { output: "web".into(), action: "exec /bin/true".into(), ..HookResult::default() };
     let bad = HookResult { fault: "ended with 1".into(), tail: "no".into(), nth: 1, ..good() };
     tell(&caller, vec![good(), bad]).await.expect("is taken");
     let events = bench.events().await.concat();
-    assert!(events.contains("TB004I") && events.contains("TB004E") && events.contains("ended with 1"), "{events}");
+    assert!(
+        events.contains("TB004I") && events.contains("TB004E") && events.contains("ended with 1"),
+        "{events}"
+    );
     let texts = |text: &str| HookResult { tail: text.to_owned(), ..good() };
     for wrong in [vec![], vec![good(); 33], vec![texts("a\nb")], vec![texts(&"x".repeat(257))]] {
         assert_eq!(tell(&caller, wrong).await, Err(Class::Invalid));

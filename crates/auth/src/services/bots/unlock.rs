@@ -27,7 +27,8 @@ pub(super) struct Unlock<'a> {
 impl<'a> Unlock<'a> {
     /// Reads whose lock it is, from `BOT/UUID`.
     pub fn new(shelf: Shelf<'a>, name: &str) -> Result<Self, Problem> {
-        let parts = name.split_once('/').and_then(|(bot, id)| Some((BotName::new(bot).ok()?, id.parse().ok()?)));
+        let parts =
+            name.split_once('/').and_then(|(bot, id)| Some((BotName::new(bot).ok()?, id.parse().ok()?)));
         let (bot, instance) =
             parts.ok_or_else(|| refusal::invalid("invalid bot instance syntax; write BOT/UUID"))?;
         Ok(Self { shelf, bot, instance })
@@ -35,9 +36,11 @@ impl<'a> Unlock<'a> {
 
     fn not_locked(&self) -> Problem {
         let Self { bot, instance, .. } = self;
-        let reason = format!("no copy of the bot instance {bot}/{instance} was detected, so there is no such lock");
-        Problem::new(Class::NotFound, "lock_not_found", reason)
-            .hint("tctl get locks shows every lock; remove one that an administrator set with tctl rm lock/NAME")
+        let reason =
+            format!("no copy of the bot instance {bot}/{instance} was detected, so there is no such lock");
+        Problem::new(Class::NotFound, "lock_not_found", reason).hint(
+            "tctl get locks shows every lock; remove one that an administrator set with tctl rm lock/NAME",
+        )
     }
 
     /// The lock, if it is one that was set for this instance of this bot.

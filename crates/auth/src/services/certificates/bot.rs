@@ -1,7 +1,7 @@
 //! The next generation of a bot's own identity: prepared, then confirmed.
 
 use super::Bearer;
-use super::incident::Incident;
+use super::incident::{Incident, Whose};
 use crate::caller::Caller;
 use crate::catalog::Reads;
 use crate::core::Core;
@@ -20,6 +20,7 @@ use access::resource::token::JoinMethod;
 use api::status::{Class, Problem};
 use api::v1;
 use identity::key::PublicKey;
+use join::bound_keypair::{self, Holder};
 use std::sync::Arc;
 use store::{Expect, Revision, Txn};
 
@@ -67,7 +68,8 @@ pub async fn confirm(core: &Core, caller: &Caller) -> Result<(), Problem> {
     loop {
         let (mut instance, revision) = bearer.instance(core).await?;
         let lineage = instance.lineage.confirm(bearer.presented()).map_err(stale)?;
-        let answered = answered(core, &instance).await?;
+        let is_newest = instance.lineage.newest().key == bearer.presented().key;
+        let answered = answered(core, &instance, is_newest).await?;
         if lineage.is_none() && answered.is_none() {
             return Ok(());
         }
@@ -83,18 +85,35 @@ pub async fn confirm(core: &Core, caller: &Caller) -> Result<(), Problem> {
 }
 
 /// The forgetting of the attempt by which the holder of a bound key became this instance: its answer has arrived, and whoever
-/// repeats the attempt from now on is somebody else.
-async fn answered(core: &Core, instance: &Instance) -> Result<Option<Txn>, Problem> {
+/// repeats the attempt from now on is somebody else. With its newest certificate it has kept the key that it offered.
+async fn answered(core: &Core, instance: &Instance, is_newest: bool) -> Result<Option<Txn>, Problem> {
     let last = instance.resource.status.latest_authentications.last();
     let Some(last) = last.filter(|last| last.join_method == JoinMethod::BoundKeypair.as_str()) else {
         return Ok(None);
     };
-    let key = Tokens::key(&last.join_token);
+    let holder = Holder::Bot(instance.resource.spec.instance_id);
+    holder_answered(core, &last.join_token, holder, is_newest).await
+}
+
+/// What the token of a bound key forgets when its holder has shown that it has its answer.
+pub async fn holder_answered(
+    core: &Core,
+    token: &str,
+    holder: Holder,
+    has_kept_key: bool,
+) -> Result<Option<Txn>, Problem> {
+    let key = Tokens::key(token);
     let Some(entry) = core.catalog.read(&key).await? else { return Ok(None) };
     let mut token = core.tokens.open(&entry)?;
-    let id = instance.resource.spec.instance_id;
-    let status = token.status.as_deref_mut().filter(|status| status.bound_bot_instance_id == Some(id));
-    if status.and_then(|status| status.unconfirmed_attempt.take()).is_none() {
+    let Some(status) = token.status.as_deref_mut().filter(|status| holder.is_in(status)) else {
+        return Ok(None);
+    };
+    let before = status.clone();
+    status.unconfirmed_attempt = None;
+    if has_kept_key {
+        bound_keypair::replace_key(status, core.now());
+    }
+    if *status == before {
         return Ok(None);
     }
     Ok(Some(core.tokens.put(Txn::new().expect(key, Expect::Revision(entry.revision)), &token)))
@@ -143,8 +162,7 @@ impl<'a> Renewing<'a> {
         Incident {
             core: self.core,
             caller: self.caller,
-            bot: self.bearer.bot.name,
-            instance: self.bearer.bot.instance,
+            whose: Whose::Bot(self.bearer.bot.name, self.bearer.bot.instance),
             join_token: self.by.map(|(_, token)| token),
             other_addr: instance.last_address().to_owned(),
             presented: self.bearer.bot.generation,
@@ -191,7 +209,9 @@ impl<'a> Renewing<'a> {
         };
         instance.lineage = lineage;
         let generation = instance.lineage.newest().number;
-        let identity = Own { instance: bearer.bot.instance, generation, renewable: self.by.is_none() };
+        let join_token = self.by.map(|(_, token)| token);
+        let identity =
+            Own { instance: bearer.bot.instance, generation, renewable: self.by.is_none(), join_token };
         let identity = own_identity(core, &bot, identity, self.caller);
         let identity = narrowed(identity, bearer);
         let certificates = core.issuer.issue(&identity, key, lifetime, &[], core.now())?;
@@ -244,6 +264,7 @@ pub async fn bot_of(reads: &mut Reads<'_>, bearer: &Bearer<'_>) -> Result<Arc<Bo
         user: Some(&user.name),
         roles: &user.spec.roles,
         bot_instance_id: Some(bearer.bot.instance),
+        join_token: bearer.bot.join_token,
         ..LockSubject::default()
     };
     reads.refuse_locked(&subject).await?;

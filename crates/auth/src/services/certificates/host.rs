@@ -1,5 +1,6 @@
 //! A host's next certificate: the same host, the same role, names that are nobody else's.
 
+use super::bot::holder_answered;
 use super::unexpected_caller;
 use crate::caller::{Caller, Host as Bearer, Who};
 use crate::catalog::{Reads, layout};
@@ -13,6 +14,7 @@ use crate::services::join::{Taking, identity_of, name_problem, owner, refuse_bou
 use access::rbac::lock::LockSubject;
 use api::status::{Class, Problem};
 use api::v1;
+use join::bound_keypair::Holder;
 use store::{Entry, Expect, Txn};
 
 /// Renews the caller's certificate.
@@ -43,6 +45,32 @@ pub async fn renew(
             Err(_) => {}
         }
     }
+}
+
+/// A host has stored the answer to its join or renewal: nobody repeats the attempt from now on.
+pub async fn confirm(core: &Core, bearer: &Bearer) -> Result<(), Problem> {
+    loop {
+        let Some(entry) = core.catalog.read(&Host::key_of(bearer.id, bearer.role)).await? else {
+            return Err(unknown(bearer));
+        };
+        let host = Host::read(&entry)?;
+        if !host.accepts(&bearer.key.fingerprint()) {
+            return Err(mismatch(HostMismatch::NotTheNewest));
+        }
+        let Some(token) = &host.bound_to else { return Ok(()) };
+        let is_newest = host.key == bearer.key.fingerprint();
+        let answered = holder_answered(core, token, Holder::Host(host.id), is_newest).await?;
+        let Some(txn) = answered else { return Ok(()) };
+        if core.catalog.commit(txn.expect(entry.key, Expect::Revision(entry.revision))).await?.is_ok() {
+            return Ok(());
+        }
+    }
+}
+
+fn unknown(bearer: &Bearer) -> Problem {
+    let Bearer { id, role, .. } = bearer;
+    Problem::new(Class::Denied, "host_unknown", format!("host {id} is no longer enrolled as a {role}"))
+        .hint("join again with a new token: tctl tokens add")
 }
 
 struct Renewing<'a> {
@@ -93,18 +121,12 @@ impl Renewing<'_> {
     async fn enrolment(&self) -> Result<Entry, Problem> {
         let Bearer { id, role, .. } = self.bearer;
         let entry = self.core.catalog.read(&Host::key_of(*id, *role)).await?;
-        entry.ok_or_else(|| {
-            Problem::new(
-                Class::Denied,
-                "host_unknown",
-                format!("host {id} is no longer enrolled as a {role}"),
-            )
-            .hint("join again with a new token: tctl tokens add")
-        })
+        entry.ok_or_else(|| unknown(self.bearer))
     }
 }
 
-fn mismatch(mismatch: HostMismatch) -> Problem {
+/// The answer to a host whose certificate or key is not good for a renewal.
+pub fn mismatch(mismatch: HostMismatch) -> Problem {
     match mismatch {
         HostMismatch::NotTheNewest => Problem::new(Class::Denied, "certificate_stale", mismatch.to_string())
             .hint("another process may use a copy of this host's data directory"),

@@ -1,5 +1,5 @@
-//! One identity is in use twice: that instance is locked, with the token that both join with, and nothing else. The lock says
-//! where each of the two was seen, for whoever lifts it.
+//! One identity is in use twice: that instance or host is locked, with the token that both join with, and nothing else. The lock
+//! says where each of the two was seen, for whoever lifts it.
 
 use crate::audit::{Event, UserKind, kind};
 use crate::caller::Caller;
@@ -8,7 +8,7 @@ use crate::core::Core;
 use crate::refusal;
 use access::resource::lock::{LockSpec, LockTarget};
 use access::resource::{Kind, Lock, Metadata, Resource};
-use access::{BotName, InstanceId};
+use access::{BotName, HostId, InstanceId, SystemRole};
 use api::status::{Class, Problem};
 use std::collections::BTreeMap;
 use store::{Expect, Key, Revision, Txn};
@@ -20,9 +20,7 @@ pub struct Incident<'a> {
     /// One of the two.
     pub caller: &'a Caller,
     /// Whose identity it is.
-    pub bot: &'a BotName,
-    /// The instance that both are.
-    pub instance: InstanceId,
+    pub whose: Whose<'a>,
     /// The token that both join with, where a key is bound to it.
     pub join_token: Option<&'a str>,
     /// Where the other one was seen.
@@ -35,6 +33,24 @@ pub struct Incident<'a> {
     pub mismatch: String,
     /// What it was judged by; a lock is set only if that still holds.
     pub judged: (Key, Revision),
+}
+
+/// Who both are.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose<'a> {
+    /// An instance of a bot.
+    Bot(&'a BotName, InstanceId),
+    /// A host, in one role.
+    Host(HostId, SystemRole),
+}
+
+impl std::fmt::Display for Whose<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bot(bot, _) => write!(f, "bot {bot}"),
+            Self::Host(id, role) => write!(f, "{} {id}", role.as_str().to_ascii_lowercase()),
+        }
+    }
 }
 
 impl Incident<'_> {
@@ -50,14 +66,14 @@ impl Incident<'_> {
     }
 
     async fn try_lock(&self) -> Result<(), Problem> {
-        let Self { core, caller, bot, instance, .. } = self;
-        let name = lock_name(self.instance);
+        let Self { core, caller, .. } = self;
+        let name = self.lock_name();
         let key = layout::resource(Kind::Lock, &name)
             .map_err(|error| refusal::internal("a lock has no place", error))?;
         let event = self.event();
         tracing::warn!(
-            %bot, %instance, here = caller.name(), before = self.other_addr, mismatch = self.mismatch,
-            "an identity is in use twice; its instance is locked"
+            whose = %self.whose, lock = name, here = caller.name(), before = self.other_addr,
+            mismatch = self.mismatch, "an identity is in use twice; it is locked"
         );
         if core.catalog.read(&key).await?.is_some() {
             core.note(event).await;
@@ -87,33 +103,48 @@ impl Incident<'_> {
         }
     }
 
+    fn lock_name(&self) -> String {
+        match self.whose {
+            Whose::Bot(_, instance) => lock_name(instance),
+            Whose::Host(id, _) => format!("host-{id}"),
+        }
+    }
+
     /// What a person has to do, in this order: with both copies running, the next renewal would lock the instance again.
     fn way_out(&self) -> String {
-        let again = match self.join_token {
-            None => format!("a new token from tctl bots instances add {}", self.bot),
-            Some(token) => format!("a new key, once token {token} was removed and made again"),
+        let again = match (self.join_token, self.whose) {
+            (Some(token), _) => format!("a new key, once token {token} was removed and made again"),
+            (None, Whose::Bot(bot, _)) => format!("a new token from tctl bots instances add {bot}"),
+            (None, Whose::Host(..)) => "a new token from tctl tokens add".to_owned(),
         };
-        format!(
-            "stop the other copy first; then lift this lock, which tctl get locks shows, with tctl bots instances unlock {}/{}: it \
-             says which copy can go on; the other one joins with {again}",
-            self.bot, self.instance
-        )
+        match self.whose {
+            Whose::Bot(bot, instance) => format!(
+                "stop the other copy first; then lift this lock, which tctl get locks shows, with tctl bots instances unlock \
+                 {bot}/{instance}: it says which copy can go on; the other one joins with {again}"
+            ),
+            Whose::Host(..) => format!(
+                "stop the other copy first; then see tctl get locks, remove this one with tctl rm lock/{}, and join the copy \
+                 that stays with {again}",
+                self.lock_name()
+            ),
+        }
     }
 
     fn lock_of(&self, name: &str) -> Resource {
-        let target = LockTarget {
-            bot_instance_id: Some(self.instance.to_string()),
-            join_token: self.join_token.map(str::to_owned),
-            ..LockTarget::default()
-        };
-        let (mismatch, bot) = (&self.mismatch, self.bot);
+        let mut target =
+            LockTarget { join_token: self.join_token.map(str::to_owned), ..LockTarget::default() };
+        match self.whose {
+            Whose::Bot(_, instance) => target.bot_instance_id = Some(instance.to_string()),
+            Whose::Host(id, _) => target.server_id = Some(id.to_string()),
+        }
+        let (mismatch, whose) = (&self.mismatch, self.whose);
         let message = format!(
-            "{mismatch}: an identity of bot {bot} is in use in two places, it may be stolen; {}",
+            "{mismatch}: an identity of {whose} is in use in two places, it may be stolen; {}",
             self.way_out()
         );
         let metadata = Metadata {
             name: name.to_owned(),
-            description: format!("set by auth: bot {bot} was seen twice"),
+            description: format!("set by auth: {whose} was seen twice"),
             labels: self.sightings().labels(),
             ..Metadata::default()
         };
@@ -129,11 +160,14 @@ impl Incident<'_> {
     }
 
     fn event(&self) -> Event {
-        let event = self
-            .caller
-            .describe(Event::new(kind::CERT_GENERATION_MISMATCH))
-            .with("bot_name", self.bot.as_str())
-            .with("bot_instance_id", self.instance.to_string())
+        let event = self.caller.describe(Event::new(kind::CERT_GENERATION_MISMATCH));
+        let event = match self.whose {
+            Whose::Bot(bot, instance) => {
+                event.with("bot_name", bot.as_str()).with("bot_instance_id", instance.to_string())
+            }
+            Whose::Host(id, role) => event.with("host_id", id.to_string()).with("role", role.as_str()),
+        };
+        let event = event
             .with("generation", self.presented)
             .with("stored_generation", self.stored)
             .with("other_addr", self.other_addr.as_str());

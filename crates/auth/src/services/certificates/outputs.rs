@@ -55,26 +55,31 @@ pub async fn issue(
     }
 }
 
-struct Issuing<'a> {
-    core: &'a Core,
-    caller: &'a Caller,
-    bearer: &'a Bearer<'a>,
+pub(super) struct Issuing<'a> {
+    pub(super) core: &'a Core,
+    pub(super) caller: &'a Caller,
+    pub(super) bearer: &'a Bearer<'a>,
 }
 
 impl Issuing<'_> {
-    async fn plan(
-        &self,
-        reads: &mut Reads<'_>,
-        requests: &[OutputRequest],
-    ) -> Result<(Txn, Vec<Certificates>), Problem> {
+    /// The bot, and the beginning of a transaction: an instance that is removed or renewed meanwhile gets nothing on the
+    /// strength of what it was.
+    pub(super) async fn begin(&self, reads: &mut Reads<'_>) -> Result<(Arc<Bot>, Txn), Problem> {
         let (instance, revision) = self.bearer.instance(self.core).await?;
         if !instance.lineage.accepts(self.bearer.presented()) {
             let stored = instance.lineage.newest().number;
             return Err(bot::stale(Mismatch::Copied { stored, presented: self.bearer.bot.generation }));
         }
         let bot = bot::bot_of(reads, self.bearer).await?;
-        // An instance that is removed or renewed meanwhile gets nothing on the strength of what it was.
-        let mut txn = Txn::new().expect(instance.key(), Expect::Revision(revision));
+        Ok((bot, Txn::new().expect(instance.key(), Expect::Revision(revision))))
+    }
+
+    async fn plan(
+        &self,
+        reads: &mut Reads<'_>,
+        requests: &[OutputRequest],
+    ) -> Result<(Txn, Vec<Certificates>), Problem> {
+        let (bot, mut txn) = self.begin(reads).await?;
         let mut all = Vec::with_capacity(requests.len());
         for request in requests {
             let (identity, certificates) = self.output(reads, &bot, request).await?;
@@ -92,10 +97,8 @@ impl Issuing<'_> {
     ) -> Result<(Identity, Certificates), Problem> {
         let core = self.core;
         let key = issuer::public_key(&request.public_key)?;
-        let roles = self.roles(reads, bot, &request.roles).await?;
+        let roles = self.unlocked_roles(reads, bot, &request.roles).await?;
         let names = roles.set.names().to_vec();
-        let subject = LockSubject { roles: &names, ..LockSubject::default() };
-        reads.refuse_locked(&subject).await?;
         let lifetime = lifetime::of_output(request.ttl_seconds, &roles.set);
         let lifetime = self.within_own(lifetime)?;
         core.note_shorter(self.caller, request.ttl_seconds, lifetime);
@@ -108,7 +111,7 @@ impl Issuing<'_> {
     }
 
     /// An identity that is not renewable has to show its proof again before it ends; what it got must not outlive that.
-    fn within_own(&self, lifetime: Duration) -> Result<Duration, Problem> {
+    pub(super) fn within_own(&self, lifetime: Duration) -> Result<Duration, Problem> {
         if self.bearer.bot.renewable {
             return Ok(lifetime);
         }
@@ -120,6 +123,18 @@ impl Issuing<'_> {
                     .hint("join again"))
             }
         }
+    }
+
+    /// The roles asked for, none of which is locked.
+    pub(super) async fn unlocked_roles(
+        &self,
+        reads: &mut Reads<'_>,
+        bot: &Bot,
+        requested: &[String],
+    ) -> Result<RolesOf, Problem> {
+        let roles = self.roles(reads, bot, requested).await?;
+        reads.refuse_locked(&LockSubject { roles: roles.set.names(), ..LockSubject::default() }).await?;
+        Ok(roles)
     }
 
     /// The roles asked for, or all of the bot's, if the bot's own role lets it have them.
@@ -158,13 +173,16 @@ impl Issuing<'_> {
         options: &CertificateOptions,
     ) -> Result<Identity, Problem> {
         let user = access::bot::user_of(bot);
-        let instance = self.bearer.bot.instance;
+        let own = self.bearer.bot;
+        let join_token = own.join_token.map(str::to_owned);
+        let copy =
+            BotIdentity { name: bot.name.clone(), instance: own.instance, generation: None, join_token };
         Ok(Identity {
             cluster: self.core.cluster.clone(),
             subject: Subject::User(Box::new(UserIdentity {
                 impersonator: Some(user.name.clone()),
                 name: user.name,
-                bot: Some(BotIdentity { name: bot.name.clone(), instance, generation: None }),
+                bot: Some(copy),
                 roles,
                 traits: user.spec.traits,
                 logins,

@@ -8,12 +8,13 @@ use crate::enrol::claim::Claim;
 use crate::tokens::Fixed;
 use access::SystemRole;
 use access::resource::Token;
-use access::resource::token::{JoinMethod, masked};
+use access::resource::token::{JoinMethod, Provider, masked};
 use api::status::Problem;
 use identity::key::PublicKey;
 use jiff::Timestamp;
-use join::Proven;
 use join::bound_keypair::Shown;
+use join::tpm::Activated;
+use join::{Proven, iam};
 use store::{Expect, Key, Revision, Txn};
 use zeroize::Zeroizing;
 
@@ -39,8 +40,24 @@ pub enum Proof {
     Name,
     /// A key that it keeps.
     Bound(Shown),
-    /// What a platform says of it.
+    /// A TPM, which gave out its secret.
+    Tpm(Activated),
+    /// What makes a platform vouch for it.
+    Vouched(Voucher),
+}
+
+/// What makes a platform vouch for a joiner.
+pub enum Voucher {
+    /// An ID token, which says everything.
     IdToken(Zeroizing<String>),
+    /// A request that AWS answers.
+    Aws(iam::Request),
+}
+
+impl Voucher {
+    fn is_of(&self, provider: Provider) -> bool {
+        matches!(self, Self::Aws(_)) == (provider == Provider::Iam)
+    }
 }
 
 /// A token that may be spent.
@@ -75,7 +92,7 @@ impl Admission {
     pub fn refused(&self, why: impl Into<String>) -> Refused {
         match self.proof {
             Proof::Name => Refused::token(why),
-            Proof::Bound(_) | Proof::IdToken(_) => Refused::proof(self.proven.attempt(), why),
+            Proof::Bound(_) | Proof::Tpm(_) | Proof::Vouched(_) => Refused::proof(self.proven.attempt(), why),
         }
     }
 
@@ -85,6 +102,15 @@ impl Admission {
             NoGrant::Unknown => Refused::unproven(self.refused("there is no such token")),
             NoGrant::Unfit(why) => self.refused(why),
             NoGrant::PublicUnfit(why) => Refused::unproven(self.refused(why)),
+        }
+    }
+
+    /// The token of the store that may be spent.
+    pub fn stored<'g>(&self, grant: &'g Result<Grant, NoGrant>) -> Result<(&'g Token, Revision), Refused> {
+        match grant {
+            Ok(Grant::Stored(token, revision)) => Ok((token, *revision)),
+            Ok(Grant::Fixed(_)) => Err(self.refused("it is a token of the configuration")),
+            Err(none) => Err(self.no_grant(*none)),
         }
     }
 
@@ -127,7 +153,8 @@ impl Admission {
         match (&self.proof, grant.method()) {
             (Proof::Name, JoinMethod::Token)
             | (Proof::Bound(_), JoinMethod::BoundKeypair)
-            | (Proof::IdToken(_), JoinMethod::Oidc(_)) => Ok(grant),
+            | (Proof::Tpm(_), JoinMethod::Tpm) => Ok(grant),
+            (Proof::Vouched(voucher), JoinMethod::Oidc(provider)) if voucher.is_of(provider) => Ok(grant),
             _ => Err(unfit("the token is of another join method")),
         }
     }

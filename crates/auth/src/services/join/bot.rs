@@ -4,7 +4,9 @@ use super::Refused;
 use super::admission::{Admission, Grant, NoGrant, Proof, Standing};
 use super::bound::Binding;
 use super::host::refuse_bound_key;
-use super::vouched::Vouching;
+use super::keyed::Keyed;
+use super::tpm;
+use super::vouched::{Judging, Vouching};
 use crate::audit::{Event, UserKind, kind};
 use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
@@ -72,17 +74,44 @@ impl From<&Token> for By {
     }
 }
 
+impl By {
+    /// What is particular to the first certificate of an instance that joined so.
+    pub fn own(&self, instance: InstanceId) -> Own<'_> {
+        let secret = !self.is_vouched();
+        let join_token = (!secret).then_some(self.token_name.as_str());
+        Own { instance, generation: 1, renewable: secret, join_token }
+    }
+
+    /// Whether the method has to be proven each time, a retry included.
+    pub fn is_vouched(&self) -> bool {
+        !self.method.has_secret_name()
+    }
+
+    /// Adds what let it in to an event.
+    pub fn tell(&self, event: Event) -> Event {
+        match self.attributes.is_empty() {
+            true => event,
+            false => {
+                let attributes: BTreeMap<_, _> = self.attributes.iter().cloned().collect();
+                event.with("attributes", json!(attributes))
+            }
+        }
+    }
+}
+
 /// What a joiner gets.
 pub struct Joined {
     /// The certificates.
     pub certificates: Certificates,
     /// What it shows the next time, where the method has that.
     pub join_state: Vec<u8>,
+    /// Whether the key that it offered is accepted.
+    pub key_accepted: bool,
 }
 
 impl From<Certificates> for Joined {
     fn from(certificates: Certificates) -> Self {
-        Self { certificates, join_state: vec![] }
+        Self { certificates, join_state: vec![], key_accepted: false }
     }
 }
 
@@ -96,21 +125,22 @@ impl Joining<'_> {
             (Proof::Name, Some((claim, revision))) => self.again(reads, &claim, revision).await,
             (Proof::Name, None) => self.first(reads, grant).await,
             (Proof::Bound(shown), _) => {
-                let (token, revision) = self.stored(&grant)?;
-                Binding { joining: self, token, revision, shown }.plan(reads).await
+                let (token, revision) = self.admission.stored(&grant)?;
+                let keyed = Keyed { core: self.core, admission: self.admission, token, revision, shown };
+                Binding { joining: self, keyed }.plan(reads).await
             }
-            (Proof::IdToken(id_token), claim) => {
-                let (token, revision) = self.stored(&grant)?;
-                Vouching { joining: self, token, revision, claim, id_token }.plan(reads).await
+            (Proof::Tpm(activated), claim) => {
+                let Self { core, admission, .. } = self;
+                let (token, revision) = admission.stored(&grant)?;
+                let by = tpm::by(core, admission, token, activated)?;
+                Vouching { joining: self, token, revision, claim, by }.plan(reads).await
             }
-        }
-    }
-
-    fn stored<'g>(&self, grant: &'g Result<Grant, NoGrant>) -> Result<(&'g Token, Revision), Refused> {
-        match grant {
-            Ok(Grant::Stored(token, revision)) => Ok((token, *revision)),
-            Ok(Grant::Fixed(_)) => Err(self.admission.refused("it is no bot's token")),
-            Err(none) => Err(self.admission.no_grant(*none)),
+            (Proof::Vouched(voucher), claim) => {
+                let (token, revision) = self.admission.stored(&grant)?;
+                let Self { core, admission, .. } = self;
+                let by = Judging { core, admission, token, voucher }.by().await?;
+                Vouching { joining: self, token, revision, claim, by }.plan(reads).await
+            }
         }
     }
 
@@ -122,7 +152,7 @@ impl Joining<'_> {
         let by = By::from(&**token);
         let id = InstanceId(uuid::Uuid::new_v4());
         let bot = self.refuse_locked(reads, token, id).await?;
-        let certificates = self.certificates(&bot, id, true)?;
+        let certificates = self.certificates(&bot, by.own(id))?;
         let until = Claim::until(token.metadata.expires, core.now());
         let claim = Claim::Bot { bot: name.clone(), instance: id, vouched: false, until };
         let first = (admission.fingerprint.as_str(), certificates.expires());
@@ -142,7 +172,9 @@ impl Joining<'_> {
             Claim::Host { .. } => return Err(Refused::token("the attempt was made by a host")),
         };
         let bot = self.bot(reads, name, *id, None).await?;
-        let certificates = self.certificates(&bot, *id, true)?;
+        let token_name = masked(&admission.token_name);
+        let by = By { method: JoinMethod::Token, token_name, attributes: vec![] };
+        let certificates = self.certificates(&bot, by.own(*id))?;
         let first = (admission.fingerprint.as_str(), certificates.expires());
         let key = layout::instance(name, *id);
         // Removed, perhaps because the token had leaked: whoever has the attempt must not bring it back.
@@ -154,8 +186,6 @@ impl Joining<'_> {
             return Err(Refused::token("the instance of this attempt has renewed since"));
         }
         instance.lineage = Lineage::first(first.0, first.1);
-        let token_name = masked(&admission.token_name);
-        let by = By { method: JoinMethod::Token, token_name, attributes: vec![] };
         instance.remember(&self.seen(&by));
         let txn = Txn::new()
             .expect(admission.claim_key(), Expect::Revision(revision))
@@ -220,9 +250,8 @@ impl Joining<'_> {
     }
 
     /// The first generation of an instance.
-    pub fn certificates(&self, bot: &Bot, id: InstanceId, renewable: bool) -> Result<Certificates, Refused> {
+    pub fn certificates(&self, bot: &Bot, own: Own<'_>) -> Result<Certificates, Refused> {
         let Self { core, admission, ttl_seconds } = self;
-        let own = Own { instance: id, generation: 1, renewable };
         let identity = own_identity(core, bot, own, &admission.caller);
         let lifetime = lifetime::of_bot(*ttl_seconds, bot.max_session_ttl);
         core.note_shorter(&admission.caller, *ttl_seconds, lifetime);
@@ -245,40 +274,40 @@ impl Joining<'_> {
             .with("method", by.method.as_str())
             .with("token_name", by.token_name.as_str())
             .succeeded();
-        let event = match by.attributes.is_empty() {
-            true => event,
-            false => {
-                event.with("attributes", json!(by.attributes.iter().cloned().collect::<BTreeMap<_, _>>()))
-            }
-        };
-        let event = admission.caller.locate(event);
-        let own = Own { instance: id, generation: 1, renewable: by.method.has_secret_name() };
-        let identity = own_identity(core, bot, own, &admission.caller);
+        let event = admission.caller.locate(by.tell(event));
+        let identity = own_identity(core, bot, by.own(id), &admission.caller);
         txn.event(core.audit().record(event)).event(core.issued(&admission.caller, &identity, certificates))
     }
 }
 
 /// What is particular to the own certificate of an instance.
 #[derive(Debug, Clone, Copy)]
-pub struct Own {
+pub struct Own<'a> {
     /// The instance.
     pub instance: InstanceId,
     /// Its generation.
     pub generation: u64,
     /// Whether it renews by this certificate alone.
     pub renewable: bool,
+    /// The token that it joined with, where that one's name is no secret.
+    pub join_token: Option<&'a str>,
 }
 
 /// What the own certificate of an instance says: it is the bot, may ask for its outputs and, where it came from a one-time
 /// token, renew itself, and nothing else; it logs in nowhere.
-pub fn own_identity(core: &Core, bot: &Bot, own: Own, caller: &Caller) -> Identity {
+pub fn own_identity(core: &Core, bot: &Bot, own: Own<'_>, caller: &Caller) -> Identity {
     let user = access::bot::user_of(bot);
-    let Own { instance, generation, renewable } = own;
+    let Own { instance, generation, renewable, join_token } = own;
     Identity {
         cluster: core.cluster.clone(),
         subject: Subject::User(Box::new(UserIdentity {
             name: user.name,
-            bot: Some(BotIdentity { name: bot.name.clone(), instance, generation: Some(generation) }),
+            bot: Some(BotIdentity {
+                name: bot.name.clone(),
+                instance,
+                generation: Some(generation),
+                join_token: join_token.map(str::to_owned),
+            }),
             roles: user.spec.roles,
             traits: user.spec.traits,
             logins: vec![],

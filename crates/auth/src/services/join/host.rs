@@ -1,7 +1,12 @@
-//! A node or a proxy joins.
+//! A node or a proxy joins: by the token's name, or by what another method proves.
 
 use super::Refused;
-use super::admission::{Admission, Grant, NoGrant, Standing};
+use super::admission::{Admission, Grant, NoGrant, Proof, Standing};
+use super::bot::{By, Joined, Planned};
+use super::host_bound::Binding;
+use super::keyed::Keyed;
+use super::tpm;
+use super::vouched::Judging;
 use crate::audit::{Event, kind};
 use crate::catalog::{Reads, layout};
 use crate::core::Core;
@@ -12,6 +17,7 @@ use crate::issuer::{self, Certificates, HostKeys};
 use crate::metrics::Issued;
 use crate::refusal;
 use access::rbac::lock::LockSubject;
+use access::resource::token::JoinMethod;
 use access::{HostId, SystemRole};
 use api::status::{Class, Problem};
 use api::v1::HostDetails;
@@ -21,11 +27,7 @@ use identity::{HostIdentity, Identity, Subject};
 use store::{Expect, Revision, Txn};
 
 /// Certificates for a new host, or again for the one that this attempt enrolled.
-pub async fn admit(
-    core: &Core,
-    admission: &Admission,
-    details: &HostDetails,
-) -> Result<Certificates, Refused> {
+pub async fn admit(core: &Core, admission: &Admission, details: &HostDetails) -> Result<Joined, Refused> {
     let id: HostId = details
         .host_id
         .parse()
@@ -35,84 +37,139 @@ pub async fn admit(
     let wish = Wish { id, role, hostname: &details.hostname, principals: &details.principals };
     let mut reads = Reads::new(&core.catalog);
     loop {
-        let Standing { grant, claim } = admission.standing(core).await?;
+        let standing = admission.standing(core).await?;
         let joining = Joining { core, admission, wish, ssh_key: ssh_key.as_ref() };
-        let planned = match claim {
-            Some((claim, revision)) => joining.again(&mut reads, &claim, revision).await,
-            None => joining.first(&mut reads, grant).await,
-        };
-        match planned {
-            Ok((txn, certificates)) => {
+        match joining.plan(&mut reads, standing).await {
+            Ok((txn, joined)) => {
                 if reads.commit(txn).await?.is_some() {
                     core.metrics.issued(Issued::Host, 1);
-                    return Ok(certificates);
+                    return Ok(joined);
                 }
             }
-            Err(refused) if !reads.try_fresh() => return Err(refused),
+            Err(refused) if refused.settled || !reads.try_fresh() => return Err(refused),
             Err(_) => {}
         }
     }
 }
 
-struct Joining<'a> {
-    core: &'a Core,
-    admission: &'a Admission,
-    wish: Wish<'a>,
+/// A host that joins.
+#[derive(Clone, Copy)]
+pub struct Joining<'a> {
+    /// The service.
+    pub core: &'a Core,
+    /// What was proven.
+    pub admission: &'a Admission,
+    /// What it asks for.
+    pub wish: Wish<'a>,
     /// The key of its SSH server, if it is apart.
     ssh_key: Option<&'a PublicKey>,
 }
 
-type Planned = Result<(Txn, Certificates), Refused>;
+/// What is known when a host is enrolled.
+#[derive(Default)]
+pub struct Enrolment<'a> {
+    /// The names in its certificate.
+    pub names: &'a [String],
+    /// The names in its present certificate.
+    pub had: &'a [String],
+    /// Fingerprint of the key of its present certificate, which it shows.
+    pub previous: Option<String>,
+    /// The token to which its key is bound.
+    pub bound_to: Option<String>,
+}
 
 impl Joining<'_> {
-    async fn first(&self, reads: &mut Reads<'_>, grant: Result<Grant, NoGrant>) -> Planned {
+    async fn plan(&self, reads: &mut Reads<'_>, standing: Standing) -> Planned {
+        let Self { core, admission, .. } = *self;
+        let Standing { grant, claim } = standing;
+        let by = match &admission.proof {
+            Proof::Name => {
+                By { method: JoinMethod::Token, token_name: admission.safe_token_name(), attributes: vec![] }
+            }
+            Proof::Bound(shown) => {
+                let (token, revision) = admission.stored(&grant)?;
+                let keyed = Keyed { core, admission, token, revision, shown };
+                return Binding { joining: *self, keyed }.plan(reads).await;
+            }
+            Proof::Tpm(activated) => tpm::by(core, admission, admission.stored(&grant)?.0, activated)?,
+            Proof::Vouched(voucher) => {
+                let (token, _) = admission.stored(&grant)?;
+                Judging { core, admission, token, voucher }.by().await?
+            }
+        };
+        match claim {
+            Some((claim, revision)) => self.again(reads, grant, (&claim, revision), &by).await,
+            None => self.first(reads, grant, &by).await,
+        }
+    }
+
+    async fn first(&self, reads: &mut Reads<'_>, grant: Result<Grant, NoGrant>, by: &By) -> Planned {
         let Self { core, admission, wish, .. } = *self;
         let grant = grant.map_err(|none| admission.no_grant(none))?;
         let names = self.names()?;
-        self.refuse_locked(reads).await?;
-        let expect = self.refuse_taken_id(&grant).await?;
+        self.refuse_locked(reads, wish.id, by).await?;
+        let (expect, _) = self.refuse_taken_id(grant.is_local()).await?;
         self.refuse_bound_keys().await?;
-        let until = Claim::until(grant.expires(), core.now());
-        let claim = Claim::Host { id: wish.id, role: wish.role, until };
+        let (until, vouched) = (Claim::until(grant.expires(), core.now()), by.is_vouched());
+        let claim = Claim::Host { id: wish.id, role: wish.role, vouched, until };
         let txn = admission.spend(&grant, &claim, false).expect(Host::key_of(wish.id, wish.role), expect);
-        self.enrolled(txn, &names, &[]).await
+        let (txn, certificates) =
+            self.enrolled(txn, Enrolment { names: &names, ..Enrolment::default() }).await?;
+        Ok((txn.event(core.audit().record(self.event(by))), certificates.into()))
     }
 
     /// The same attempt again: its answer was lost.
-    async fn again(&self, reads: &mut Reads<'_>, claim: &Claim, revision: Revision) -> Planned {
+    async fn again(
+        &self,
+        reads: &mut Reads<'_>,
+        grant: Result<Grant, NoGrant>,
+        (claim, revision): (&Claim, Revision),
+        by: &By,
+    ) -> Planned {
         let Self { core, admission, wish, .. } = *self;
         match claim {
-            Claim::Host { id, role, .. } if (*id, *role) == (wish.id, wish.role) => {}
-            _ => return Err(Refused::token("the attempt was made for another host")),
+            Claim::Host { id, role, vouched, .. }
+                if (*id, *role) == (wish.id, wish.role) && *vouched == by.is_vouched() => {}
+            _ => return Err(admission.refused("the attempt was made for another host, or by another method")),
         }
         let names = self.names()?;
-        self.refuse_locked(reads).await?;
+        self.refuse_locked(reads, wish.id, by).await?;
         let Some(entry) = core.catalog.read(&Host::key_of(wish.id, wish.role)).await? else {
-            return Err(Refused::token("the host of this attempt is no longer enrolled"));
+            return Err(admission.refused("the host of this attempt is no longer enrolled"));
         };
         let known = Host::read(&entry).map_err(Problem::from)?;
         if known.key != admission.fingerprint || known.previous.is_some() {
-            return Err(Refused::token("the host of this attempt has renewed since"));
+            return Err(admission.refused("the host of this attempt has renewed since"));
         }
         // Who holds the key of the attempt could renew with any SSH key: another than before changes nothing.
         self.refuse_bound_keys().await?;
-        let txn = Txn::new()
+        let mut txn = Txn::new()
             .expect(admission.claim_key(), Expect::Revision(revision))
             .expect(entry.key, Expect::Revision(entry.revision));
-        self.enrolled(txn, &names, &known.names).await
+        if let (true, Ok(Grant::Stored(_, revision))) = (by.is_vouched(), &grant) {
+            // Nobody joins by rules that were changed meanwhile.
+            txn = txn.expect(layout::token(admission.proven.token()), Expect::Revision(*revision));
+        }
+        let enrolment = Enrolment { names: &names, had: &known.names, ..Enrolment::default() };
+        let (txn, certificates) = self.enrolled(txn, enrolment).await?;
+        Ok((txn.event(core.audit().record(self.event(by))), certificates.into()))
     }
 
-    fn names(&self) -> Result<Vec<String>, Refused> {
+    /// The names for its certificate.
+    pub fn names(&self) -> Result<Vec<String>, Refused> {
         host_names::names(&self.wish, &self.core.cluster).map_err(|refused| name_problem(&refused).into())
     }
 
-    async fn refuse_locked(&self, reads: &mut Reads<'_>) -> Result<(), Refused> {
-        let subject = LockSubject { server_id: Some(self.wish.id), ..LockSubject::default() };
+    /// No host of this id, and none with this token, joins while it is locked.
+    pub async fn refuse_locked(&self, reads: &mut Reads<'_>, id: HostId, by: &By) -> Result<(), Refused> {
+        // Locks name tokens only whose names are no secrets.
+        let join_token = Some(by.token_name.as_str()).filter(|_| !by.method.has_secret_name());
+        let subject = LockSubject { server_id: Some(id), join_token, ..LockSubject::default() };
         Ok(reads.refuse_locked(&subject).await?)
     }
 
     /// Neither of its keys may be somebody else's.
-    async fn refuse_bound_keys(&self) -> Result<(), Problem> {
+    pub async fn refuse_bound_keys(&self) -> Result<(), Problem> {
         let Self { core, admission, wish, ssh_key } = *self;
         let me = owner(wish.id, wish.role);
         refuse_bound_key(core, &admission.fingerprint, Some(&me)).await?;
@@ -123,30 +180,32 @@ impl Joining<'_> {
     }
 
     /// An id belongs to whoever enrolled it. The services of one process share it, and with it their names: they prove it
-    /// by a secret that no token and no list of hosts tells.
-    async fn refuse_taken_id(&self, grant: &Grant) -> Result<Expect, Refused> {
+    /// by a secret that no token and no list of hosts tells. `is_its_own` says that something else has proven it. Gives
+    /// what was found for this role.
+    pub async fn refuse_taken_id(&self, is_its_own: bool) -> Result<(Expect, Option<Host>), Refused> {
         let Self { core, admission, wish, .. } = self;
-        let mut expect = Expect::Absent;
+        let mut present = (Expect::Absent, None);
         for entry in core.catalog.all(layout::host_roles(wish.id)).await? {
             let known = Host::read(&entry).map_err(Problem::from)?;
             let same_key = known.key == admission.fingerprint;
             let same_process =
                 known.role != wish.role && known.process == admission.proven.process().to_string();
-            if !(same_key || same_process || grant.is_local()) {
+            if !(same_key || same_process || is_its_own) {
                 let reason = format!("the host id {} is enrolled already, as a {}", wish.id, known.role);
                 let problem = Problem::new(Class::Denied, "host_id_taken", reason);
                 let way = format!("tctl rm node/{}", wish.id);
                 return Err(problem.hint(format!("free it with {way}, or remove host_uuid here")).into());
             }
             if known.role == wish.role {
-                expect = Expect::Revision(entry.revision);
+                present = (Expect::Revision(entry.revision), Some(known));
             }
         }
-        Ok(expect)
+        Ok(present)
     }
 
-    /// Signs, and completes the transaction. `had` are the names in the host's present certificate.
-    async fn enrolled(&self, txn: Txn, names: &[String], had: &[String]) -> Planned {
+    /// Signs, and completes the transaction.
+    pub async fn enrolled(&self, txn: Txn, enrolment: Enrolment<'_>) -> Result<(Txn, Certificates), Refused> {
+        let Enrolment { names, had, previous, bound_to } = enrolment;
         let Self { core, admission, wish, ssh_key } = *self;
         let identity = identity_of(core, wish.id, wish.role, names.to_vec());
         let certificates =
@@ -155,31 +214,32 @@ impl Joining<'_> {
             id: wish.id,
             role: wish.role,
             key: admission.fingerprint.clone(),
-            previous: None,
+            previous,
             names: names.to_vec(),
             expires: certificates.expires(),
             from: admission.caller.ip(),
             process: admission.proven.process().to_string(),
+            bound_to,
         };
         let me = Owner { id: wish.id, role: wish.role, from: host.from };
         let taking = Taking { me: &me, names, had, joins: true, until: host.expires };
         let txn = taking.add_to(core, txn).await?;
         let bound = layout::subject_key(&admission.fingerprint);
         let txn = host.put(txn).put_until(bound, owner(wish.id, wish.role), host.expires);
-        let txn = txn.event(core.audit().record(self.event()));
         Ok((txn.event(core.issued(&admission.caller, &identity, &certificates)), certificates))
     }
 
-    fn event(&self) -> Event {
+    /// What is told of the join.
+    pub fn event(&self, by: &By) -> Event {
         let Self { admission, wish, .. } = self;
         let event = Event::new(kind::INSTANCE_JOIN)
             .with("host_id", wish.id.to_string())
             .with("node_name", wish.hostname)
             .with("role", wish.role.as_str())
-            .with("method", "token")
-            .with("token_name", admission.safe_token_name())
+            .with("method", by.method.as_str())
+            .with("token_name", by.token_name.as_str())
             .succeeded();
-        admission.caller.locate(event)
+        admission.caller.locate(by.tell(event))
     }
 }
 

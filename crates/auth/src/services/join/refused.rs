@@ -13,8 +13,10 @@ pub struct Refused {
     /// Whether the joiner had shown a token that there is, or a key that is bound. Without one it is anybody, and
     /// anybody must not fill the audit log.
     pub proved: bool,
-    /// Whether something was done about it, so that it is not judged again by what is known meanwhile.
+    /// Whether it is not judged again by what is known meanwhile: something was done about it, or nothing of it was from memory.
     pub settled: bool,
+    /// Whether it is charged to where it came from although it may pass by itself.
+    pub charged: bool,
     /// What was looked at, for administrators.
     pub checks: Vec<JoinCheck>,
 }
@@ -26,6 +28,7 @@ impl From<Problem> for Refused {
             problem: Box::new(problem),
             proved: true,
             settled: false,
+            charged: false,
             checks: vec![],
         }
     }
@@ -36,7 +39,7 @@ impl Refused {
     pub fn token(why: impl Into<String>) -> Self {
         let problem = Problem::new(Class::Denied, "token_invalid", "the token is not valid")
             .hint("ask for a new one: tctl tokens add, or tctl bots instances add");
-        Self { problem: Box::new(problem), why: why.into(), proved: true, settled: false, checks: vec![] }
+        Self { why: why.into(), ..Self::from(problem) }
     }
 
     /// Whatever is wrong with a proof of another method, or with the token that it is for, the joiner hears this.
@@ -44,7 +47,7 @@ impl Refused {
         let reason = "the cluster does not let this joiner in with this token";
         let problem = Problem::new(Class::Denied, "join_refused", reason)
             .hint(format!("an administrator sees why with: tctl join explain {}", attempt.short()));
-        Self { problem: Box::new(problem), why: why.into(), proved: false, settled: false, checks: vec![] }
+        Self { why: why.into(), proved: false, ..Self::from(problem) }
     }
 
     /// With what was looked at: what is asked of every joiner, then the rules.
@@ -53,6 +56,18 @@ impl Refused {
         self.checks.push(first);
         self.checks.extend(rules);
         self
+    }
+
+    /// The same of somebody who has caused work outside of this cluster.
+    #[must_use]
+    pub fn charged(self) -> Self {
+        Self { charged: true, ..self }
+    }
+
+    /// The same where another look would find nothing else, and would ask others again.
+    #[must_use]
+    pub fn settled(self) -> Self {
+        Self { settled: true, ..self }
     }
 
     /// The answer to one of two that run on one identity, once it is locked.

@@ -1,24 +1,148 @@
-//! A bot joins because a platform vouches for its job: an ID token is verified, its claims are held against the rules of
-//! the join token.
+//! A platform vouches for a job, a machine or a host: an ID token is verified, or AWS asked, and what comes of it is held
+//! against the rules of the join token. A bot joins, or renews, by that.
 
 use super::Refused;
-use super::admission::Admission;
+use super::admission::{Admission, Voucher};
 use super::bot::{By, Joined, Joining, Planned};
 use crate::attempts;
 use crate::catalog::{Reads, layout};
+use crate::core::Core;
 use crate::enrol::claim::Claim;
 use crate::enrol::instance::Instance;
 use crate::services::certificates::{Bearer, Renewing, Stop};
+use crate::sts;
 use access::InstanceId;
 use access::resource::token::{Method, Oidc, Provider};
 use access::resource::{Bot, Token};
 use api::status::{Class, Problem};
 use api::v1::JoinCheck;
-use join::oidc::{self, Claims, Jwks, Unverified};
+use join::iam;
+use join::oidc::{self, Claims, Jwks, Unverified, review};
 use std::sync::Arc;
 use store::{Expect, Revision, Txn};
 
-/// A join token with rules, and an ID token.
+/// A join token with rules, and what is held against them.
+pub struct Judging<'a> {
+    /// The service.
+    pub core: &'a Core,
+    /// The joiner.
+    pub admission: &'a Admission,
+    /// The join token.
+    pub token: &'a Token,
+    /// What was shown.
+    pub voucher: &'a Voucher,
+}
+
+impl Judging<'_> {
+    /// What the rule that lets it in found.
+    pub async fn by(&self) -> Result<By, Refused> {
+        let Method::Oidc(oidc) = &self.token.spec.method else {
+            return Err(self.admission.refused("the token is of another join method"));
+        };
+        // The join token was read for this joiner: who is refused by it is not looked at twice.
+        let claims = self.verified(oidc).await.map_err(Refused::settled)?;
+        let verdict = oidc::judge(oidc, &claims);
+        let checks: Vec<JoinCheck> = verdict.checks.iter().map(attempts::told).collect();
+        let Some(rule) = verdict.rule else {
+            let why = "id token claims did not match any allow rules";
+            return Err(self.admission.refused(why).with(verified_check(oidc), checks).settled());
+        };
+        let fitting = verdict.checks.iter().filter(|check| check.rule == rule);
+        let attributes = fitting.map(|check| (check.field, check.found.clone())).collect();
+        Ok(By { attributes, ..By::from(self.token) })
+    }
+
+    /// What the platform says.
+    async fn verified(&self, oidc: &Oidc) -> Result<Claims, Refused> {
+        let id_token = match self.voucher {
+            Voucher::IdToken(id_token) => id_token,
+            Voucher::Aws(request) => return self.signed(oidc, request).await,
+        };
+        let verified = match self.verify(oidc, id_token, false).await? {
+            // The issuer may have changed its keys.
+            Err(unverified) if unverified.may_be_rotation() => self.verify(oidc, id_token, true).await?,
+            verified => verified,
+        };
+        verified.map_err(|unverified| {
+            let check = match &unverified {
+                Unverified::Claim { claim, found, wanted } => failed(claim, wanted, found),
+                other => failed("ID token", &whose(oidc), &other.to_string()),
+            };
+            self.admission.refused(format!("the ID token is not good: {unverified}")).with(check, vec![])
+        })
+    }
+
+    /// Who AWS says has signed.
+    async fn signed(&self, oidc: &Oidc, request: &iam::Request) -> Result<Claims, Refused> {
+        let known = self.core.sts.caller(request).await;
+        known.map_err(|unknown| match unknown {
+            sts::Unknown::Refused(why) => {
+                let check = failed(shown(oidc), &whose(oidc), &why);
+                self.admission.refused(format!("AWS does not say who signed: {why}")).with(check, vec![])
+            }
+            // Whoever makes auth ask for nothing pays for it.
+            sts::Unknown::Away(trouble) => away(&request.url, &trouble).charged(),
+        })
+    }
+
+    async fn verify(
+        &self,
+        oidc: &Oidc,
+        id_token: &str,
+        anew: bool,
+    ) -> Result<Result<Claims, Unverified>, Refused> {
+        let core = self.core;
+        if oidc.provider == Provider::Kubernetes && oidc.static_jwks.is_none() && oidc.remote.is_none() {
+            return self.reviewed(oidc, id_token).await;
+        }
+        let keys = self.keys(oidc, anew).await?;
+        Ok(oidc::verify(id_token, &keys, oidc, core.cluster.as_str(), core.now()))
+    }
+
+    async fn keys(&self, oidc: &Oidc, anew: bool) -> Result<Arc<Jwks>, Refused> {
+        let core = self.core;
+        if let Some(keys) = &oidc.static_jwks {
+            let keys = Jwks::parse(keys.as_bytes());
+            return keys.map(Arc::new).map_err(|error| {
+                let check = failed("static_jwks", "a key set", &error.to_string());
+                self.admission.refused(format!("static_jwks: {error}")).with(check, vec![])
+            });
+        }
+        let issuer = oidc.issuer().unwrap_or_default();
+        core.issuers.keys(&issuer, anew).await.map_err(|trouble| away(&issuer, &trouble))
+    }
+
+    /// What the Kubernetes cluster that auth runs in says of the token.
+    async fn reviewed(&self, oidc: &Oidc, id_token: &str) -> Result<Result<Claims, Unverified>, Refused> {
+        let core = self.core;
+        let Some(reviews) = &core.kubernetes else {
+            return Err(away("the Kubernetes API", "auth does not run in a Kubernetes cluster"));
+        };
+        let audience = oidc.audience(core.cluster.as_str());
+        let claimed = match review::claimed(id_token, &audience, core.now()) {
+            Ok(claimed) => claimed,
+            Err(unverified) => return Ok(Err(unverified)),
+        };
+        let verdict = claimed.verdict(oidc);
+        if verdict.rule.is_none() {
+            let why =
+                "no allow rule is about the service account that the token names; the API was not asked";
+            let check = failed("ID token", &whose(oidc), "not looked at: no rule would let it in");
+            let rules = verdict.checks.iter().map(attempts::told).collect();
+            return Err(self.admission.refused(why).with(check, rules));
+        }
+        let answer = reviews.ask(id_token, &audience).await;
+        // Whoever makes auth ask for nothing pays for it.
+        let answer = answer.map_err(|trouble| away(&reviews.api.url, &trouble).charged())?;
+        Ok(review::reviewed(&answer, &audience))
+    }
+}
+
+fn verified_check(oidc: &Oidc) -> JoinCheck {
+    JoinCheck { fits: true, ..failed(shown(oidc), &whose(oidc), "verified") }
+}
+
+/// A bot whose proof was good, each time anew.
 pub struct Vouching<'a> {
     /// The joiner.
     pub joining: &'a Joining<'a>,
@@ -28,85 +152,21 @@ pub struct Vouching<'a> {
     pub revision: Revision,
     /// An earlier use by the same attempt.
     pub claim: Option<(Claim, Revision)>,
-    /// What was shown.
-    pub id_token: &'a str,
+    /// How it proved itself.
+    pub by: By,
 }
 
 impl Vouching<'_> {
-    /// Certificates, if a rule lets the job in.
+    /// Certificates for the one that was let in.
     pub async fn plan(&self, reads: &mut Reads<'_>) -> Planned {
-        let Method::Oidc(oidc) = &self.token.spec.method else {
-            return Err(self.admission().refused("the token is of another join method"));
-        };
-        let claims = self.verified(oidc).await?;
-        let verdict = oidc::judge(oidc, &claims);
-        let checks: Vec<JoinCheck> = verdict.checks.iter().map(attempts::told).collect();
-        let Some(rule) = verdict.rule else {
-            let why = "id token claims did not match any allow rules";
-            return Err(self.admission().refused(why).with(self.verified_check(oidc), checks));
-        };
-        let fitting = verdict.checks.iter().filter(|check| check.rule == rule);
-        let attributes = fitting.map(|check| (check.field, check.found.clone())).collect();
-        let by = By { attributes, ..By::from(self.token) };
-        match self.renew(reads, &by).await? {
+        match self.renew(reads, &self.by).await? {
             Some(planned) => Ok(planned),
-            None => self.join(reads, &by).await,
+            None => self.join(reads, &self.by).await,
         }
     }
 
     fn admission(&self) -> &Admission {
         self.joining.admission
-    }
-
-    /// What the issuer says, by its present keys.
-    async fn verified(&self, oidc: &Oidc) -> Result<Claims, Refused> {
-        let verified = match self.verify(oidc, false).await? {
-            // The issuer may have changed its keys.
-            Err(unverified) if unverified.may_be_rotation() => self.verify(oidc, true).await?,
-            verified => verified,
-        };
-        verified.map_err(|unverified| {
-            let check = match &unverified {
-                Unverified::Claim { claim, found, wanted } => failed(claim, wanted, found),
-                other => failed("ID token", &whose(oidc), &other.to_string()),
-            };
-            self.admission().refused(format!("the ID token is not good: {unverified}")).with(check, vec![])
-        })
-    }
-
-    async fn verify(&self, oidc: &Oidc, anew: bool) -> Result<Result<Claims, Unverified>, Refused> {
-        let core = self.joining.core;
-        if oidc.provider == Provider::Kubernetes && oidc.static_jwks.is_none() {
-            return self.reviewed().await;
-        }
-        let keys = self.keys(oidc, anew).await?;
-        Ok(oidc::verify(self.id_token, &keys, oidc, core.cluster.as_str(), core.now()))
-    }
-
-    async fn keys(&self, oidc: &Oidc, anew: bool) -> Result<Arc<Jwks>, Refused> {
-        let core = self.joining.core;
-        if let Some(keys) = &oidc.static_jwks {
-            let keys = Jwks::parse(keys.as_bytes());
-            return keys.map(Arc::new).map_err(|error| {
-                let check = failed("static_jwks", "a key set", &error.to_string());
-                self.admission().refused(format!("static_jwks: {error}")).with(check, vec![])
-            });
-        }
-        let issuer = oidc.issuer().unwrap_or_default();
-        core.issuers.keys(&issuer, anew, core.now()).await.map_err(|trouble| away(&issuer, &trouble))
-    }
-
-    /// What the Kubernetes cluster that auth runs in says of the token.
-    async fn reviewed(&self) -> Result<Result<Claims, Unverified>, Refused> {
-        let Some(api) = &self.joining.core.kubernetes else {
-            return Err(away("the Kubernetes API", "auth does not run in a Kubernetes cluster"));
-        };
-        let answer = api.review(self.id_token).await.map_err(|trouble| away(&api.url, &trouble))?;
-        Ok(oidc::review::reviewed(&answer))
-    }
-
-    fn verified_check(&self, oidc: &Oidc) -> JoinCheck {
-        JoinCheck { fits: true, ..failed("ID token", &whose(oidc), "verified") }
     }
 
     /// Over a certificate that is valid, the same instance; none where that one cannot go on.
@@ -148,7 +208,7 @@ impl Vouching<'_> {
         };
         let id = again.unwrap_or_else(|| InstanceId(uuid::Uuid::new_v4()));
         let bot = joining.refuse_locked(reads, token, id).await?;
-        let certificates = joining.certificates(&bot, id, false)?;
+        let certificates = joining.certificates(&bot, by.own(id))?;
         let first = (joining.admission.fingerprint.as_str(), certificates.expires());
         let claim_key = joining.admission.claim_key();
         let instance = Instance::joined(&bot.name, id, first, &joining.seen(by), Some(claim_key.clone()));
@@ -192,19 +252,28 @@ impl Vouching<'_> {
 
 /// May pass, so the joiner is to try again.
 fn away(issuer: &str, trouble: &str) -> Refused {
-    let reason = "the issuer of the ID token could not be asked";
+    let reason = "the platform that vouches for this joiner could not be asked";
     let problem = Problem::new(Class::Unavailable, "issuer_unavailable", reason).hint("try again");
     let check = failed("issuer", issuer, trouble);
     Refused { proved: false, ..Refused::from(problem) }.with(check, vec![])
 }
 
+/// What joiners of this platform show.
+fn shown(oidc: &Oidc) -> &'static str {
+    if oidc.provider == Provider::Iam { "signed request" } else { "ID token" }
+}
+
 fn whose(oidc: &Oidc) -> String {
-    let other =
-        if oidc.static_jwks.is_some() { "one by the keys of static_jwks" } else { "one of this cluster" };
+    let other = match oidc.static_jwks {
+        Some(_) => "one by the keys of static_jwks",
+        None if oidc.provider == Provider::Iam => "one that AWS STS knows the signer of",
+        None => "one of this cluster",
+    };
     oidc.issuer().unwrap_or_else(|| other.to_owned())
 }
 
-fn failed(field: &str, wanted: &str, found: &str) -> JoinCheck {
+/// A check that went wrong.
+pub fn failed(field: &str, wanted: &str, found: &str) -> JoinCheck {
     let short = |text: &str| text.chars().take(512).collect();
     JoinCheck { rule: 0, field: field.to_owned(), wanted: short(wanted), found: short(found), fits: false }
 }

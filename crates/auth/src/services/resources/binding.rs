@@ -22,6 +22,15 @@ pub(super) fn completed(wanted: &Resource, current: Option<&Resource>) -> Result
     match &mut token.spec.method {
         Method::BoundKeypair(bound) => complete(bound, current)?,
         Method::Token => token.status = None,
+        Method::Tpm(tpm) => {
+            token.status = None;
+            join::tpm::authorities(&tpm.ekcert_allowed_cas).map_err(|number| {
+                refusal::invalid(format!(
+                    "spec.tpm.ekcert_allowed_cas[{number}]: certificates of authorities in PEM are needed, the issuing \
+                     ones among them"
+                ))
+            })?;
+        }
         Method::Oidc(oidc) => {
             token.status = None;
             if let Some(keys) = &oidc.static_jwks {

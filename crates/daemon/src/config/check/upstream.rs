@@ -1,11 +1,15 @@
 //! How the services of this process reach auth, and how the host joins.
 
+use std::path::PathBuf;
+
 use super::{Check, global::given};
 use crate::config::{
-    AUTH_PORT, JoinSecret, PROXY_PORT, Pin, Remote, Server, Upstream,
+    AUTH_PORT, JoinProof, JoinSecret, PROXY_PORT, Pin, Remote, Server, Upstream,
     address::parse_public,
-    file::{File, Global},
+    file::{EndorsementKey, File, Global, JoinMethod},
 };
+
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 impl Check<'_, '_> {
     pub(super) fn upstream(&mut self, file: &File) -> Option<Upstream> {
@@ -24,7 +28,8 @@ impl Check<'_, '_> {
             return Some(Upstream::ThisProcess);
         }
         let server = self.server(&file.postern, proxy)?;
-        Some(Upstream::Remote(Remote { server, secret, pins }))
+        let proof = self.proof(file);
+        Some(Upstream::Remote(Remote { server, secret, proof, pins }))
     }
 
     fn server(&mut self, global: &Global, proxy_enabled: bool) -> Option<Server> {
@@ -93,6 +98,40 @@ impl Check<'_, '_> {
         Some(JoinSecret::new(&params.token_name))
     }
 
+    fn proof(&mut self, file: &File) -> JoinProof {
+        let Some(params) = &file.postern.join_params else { return JoinProof::Token };
+        if params.bound_keypair.is_some() && params.method != JoinMethod::BoundKeypair {
+            let text = "belongs to method bound_keypair; remove it, or set that method";
+            self.report.mistake("postern.join_params.bound_keypair", text);
+        }
+        if params.tpm.is_some() && params.method != JoinMethod::Tpm {
+            let text = "belongs to method tpm; remove it, or set that method";
+            self.report.mistake("postern.join_params.tpm", text);
+        }
+        match params.method {
+            JoinMethod::Tpm => {
+                let tpm = params.tpm.as_ref();
+                let device = tpm.and_then(|tpm| given(tpm.device.as_deref()));
+                let path = "postern.join_params.tpm.device";
+                let device = device.and_then(|text| self.report.take(path, text.parse()));
+                let ecc = tpm.is_some_and(|tpm| tpm.endorsement_key == EndorsementKey::Ecc);
+                JoinProof::Tpm { device: device.unwrap_or_default(), ecc }
+            }
+            JoinMethod::Token => JoinProof::Token,
+            JoinMethod::Kubernetes => JoinProof::Kubernetes(service_account()),
+            JoinMethod::BoundKeypair => {
+                if file.proxy_service.enabled && file.ssh_service.enabled {
+                    let text = "a key is bound for one service, and here are two; run proxy and node apart, each with a \
+                                data_dir and a token of its own";
+                    self.report.mistake("postern.join_params.method", text);
+                }
+                let bound = params.bound_keypair.as_ref();
+                let secret = bound.and_then(|bound| given(bound.registration_secret.as_deref()));
+                JoinProof::BoundKeypair(secret.map(JoinSecret::new))
+            }
+        }
+    }
+
     fn pins(&mut self, global: &Global) -> Vec<Pin> {
         let mut pins = Vec::new();
         for (path, text) in global.ca_pin.with_paths("postern.ca_pin") {
@@ -100,6 +139,12 @@ impl Check<'_, '_> {
         }
         pins
     }
+}
+
+/// Where Kubernetes puts a pod's ID token, or where the environment says.
+fn service_account() -> PathBuf {
+    let path = std::env::var_os("KUBERNETES_TOKEN_PATH").filter(|path| !path.is_empty());
+    path.map_or_else(|| SERVICE_ACCOUNT.into(), PathBuf::from)
 }
 
 /// Existing files of a host that runs everything name their own auth service.

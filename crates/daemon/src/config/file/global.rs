@@ -84,15 +84,55 @@ pub struct JoinParams {
     pub method: JoinMethod,
     /// The token, or the absolute path of a file that holds it.
     pub token_name: String,
+    /// For method `bound_keypair`.
+    pub bound_keypair: Option<BoundKeypair>,
+    /// For method `tpm`.
+    pub tpm: Option<Tpm>,
+}
+
+/// For join method `tpm`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tpm {
+    /// Where the TPM is: a device, `unix:/path` or `tcp:host:port` of a simulator; `/dev/tpmrm0` when it is not given. The
+    /// daemon's user must be able to read and write it.
+    pub device: Option<String>,
+    /// Which of its endorsement keys is shown.
+    pub endorsement_key: EndorsementKey,
+}
+
+/// An endorsement key of a TPM.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EndorsementKey {
+    /// RSA of 2048 bits.
+    #[default]
+    Rsa,
+    /// ECC on P-256.
+    Ecc,
+}
+
+/// For join method `bound_keypair`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BoundKeypair {
+    /// The registration secret of the token, or the absolute path of a file that holds it. Needed only to bind the key.
+    pub registration_secret: Option<String>,
 }
 
 /// How a host proves that it may join.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JoinMethod {
     /// By knowing the token.
     #[default]
     Token,
+    /// By a key that it keeps in its data directory. It comes back with it after any outage.
+    BoundKeypair,
+    /// By the TPM 2.0 of this machine.
+    Tpm,
+    /// By the ID token of the service account that its pod runs as.
+    Kubernetes,
 }
 
 /// Logging. The level and a file are changed or opened again on SIGHUP.

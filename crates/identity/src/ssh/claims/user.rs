@@ -24,6 +24,7 @@ const TRAITS: &str = "teleport-traits";
 const CLUSTER: &str = "teleport-route-to-cluster";
 const BOT_NAME: &str = "bot-name@goteleport.com";
 const BOT_INSTANCE: &str = "bot-instance-id@goteleport.com";
+const JOIN_TOKEN: &str = "join-token@goteleport.com";
 const GENERATION: &str = "generation";
 const RENEWABLE: &str = "renewable";
 const DISALLOW_REISSUE: &str = "disallow-reissue";
@@ -40,6 +41,7 @@ pub(super) const EXTENSIONS: &[&str] = &[
     CLUSTER,
     BOT_NAME,
     BOT_INSTANCE,
+    JOIN_TOKEN,
     GENERATION,
     RENEWABLE,
     DISALLOW_REISSUE,
@@ -84,10 +86,11 @@ pub(super) fn encode(cluster: &ClusterName, user: &UserIdentity, nobody: Uuid) -
         (DISALLOW_REISSUE, disallow_reissue),
     ];
     extensions.extend(flags.into_iter().filter(|(_, set)| **set).map(|(name, _)| (name, String::new())));
-    if let Some(BotIdentity { name, instance, generation }) = bot {
+    if let Some(BotIdentity { name, instance, generation, join_token }) = bot {
         extensions.insert(BOT_NAME, name.to_string());
         extensions.insert(BOT_INSTANCE, instance.to_string());
         extensions.extend(generation.map(|number| (GENERATION, number.to_string())));
+        extensions.extend(join_token.as_ref().map(|token| (JOIN_TOKEN, token.clone())));
     }
     extensions.extend(impersonator.as_ref().map(|user| (IMPERSONATOR, user.to_string())));
     extensions.extend(login_ip.map(|address| (LOGIN_IP, address.to_string())));
@@ -147,9 +150,10 @@ fn traits(raw: &RawCertificate<'_>) -> Result<Traits, Refusal> {
 
 fn bot(raw: &RawCertificate<'_>) -> Result<Option<BotIdentity>, Refusal> {
     let generation = parsed(raw, GENERATION)?;
+    let join_token = parsed(raw, JOIN_TOKEN)?;
     match (parsed::<BotName>(raw, BOT_NAME)?, parsed(raw, BOT_INSTANCE)?) {
-        (Some(name), Some(instance)) => Ok(Some(BotIdentity { name, instance, generation })),
-        (None, None) if generation.is_none() => Ok(None),
+        (Some(name), Some(instance)) => Ok(Some(BotIdentity { name, instance, generation, join_token })),
+        (None, None) if generation.is_none() && join_token.is_none() => Ok(None),
         _ => Err(bad("it names half a bot")),
     }
 }

@@ -1,7 +1,8 @@
 //! Directories: there or makeable, writable, nobody else's, with room.
 
 use super::finding::Finding;
-use crate::config::Config;
+use crate::agent::{workload, workload_api};
+use crate::config::{Config, Content};
 use crate::destination::Destination;
 use crate::destination::directory::acl;
 use std::os::unix::fs::MetadataExt;
@@ -23,10 +24,29 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     findings.push(one("storage", &config.storage, &[]));
     for output in &config.outputs {
         let what = format!("output {}", output.name);
-        findings.push(one(&what, &output.destination, &NAMES));
+        let names = match &output.content {
+            Content::Identity { .. } => NAMES.to_vec(),
+            Content::Svid(files) => workload::names(files),
+            Content::WorkloadApi(api) => {
+                findings.push(socket(&what, &api.listen));
+                continue;
+            }
+        };
+        findings.push(one(&what, &output.destination, &names));
         findings.extend(way_of_readers(&what, &output.destination));
     }
     findings
+}
+
+fn socket(what: &str, listen: &Path) -> Finding {
+    match workload_api::refuse_exposed(listen) {
+        Ok(()) => Finding::good(what, format!("{} can be listened at", listen.display())),
+        Err(error) => Finding::wrong(
+            what,
+            format!("{} cannot be listened at: {error}", listen.display()),
+            "make its directory, for the agent's user alone to write to",
+        ),
+    }
 }
 
 /// A list on the directory helps nobody who cannot get to it.
@@ -60,7 +80,9 @@ fn other_user(storage: Option<&Path>) -> Option<u32> {
 fn one(what: &str, destination: &Destination, names: &[&str]) -> Finding {
     if let Destination::Secret(secret) = destination {
         return match secret.prepare() {
-            Ok(()) => Finding::good(what, format!("{secret}: the API, its authority and a token for it are known")),
+            Ok(()) => {
+                Finding::good(what, format!("{secret}: the API, its authority and a token for it are known"))
+            }
             Err(error) => Finding::of(what, &error),
         };
     }

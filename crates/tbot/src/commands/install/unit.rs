@@ -1,7 +1,7 @@
 //! The unit's text, from what the configuration says it must reach.
 
 use crate::config::hooks::Action;
-use crate::config::{Config, TokenSource};
+use crate::config::{Config, Content, TokenSource};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -141,7 +141,10 @@ impl Unit<'_> {
     }
 
     fn outputs(&self) -> impl Iterator<Item = &Path> {
-        self.config.outputs.iter().filter_map(|output| output.destination.path())
+        self.config.outputs.iter().filter_map(|output| match &output.content {
+            Content::WorkloadApi(api) => api.listen.parent(),
+            Content::Identity { .. } | Content::Svid(_) => output.destination.path(),
+        })
     }
 
     fn signals_processes(&self) -> bool {

@@ -11,19 +11,21 @@ const SHORTEST_SECRET: usize = 16;
 
 pub(super) fn settings(section: Option<Item>) -> Result<BoundKeypair, Invalid> {
     let Some(section) = section else {
-        return Ok(BoundKeypair { onboarding: Onboarding::default(), recovery: Recovery::default() });
+        let (onboarding, recovery) = (Onboarding::default(), Recovery::default());
+        return Ok(BoundKeypair { onboarding, recovery, rotate_after: None });
     };
     let mut fields = Fields::of(section)?;
     let settings = BoundKeypair {
         onboarding: onboarding(fields.section("onboarding")?)?,
         recovery: recovery(fields.section("recovery")?)?,
+        rotate_after: fields.timestamp("rotate_after")?,
     };
-    if let Some(item) = fields.take("rotate_after")
-        && !item.is_blank()
-    {
-        return Err(item.invalid("keys are not rotated on request yet; make a new token to bind another key"));
-    }
     fields.finish()?;
+    if settings.rotate_after.is_some() && settings.recovery.mode == RecoveryMode::Insecure {
+        let reason =
+            "with recovery.mode insecure several share the key, and one of them cannot replace it for all";
+        return Err(Invalid::new("spec.bound_keypair.rotate_after", reason));
+    }
     Ok(settings)
 }
 

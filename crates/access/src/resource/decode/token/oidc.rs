@@ -2,11 +2,19 @@
 
 use crate::resource::Invalid;
 use crate::resource::decode::fields::{Fields, Item, nearest};
-use crate::resource::token::oidc::{Compare, Form, Oidc, Provider, Rule};
+use crate::resource::token::oidc::{Compare, Form, Oidc, Provider, Rule, Wanted};
 use std::collections::BTreeMap;
 
-/// More rules than this are a mistake.
+/// More rules than this are a mistake, and more values of one field.
 const MOST_RULES: usize = 256;
+const MOST_VALUES: usize = 256;
+
+/// The rules of `iam`, which has no section of its own.
+pub(super) fn iam(spec: &mut Fields) -> Result<Oidc, Invalid> {
+    let allow = rules(Provider::Iam, spec.required("allow")?)?;
+    let (provider, settings) = (Provider::Iam, BTreeMap::new());
+    Ok(Oidc { provider, settings, globs: false, static_jwks: None, remote: None, allow })
+}
 
 pub(super) fn settings(provider: Provider, section: Option<Item>) -> Result<Oidc, Invalid> {
     let word = provider.as_str();
@@ -34,18 +42,18 @@ pub(super) fn settings(provider: Provider, section: Option<Item>) -> Result<Oidc
     }
     let can_glob = provider.table().fields.iter().any(|field| field.compare == Compare::GlobIfEnabled);
     let globs = can_glob && fields.flag("enable_glob_matching")?.unwrap_or(false);
-    let static_jwks = static_jwks(provider, &mut fields)?;
+    let (static_jwks, remote) = match provider {
+        Provider::Kubernetes => kubernetes(&mut fields)?,
+        _ => (static_jwks(provider, &mut fields)?, None),
+    };
     let allow = rules(provider, fields.required("allow")?)?;
     fields.finish()?;
-    Ok(Oidc { provider, settings, globs, static_jwks, allow })
+    Ok(Oidc { provider, settings, globs, static_jwks, remote, allow })
 }
 
 /// The keys, as text or as they are.
 fn static_jwks(provider: Provider, fields: &mut Fields) -> Result<Option<String>, Invalid> {
     let item = fields.take("static_jwks").filter(|item| !item.is_blank());
-    if provider == Provider::Kubernetes {
-        return kubernetes(item, fields);
-    }
     // Where GitLab and GitHub are one's own, auth may not reach them; the others are on the Internet.
     if item.is_some() && !matches!(provider, Provider::Github | Provider::Gitlab) {
         return Err(fields.invalid(format!("{} has no static_jwks; its keys are fetched", provider.as_str())));
@@ -53,22 +61,33 @@ fn static_jwks(provider: Provider, fields: &mut Fields) -> Result<Option<String>
     item.map(|item| key_set(&item)).transpose()
 }
 
-/// By the keys of the Kubernetes cluster, or by asking the one that auth itself runs in.
-fn kubernetes(keys: Option<Item>, fields: &mut Fields) -> Result<Option<String>, Invalid> {
-    let kind = fields.take("type").filter(|kind| !kind.is_blank());
-    let word = kind.as_ref().map(Item::text).transpose()?;
-    match (word.as_deref(), keys) {
-        (None | Some("in_cluster"), None) => Ok(None),
-        (None | Some("in_cluster"), Some(keys)) => {
-            Err(keys.invalid("belongs to type: static_jwks; write that, or remove it"))
+/// By the keys of the Kubernetes cluster, by those that its issuer publishes, or by asking the one that auth itself runs in.
+fn kubernetes(fields: &mut Fields) -> Result<(Option<String>, Option<String>), Invalid> {
+    let mut section = |name| fields.take(name).filter(|item| !item.is_blank());
+    let (kind, keys, remote) = (section("type"), section("static_jwks"), section("oidc"));
+    let word = kind.as_ref().map(Item::text).transpose()?.unwrap_or_else(|| "in_cluster".to_owned());
+    for (name, given) in [("static_jwks", &keys), ("oidc", &remote)] {
+        if let Some(given) = given
+            && word != name
+        {
+            return Err(given.invalid(format!("belongs to type: {name}; write that, or remove it")));
         }
-        (Some("static_jwks"), None) => Err(fields.invalid("static_jwks.jwks is required")),
-        (Some("static_jwks"), Some(keys)) => {
+    }
+    match (word.as_str(), keys, remote) {
+        ("in_cluster", ..) => Ok((None, None)),
+        ("static_jwks", Some(keys), _) => {
             let mut inner = Fields::of(keys)?;
             let keys = key_set(&inner.required("jwks")?)?;
-            inner.finish().map(|()| Some(keys))
+            inner.finish().map(|()| (Some(keys), None))
         }
-        _ => Err(fields.invalid("type is in_cluster or static_jwks; others are not supported yet")),
+        ("static_jwks", None, _) => Err(fields.invalid("static_jwks.jwks is required")),
+        ("oidc", _, Some(remote)) => {
+            let mut inner = Fields::of(remote)?;
+            let issuer = formed(&inner.required("issuer")?, Form::Url)?;
+            inner.finish().map(|()| (None, Some(issuer)))
+        }
+        ("oidc", _, None) => Err(fields.invalid("oidc.issuer is required")),
+        _ => Err(fields.invalid("type is in_cluster, static_jwks or oidc")),
     }
 }
 
@@ -144,12 +163,30 @@ fn rule(provider: Provider, item: Item) -> Result<Rule, Invalid> {
             Compare::Flag if item.value.is_null() => continue,
             Compare::Flag => item.flag()?.to_string(),
             _ if item.is_blank() => continue,
+            list if list.is_list() => {
+                if let Some(values) = values(item)? {
+                    rule.insert(field.name, Wanted::AnyOf(values));
+                }
+                continue;
+            }
             _ => item.text()?,
         };
-        if field.name == "service_account" && value.split(':').filter(|part| !part.is_empty()).count() != 2 {
-            return Err(item.invalid("write namespace:name"));
+        let digits = |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+        match field.name {
+            "service_account" if value.split(':').filter(|part| !part.is_empty()).count() != 2 => {
+                return Err(item.invalid("write namespace:name"));
+            }
+            "aws_account" if !digits(&value) => {
+                return Err(item.invalid("the number of an account is needed: 12 digits, in quotes"));
+            }
+            _ => {}
         }
-        rule.insert(field.name, value);
+        rule.insert(field.name, Wanted::One(value));
+    }
+    if provider == Provider::Iam && !names_account(&rule) {
+        let reason = "aws_arn must name the account, as in arn:aws:sts::123456789012:assumed-role/ci/*, with no pattern \
+                      before it; or give aws_account too";
+        return Err(Invalid::new(whole.path, reason));
     }
     for group in table.needs {
         if !group.iter().any(|name| rule.contains_key(name)) {
@@ -158,4 +195,26 @@ fn rule(provider: Provider, item: Item) -> Result<Rule, Invalid> {
         }
     }
     Ok(rule)
+}
+
+/// A list without what is blank; none where nothing is left.
+fn values(item: Item) -> Result<Option<Vec<String>>, Invalid> {
+    let many = item.invalid(format!("more than {MOST_VALUES} values"));
+    let values: Vec<String> = item.texts()?.into_iter().filter(|text| !text.is_empty()).collect();
+    match values.len() {
+        0 => Ok(None),
+        count if count > MOST_VALUES => Err(many),
+        _ => Ok(Some(values)),
+    }
+}
+
+/// Whether a rule of `iam` is about one account: a pattern could otherwise let in everybody who has one of their own.
+fn names_account(rule: &Rule) -> bool {
+    let plain = |arn: &String| {
+        let mut parts = arn.split(':').take(6);
+        let before: Vec<&str> = parts.by_ref().take(5).collect();
+        let is_plain = !before.iter().any(|part| part.contains(['*', '?']));
+        is_plain && before.len() == 5 && !before[4].is_empty() && parts.next().is_some()
+    };
+    rule.contains_key("aws_account") || rule.get("aws_arn").is_none_or(|arn| arn.all().iter().all(plain))
 }

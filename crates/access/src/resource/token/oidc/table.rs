@@ -1,7 +1,7 @@
 //! The table itself: per platform, what a token resource may say and which claim each field of a rule is about.
 
-use super::Claim::{Among, PipelinePart, ServiceAccount, Text};
-use super::Compare::{Exact, Flag, Glob, GlobIfEnabled};
+use super::Claim::{Among, At, PipelinePart, ServiceAccount, Text};
+use super::Compare::{Exact, Flag, Glob, GlobIfEnabled, OneOf, Place};
 use super::Form::{Host, Url, Word};
 use super::{Claim, Compare, Field, Form, Provider, Setting, Table};
 
@@ -17,6 +17,8 @@ pub(super) fn of(provider: Provider) -> &'static Table {
         Provider::Bitbucket => &BITBUCKET,
         Provider::AzureDevops => &AZURE_DEVOPS,
         Provider::Kubernetes => &KUBERNETES,
+        Provider::Gcp => &GCP,
+        Provider::Iam => &IAM,
     }
 }
 
@@ -39,6 +41,7 @@ const fn same(name: &'static str, compare: Compare) -> Field {
 
 static GITHUB: Table = Table {
     word: "github",
+    joiner: "a job of GitHub Actions",
     settings: &[optional("enterprise_server_host", Host), optional("enterprise_slug", Word)],
     fields: &[
         same("sub", Exact),
@@ -56,6 +59,7 @@ static GITHUB: Table = Table {
 
 static GITLAB: Table = Table {
     word: "gitlab",
+    joiner: "a job of GitLab CI",
     settings: &[optional("domain", Host)],
     fields: &[
         same("sub", Glob),
@@ -81,6 +85,7 @@ static GITLAB: Table = Table {
 
 static CIRCLECI: Table = Table {
     word: "circleci",
+    joiner: "a job of CircleCI",
     settings: &[required("organization_id", Word)],
     fields: &[
         field("project_id", Text("oidc.circleci.com/project-id"), Exact),
@@ -92,6 +97,7 @@ static CIRCLECI: Table = Table {
 
 static SPACELIFT: Table = Table {
     word: "spacelift",
+    joiner: "a run of Spacelift",
     settings: &[required("hostname", Host)],
     fields: &[
         field("space_id", Text("spaceId"), GlobIfEnabled),
@@ -105,6 +111,7 @@ static SPACELIFT: Table = Table {
 
 static TERRAFORM: Table = Table {
     word: "terraform_cloud",
+    joiner: "a run of HCP Terraform or Terraform Enterprise",
     settings: &[optional("hostname", Host), optional("audience", Form::Text)],
     fields: &[
         field("organization_id", Text("terraform_organization_id"), Exact),
@@ -124,6 +131,7 @@ static TERRAFORM: Table = Table {
 
 static BITBUCKET: Table = Table {
     word: "bitbucket",
+    joiner: "a step of Bitbucket Pipelines",
     settings: &[required("audience", Form::Text), required("identity_provider_url", Url)],
     fields: &[
         field("workspace_uuid", Text("workspaceUuid"), Exact),
@@ -137,6 +145,7 @@ static BITBUCKET: Table = Table {
 
 static AZURE_DEVOPS: Table = Table {
     word: "azure_devops",
+    joiner: "a job of Azure DevOps",
     settings: &[required("organization_id", Word)],
     fields: &[
         same("sub", Exact),
@@ -154,9 +163,34 @@ static AZURE_DEVOPS: Table = Table {
 
 static KUBERNETES: Table = Table {
     word: "kubernetes",
-    settings: &[],
+    joiner: "a service account of Kubernetes",
+    settings: &[optional("audience", Form::Text)],
     fields: &[field("service_account", ServiceAccount, Exact)],
     needs: &[&["service_account"]],
     // Fact sheet, section 4.3.
     longest_life: 30 * 60,
+};
+
+static GCP: Table = Table {
+    word: "gcp",
+    joiner: "a machine of Google Compute Engine",
+    settings: &[],
+    fields: &[
+        field("project_ids", At("/google/compute_engine/project_id"), OneOf),
+        field("locations", At("/google/compute_engine/zone"), Place),
+        field("service_accounts", Text("email"), OneOf),
+    ],
+    needs: &[&["project_ids"]],
+    longest_life: DAY,
+};
+
+static IAM: Table = Table {
+    word: "iam",
+    joiner: "a principal of AWS IAM",
+    settings: &[],
+    // As the answer of STS calls them.
+    fields: &[field("aws_account", Text("Account"), Exact), field("aws_arn", Text("Arn"), Glob)],
+    needs: &[&["aws_account", "aws_arn"]],
+    // There is no ID token.
+    longest_life: 0,
 };

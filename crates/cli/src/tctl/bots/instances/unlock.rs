@@ -41,7 +41,8 @@ impl Unlock {
         let answer = session.bots()?.unlock_instance(request).await?.into_inner();
         let UnlockInstanceResponse { lock, ahead, behind, join_token, other_locks } = answer;
         let (ahead, behind) = (ahead.map(Seen::from), behind.map(Seen::from));
-        let unlocked = Unlocked { id: self.id, lock, action: "deleted", ahead, behind, join_token, other_locks };
+        let unlocked =
+            Unlocked { id: self.id, lock, action: "deleted", ahead, behind, join_token, other_locks };
         session.show(&unlocked, say)
     }
 }
@@ -60,8 +61,16 @@ fn say(unlocked: &Unlocked, console: &mut Console) -> Result<(), Failure> {
     if let (Some(ahead), Some(behind)) = (ahead, behind) {
         console.say("\nTwo agents were seen with its identity:")?;
         let mut table = Table::new(["Address", "Generation", "What it can do now"]);
-        table.row([ahead.addr.as_str(), &ahead.generation.to_string(), "go on, while its certificate is valid"]);
-        table.row([behind.addr.as_str(), &behind.generation.to_string(), "nothing: its next renewal locks both again"]);
+        table.row([
+            ahead.addr.as_str(),
+            &ahead.generation.to_string(),
+            "go on, while its certificate is valid",
+        ]);
+        table.row([
+            behind.addr.as_str(),
+            &behind.generation.to_string(),
+            "nothing: its next renewal locks both again",
+        ]);
         console.say(table.text())?;
     }
     let again = match join_token.as_str() {

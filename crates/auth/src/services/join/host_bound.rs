@@ -1,0 +1,177 @@
+//! A host joins with a key that is bound to its token: the first time, after any outage, also when it has lost everything
+//! else, and in place of renewals.
+//!
+//! As with bots, what the token remembers changes in the transaction that enrols the host, so a kill at any point leaves
+//! the holder where it was.
+
+use super::Refused;
+use super::bot::{By, Joined, Planned};
+use super::host::{Enrolment, Joining};
+use super::keyed::{Keyed, Last, random};
+use crate::caller::{Host as Bearer, Who};
+use crate::catalog::Reads;
+use crate::enrol::host::{Host, HostMismatch};
+use crate::services::certificates::{Whose, host_mismatch};
+use access::HostId;
+use access::resource::token::BoundKeypair;
+use access::resource::token::bound_keypair::{RecoveryMode, Status};
+use api::status::Problem;
+use ca::HOST_LIFETIME;
+use join::bound_keypair::{self, Holder, Step, Unfit};
+use store::{Expect, Txn};
+
+/// A host's token with a key, and who shows one.
+pub struct Binding<'a> {
+    /// The joiner.
+    pub joining: Joining<'a>,
+    /// What it shows.
+    pub keyed: Keyed<'a>,
+}
+
+impl Binding<'_> {
+    /// Certificates by what the token says of the key.
+    pub async fn plan(&self, reads: &mut Reads<'_>) -> Planned {
+        let (settings, status) = (self.keyed.settings()?, self.keyed.status());
+        let wish = self.joining.wish;
+        match &self.joining.admission.caller.who {
+            Who::Host(bearer)
+                if (bearer.id, bearer.role) == (wish.id, wish.role)
+                    && is_holders(settings, &status, bearer.id) =>
+            {
+                self.renew(reads, settings, status, bearer).await
+            }
+            _ => self.join(reads, settings, status).await,
+        }
+    }
+
+    async fn unfit(&self, status: &Status, unfit: Unfit) -> Refused {
+        let Some(id) = status.bound_host_id else { return self.keyed.unfit(status, unfit, None).await };
+        let (core, role) = (self.joining.core, self.joining.wish.role);
+        let entry = match core.catalog.read(&Host::key_of(id, role)).await {
+            Ok(entry) => entry,
+            Err(problem) => return problem.into(),
+        };
+        let from = entry.and_then(|entry| Host::read(&entry).ok()).and_then(|known| known.from);
+        let addr = from.map(|from| from.to_string()).unwrap_or_default();
+        self.keyed.unfit(status, unfit, Some(Last { whose: Whose::Host(id, role), addr })).await
+    }
+
+    /// Over a certificate that is valid: the same host, with another key.
+    async fn renew(
+        &self,
+        reads: &mut Reads<'_>,
+        settings: &BoundKeypair,
+        mut status: Status,
+        bearer: &Bearer,
+    ) -> Planned {
+        let Self { joining, keyed } = self;
+        let (core, admission) = (joining.core, joining.admission);
+        if let Err(unfit) = bound_keypair::holds(settings, &status, keyed.shown) {
+            return Err(self.unfit(&status, unfit).await);
+        }
+        joining.refuse_locked(reads, bearer.id, &By::from(keyed.token)).await?;
+        let Some(entry) = core.catalog.read(&Host::key_of(bearer.id, bearer.role)).await? else {
+            return Err(admission.refused("the host was removed"));
+        };
+        let known = Host::read(&entry).map_err(Problem::from)?;
+        let presented = bearer.key.fingerprint();
+        match known.renewed(&presented, &admission.fingerprint) {
+            Ok(_) => {}
+            // It shows the key and a certificate that was left behind: the other one has renewed since.
+            Err(mismatch @ HostMismatch::NotTheNewest) => {
+                let whose = Whose::Host(bearer.id, bearer.role);
+                let addr = known.from.map(|from| from.to_string()).unwrap_or_default();
+                let numbers = (status.recovery_count.into(), status.recovery_count.into());
+                let judged = (entry.key, entry.revision);
+                return Err(keyed.twice(Last { whose, addr }, numbers, mismatch.to_string(), judged).await);
+            }
+            Err(mismatch) => return Err(host_mismatch(mismatch).into()),
+        }
+        joining.refuse_bound_keys().await?;
+        let names = joining.names()?;
+        let enrolment = Enrolment {
+            names: &names,
+            had: &known.names,
+            previous: Some(presented),
+            bound_to: Some(keyed.token.metadata.name.clone()),
+        };
+        let txn = Txn::new().expect(entry.key, Expect::Revision(entry.revision));
+        let (txn, certificates) = joining.enrolled(txn, enrolment).await?;
+        let join_state = bound_keypair::state_of(&status);
+        // Whoever renews has had the answer to its join.
+        status.unconfirmed_attempt = None;
+        let key_accepted = keyed.keep_keys(settings, &mut status);
+        Ok((keyed.remember(txn, status), Joined { certificates, join_state, key_accepted }))
+    }
+
+    /// Without a valid certificate: a new host, or the one that it was.
+    async fn join(&self, reads: &mut Reads<'_>, settings: &BoundKeypair, status: Status) -> Planned {
+        let Self { joining, keyed } = self;
+        let (core, wish, token, shown) = (joining.core, joining.wish, keyed.token, keyed.shown);
+        let step = match bound_keypair::admit(settings, &status, shown, core.now()) {
+            Ok(step) => step,
+            Err(unfit) => return Err(self.unfit(&status, unfit).await),
+        };
+        let before = status.bound_host_id;
+        let mut by = By::from(token);
+        // A lock on what the holder was is one on what it will be.
+        for id in [before, Some(wish.id)].into_iter().flatten() {
+            joining.refuse_locked(reads, id, &by).await?;
+        }
+        let names = joining.names()?;
+        let (expect, known) = joining.refuse_taken_id(before == Some(wish.id)).await?;
+        joining.refuse_bound_keys().await?;
+        let mut next = match step {
+            Step::Retry => {
+                self.refuse_another_s(&status, known.as_ref())?;
+                status
+            }
+            Step::Register | Step::Recover => {
+                bound_keypair::joined_as(&status, shown, Holder::Host(wish.id), core.now(), &random()?)
+            }
+        };
+        let key_accepted = keyed.keep_keys(settings, &mut next);
+        let join_state = bound_keypair::state_of(&next);
+        by.attributes = vec![("step", step.to_string()), ("recovery_count", next.recovery_count.to_string())];
+        let had = known.map(|known| known.names).unwrap_or_default();
+        let bound_to = Some(token.metadata.name.clone());
+        let enrolment = Enrolment { names: &names, had: &had, previous: None, bound_to };
+        let txn = Txn::new().expect(Host::key_of(wish.id, wish.role), expect);
+        let (txn, certificates) = joining.enrolled(txn, enrolment).await?;
+        let txn = match before.filter(|before| *before != wish.id) {
+            // There is one holder, so what it was before is nobody now.
+            Some(before) if settings.recovery.mode != RecoveryMode::Insecure => {
+                txn.delete(Host::key_of(before, wish.role))
+            }
+            _ => txn,
+        };
+        let txn = keyed.remember(txn, next).event(core.audit().record(joining.event(&by)));
+        Ok((txn, Joined { certificates, join_state, key_accepted }))
+    }
+
+    /// An attempt is good for the host that it enrolled, as long as that has not renewed and nobody has removed it.
+    fn refuse_another_s(&self, status: &Status, known: Option<&Host>) -> Result<(), Refused> {
+        let Self { joining, .. } = self;
+        let refused = |why: &str| Err(joining.admission.refused(why));
+        if status.bound_host_id != Some(joining.wish.id) {
+            return refused("the attempt was made for another host");
+        }
+        let Some(known) = known else {
+            // Later it may have gone by itself, with its last certificate.
+            let ends = status.last_recovered_at.map(|last| last + HOST_LIFETIME);
+            return match ends.is_some_and(|ends| joining.core.now() < ends) {
+                true => refused("the host of this attempt was removed"),
+                false => Ok(()),
+            };
+        };
+        match known.key == joining.admission.fingerprint && known.previous.is_none() {
+            true => Ok(()),
+            false => refused("the host of this attempt has renewed since"),
+        }
+    }
+}
+
+/// Whether this host is the holder of the key; in mode `insecure` there are several.
+fn is_holders(settings: &BoundKeypair, status: &Status, id: HostId) -> bool {
+    settings.recovery.mode == RecoveryMode::Insecure || status.bound_host_id == Some(id)
+}

@@ -1,0 +1,134 @@
+//! A key that is bound to a token, whoever its holder is: what is remembered of it, and what is said to whom.
+
+use super::Refused;
+use super::admission::Admission;
+use crate::catalog::layout;
+use crate::core::Core;
+use crate::refusal;
+use crate::services::certificates::{Incident, Whose};
+use access::resource::Token;
+use access::resource::token::bound_keypair::Status;
+use access::resource::token::{BoundKeypair, Method};
+use api::status::{Class, Problem};
+use api::v1::JoinCheck;
+use join::bound_keypair::{self, Shown, Unfit};
+use store::{Expect, Key, Revision, Txn};
+
+/// A token with a key, and who shows one.
+#[derive(Clone, Copy)]
+pub struct Keyed<'a> {
+    /// The service.
+    pub core: &'a Core,
+    /// The joiner.
+    pub admission: &'a Admission,
+    /// The token.
+    pub token: &'a Token,
+    /// As it was read.
+    pub revision: Revision,
+    /// What was shown.
+    pub shown: &'a Shown,
+}
+
+/// Who holds the key now, and where it was seen last.
+pub struct Last<'a> {
+    /// Who.
+    pub whose: Whose<'a>,
+    /// Where.
+    pub addr: String,
+}
+
+impl Keyed<'_> {
+    /// What the token says of keys.
+    pub fn settings(&self) -> Result<&BoundKeypair, Refused> {
+        match &self.token.spec.method {
+            Method::BoundKeypair(settings) => Ok(settings),
+            _ => Err(self.admission.refused("the token is of another join method")),
+        }
+    }
+
+    /// What is remembered of the holder.
+    pub fn status(&self) -> Status {
+        self.token.status.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// Who shows the key is told what is wrong, and two that do are locked; who shows another is a stranger.
+    pub async fn unfit(&self, status: &Status, unfit: Unfit, last: Option<Last<'_>>) -> Refused {
+        if !self.shown.is_known(status) {
+            return self.admission.refused(unfit.to_string()).with(check(unfit), vec![]);
+        }
+        let numbers = match unfit {
+            Unfit::Copied { stored, presented } => Some((stored, presented)),
+            Unfit::FormerKey => Some((u64::from(status.recovery_count), 0)),
+            _ => None,
+        };
+        if let Some(numbers) = numbers {
+            return match last {
+                Some(last) => {
+                    let judged = (layout::token(self.admission.proven.token()), self.revision);
+                    self.twice(last, numbers, unfit.to_string(), judged).await
+                }
+                None => self.admission.refused(unfit.to_string()),
+            };
+        }
+        let hint = match unfit {
+            Unfit::LimitReached { .. } => {
+                "raise spec.bound_keypair.recovery.limit of the token, or set recovery.mode: relaxed"
+            }
+            _ => "bind the key again: remove the token, make it again, and start with an empty storage",
+        };
+        let problem = Problem::new(Class::Denied, unfit.code(), unfit.to_string()).hint(hint);
+        Refused::from(problem).with(check(unfit), vec![])
+    }
+
+    /// Two are the holder: both are locked, by what it was judged by. The numbers are what is in force and what was shown.
+    pub async fn twice(
+        &self,
+        last: Last<'_>,
+        (stored, presented): (u64, u64),
+        mismatch: String,
+        judged: (Key, Revision),
+    ) -> Refused {
+        let Self { core, admission, .. } = *self;
+        let incident = Incident {
+            core,
+            caller: &admission.caller,
+            whose: last.whose,
+            join_token: Some(&admission.token_name),
+            other_addr: last.addr,
+            presented,
+            stored,
+            mismatch,
+            judged,
+        };
+        Refused::locked(incident.lock().await)
+    }
+
+    /// With what is remembered from now on; in any case nobody joins by a token that was changed meanwhile.
+    pub fn remember(&self, txn: Txn, status: Status) -> Txn {
+        let key = layout::token(self.admission.proven.token());
+        let txn = txn.expect(key, Expect::Revision(self.revision));
+        if self.token.status.as_deref() == Some(&status) {
+            return txn;
+        }
+        let token = Token { status: Some(Box::new(status)), ..Token::clone(self.token) };
+        self.core.tokens.put(txn, &token)
+    }
+
+    /// Writes down what was shown of keys; true if the one that was offered is accepted.
+    pub fn keep_keys(&self, settings: &BoundKeypair, status: &mut Status) -> bool {
+        bound_keypair::keep_keys(settings, status, self.shown, self.core.now())
+    }
+}
+
+fn check(unfit: Unfit) -> JoinCheck {
+    let (field, found) = (unfit.field().to_owned(), unfit.to_string());
+    JoinCheck { rule: 0, field, wanted: "the holder of the bound key".to_owned(), found, fits: false }
+}
+
+/// What makes a join state unguessable.
+pub fn random() -> Result<[u8; 32], Problem> {
+    let mut random = [0; 32];
+    aws_lc_rs::rand::fill(&mut random)
+        .map_err(|error| refusal::internal("a join state could not be made", error))?;
+    Ok(random)
+}
