@@ -39,9 +39,10 @@ test: tools ## Install what tests need, then run all of them
 	cargo build --locked --workspace --bins
 	@scripts/run-tests
 
-bench: tools ## Measure the budgets of the design, a node and the SSH engine, side by side with OpenSSH and russh (QUICK=1 to see that it runs)
+bench: tools ## Measure the budgets of the design, the agent, a node and the SSH engine, side by side with OpenSSH and russh (QUICK=1 to see that it runs)
 	$(MAKE) build PROFILE=release
 	@scripts/without-dotfiles scripts/bench --programs target/release $(if $(QUICK),--runs 3 --megabytes 128)
+	@scripts/bench-agent --programs target/release $(if $(QUICK),--quick)
 	cargo build --locked --release -p transport --example ssh_peer --example delay_relay
 	@scripts/without-dotfiles scripts/bench-node --programs target/release $(if $(QUICK),--quick)
 	@scripts/without-dotfiles scripts/bench-ssh --programs target/release $(if $(QUICK),--quick)

@@ -6,6 +6,7 @@
 use crate::v1;
 use prost::Message;
 use std::fmt;
+use std::time::Duration;
 use tonic::{Code, Status};
 
 /// What kind of refusal it is; decides the gRPC status and whether trying again can help.
@@ -80,12 +81,25 @@ pub struct Problem {
     pub reason: String,
     /// The next step; may be empty.
     pub hint: String,
+    /// When to come back: not sooner. Only servers that have too much to do say it.
+    pub again_in: Option<Duration>,
 }
+
+/// What gRPC clients read in milliseconds (gRFC A6), and proxies in between in seconds (RFC 9110, section 10.2.3).
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+const RETRY_AFTER: &str = "retry-after";
 
 impl Problem {
     /// Without a hint.
     pub fn new(class: Class, code: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { class, code: code.into(), reason: reason.into(), hint: String::new() }
+        Self { class, code: code.into(), reason: reason.into(), hint: String::new(), again_in: None }
+    }
+
+    /// With the time after which to come back.
+    #[must_use]
+    pub fn again_in(mut self, pause: Duration) -> Self {
+        self.again_in = Some(pause);
+        self
     }
 
     /// With the next step.
@@ -103,8 +117,19 @@ impl Problem {
             true => status.code().to_string(),
             false => details.code,
         };
-        Self { class, code, reason: status.message().to_owned(), hint: details.hint }
+        let again_in = match details.again_in_ms {
+            0 => asked_pause(status),
+            milliseconds => Some(Duration::from_millis(milliseconds)),
+        };
+        Self { class, code, reason: status.message().to_owned(), hint: details.hint, again_in }
     }
+}
+
+/// As anybody else says it.
+fn asked_pause(status: &Status) -> Option<Duration> {
+    let number = |key| status.metadata().get(key)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let milliseconds = number(PUSHBACK).map(Duration::from_millis);
+    milliseconds.or_else(|| number(RETRY_AFTER).map(Duration::from_secs))
 }
 
 impl fmt::Display for Problem {
@@ -121,15 +146,22 @@ impl std::error::Error for Problem {}
 
 impl From<Problem> for Status {
     fn from(problem: Problem) -> Self {
-        let Problem { class, code, reason, hint } = problem;
-        let details = v1::Problem { code, hint }.encode_to_vec();
-        Status::with_details(class.wire(), reason, details.into())
+        let Problem { class, code, reason, hint, again_in } = problem;
+        let pause = again_in.map_or(0, |pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).max(1));
+        let details = v1::Problem { code, hint, again_in_ms: pause }.encode_to_vec();
+        let mut status = Status::with_details(class.wire(), reason, details.into());
+        if pause > 0 {
+            status.metadata_mut().insert(PUSHBACK, pause.into());
+            status.metadata_mut().insert(RETRY_AFTER, pause.div_ceil(1000).into());
+        }
+        status
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Class, Problem};
+    use super::{Class, PUSHBACK, Problem, RETRY_AFTER};
+    use std::time::Duration;
     use tonic::Status;
 
     #[test]
@@ -138,6 +170,22 @@ mod tests {
             let problem = Problem::new(class, "some_code", "role \"x\" not found").hint("create it");
             assert_eq!(Problem::of(&Status::from(problem.clone())), problem);
         }
+    }
+
+    #[test]
+    fn a_server_may_ask_for_time() {
+        let busy = Problem::new(Class::Exhausted, "busy", "too many").again_in(Duration::from_millis(1500));
+        let status = Status::from(busy.clone());
+        let told =
+            |key: &str| status.metadata().get(key).and_then(|value| value.to_str().ok().map(str::to_owned));
+        assert_eq!((told(PUSHBACK).as_deref(), told(RETRY_AFTER).as_deref()), (Some("1500"), Some("2")));
+        assert_eq!(Problem::of(&status), busy);
+        let mut foreign = Status::resource_exhausted("too many");
+        assert_eq!(Problem::of(&foreign).again_in, None);
+        foreign.metadata_mut().insert(RETRY_AFTER, "7".parse().expect("ASCII"));
+        assert_eq!(Problem::of(&foreign).again_in, Some(Duration::from_secs(7)));
+        foreign.metadata_mut().insert(PUSHBACK, "20".parse().expect("ASCII"));
+        assert_eq!(Problem::of(&foreign).again_in, Some(Duration::from_millis(20)));
     }
 
     #[test]

@@ -23,6 +23,9 @@ use store::{Clock, Conflict, Engine, Entry, Key, Page, Range, Revision, StoreErr
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+/// Callers come back after this when the store has too much to do.
+const BUSY: Duration = Duration::from_secs(2);
+
 /// The cluster's state.
 pub struct Catalog {
     /// The store.
@@ -171,7 +174,8 @@ async fn list(engine: &dyn Engine, prefix: Key) -> Result<(Vec<Entry>, Revision)
 pub fn problem(error: &StoreError) -> Problem {
     match error {
         StoreError::Busy | StoreError::NoAnswer => {
-            Problem::new(Class::Unavailable, "store_busy", "the auth service is busy").hint("try again")
+            let busy = Problem::new(Class::Unavailable, "store_busy", "the auth service is busy");
+            busy.hint("try again").again_in(BUSY)
         }
         StoreError::Closed => {
             Problem::new(Class::Unavailable, "stopping", "the auth service is stopping").hint("try again")

@@ -13,13 +13,15 @@ use crate::policy::Policies;
 use crate::presence::Presence;
 use crate::sts::Sts;
 use crate::tokens::Tokens;
+use crate::turnstile::{Inside, Turnstile};
 use access::ClusterName;
+use api::status::Problem;
 use identity::{Identity, Subject};
 use jiff::Timestamp;
 use join::ChallengeKey;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::NewRecord;
 
 /// One running auth service.
@@ -36,6 +38,10 @@ pub struct Core {
     pub challenges: ChallengeKey,
     /// How often strangers may be wrong.
     pub pacing: Pacing,
+    /// How many renewals are worked on at once.
+    pub renewals: Turnstile,
+    /// How many joins are worked on at once.
+    pub joins: Turnstile,
     /// The keys of those who vouch for joiners.
     pub issuers: Issuers,
     /// Says who signed requests to it.
@@ -53,6 +59,11 @@ pub struct Core {
 }
 
 impl Core {
+    /// A call that costs much comes to its turnstile. Only when it is there as a whole: nobody holds a place by sending slowly.
+    pub fn enter(&self, turnstile: &Turnstile) -> Result<Inside, Problem> {
+        turnstile.enter(Instant::now()).inspect_err(|_| self.metrics.put_off())
+    }
+
     /// The time.
     pub fn now(&self) -> Timestamp {
         self.catalog.now()

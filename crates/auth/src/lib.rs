@@ -28,6 +28,7 @@ pub mod services;
 pub mod start;
 pub mod sts;
 pub mod tokens;
+pub mod turnstile;
 pub mod web;
 
 pub use bootstrap::StartError;

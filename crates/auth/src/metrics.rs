@@ -12,6 +12,7 @@ pub struct Metrics {
     joins: Family<JoinLabels, Counter>,
     incidents: Counter,
     slow_streams: Counter,
+    put_off: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,7 +47,7 @@ impl Metrics {
     /// Registers everything.
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let Self { certificates, joins, incidents, slow_streams } = metrics.clone();
+        let Self { certificates, joins, incidents, slow_streams, put_off } = metrics.clone();
         registry.register("auth_certificates_issued", "Certificates issued", certificates);
         registry.register("auth_joins", "Attempts to join", joins);
         registry.register("auth_generation_mismatches", "Identities found to be in use twice", incidents);
@@ -55,6 +56,7 @@ impl Metrics {
             "Inventory streams cut because the host was too slow",
             slow_streams,
         );
+        registry.register("auth_calls_put_off", "Joins and renewals told to come back later", put_off);
         metrics
     }
 
@@ -81,6 +83,11 @@ impl Metrics {
     /// An identity was found to be in use twice.
     pub fn incident(&self) {
         self.incidents.inc();
+    }
+
+    /// Somebody was told to come back later.
+    pub fn put_off(&self) {
+        self.put_off.inc();
     }
 
     /// A host did not read its stream.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// The failures one address may make at once, and those it earns back each second.
 const PER_ADDRESS: Budget = Budget { most: 60.0, per_second: 1.0 };
@@ -90,16 +91,15 @@ impl Pacing {
         }))
     }
 
-    /// Whether a caller from there may try. Costs nothing.
-    pub fn allows(&self, source: Source, now: Timestamp) -> bool {
+    /// How long a caller from there has to wait; nothing when it may try. Costs nothing.
+    pub fn pause(&self, source: Source, now: Timestamp) -> Duration {
         let mut buckets = self.buckets();
+        let all = buckets.all.pause(ALL, now);
         let proxy = source.proxy.and_then(|proxy| buckets.by_proxy.get_mut(&proxy));
-        if proxy.is_some_and(|bucket| bucket.level(PER_PROXY, now) < 1.0) {
-            return false;
-        }
+        let proxy = proxy.map(|bucket| bucket.pause(PER_PROXY, now)).unwrap_or_default();
         let own = source.address.and_then(|address| buckets.by_address.get_mut(&network(address)));
-        let own = own.is_none_or(|bucket| bucket.level(PER_ADDRESS, now) >= 1.0);
-        own && buckets.all.level(ALL, now) >= 1.0
+        let own = own.map(|bucket| bucket.pause(PER_ADDRESS, now)).unwrap_or_default();
+        all.max(proxy).max(own)
     }
 
     /// Whether a failure that proves nothing is written down now; with how many since the last one that were not.
@@ -175,6 +175,15 @@ impl Bucket {
         self.left
     }
 
+    /// Until it has earned one back, and a second more: others wait for the same one.
+    fn pause(&mut self, budget: Budget, now: Timestamp) -> Duration {
+        let missing = 1.0 - self.level(budget, now);
+        match missing > 0.0 {
+            true => Duration::from_secs(1) + Duration::from_secs_f64(missing / budget.per_second),
+            false => Duration::ZERO,
+        }
+    }
+
     fn charge(&mut self, budget: Budget, now: Timestamp) {
         self.left = (self.level(budget, now) - 1.0).max(0.0);
     }
@@ -185,6 +194,12 @@ mod tests {
     use super::{ADDRESSES, EVENTS, PER_ADDRESS, PER_PROXY, Pacing, Source};
     use jiff::{SignedDuration, Timestamp};
     use std::net::{IpAddr, Ipv4Addr};
+
+    impl Pacing {
+        fn allows(&self, source: Source, now: Timestamp) -> bool {
+            self.pause(source, now).is_zero()
+        }
+    }
 
     fn start() -> Timestamp {
         Timestamp::from_second(1_700_000_000).expect("a valid time")

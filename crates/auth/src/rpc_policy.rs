@@ -63,6 +63,8 @@ const TABLE: &[(&str, Allow)] = &[
     ("/postern.v1.BotService/UpdateBot", Allow::Rbac),
     ("/postern.v1.BotService/DeleteBot", Allow::Rbac),
     ("/postern.v1.BotService/AddInstance", Allow::Rbac),
+    ("/postern.v1.BotService/UnlockInstance", Allow::Rbac),
+    ("/postern.v1.BotService/ReportHooks", Allow::Bot),
     ("/postern.v1.BotService/Heartbeat", Allow::Bot),
     ("/postern.v1.InventoryService/Connect", Allow::Hosts(&[Proxy, Node])),
     ("/postern.v1.InventoryService/ConnectSshServer", Allow::Bot),

@@ -16,6 +16,7 @@ use crate::policy::Policies;
 use crate::presence::Presence;
 use crate::sts::Sts;
 use crate::tokens::{Fixed, Tokens};
+use crate::turnstile::Turnstile;
 use crate::web::Web;
 use crate::{rpc_policy, services};
 use access::{ClusterName, SystemRole};
@@ -26,7 +27,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::{Engine, SqliteStore, Txn};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -174,6 +175,8 @@ async fn core(
         tokens: Arc::new(tokens),
         challenges: ChallengeKey::new(&secret),
         pacing: Pacing::new(catalog.now()),
+        renewals: Turnstile::new(Instant::now()),
+        joins: Turnstile::new(Instant::now()),
         issuers: Issuers::new(web.clone(), config.clock()),
         sts: Sts::new(web, config.clock()),
         kubernetes: config.kubernetes.clone().map(|api| Reviews::new(api, config.clock())),

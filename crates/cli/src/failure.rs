@@ -79,7 +79,7 @@ impl std::error::Error for Failure {}
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        let Problem { class, code: _, reason, hint } = problem;
+        let Problem { class, code: _, reason, hint, again_in: _ } = problem;
         Self { class: Some(class), ..Self::new(reason) }.hint(hint)
     }
 }

@@ -15,6 +15,8 @@ use transport::rpc::{Channel, FORWARDED_FOR, within};
 use transport::{ConnectError, Peer};
 
 const CALL: Duration = Duration::from_secs(20);
+/// Joiners come back after this when auth is away.
+const AWAY: Duration = Duration::from_secs(5);
 
 /// Passes calls on, with the stranger's address.
 #[derive(Debug, Clone)]
@@ -66,12 +68,12 @@ fn forwarded<T>(request: Request<T>) -> Result<Request<T>, Status> {
 /// Auth's own words pass; why it cannot be reached is for the proxy's log.
 fn answer(status: Status) -> Status {
     match ConnectError::behind(&status) {
-        None => Status::with_details(status.code(), status.message(), status.details().to_vec().into()),
+        None => Problem::of(&status).into(),
         Some(error) => {
             tracing::warn!(%error, "a joiner could not be served");
             let problem =
                 Problem::new(Class::Unavailable, "auth_unavailable", "the auth service is not there now");
-            problem.hint("try again later").into()
+            problem.hint("try again later").again_in(AWAY).into()
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod signals;
 pub mod ssh_host;
 pub mod sshd;
 pub mod storage;
+mod tail;
 pub mod tpm;
 pub mod workload;
 pub mod workload_api;

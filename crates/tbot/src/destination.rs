@@ -1,6 +1,7 @@
 //! Where credentials are written, and how: all files of an output change at once, or none does.
 
 pub mod directory;
+pub mod kubernetes;
 pub mod memory;
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use zeroize::Zeroizing;
 
 pub use directory::acl::{Acls, Reader};
 pub use directory::{Directory, Symlinks};
+pub use kubernetes::Secret;
 pub use memory::Memory;
 
 /// File name to contents; the contents may be secret, so they are wiped.
@@ -74,6 +76,14 @@ pub enum DestinationError {
         /// The directory.
         path: PathBuf,
     },
+    /// A Secret of Kubernetes cannot be written.
+    #[error("{secret} cannot be written: {reason}")]
+    Kubernetes {
+        /// Which.
+        secret: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Something else stands where the directory should be.
     #[error("{path} exists and is not a directory; remove it or choose another path", path = path.display())]
     NotADirectory {
@@ -105,6 +115,8 @@ impl DestinationError {
 pub enum Destination {
     /// On disk.
     Directory(Directory),
+    /// In a cluster of Kubernetes, for outputs.
+    Secret(Secret),
     /// In this process; for tests of a configuration and for internal state that need not last.
     Memory(Memory),
 }
@@ -114,6 +126,7 @@ impl Destination {
     pub fn prepare(&self) -> Result<(), DestinationError> {
         match self {
             Self::Directory(directory) => directory.prepare(),
+            Self::Secret(secret) => secret.prepare(),
             Self::Memory(_) => Ok(()),
         }
     }
@@ -128,10 +141,24 @@ impl Destination {
     ) -> Result<(), DestinationError> {
         match self {
             Self::Directory(directory) => directory.publish(now, keep_until, render),
+            Self::Secret(secret) => Err(secret.not_for_storage()),
             Self::Memory(memory) => {
                 memory.publish(render(Path::new("/memory")));
                 Ok(())
             }
+        }
+    }
+
+    /// The same for outputs, some of which are not on this machine.
+    pub async fn publish_output(
+        &self,
+        now: Timestamp,
+        keep_until: Timestamp,
+        render: impl FnOnce(&Path) -> FileSet,
+    ) -> Result<(), DestinationError> {
+        match self {
+            Self::Secret(secret) => secret.publish(&render(Path::new("/secret"))).await,
+            here => here.publish(now, keep_until, render),
         }
     }
 
@@ -140,6 +167,7 @@ impl Destination {
         match self {
             Self::Directory(directory) => directory.read(name),
             Self::Memory(memory) => Ok(memory.read(name)),
+            Self::Secret(_) => Ok(None),
         }
     }
 
@@ -147,7 +175,7 @@ impl Destination {
     pub fn keep(&self, name: &str, contents: &[u8]) -> Result<(), DestinationError> {
         match self {
             Self::Directory(directory) => directory.keep(name, contents),
-            Self::Memory(_) => Ok(()),
+            Self::Memory(_) | Self::Secret(_) => Ok(()),
         }
     }
 
@@ -155,20 +183,20 @@ impl Destination {
     pub fn kept(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
         match self {
             Self::Directory(directory) => directory.read_at(Path::new(name)),
-            Self::Memory(_) => Ok(None),
+            Self::Memory(_) | Self::Secret(_) => Ok(None),
         }
     }
 
     /// Whether what is written outlives the process.
     pub fn is_persistent(&self) -> bool {
-        matches!(self, Self::Directory(_))
+        matches!(self, Self::Directory(_) | Self::Secret(_))
     }
 
     /// The directory, where there is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Directory(directory) => Some(directory.path()),
-            Self::Memory(_) => None,
+            Self::Memory(_) | Self::Secret(_) => None,
         }
     }
 }
@@ -177,6 +205,7 @@ impl std::fmt::Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Directory(directory) => write!(f, "directory {}", directory.path().display()),
+            Self::Secret(secret) => secret.fmt(f),
             Self::Memory(_) => f.write_str("memory"),
         }
     }

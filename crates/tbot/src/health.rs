@@ -222,6 +222,11 @@ impl Health {
         self.change(name, |service| service.expires = Some(expires));
     }
 
+    /// Until when what `name` keeps is valid.
+    pub fn expires(&self, name: &str) -> Option<Timestamp> {
+        self.lock().iter().find(|service| service.name == name)?.expires
+    }
+
     /// Every service, in the order of the configuration.
     pub fn services(&self) -> Vec<Service> {
         self.lock().clone()

@@ -7,6 +7,7 @@ use crate::wait::until;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// The name of every test cluster.
@@ -55,6 +56,37 @@ impl Cluster {
             }
         }
         cluster
+    }
+
+    /// Starts auth alone, on a port that it keeps.
+    pub fn auth_alone() -> Self {
+        let mut cluster = Self::empty();
+        cluster.prepare_auth();
+        cluster.restart("auth");
+        let text = std::fs::read_to_string(cluster.config("auth")).expect("written before");
+        let fixed = format!("listen_addr: {}", cluster.endpoint("auth"));
+        std::fs::write(cluster.config("auth"), text.replace("listen_addr: 127.0.0.1:0", &fixed))
+            .expect("written");
+        cluster
+    }
+
+    /// Writes the configuration of an auth service that is alone, and starts nothing.
+    pub fn prepare_auth(&self) {
+        self.configure("auth", &format!("{AUTH}{NO_PROXY}{NO_NODE}"), "auth", "");
+    }
+
+    /// The command that starts the process of this name.
+    pub fn start_command(&self, name: &str) -> Command {
+        let mut start = command(ours("postern"));
+        start.args(["start", "-c"]).arg(self.config(name));
+        start
+    }
+
+    /// Whether the process of this name, started by whomever, is ready.
+    pub fn is_ready(&self, name: &str) -> bool {
+        let endpoints = read_endpoints(&self.endpoints_file(name));
+        let diag = endpoints.and_then(|endpoints| endpoints.get("diag")?.parse().ok());
+        diag.and_then(|diag| http_status(diag, "/readyz")) == Some(200)
     }
 
     /// A directory and no processes.
@@ -108,6 +140,11 @@ impl Cluster {
     }
 
     fn launch_joined(&mut self, name: &str, services: &str, nodename: &str, joining: &str) {
+        self.configure(name, services, nodename, joining);
+        self.restart(name);
+    }
+
+    fn configure(&self, name: &str, services: &str, nodename: &str, joining: &str) {
         let data = self.path().join(name);
         let config = format!(
             "version: v3\npostern:\n  nodename: {nodename}\n  data_dir: {data}\n  diag_addr: 127.0.0.1:0\n  \
@@ -115,7 +152,6 @@ impl Cluster {
             data = data.display()
         );
         std::fs::write(self.config(name), config).expect("written");
-        self.restart(name);
     }
 
     /// Starts the process of this name again from its configuration; the old one must have ended.
@@ -125,8 +161,7 @@ impl Cluster {
         let mut process = self.spawn(name);
         until(&format!("{name} to be ready"), || {
             process.assert_running();
-            let diag = read_endpoints(&endpoints)?.get("diag")?.parse().ok()?;
-            (http_status(diag, "/readyz")? == 200).then_some(())
+            self.is_ready(name).then_some(())
         });
         self.processes.insert(name.to_owned(), process);
     }
@@ -144,9 +179,7 @@ impl Cluster {
     }
 
     fn spawn(&self, name: &str) -> Process {
-        let mut start = command(ours("postern"));
-        start.args(["start", "-c"]).arg(self.config(name));
-        Process::start(name, self.path(), &mut start)
+        Process::start(name, self.path(), &mut self.start_command(name))
     }
 
     /// The running process of this name.
@@ -156,11 +189,14 @@ impl Cluster {
 
     /// Where a service listens, as `host:port`: `auth`, `proxy`, or a node by its process' name.
     pub fn endpoint(&self, service: &str) -> String {
-        let found = self.processes.keys().find_map(|name| {
-            let key = if name == service && !matches!(service, "auth" | "proxy") { "node" } else { service };
-            read_endpoints(&self.endpoints_file(name))?.get(key).cloned()
-        });
-        found.unwrap_or_else(|| panic!("nothing listens as {service}"))
+        // A service is ready a moment before it is listed.
+        until(&format!("{service} to be listed"), || {
+            self.processes.keys().find_map(|name| {
+                let key =
+                    if name == service && !matches!(service, "auth" | "proxy") { "node" } else { service };
+                read_endpoints(&self.endpoints_file(name))?.get(key).cloned()
+            })
+        })
     }
 
     /// Makes a process take the port that its proxy has now whenever it starts again: agents know it by that.

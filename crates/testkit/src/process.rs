@@ -135,6 +135,12 @@ impl Process {
         }
     }
 
+    /// Whether this signal has ended it.
+    pub fn ended_by(&mut self, signal: i32) -> bool {
+        use std::os::unix::process::ExitStatusExt;
+        self.child.try_wait().expect("our own child").and_then(|status| status.signal()) == Some(signal)
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().expect("a pid fits")).expect("not zero");

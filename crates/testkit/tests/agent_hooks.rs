@@ -84,6 +84,49 @@ fn a_hook_that_fails_is_told_and_takes_nothing_back() {
 }
 
 #[test]
+fn what_came_of_hooks_is_in_the_audit_log_and_nothing_secret_is() {
+    let (cluster, bot) =
+        with_hooks("  - exec: [HERE/good, secret-argument]\n  - exec: [HERE/bad]\n  - exec: [HERE/starts]\n");
+    let here = cluster.path();
+    script(&here.join("good"), "echo this is fine");
+    script(
+        &here.join("bad"),
+        "for n in $(seq 2000); do echo line $n; done\ncat $TBOT_DESTINATION/key >&2\nprintf '\\033[31mit broke\\n'; exit 3",
+    );
+    // What goes on in the background keeps nobody waiting, and is not ended.
+    script(
+        &here.join("starts"),
+        &format!("(sleep 600; echo late) & echo $! > {}/started.pid", here.display()),
+    );
+    let outcome = bot.oneshot();
+    assert!(outcome.stderr.contains("line 2000"), "the log has all of it");
+    outcome.ok();
+    let pid = std::fs::read_to_string(here.join("started.pid")).expect("it ran");
+    assert!(std::path::Path::new("/proc").join(pid.trim()).exists());
+    run(command("/bin/kill").arg(pid.trim())).ok();
+    let events = cluster.tctl(&["events", "ls", "--type=bot.hook", "--format=json"]).ok();
+    let told: serde_json::Value = serde_json::from_str(&events).expect("JSON");
+    let told = told.as_array().expect("a list");
+    let of = |nth: u64| {
+        told.iter().find(|event| event["hook"] == nth).unwrap_or_else(|| panic!("no {nth} in {events}"))
+    };
+    assert_eq!(told.len(), 3, "{events}");
+    for (nth, code) in [(0, "TB004I"), (1, "TB004E"), (2, "TB004I")] {
+        assert_eq!((&of(nth)["code"], &of(nth)["output"]), (&code.into(), &"output-1".into()), "{events}");
+        assert_eq!(of(nth)["bot_name"], "tester", "{events}");
+    }
+    assert_eq!(of(0)["action"], format!("exec {}/good", here.display()));
+    let bad = of(1);
+    assert_eq!(bad["error"], "ended with exit status: 3", "{events}");
+    let tail = bad["tail"].as_str().expect("text");
+    assert!(tail.ends_with("it broke") && tail.contains("***") && tail.len() <= 160, "{tail}");
+    assert!(!events.contains("this is fine") && !events.contains("secret-argument"), "{events}");
+    let key = std::fs::read_to_string(bot.file("key")).expect("written");
+    let secret = key.lines().filter(|line| !line.starts_with("-----")).find(|line| events.contains(line));
+    assert_eq!(secret, None, "{events}");
+}
+
+#[test]
 fn hooks_that_make_no_sense_are_refused_together() {
     let (_cluster, bot) = with_hooks(
         "  - exec: [relative]\n  - exec: [/bin/true]\n    systemd_reload: x.service\n  - signal: HUP\n  - pid_file: /p\n    signal: KILL\n  \

@@ -130,13 +130,81 @@ fn of_two_running_copies_each_says_what_to_do() {
             let told = service(bot, "identity")["reason"].as_str()?.to_owned();
             (told.contains("lock") || told.contains("generation")).then_some(told)
         });
-        assert!(told.contains("tctl rm lock/bot-instance-"), "it names the command that helps: {told}");
+        assert!(
+            told.contains("tctl bots instances unlock tester/"),
+            "it names the command that helps: {told}"
+        );
     }
     // With another token that does not help either, both reasons are told.
     bot.configure(SPENT, &cluster.pin(), "");
     drop(agents);
     let told = bot.oneshot().refused();
-    assert!(told.contains("tctl rm lock/bot-instance-") && told.contains("the token is not valid"), "{told}");
+    assert!(
+        told.contains("tctl bots instances unlock tester/") && told.contains("the token is not valid"),
+        "{told}"
+    );
+}
+
+/// The agent and a copy of its state directory; the copy has renewed once, the agent is what is left behind.
+fn with_copy() -> (Cluster, Bot, Bot) {
+    let (cluster, bot) = with_bot();
+    bot.oneshot().ok();
+    let copy = cluster.bot("copy", &["tester"]);
+    run(command("/bin/cp").arg("-a").arg(format!("{}/.", bot.storage().display())).arg(copy.storage())).ok();
+    let config = std::fs::read_to_string(bot.config()).expect("written before");
+    let config =
+        config.replace(&bot.directory().display().to_string(), &copy.directory().display().to_string());
+    std::fs::write(copy.config(), config).expect("written");
+    copy.oneshot().ok();
+    (cluster, bot, copy)
+}
+
+#[test]
+fn the_lock_of_a_copied_state_directory_is_lifted_and_the_right_one_goes_on() {
+    let (cluster, bot, copy) = with_copy();
+    bot.oneshot().refused();
+    copy.oneshot().refused();
+    let instances = cluster.tctl(&["bots", "instances", "ls", "tester", "--format=json"]).ok();
+    let instances: serde_json::Value = serde_json::from_str(&instances).expect("JSON");
+    let id = instances[0]["metadata"]["name"].as_str().expect("a name").to_owned();
+    let event = cluster.tctl(&["events", "ls", "--type=cert.generation_mismatch", "--format=json"]).ok();
+    let event: serde_json::Value = serde_json::from_str(&event).expect("JSON");
+    let told = cluster.tctl(&["bots", "instances", "unlock", &id]).ok();
+    // Both addresses, as the audit log has them.
+    for key in ["addr.remote", "other_addr"] {
+        let addr = event[0][key].as_str().expect("an address");
+        assert!(addr.starts_with("127.0.0.1:") && told.contains(addr), "{addr} is not in {told}");
+    }
+    for part in [
+        &format!("The bot instance {id} is unlocked; it alone was locked."),
+        "2           go on, while its certificate is valid",
+        "1           nothing: its next renewal locks both again",
+        "stop the one that can do nothing, empty its storage",
+        "tctl bots instances add tester",
+        &format!("tctl rm bot_instance/{id}"),
+    ] {
+        assert!(told.contains(part), "{part:?} is not in {told}");
+    }
+    copy.oneshot().ok();
+    let lifted = cluster.tctl(&["events", "ls", "--type=lock.deleted", "--format=json"]).ok();
+    assert!(
+        lifted.contains("\"bot_instance_id\"") && lifted.contains("\"bot_name\": \"tester\""),
+        "{lifted}"
+    );
+    let again = cluster.tctl(&["bots", "instances", "unlock", &id]).refused();
+    assert!(again.contains("there is no such lock") && again.contains("tctl get locks"), "{again}");
+    // What it says helps: the one that was left behind joins as an instance of its own.
+    std::fs::remove_dir_all(bot.storage()).expect("ours");
+    let added = cluster.tctl(&["bots", "instances", "add", "tester", "--format=json"]).ok();
+    let added: serde_json::Value = serde_json::from_str(&added).expect("JSON");
+    bot.configure(added["token_id"].as_str().expect("a token"), &cluster.pin(), "");
+    bot.oneshot().ok();
+    copy.oneshot().ok();
+    // And if the other one was the thief: the instance goes, and with it its certificates.
+    cluster.tctl(&["rm", &format!("bot_instance/{id}")]).ok();
+    let refused = copy.oneshot().refused();
+    assert!(refused.contains("no longer enrolled"), "{refused}");
+    bot.oneshot().ok();
 }
 
 #[test]

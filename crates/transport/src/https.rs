@@ -1,4 +1,5 @@
-//! Web servers that are not ours, as a client: one request, one answer, both bounded. For those who vouch for joiners.
+//! Web servers that are not ours, as a client: one request, one answer, both bounded. For those who vouch for joiners,
+//! and for the API of Kubernetes.
 //!
 //! TLS 1.3 with the system's authorities, nothing else; redirects are not followed, because who is asked is who was meant.
 //! The one exception is [`ask_machine`]: servers of the machine's own platform, at addresses that lead to nobody else.
@@ -25,6 +26,8 @@ use crate::tls::{VERSIONS, dial, provider};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest answer.
 const LONGEST: usize = 256 * 1024;
+/// As much of a refusal is read as says why.
+const LONGEST_REFUSAL: usize = 8 * 1024;
 
 /// Asks web servers.
 #[derive(Clone)]
@@ -55,6 +58,18 @@ pub enum Verb<'a> {
     Put,
     /// With this, JSON unless a header says something else.
     Post(&'a [u8]),
+    /// To make what is there be like this JSON: what Kubernetes calls server-side apply.
+    Apply(&'a [u8]),
+}
+
+/// What a server said with a refusal. It may repeat what it was asked, so nothing shows it by itself.
+#[derive(Clone, Default)]
+pub struct Said(pub Vec<u8>);
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Said({} bytes)", self.0.len())
+    }
 }
 
 impl<'a> Question<'a> {
@@ -101,6 +116,8 @@ pub enum FetchError {
         host: String,
         /// The code.
         status: u16,
+        /// The beginning of what came with it.
+        said: Said,
     },
 }
 
@@ -213,8 +230,10 @@ async fn exchange(
     let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
     let status = answer.status().as_u16();
     if !matches!(status, 200 | 201) {
+        let said = Limited::new(answer.into_body(), LONGEST_REFUSAL).collect().await;
         connection.abort();
-        return Err(FetchError::Status { host: addr.to_string(), status });
+        let said = Said(said.map(|said| said.to_bytes().to_vec()).unwrap_or_default());
+        return Err(FetchError::Status { host: addr.to_string(), status, said });
     }
     let body = Limited::new(answer.into_body(), LONGEST).collect().await;
     connection.abort();
@@ -226,8 +245,11 @@ fn request(uri: &Uri, question: Question<'_>) -> Result<Request<Full<Bytes>>, ht
     let (method, body) = match verb {
         Verb::Get => (Method::GET, None),
         Verb::Put => (Method::PUT, None),
-        Verb::Post(body) => (Method::POST, Some(body)),
+        Verb::Post(body) => (Method::POST, Some(("application/json", body))),
+        // JSON is YAML.
+        Verb::Apply(body) => (Method::PATCH, Some(("application/apply-patch+yaml", body))),
     };
+    let (kind, body) = body.unzip();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
     let mut request = Request::builder()
@@ -238,8 +260,8 @@ fn request(uri: &Uri, question: Question<'_>) -> Result<Request<Full<Bytes>>, ht
         .body(Full::from(Bytes::copy_from_slice(body.unwrap_or_default())))?;
     let all = request.headers_mut();
     all.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    if body.is_some() {
-        all.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(kind) = kind {
+        all.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     let secret = |text: &str| {
         let mut value = HeaderValue::try_from(text)?;

@@ -109,6 +109,10 @@ kinds! {
         BOT_UPDATE = "bot.update" "TB002I";
         /// A bot was removed.
         BOT_DELETE = "bot.delete" "TB003I";
+        /// What an agent does after a renewal was done.
+        BOT_HOOK = "bot.hook" "TB004I";
+        /// What an agent does after a renewal went wrong.
+        BOT_HOOK_FAILED = "bot.hook" "TB004E";
         /// A lock came into force.
         LOCK_CREATED = "lock.created" "TLK00I";
         /// A lock was lifted.

@@ -3,10 +3,12 @@
 
 mod create;
 mod heartbeat;
+mod hooks;
 mod instance;
 mod remove;
 #[cfg(test)]
 mod tests;
+mod unlock;
 mod update;
 
 pub(super) use remove::{remove, without_leftovers};
@@ -67,6 +69,20 @@ impl Bots {
         let (mut bot, revision) = make(&self.catalog, caller, &change).await?;
         bot.metadata.revision = Some(revision.to_string());
         Ok(v1::UpdateBotResponse { json: render(&Resource::Bot(bot)) })
+    }
+
+    async fn unlock(
+        &self,
+        caller: &Caller,
+        request: &v1::UnlockInstanceRequest,
+    ) -> Result<v1::UnlockInstanceResponse, Problem> {
+        let change = unlock::Unlock::new(self.shelf(), &request.name)?;
+        make(&self.catalog, caller, &change).await.map(|(response, _)| response)
+    }
+
+    async fn hooked(&self, caller: &Caller, request: v1::ReportHooksRequest) -> Result<(), Problem> {
+        let change = hooks::Hooked::new(self.shelf(), request.results)?;
+        make(&self.catalog, caller, &change).await.map(drop)
     }
 
     async fn add(
@@ -169,6 +185,25 @@ impl BotService for Bots {
         let caller = Caller::of_request(&request)?;
         let result = self.add(&caller, &request.into_inner()).await;
         answer(&self.catalog, &caller, "/postern.v1.BotService/AddInstance", result).await
+    }
+
+    async fn unlock_instance(
+        &self,
+        request: Request<v1::UnlockInstanceRequest>,
+    ) -> Result<Response<v1::UnlockInstanceResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let result = self.unlock(&caller, &request.into_inner()).await;
+        answer(&self.catalog, &caller, "/postern.v1.BotService/UnlockInstance", result).await
+    }
+
+    async fn report_hooks(
+        &self,
+        request: Request<v1::ReportHooksRequest>,
+    ) -> Result<Response<v1::ReportHooksResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        let taken = self.hooked(&caller, request.into_inner()).await;
+        let result = taken.map(|()| v1::ReportHooksResponse {});
+        answer(&self.catalog, &caller, "/postern.v1.BotService/ReportHooks", result).await
     }
 
     async fn heartbeat(

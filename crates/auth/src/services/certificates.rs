@@ -14,7 +14,7 @@ mod user;
 
 pub use bot::{Renewing, Stop};
 pub use host::mismatch as host_mismatch;
-pub use incident::{Incident, Whose};
+pub use incident::{Incident, Sighting, Sightings, Whose, lock_name};
 pub(super) use outputs::Issuing;
 pub(super) use ssh_host::{held, id_of, kept_by};
 
@@ -50,6 +50,7 @@ impl CertificateService for Certificates {
         request: Request<v1::RenewBotRequest>,
     ) -> Result<Response<v1::RenewBotResponse>, Status> {
         let caller = Caller::of_request(&request)?;
+        let _inside = self.core.enter(&self.core.renewals)?;
         let credentials = bot::renew(&self.core, &caller, request.get_ref()).await?;
         Ok(Response::new(v1::RenewBotResponse { credentials: Some(credentials) }))
     }
@@ -71,6 +72,7 @@ impl CertificateService for Certificates {
         request: Request<v1::IssueOutputsRequest>,
     ) -> Result<Response<v1::IssueOutputsResponse>, Status> {
         let caller = Caller::of_request(&request)?;
+        let _inside = self.core.enter(&self.core.renewals)?;
         let credentials = outputs::issue(&self.core, &caller, &request.get_ref().outputs).await?;
         Ok(Response::new(v1::IssueOutputsResponse { credentials }))
     }

@@ -59,14 +59,16 @@ impl Join {
         request: &v1::JoinRequest,
     ) -> Result<Joined, Refused> {
         let core = &*self.core;
-        if !core.pacing.allows(source, core.now()) {
+        let pause = core.pacing.pause(source, core.now());
+        if !pause.is_zero() {
             let problem = Problem::new(
                 Class::Exhausted,
                 "too_many_failures",
                 "too many attempts to join have failed; this one was not looked at",
             );
-            return Err(problem.hint("try again in a minute").into());
+            return Err(problem.hint("try again in a minute").again_in(pause).into());
         }
+        let _inside = core.enter(&core.joins)?;
         let role = role(&request.role).map_err(Refused::unproven)?;
         let admission = self.proven(caller, role, request).map_err(Refused::unproven)?;
         let invalid = |reason: &str| Refused::unproven(refusal::invalid(reason));
@@ -285,10 +287,11 @@ impl JoinService for Join {
         request: Request<v1::TpmChallengeRequest>,
     ) -> Result<Response<v1::TpmChallengeResponse>, Status> {
         let caller = Caller::of_request(&request)?;
-        if !self.core.pacing.allows(self.source(&caller, &request), self.core.now()) {
+        let pause = self.core.pacing.pause(self.source(&caller, &request), self.core.now());
+        if !pause.is_zero() {
             let reason = "too many attempts to join have failed; this one was not looked at";
             let problem = Problem::new(Class::Exhausted, "too_many_failures", reason);
-            return Err(problem.hint("try again in a minute").into());
+            return Err(problem.hint("try again in a minute").again_in(pause).into());
         }
         Ok(Response::new(tpm::challenge(&self.core, request.get_ref())?))
     }

@@ -1,6 +1,9 @@
 //! What strangers, thieves and impatient joiners try.
 
 use super::*;
+use api::v1::bot_service_client::BotServiceClient;
+use auth::turnstile::Turnstile;
+use std::time::{Duration, Instant};
 
 /// Many with one token: one wins, and its token is gone; nobody else does, and nothing is left of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,7 +109,7 @@ async fn j4_a_copied_identity_locks_its_instance_alone() {
     let steps = [
         "stop the other copy first",
         "tctl get locks",
-        &format!("tctl rm {lock}"),
+        &format!("tctl bots instances unlock ci/{}", instance(&original)),
         "tctl bots instances add ci",
     ];
     assert!(steps.iter().all(|step| theft.hint.contains(step)), "{}", theft.hint);
@@ -130,6 +133,46 @@ async fn j4_a_copied_identity_locks_its_instance_alone() {
     assert_eq!(auth.events("lock.created").await.len(), 1);
     // Asking again makes no second lock.
     renew(auth.member(&copy), &key()).await.expect_err("still locked");
+    assert_eq!(auth.core().catalog.view().locks.len(), 1);
+}
+
+/// What an administrator does about it: the lock of that instance goes, and no other; the one that is behind brings it back.
+#[tokio::test]
+async fn j4_the_lock_of_a_copied_identity_is_lifted_alone() {
+    let auth = Auth::start().await;
+    let original = auth.joined_bot("ci").await;
+    let renewed = renew(auth.member(&original), &key()).await.expect("the first to renew is served");
+    confirm(auth.member(&renewed)).await.expect("confirms");
+    let name = format!("ci/{}", instance(&original));
+    let unlock = async |channel, name: &str| {
+        let request = v1::UnlockInstanceRequest { name: name.to_owned() };
+        let answer = BotServiceClient::new(channel).unlock_instance(request).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| Problem::of(&status))
+    };
+    let refused = unlock(auth.admin(), &name).await.expect_err("nothing is locked");
+    assert_eq!(refused.code, "lock_not_found");
+    renew(auth.member(&original), &key()).await.expect_err("a copy");
+    auth.lock("whole-bot", json!({"user": "bot-ci"})).await;
+    for wrong in ["ci", "ci/x", "/", ""] {
+        assert_eq!(unlock(auth.admin(), wrong).await.expect_err(wrong).class, Class::Invalid);
+    }
+    let other = name.replace("ci/", "cd/");
+    assert_eq!(unlock(auth.admin(), &other).await.expect_err("not of that bot").code, "lock_not_found");
+    unlock(auth.member(&renewed), &name).await.expect_err("nobody lifts his own lock");
+    let unlocked = unlock(auth.admin(), &name).await.expect("is lifted");
+    let (ahead, behind) = (unlocked.ahead.expect("is told"), unlocked.behind.expect("is told"));
+    assert_eq!((ahead.generation, behind.generation), (2, 1));
+    assert!(ahead.addr.starts_with("127.0.0.1:") && behind.addr.starts_with("127.0.0.1:"));
+    assert_ne!(ahead.addr, behind.addr);
+    assert_eq!(unlocked.other_locks, ["whole-bot"]);
+    let event = &auth.events("lock.deleted").await[0];
+    assert_eq!((&event["bot_instance_id"], &event["bot_name"]), (&json!(instance(&original)), &json!("ci")));
+    renew(auth.member(&renewed), &key()).await.expect_err("the other lock holds");
+    auth.delete(Kind::Lock, "whole-bot").await;
+    let next = renew(auth.member(&renewed), &key()).await.expect("the one that is ahead goes on");
+    confirm(auth.member(&next)).await.expect("confirms");
+    let again = renew(auth.member(&original), &key()).await.expect_err("the one that is behind does not");
+    assert_eq!(again.code, "generation_mismatch");
     assert_eq!(auth.core().catalog.view().locks.len(), 1);
 }
 
@@ -480,4 +523,50 @@ async fn c9_nothing_gets_wider_by_being_exchanged() {
     let out = output(auth.member(&own), &["ops"], 0).await.expect("gets an output");
     let pinned = out.identity().user().and_then(|user| user.pinned_ip);
     assert_eq!(pinned, "127.0.0.1".parse().ok());
+}
+
+/// With as many joins or renewals under way as are worked on at once, others are told when to come back, and nothing is held against
+/// them. Strangers put off strangers alone.
+#[tokio::test]
+async fn whoever_comes_while_auth_is_busy_is_told_when_to_come_back() {
+    let auth = Auth::start().await;
+    let own = auth.joined_bot("ci").await;
+    let joiner = Joiner::bot(&auth.bot_token("ci").await);
+    let fill = |turnstile: &Turnstile| {
+        let now = Instant::now();
+        std::iter::from_fn(|| turnstile.enter(now).ok()).collect::<Vec<_>>()
+    };
+    let is_put_off = |problem: Problem| {
+        assert_eq!((problem.class, problem.code.as_str()), (Class::Exhausted, "busy"));
+        let pause = problem.again_in.expect("says when");
+        assert!(pause >= Duration::from_millis(500) && pause <= Duration::from_secs(50), "{pause:?}");
+    };
+    let (joins, next) = (fill(&auth.core().joins), key());
+    is_put_off(auth.join(&joiner).await.expect_err("too many"));
+    let renewed = renew(auth.member(&own), &next).await.expect("members do not wait for strangers");
+    let renewals = fill(&auth.core().renewals);
+    confirm(auth.member(&renewed)).await.expect("what was begun is ended");
+    for _ in 0..100 {
+        is_put_off(renew(auth.member(&renewed), &key()).await.expect_err("too many"));
+        is_put_off(output(auth.member(&renewed), &[], 0).await.expect_err("too many"));
+    }
+    drop((joins, renewals));
+    auth.join(&joiner).await.expect("now");
+    output(auth.member(&renewed), &[], 0).await.expect("now");
+    renew(auth.member(&renewed), &key()).await.expect("now");
+    assert!(auth.core().catalog.view().locks.is_empty());
+    assert_eq!(auth.events("cert.denied").await.len() + auth.events("access.denied").await.len(), 0);
+}
+
+/// Whoever was wrong too often hears when it may be so again.
+#[tokio::test]
+async fn strangers_that_fail_too_often_are_told_when_to_come_back() {
+    let auth = Auth::start().await;
+    auth.clock.halt();
+    let mut refused = vec![];
+    for _ in 0..70 {
+        refused.push(auth.join(&Joiner::bot("no such token")).await.expect_err("refused"));
+    }
+    let told = refused.iter().find(|problem| problem.code == "too_many_failures").expect("in the end");
+    assert_eq!(told.again_in, Some(Duration::from_secs(2)));
 }

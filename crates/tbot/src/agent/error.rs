@@ -85,8 +85,6 @@ pub enum AgentError {
         doing: &'static str,
         /// The answer.
         problem: Box<Problem>,
-        /// How long the server asks to be left alone.
-        pause: Option<Duration>,
     },
     /// The server could not be reached, or is not who it should be.
     #[error("{doing}: {source}")]
@@ -152,13 +150,6 @@ fn lines(errors: &[Arc<AgentError>]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// What proxies in between say in seconds (RFC 9110, section 10.2.3) and gRPC servers in milliseconds (gRFC A6).
-fn asked_pause(status: &tonic::Status) -> Option<Duration> {
-    let number = |key| status.metadata().get(key)?.to_str().ok()?.trim().parse::<u64>().ok();
-    let milliseconds = number("grpc-retry-pushback-ms").map(Duration::from_millis);
-    milliseconds.or_else(|| number("retry-after").map(Duration::from_secs))
-}
-
 impl AgentError {
     /// One error of one or more.
     pub fn several(mut errors: Vec<Arc<Self>>) -> Result<(), Arc<Self>> {
@@ -172,19 +163,26 @@ impl AgentError {
     /// How long the server asked to be left alone.
     pub fn asked_pause(&self) -> Option<Duration> {
         match self {
-            Self::Cluster { pause, .. } => *pause,
+            Self::Cluster { problem, .. } => problem.again_in,
             Self::Output { source, .. } => source.asked_pause(),
+            Self::Several(errors) => {
+                let pauses: Option<Vec<_>> = errors.iter().map(|error| error.asked_pause()).collect();
+                pauses?.into_iter().max()
+            }
             _ => None,
         }
+    }
+
+    /// Whether the server did not look at it yet, and says when it will: that is no failure.
+    pub fn is_put_off(&self) -> bool {
+        self.asked_pause().is_some() && self.may_pass()
     }
 
     /// From a failed call.
     pub fn call(doing: &'static str) -> impl FnOnce(tonic::Status) -> Self {
         move |status| match ConnectError::behind(&status) {
             Some(error) => Self::Connect { doing, source: Box::new(error.clone()) },
-            None => {
-                Self::Cluster { doing, problem: Box::new(Problem::of(&status)), pause: asked_pause(&status) }
-            }
+            None => Self::Cluster { doing, problem: Box::new(Problem::of(&status)) },
         }
     }
 
@@ -230,19 +228,19 @@ mod tests {
         let error = AgentError::Connect { doing: "joining the cluster", source: Box::new(refused) };
         assert_eq!(error.to_string().matches(&step).count(), 1, "{error}");
         let problem = Problem::new(Class::Denied, "code", "no").hint("ask");
-        let error =
-            AgentError::Cluster { doing: "joining the cluster", problem: Box::new(problem), pause: None };
+        let error = AgentError::Cluster { doing: "joining the cluster", problem: Box::new(problem) };
         assert_eq!(error.to_string(), "joining the cluster: no; ask");
     }
 
     #[test]
-    fn a_server_may_ask_for_time() {
-        let mut status = tonic::Status::resource_exhausted("too many");
-        let pause = |status: &tonic::Status| AgentError::call("asking")(status.clone()).asked_pause();
-        assert_eq!(pause(&status), None);
-        status.metadata_mut().insert("retry-after", "7".parse().expect("ASCII"));
-        assert_eq!(pause(&status), Some(std::time::Duration::from_secs(7)));
-        status.metadata_mut().insert("grpc-retry-pushback-ms", "1500".parse().expect("ASCII"));
-        assert_eq!(pause(&status), Some(std::time::Duration::from_millis(1500)));
+    fn who_is_told_to_come_back_has_not_failed() {
+        let refused = |class| Problem::new(class, "busy", "too many");
+        let error = |problem| AgentError::Cluster { doing: "asking", problem: Box::new(problem) };
+        assert!(!error(refused(Class::Exhausted)).is_put_off());
+        let pause = std::time::Duration::from_secs(7);
+        let put_off = error(refused(Class::Exhausted).again_in(pause));
+        assert!(put_off.is_put_off());
+        assert_eq!(put_off.asked_pause(), Some(pause));
+        assert!(!error(refused(Class::Denied).again_in(pause)).is_put_off(), "a no is a no");
     }
 }

@@ -1,12 +1,14 @@
-//! What the agent tells the cluster of itself, for `tctl bots instances show`. It decides nothing.
+//! What the agent tells the cluster of itself, for `tctl bots instances show`, and of its hooks, for the audit log. It decides
+//! nothing.
 
 use super::AgentError;
+use super::hooks::Ran;
 use super::member::Member;
 use crate::health::Service;
 use access::resource::bot::{Heartbeat, ServiceHealth};
 use api::status::Class;
-use api::v1::HeartbeatRequest;
 use api::v1::bot_service_client::BotServiceClient;
+use api::v1::{HeartbeatRequest, HookResult, ReportHooksRequest};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ pub const INTERVAL: Duration = Duration::from_secs(30 * 60);
 pub const AFTER_FAILURE: Duration = Duration::from_secs(5 * 60);
 /// Auth takes no longer texts and no more services.
 const LONGEST: usize = 200;
-const MOST: usize = 32;
+pub const MOST: usize = 32;
 
 /// What is told beside the services.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +48,21 @@ async fn tell(member: &Member, heartbeat: &Heartbeat) -> Result<(), AgentError> 
     let json = serde_json::to_string(heartbeat).map_err(AgentError::unusable("the heartbeat"))?;
     let told = BotServiceClient::new(member.channel()).heartbeat(HeartbeatRequest { json }).await;
     told.map(drop).map_err(AgentError::call("telling the cluster how the agent is"))
+}
+
+/// Tells what came of hooks; [`MOST`] at most.
+pub async fn send_hooks(member: &Member, ran: &[Ran]) -> Result<(), AgentError> {
+    let results = ran.iter().map(|ran| HookResult {
+        output: short(&ran.output),
+        nth: u32::try_from(ran.nth).unwrap_or(u32::MAX),
+        action: short(&ran.action),
+        fault: short(ran.fault.as_deref().unwrap_or("")),
+        tail: short(&ran.tail),
+        took_ms: u64::try_from(ran.took.as_millis()).unwrap_or(u64::MAX),
+    });
+    let request = ReportHooksRequest { results: results.collect() };
+    let told = BotServiceClient::new(member.channel()).report_hooks(request).await;
+    told.map(drop).map_err(AgentError::call("telling the cluster what came of hooks"))
 }
 
 fn heartbeat(about: About, services: &[Service], now: Timestamp) -> Heartbeat {

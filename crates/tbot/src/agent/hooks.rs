@@ -1,61 +1,118 @@
 //! After a renewal: a program is run, a process gets a signal, a unit is reloaded. What goes wrong here is told, and
 //! takes nothing back: the credentials are written.
 
+use super::tail::Tail;
 use super::{pid_file, withhold};
 use crate::config::hooks::{Action, Hook};
 use crate::config::{Method, Output};
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::os::fd::AsFd;
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 use tokio::process::Command;
 
-/// Does everything that is to be done for `output`, in order; gives what went wrong.
-pub async fn run(output: &Output, method: &Method) -> Result<(), String> {
-    let mut faults = Vec::new();
+/// What a program printed is waited for this long when the program has ended. What it has started may hold its output for ever.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What came of one hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// The output that was renewed.
+    pub output: String,
+    /// Which of its hooks.
+    pub nth: usize,
+    /// What was done, without arguments.
+    pub action: String,
+    /// Why it failed.
+    pub fault: Option<String>,
+    /// The end of what a program printed that failed.
+    pub tail: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Does everything that is to be done for `output`, in order; gives what came of each.
+pub async fn run(output: &Output, method: &Method) -> Vec<Ran> {
+    let mut all = Vec::new();
     for (nth, hook) in output.on_renew.iter().enumerate() {
-        match one(hook, output, method).await {
-            Ok(()) => tracing::info!(service = output.name, hook = %hook.action, "done after the renewal"),
-            Err(fault) => faults.push(format!("on_renew[{nth}] ({}): {fault}", hook.action)),
+        let (began, tail) = (Instant::now(), Arc::default());
+        let fault = one(hook, output, method, &tail).await.err();
+        if fault.is_none() {
+            tracing::info!(service = output.name, hook = %hook.action, "done after the renewal");
         }
+        let tail = fault.is_some().then(|| last_words(&tail).line()).unwrap_or_default();
+        let (output, action, took) = (output.name.clone(), hook.action.to_string(), began.elapsed());
+        all.push(Ran { output, nth, action, fault, tail, took });
     }
+    all
+}
+
+/// What went wrong, in one text.
+pub fn outcome(all: &[Ran]) -> Result<(), String> {
+    let told = |ran: &Ran| Some(format!("on_renew[{}] ({}): {}", ran.nth, ran.action, ran.fault.as_ref()?));
+    let faults: Vec<String> = all.iter().filter_map(told).collect();
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }
 
-/// Does what one hook says.
-pub(super) async fn one(hook: &Hook, output: &Output, method: &Method) -> Result<(), String> {
+/// Does what one hook says, of which nobody wants to hear more than whether it worked.
+pub(super) async fn alone(hook: &Hook, output: &Output, method: &Method) -> Result<(), String> {
+    one(hook, output, method, &Arc::default()).await
+}
+
+type LastWords = Arc<Mutex<Tail>>;
+
+fn last_words(tail: &LastWords) -> std::sync::MutexGuard<'_, Tail> {
+    tail.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn one(hook: &Hook, output: &Output, method: &Method, tail: &LastWords) -> Result<(), String> {
     match &hook.action {
         Action::Exec(words) => {
             let mut command = Command::new(&words[0]);
             command.args(&words[1..]);
             withhold(&mut command, method);
-            program(command, hook.timeout, output).await
+            program(command, hook.timeout, output, tail).await
         }
         Action::Reload(unit) => {
             let mut command = Command::new("systemctl");
             command.args(["--no-ask-password", "reload", "--", unit]);
             withhold(&mut command, method);
-            program(command, hook.timeout, output).await
+            program(command, hook.timeout, output, tail).await
         }
         Action::Signal { signal, pid_file } => pid_file::tell(pid_file, *signal),
     }
 }
 
 /// Runs a program in a process group of its own, so that nothing of it outlives its time. What it prints goes to the log.
-async fn program(mut command: Command, timeout: Duration, output: &Output) -> Result<(), String> {
-    let log = std::io::stderr().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
+async fn program(
+    mut command: Command,
+    timeout: Duration,
+    output: &Output,
+    tail: &LastWords,
+) -> Result<(), String> {
+    let words = |error: std::io::Error| error.to_string();
+    let (printed, out) = std::io::pipe().map_err(words)?;
+    let printed = pipe::Receiver::from_owned_fd(printed.into()).map_err(words)?;
     let destination = output.destination.path().unwrap_or(Path::new(""));
     command
         .env("TBOT_OUTPUT", &output.name)
         .env("TBOT_DESTINATION", destination)
         .stdin(Stdio::null())
-        .stdout(log)
+        .stdout(out.try_clone().map_err(words)?)
+        .stderr(out)
         .process_group(0)
         .kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| format!("cannot be run: {error}"))?;
+    let spawned = command.spawn();
+    // Its ends of the pipe go with it; else the pipe would never end.
+    drop(command);
+    let mut child = spawned.map_err(|error| format!("cannot be run: {error}"))?;
+    let listening = tokio::spawn(pass_on(printed, Arc::clone(tail)));
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    match tokio::time::timeout(timeout, child.wait()).await {
+    let outcome = match tokio::time::timeout(timeout, child.wait()).await {
         Ok(Ok(ended)) if ended.success() => Ok(()),
         Ok(Ok(ended)) => Err(format!("ended with {ended}")),
         Ok(Err(error)) => Err(error.to_string()),
@@ -66,5 +123,18 @@ async fn program(mut command: Command, timeout: Duration, output: &Output) -> Re
             let _ = child.wait().await;
             Err(format!("did not end within {timeout:?} and was killed"))
         }
+    };
+    // What goes on in the background goes on printing to the log.
+    let _ = tokio::time::timeout(LAST_WORDS, listening).await;
+    outcome
+}
+
+/// Into the log, until nobody prints any more.
+async fn pass_on(mut printed: pipe::Receiver, tail: LastWords) {
+    let mut buffer = [0; 1024];
+    while let Ok(read @ 1..) = printed.read(&mut buffer).await {
+        last_words(&tail).push(&buffer[..read]);
+        // Without a log there is nobody to tell.
+        let _ = std::io::stderr().write_all(&buffer[..read]);
     }
 }

@@ -176,6 +176,12 @@ impl Member {
         self.channel.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Nothing is to be asked for some time: the connection is given up, and made again when it is needed.
+    pub fn rest(&self) {
+        let resting = rpc::connect_auth(&self.auth, &self.live);
+        *self.channel.lock().unwrap_or_else(PoisonError::into_inner) = resting;
+    }
+
     /// The identity in force.
     pub fn credentials(&self) -> Credentials {
         let current = self.live.current().expect("a member has credentials from its first moment");
@@ -274,8 +280,7 @@ impl Member {
     fn take(&self, credentials: Credentials, now: Timestamp) -> Result<(), AgentError> {
         self.compare_life((OWN, BOT_CAP), credentials.expires(), self.ttl, now);
         self.live.replace(credentials).map_err(AgentError::unusable("the renewed identity"))?;
-        *self.channel.lock().unwrap_or_else(PoisonError::into_inner) =
-            rpc::connect_auth(&self.auth, &self.live);
+        self.rest();
         Ok(())
     }
 

@@ -49,7 +49,7 @@ pub async fn refresh(member: &Member, server: &Server, outputs: &[&Output], now:
         written.push(match able {
             Err(error) => Err(error),
             Ok(output) => match issued.next() {
-                Some(Ok(credentials)) => written_output(member, output, &credentials, &proxy, now),
+                Some(Ok(credentials)) => written_output(member, output, &credentials, &proxy, now).await,
                 Some(Err(error)) => Err(error),
                 None => Err(Arc::new(too_few())),
             },
@@ -76,7 +76,7 @@ fn able<'o>(member: &Member, output: &'o Output) -> Result<&'o Output, AgentErro
     Ok(output)
 }
 
-fn written_output(
+async fn written_output(
     member: &Member,
     output: &Output,
     credentials: &Credentials,
@@ -91,7 +91,7 @@ fn written_output(
     let whose = format!("the output {}", output.destination);
     member.compare_life((&whose, OUTPUT_CAP), credentials.expires(), output.certificate_ttl, now);
     let fresh = Fresh { expires: credentials.expires(), trust: credentials.trust.revision };
-    write(output, credentials, proxy, now).map(|()| fresh).map_err(Arc::new)
+    write(output, credentials, proxy, now).await.map(|()| fresh).map_err(Arc::new)
 }
 
 /// Writes what is there already with another trust bundle: the same key, the same certificates. `false` when there is nothing
@@ -112,7 +112,7 @@ pub async fn rewrite(
     }
     credentials.trust = trust.clone();
     let proxy = if output.ssh_config() { Some(proxy_address(member, server).await?) } else { None };
-    write(output, &credentials, proxy.as_ref(), now).map(|()| true)
+    write(output, &credentials, proxy.as_ref(), now).await.map(|()| true)
 }
 
 fn of_own_cluster(output: &Output, own: &Credentials) -> Result<(), AgentError> {
@@ -143,7 +143,7 @@ async fn proxy_address(member: &Member, server: &Server) -> Result<HostPort, Age
     HostPort::parse(first, 3080).map_err(AgentError::unusable("the proxy's address"))
 }
 
-fn write(
+async fn write(
     output: &Output,
     credentials: &Credentials,
     proxy: Option<&HostPort>,
@@ -169,12 +169,13 @@ fn write(
             rendered = Some(SshConfig::new(directory, proxy, credentials)?);
         }
     }
-    output.destination.publish(now, expires, |generation| {
+    let render = |generation: &Path| {
         if let Some(config) = &rendered {
             files.insert("ssh_config".to_owned(), text(config.render(generation)));
         }
         files
-    })?;
+    };
+    output.destination.publish_output(now, expires, render).await?;
     tracing::info!(service = output.name, output = %output.destination, %expires, "credentials written");
     Ok(())
 }

@@ -9,11 +9,27 @@ use super::signals::{Signals, Wake};
 use crate::config::Config;
 use crate::health::{self, Health};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Joins or renews, writes every output once, ends. Nothing is tried twice; every output is tried.
+/// How long one run does what a busy server asks for, in all.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Joins or renews, writes every output once, ends. What fails is not tried again; every output is tried. A server that has too much
+/// to do and says when to come back has not failed: many such runs start in the same second.
 pub async fn oneshot(config: Config) -> Result<(), Arc<AgentError>> {
     let mut agent = Agent::open(config, Health::default())?;
-    agent.once().await
+    let mut patience = PATIENCE;
+    loop {
+        let outcome = agent.once().await;
+        let put_off = outcome.as_ref().err().filter(|error| error.is_put_off());
+        let pause = put_off.and_then(|error| error.asked_pause());
+        let Some((pause, left)) = pause.and_then(|pause| Some((pause, patience.checked_sub(pause)?))) else {
+            return outcome;
+        };
+        tracing::info!(retry_in = ?pause, "the cluster has too much to do and asks to come back");
+        tokio::time::sleep(pause).await;
+        patience = left;
+    }
 }
 
 /// Runs until a signal says stop, or until something is wrong at the start that only a person can mend.

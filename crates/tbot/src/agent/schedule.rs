@@ -1,5 +1,6 @@
 //! When to do something again: spread, so that a fleet that started together does not stay together; later and later after
-//! failures; not sooner than the server asks for. Pure.
+//! failures; not sooner than the server asks for. A server that asks for time, and a failure or two that may pass by themselves, are
+//! no reason to alarm anybody while what there is stays valid. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -8,6 +9,12 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(1);
 /// Longest pause after failures.
 const LONGEST: Duration = Duration::from_secs(60);
+/// So many failures in a row that may pass are not told as failures, while what there is stays valid.
+const QUIET: u32 = 2;
+/// A server that puts an agent off so often in a row is in trouble itself.
+const PUT_OFF_MOST: u32 = 10;
+/// What there is has to be valid this much longer than until the next try.
+const IN_HAND: Duration = Duration::from_secs(60);
 /// No server makes an agent wait longer than this.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 
@@ -34,12 +41,35 @@ pub struct Schedule {
     interval: Duration,
     due: Option<Moment>,
     failures: u32,
+    put_off: u32,
+}
+
+/// What came of a round that did not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Time until the next try.
+    pub pause: Duration,
+    /// Whether somebody should know; otherwise it is no failure yet.
+    pub is_told: bool,
+}
+
+/// How a round failed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Failure {
+    /// How long the server asks to be left alone.
+    pub asked: Option<Duration>,
+    /// The server did not look at it, and says when it will.
+    pub is_put_off: bool,
+    /// It may pass by itself.
+    pub may_pass: bool,
+    /// How long what there is stays valid.
+    pub left: Duration,
 }
 
 impl Schedule {
     /// Due at once, then every `interval`.
     pub fn new(interval: Duration) -> Self {
-        Self { interval, due: None, failures: 0 }
+        Self { interval, due: None, failures: 0, put_off: 0 }
     }
 
     /// Makes it due at once.
@@ -62,7 +92,8 @@ impl Schedule {
     /// Whether it may as well be done with others that are due: it is not being retried, and has at most a tenth of its
     /// interval left.
     pub fn is_nearly_due(&self, now: Moment) -> bool {
-        self.is_due(now) || self.failures == 0 && self.pause(now) <= self.interval / 10
+        let is_retried = self.failures > 0 || self.put_off > 0;
+        self.is_due(now) || !is_retried && self.pause(now) <= self.interval / 10
     }
 
     /// When it is due by the wall clock; `None` for at once.
@@ -72,19 +103,32 @@ impl Schedule {
 
     /// It was done, and what came of it lives this long. `random` is in [0, 1).
     pub fn succeeded(&mut self, now: Moment, life: Duration, random: f64) {
-        self.failures = 0;
+        (self.failures, self.put_off) = (0, 0);
         // What lives shorter than the interval must not end before its successor is there.
         let interval = self.interval.min(life / 3 * 2).max(FIRST);
         self.due = Some(now.after(regular(interval, random)));
     }
 
-    /// It failed; `asked` is what the server wants it to wait. Gives the pause.
-    pub fn failed(&mut self, now: Moment, asked: Option<Duration>, random: f64) -> Duration {
-        self.failures = self.failures.saturating_add(1);
+    /// It did not succeed. Gives when it is tried again, and whether that is told as a failure.
+    pub fn failed(&mut self, now: Moment, failure: Failure, random: f64) -> Retry {
+        let Failure { asked, is_put_off, may_pass, left } = failure;
+        // A little later than asked, so that those who were asked for the same do not come together.
         let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
-        let pause = after_failures(self.failures, self.interval, random).max(asked);
+        let asked = asked + Duration::from_secs(1).min(asked / 4).mul_f64(random.clamp(0.0, 1.0));
+        let is_put_off = is_put_off && self.put_off < PUT_OFF_MOST;
+        let pause = match is_put_off {
+            true => {
+                self.put_off += 1;
+                asked
+            }
+            false => {
+                self.failures = self.failures.saturating_add(1);
+                after_failures(self.failures, self.interval, random).max(asked)
+            }
+        };
         self.due = Some(now.after(pause));
-        pause
+        let is_quiet = is_put_off || may_pass && self.failures <= QUIET;
+        Retry { pause, is_told: !is_quiet || left < pause.saturating_add(IN_HAND) }
     }
 }
 
@@ -103,7 +147,7 @@ pub fn after_failures(failures: u32, interval: Duration, random: f64) -> Duratio
 
 #[cfg(test)]
 mod tests {
-    use super::{Moment, Schedule, after_failures, regular};
+    use super::{Failure, Moment, Schedule, after_failures, regular};
     use jiff::Timestamp;
     use std::time::Duration;
 
@@ -152,9 +196,47 @@ mod tests {
     #[test]
     fn a_server_may_ask_for_more_time_but_not_for_ever() {
         let mut schedule = Schedule::new(HOUR);
-        assert_eq!(schedule.failed(at(0, 0), Some(Duration::from_secs(90)), 1.0).as_secs(), 90);
+        let asked = |asked| Failure { asked, ..Failure::default() };
+        assert_eq!(schedule.failed(at(0, 0), asked(Some(Duration::from_secs(90))), 0.0).pause.as_secs(), 90);
         assert!(!schedule.is_nearly_due(at(0, 0)), "a retry is not taken along");
-        assert_eq!(schedule.failed(at(0, 0), Some(Duration::MAX), 1.0), HOUR);
-        assert_eq!(schedule.failed(at(0, 0), None, 1.0).as_secs(), 4);
+        assert_eq!(schedule.failed(at(0, 0), asked(Some(Duration::MAX)), 0.0).pause, HOUR);
+        assert_eq!(schedule.failed(at(0, 0), asked(None), 1.0).pause.as_secs(), 4);
+    }
+
+    #[test]
+    fn who_is_put_off_comes_when_it_was_told_to_and_alarms_nobody() {
+        let mut schedule = Schedule::new(HOUR);
+        schedule.succeeded(at(0, 0), 24 * HOUR, 0.0);
+        let asked = Duration::from_secs(20);
+        let put_off = |left| Failure { asked: Some(asked), is_put_off: true, may_pass: true, left };
+        for random in [0.0, 0.5, 1.0] {
+            let retry = schedule.failed(at(0, 0), put_off(HOUR), random);
+            assert!(
+                !retry.is_told && (asked..=asked + Duration::from_secs(1)).contains(&retry.pause),
+                "{retry:?}"
+            );
+            assert!(!schedule.is_nearly_due(at(0, 0)), "not sooner than asked, whatever else is due");
+        }
+        assert!(schedule.failed(at(0, 0), put_off(asked), 0.0).is_told, "what there is ends soon");
+        let told = (0..20).filter(|_| schedule.failed(at(0, 0), put_off(HOUR), 0.0).is_told).count();
+        assert!(told > 5, "for ever is too long");
+        schedule.succeeded(at(0, 0), 24 * HOUR, 0.0);
+        assert!(!schedule.failed(at(0, 0), put_off(HOUR), 0.0).is_told);
+    }
+
+    #[test]
+    fn one_failure_that_may_pass_alarms_nobody_and_three_do() {
+        let passing = |left| Failure { may_pass: true, left, ..Failure::default() };
+        let mut schedule = Schedule::new(HOUR);
+        let told = [0; 4].map(|_| schedule.failed(at(0, 0), passing(HOUR), 0.0).is_told);
+        assert_eq!(told, [false, false, true, true]);
+        let mut schedule = Schedule::new(HOUR);
+        assert!(
+            schedule.failed(at(0, 0), passing(Duration::ZERO), 0.0).is_told,
+            "there is nothing that is valid"
+        );
+        let mut schedule = Schedule::new(HOUR);
+        let lasting = Failure { may_pass: false, ..passing(HOUR) };
+        assert!(schedule.failed(at(0, 0), lasting, 0.0).is_told);
     }
 }

@@ -4,13 +4,13 @@
 use super::AgentError;
 use super::follow::{Follow, News};
 use super::heartbeat::{self, About};
-use super::hooks;
+use super::hooks::{self, Ran};
 use super::member::Member;
 use super::notify::Notifier;
 use super::output;
 use super::refresh;
 use super::report::Report;
-use super::schedule::{Moment, Schedule};
+use super::schedule::{Failure, Moment, Retry, Schedule};
 use super::signals::{Signals, Wake};
 use super::sshd::{self, Registration};
 use super::storage::Storage;
@@ -50,6 +50,8 @@ pub struct Agent {
     /// Why SSH servers are not among the cluster's nodes, by service.
     unlisted: BTreeMap<String, String>,
     heartbeat: Schedule,
+    /// What came of hooks, and was not told yet.
+    ran: Vec<Ran>,
     /// The sockets for workloads.
     apis: Apis,
     health: Health,
@@ -89,6 +91,7 @@ impl Agent {
             unapplied: BTreeMap::new(),
             unlisted: BTreeMap::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
+            ran: Vec::new(),
             apis: Apis::default(),
             health,
             started: Instant::now(),
@@ -132,7 +135,8 @@ impl Agent {
                 Err(error) if !error.may_pass() => return Err(error),
                 Err(error) => error,
             };
-            let pause = self.own.failed(self.now(), error.asked_pause(), random());
+            let Retry { pause, .. } =
+                self.own.failed(self.now(), failure(&error, None, self.now()), random());
             tracing::error!(%error, retry_in = ?pause, "not a member of the cluster yet");
             if let Wake::Stop = signals.wait(pause).await {
                 return Ok(false);
@@ -152,10 +156,19 @@ impl Agent {
         let due: Vec<usize> =
             (0..self.outputs.len()).filter(|at| self.outputs[*at].is_nearly_due(now)).collect();
         self.write(&due, random).await;
+        self.tell_of_hooks().await;
         if self.heartbeat.is_nearly_due(self.now()) {
             self.beat(random).await;
         }
+        self.rest();
         self.report();
+    }
+
+    /// Gives up the connection until something is due again.
+    pub fn rest(&self) {
+        if let Some(member) = &self.member {
+            member.rest();
+        }
     }
 
     /// Tells the cluster how the agent is. That it cannot is told here, and fails nothing.
@@ -171,7 +184,8 @@ impl Agent {
                 self.health.succeeded(HEARTBEAT, None, self.heartbeat.due_at(), now.wall);
             }
             Err(error) => {
-                self.heartbeat.failed(now, Some(heartbeat::AFTER_FAILURE), random);
+                let failure = Failure { asked: Some(heartbeat::AFTER_FAILURE), ..Failure::default() };
+                self.heartbeat.failed(now, failure, random);
                 self.health.failed(HEARTBEAT, &error, self.heartbeat.due_at());
                 tracing::warn!(service = HEARTBEAT, %error, "the cluster was not told how the agent is");
             }
@@ -222,6 +236,7 @@ impl Agent {
         }
         let all: Vec<usize> = (0..self.outputs.len()).collect();
         let failed = self.write(&all, random()).await;
+        self.tell_of_hooks().await;
         self.beat(random()).await;
         self.report();
         AgentError::several(failed)
@@ -280,9 +295,13 @@ impl Agent {
 
     async fn renew(&mut self, random: f64) {
         let Err(error) = self.renewed().await else { return };
-        let pause = self.own.failed(self.now(), error.asked_pause(), random);
-        self.health.failed(IDENTITY, &error, self.own.due_at());
         let valid_until = self.member.as_ref().map(|member| member.credentials().expires());
+        let now = self.now();
+        let Retry { pause, is_told } = self.own.failed(now, failure(&error, valid_until, now), random);
+        if !is_told {
+            return not_yet(IDENTITY, &error, pause);
+        }
+        self.health.failed(IDENTITY, &error, self.own.due_at());
         let valid_until = valid_until.map_or_else(|| "nothing".to_owned(), |until| until.to_string());
         tracing::error!(service = IDENTITY, %error, valid_until, retry_in = ?pause, "renewal failed");
         if !error.may_pass() {
@@ -443,7 +462,8 @@ impl Agent {
             Ok(_) => true,
             Err(error) => {
                 let now = self.now();
-                let pause = self.outputs[at].failed(now, None, random());
+                let left = failure(&error, self.health.expires(name), now);
+                let Retry { pause, .. } = self.outputs[at].failed(now, left, random());
                 self.health.failed(name, &error, self.outputs[at].due_at());
                 tracing::error!(
                     service = name, %error, retry_in = ?pause, "what the cluster locks is not in force at sshd"
@@ -454,13 +474,12 @@ impl Agent {
     }
 
     /// What is to be done after a renewal; it fails nothing.
-    async fn after(&self, at: usize) {
+    async fn after(&mut self, at: usize) {
         let output = &self.config.outputs[at];
-        let outcome = hooks::run(output, &self.config.onboarding.method).await;
+        let ran = hooks::run(output, &self.config.onboarding.method).await;
+        let outcome = hooks::outcome(&ran);
         let outcome = match self.unlisted.get(&output.name) {
-            Some(trouble) if outcome.is_ok() => {
-                return self.health.hooked(&output.name, Err(unlisted(trouble)));
-            }
+            Some(trouble) if outcome.is_ok() => Err(unlisted(trouble)),
             _ => outcome,
         };
         if let Err(fault) = &outcome {
@@ -471,6 +490,23 @@ impl Agent {
             );
         }
         self.health.hooked(&output.name, outcome);
+        self.ran.extend(ran);
+        let surplus = self.ran.len().saturating_sub(heartbeat::MOST);
+        self.ran.drain(..surplus);
+    }
+
+    /// Tells the cluster what came of hooks. What cannot be told is told with the next round, unless there is too much of it.
+    async fn tell_of_hooks(&mut self) {
+        let Some(member) = self.member.as_ref().filter(|_| !self.ran.is_empty()) else { return };
+        match heartbeat::send_hooks(member, &self.ran).await {
+            Ok(()) => self.ran.clear(),
+            // An auth service that is older than this agent wants to know nothing of it.
+            Err(error) if !error.may_pass() => {
+                tracing::debug!(%error, "results of hooks are not in the audit log");
+                self.ran.clear();
+            }
+            Err(error) => tracing::warn!(%error, "results of hooks are not in the audit log yet"),
+        }
     }
 
     fn settle(&mut self, at: usize, written: output::Written, random: f64) -> Result<(), Arc<AgentError>> {
@@ -484,9 +520,16 @@ impl Agent {
                 Ok(())
             }
             Err(error) => {
-                let pause = schedule.failed(now, error.asked_pause(), random);
-                self.health.failed(name, &error, schedule.due_at());
-                tracing::error!(service = name, %error, retry_in = ?pause, "renewal failed");
+                let valid_until = self.health.expires(name);
+                let Retry { pause, is_told } =
+                    schedule.failed(now, failure(&error, valid_until, now), random);
+                match is_told {
+                    false => not_yet(name, &error, pause),
+                    true => {
+                        self.health.failed(name, &error, schedule.due_at());
+                        tracing::error!(service = name, %error, retry_in = ?pause, "renewal failed");
+                    }
+                }
                 Err(Arc::new(AgentError::Output { name: name.clone(), source: error }))
             }
         }
@@ -495,6 +538,18 @@ impl Agent {
     fn now(&self) -> Moment {
         Moment { wall: Timestamp::now(), running: self.started.elapsed() }
     }
+}
+
+/// What a failure means for the next try; `valid_until` is the end of what there is.
+fn failure(error: &AgentError, valid_until: Option<Timestamp>, now: Moment) -> Failure {
+    let (asked, is_put_off, may_pass) = (error.asked_pause(), error.is_put_off(), error.may_pass());
+    let left = valid_until.map(|until| left(until, now.wall)).unwrap_or_default();
+    Failure { asked, is_put_off, may_pass, left }
+}
+
+/// Nobody needs to know yet: what there is stays valid.
+fn not_yet(service: &str, error: &AgentError, pause: Duration) {
+    tracing::info!(service, reason = %error, retry_in = ?pause, "not renewed yet");
 }
 
 /// What is wrong with an output's destination, if a person has to mend it. A full disk may be no longer full when the

@@ -151,7 +151,7 @@ pub async fn write(
     }
     let whose = format!("the output {}", output.destination);
     member.compare_life((&whose, CAP), until, output.certificate_ttl, now);
-    output.destination.publish(now, until, |_| set)?;
+    output.destination.publish_output(now, until, |_| set).await?;
     tracing::info!(service = output.name, output = %output.destination, expires = %until, "SVIDs written");
     Ok(until)
 }

@@ -83,8 +83,8 @@ impl InitFlags {
         let output = self.pick(source.load()?.0.outputs)?;
         match output.destination {
             Destination::Directory(directory) => Ok(directory),
-            Destination::Memory(_) => {
-                Err(format!("the output {} is in memory; there is nothing to make", output.name))
+            elsewhere => {
+                Err(format!("the output {} goes to {elsewhere}; there is nothing to make", output.name))
             }
         }
     }

@@ -204,7 +204,7 @@ pub enum Destination {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DestinationSettings {
-    /// `directory` or `memory`.
+    /// `directory`, `kubernetes_secret` or `memory`.
     #[serde(rename = "type")]
     pub kind: DestinationKind,
     /// For `directory`: its path.
@@ -220,6 +220,43 @@ pub struct DestinationSettings {
     /// For `directory`s of outputs: who may read what is written, beside the agent's user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readers: Vec<Reader>,
+    /// For `kubernetes_secret`: the name of the Secret, which is made if it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// For `kubernetes_secret`: its namespace; unless set that of the variable `POD_NAMESPACE`, or of the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// For `kubernetes_secret`: labels that it gets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// For `kubernetes_secret`: the address of the API, `https://host:port`; unless set that of the pod's cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_server: Option<String>,
+    /// For `kubernetes_secret`: the file with the token that is shown to the API; unless set that of the pod's service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_path: Option<String>,
+    /// For `kubernetes_secret`: the file with the authority of the API's certificate, PEM; unless set that of the pod's service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_path: Option<String>,
+}
+
+impl DestinationSettings {
+    /// With nothing but its kind.
+    pub fn of(kind: DestinationKind) -> Self {
+        Self {
+            kind,
+            path: None,
+            symlinks: None,
+            acls: None,
+            readers: Vec::new(),
+            name: None,
+            namespace: None,
+            labels: BTreeMap::new(),
+            api_server: None,
+            token_path: None,
+            ca_path: None,
+        }
+    }
 }
 
 /// A user or a group.
@@ -240,6 +277,8 @@ pub struct Reader {
 pub enum DestinationKind {
     /// A directory on disk.
     Directory,
+    /// A Secret of Kubernetes; for outputs.
+    KubernetesSecret,
     /// The process; gone with it.
     Memory,
 }

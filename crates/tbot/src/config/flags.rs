@@ -149,13 +149,8 @@ fn identity_output(directory: &std::path::Path) -> file::Output {
 }
 
 fn directory_at(path: String) -> file::Destination {
-    file::Destination::Settings(file::DestinationSettings {
-        kind: file::DestinationKind::Directory,
-        path: Some(path),
-        symlinks: None,
-        acls: None,
-        readers: Vec::new(),
-    })
+    let settings = file::DestinationSettings::of(file::DestinationKind::Directory);
+    file::Destination::Settings(file::DestinationSettings { path: Some(path), ..settings })
 }
 
 /// Reads the place of a storage that is a directory: a path or `file:///path`.
@@ -176,13 +171,10 @@ fn storage(uri: &str) -> Result<file::Destination, String> {
     match (scheme, rest) {
         ("file", path) if path.starts_with('/') => Ok(directory_at(path.to_owned())),
         ("file", _) => Err(format!("--data-dir {uri}: a file URI has no host; write file:///path")),
-        ("memory", "") => Ok(file::Destination::Settings(file::DestinationSettings {
-            kind: file::DestinationKind::Memory,
-            path: None,
-            symlinks: None,
-            acls: None,
-            readers: Vec::new(),
-        })),
+        ("memory", "") => {
+            let settings = file::DestinationSettings::of(file::DestinationKind::Memory);
+            Ok(file::Destination::Settings(settings))
+        }
         ("memory", _) => Err(format!("--data-dir {uri}: memory has neither host nor path; write memory://")),
         _ => Err(format!("--data-dir {uri}: unknown scheme {scheme:?}; known are file and memory")),
     }

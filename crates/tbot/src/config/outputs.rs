@@ -21,6 +21,7 @@ pub(super) struct Rhythm {
 /// What must not be given twice.
 struct Taken {
     directories: HashSet<PathBuf>,
+    secrets: HashSet<String>,
     names: HashSet<String>,
 }
 
@@ -32,7 +33,7 @@ pub(super) fn outputs(
     report: &mut Report<'_>,
 ) -> Vec<Output> {
     let directories = storage.and_then(Destination::path).map(Path::to_owned).into_iter().collect();
-    let mut taken = Taken { directories, names: RESERVED.map(str::to_owned).into() };
+    let mut taken = Taken { directories, secrets: HashSet::new(), names: RESERVED.map(str::to_owned).into() };
     let listed = |list: &'static str, outputs: &'_ [file::Output]| -> Vec<(String, file::Output)> {
         outputs.iter().enumerate().map(|(at, output)| (format!("{list}[{at}]"), output.clone())).collect()
     };
@@ -68,6 +69,12 @@ fn output(
             "{} is the storage or another output's destination already; give each its own",
             path.display()
         );
+        report.mistake(format!("{key}.destination").as_str(), text);
+    }
+    if let Some(Destination::Secret(secret)) = &destination
+        && !taken.secrets.insert(secret.to_string())
+    {
+        let text = format!("{secret} is another output's destination already; give each its own");
         report.mistake(format!("{key}.destination").as_str(), text);
     }
     let role =

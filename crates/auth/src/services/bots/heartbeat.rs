@@ -59,23 +59,32 @@ impl Change for Report<'_> {
         _rights: &Rights,
         caller: &Caller,
     ) -> Result<(Txn, ()), Problem> {
-        let denied = |reason| Problem::new(Class::Denied, "not_an_instance", reason);
-        let Who::User(user) = &caller.who else {
-            return Err(denied("only a bot reports heartbeats"));
-        };
-        let own =
-            user.own_bot().ok_or_else(|| denied("only the own identity of a bot reports heartbeats"))?;
-        let key = crate::catalog::layout::instance(own.name, own.instance);
-        let Some(entry) = self.shelf.catalog.read(&key).await? else {
-            return Err(denied("this instance was removed"));
-        };
-        reads.expect(key, Expect::Revision(entry.revision));
-        let mut instance = Instance::read(&entry)?;
-        let fingerprint = user.key.fingerprint();
-        if !instance.lineage.accepts(Presented { number: own.generation, key: &fingerprint }) {
-            return Err(denied("this generation of the instance is not in use any more"));
-        }
+        let mut instance = own_instance(self.shelf, reads, caller).await?;
         instance.report(self.heartbeat.clone());
         Ok((instance.put(Txn::new()), ()))
+    }
+}
+
+/// The instance that calls, as it is stored, if its certificate is of a generation that is in use.
+pub(super) async fn own_instance(
+    shelf: Shelf<'_>,
+    reads: &mut Reads<'_>,
+    caller: &Caller,
+) -> Result<Instance, Problem> {
+    let denied = |reason| Problem::new(Class::Denied, "not_an_instance", reason);
+    let Who::User(user) = &caller.who else {
+        return Err(denied("only a bot reports of itself"));
+    };
+    let own = user.own_bot().ok_or_else(|| denied("only the own identity of a bot reports of it"))?;
+    let key = crate::catalog::layout::instance(own.name, own.instance);
+    let Some(entry) = shelf.catalog.read(&key).await? else {
+        return Err(denied("this instance was removed"));
+    };
+    reads.expect(key, Expect::Revision(entry.revision));
+    let instance = Instance::read(&entry)?;
+    let fingerprint = user.key.fingerprint();
+    match instance.lineage.accepts(Presented { number: own.generation, key: &fingerprint }) {
+        true => Ok(instance),
+        false => Err(denied("this generation of the instance is not in use any more")),
     }
 }

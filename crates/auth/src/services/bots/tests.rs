@@ -7,8 +7,8 @@ use access::{BotName, InstanceId};
 use api::status::{Class, Problem};
 use api::v1::bot_service_server::BotService;
 use api::v1::{
-    AddInstanceRequest, CreateBotRequest, CreateBotResponse, DeleteBotRequest, HeartbeatRequest,
-    UpdateBotRequest,
+    AddInstanceRequest, CreateBotRequest, CreateBotResponse, DeleteBotRequest, HeartbeatRequest, HookResult,
+    ReportHooksRequest, UpdateBotRequest,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -246,4 +246,32 @@ async fn heartbeats_come_from_the_instance_itself() {
     }
     bench.delete(&root(), "bot_instance", &names[0]).await.expect("goes");
     assert_eq!(report(&bench, &instance, json!({})).await.expect_err("is removed").code, "not_an_instance");
+}
+
+#[tokio::test]
+async fn results_of_hooks_are_events_within_bounds() {
+    let bench = Bench::new().await;
+    create(&bench, &root(), ci()).await.expect("is made");
+    let caller = joined(&bench).await;
+    let tell = async |caller: &Caller, results: Vec<HookResult>| {
+        let told = bench.bots.report_hooks(from(caller, ReportHooksRequest { results })).await;
+        told.map(drop).map_err(|status| Problem::of(&status).class)
+    };
+    let good =
+        || HookResult { output: "web".into(), action: "exec /bin/true".into(), ..HookResult::default() };
+    let bad = HookResult { fault: "ended with 1".into(), tail: "no".into(), nth: 1, ..good() };
+    tell(&caller, vec![good(), bad]).await.expect("is taken");
+    let events = bench.events().await.concat();
+    assert!(
+        events.contains("TB004I") && events.contains("TB004E") && events.contains("ended with 1"),
+        "{events}"
+    );
+    let texts = |text: &str| HookResult { tail: text.to_owned(), ..good() };
+    for wrong in [vec![], vec![good(); 33], vec![texts("a\nb")], vec![texts(&"x".repeat(257))]] {
+        assert_eq!(tell(&caller, wrong).await, Err(Class::Invalid));
+    }
+    let stale = bot("ci", InstanceId(uuid::Uuid::new_v4()), 1, key());
+    assert_eq!(tell(&stale, vec![good()]).await, Err(Class::Denied));
+    assert_eq!(tell(&root(), vec![good()]).await, Err(Class::Denied));
+    assert_eq!(bench.events().await.concat().matches("bot.hook").count(), 2);
 }

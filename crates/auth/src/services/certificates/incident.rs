@@ -1,4 +1,5 @@
-//! One identity is in use twice: that instance or host is locked, with the token that both join with, and nothing else.
+//! One identity is in use twice: that instance or host is locked, with the token that both join with, and nothing else. The lock
+//! says where each of the two was seen, for whoever lifts it.
 
 use crate::audit::{Event, UserKind, kind};
 use crate::caller::Caller;
@@ -9,6 +10,7 @@ use access::resource::lock::{LockSpec, LockTarget};
 use access::resource::{Kind, Lock, Metadata, Resource};
 use access::{BotName, HostId, InstanceId, SystemRole};
 use api::status::{Class, Problem};
+use std::collections::BTreeMap;
 use store::{Expect, Key, Revision, Txn};
 
 /// What was seen.
@@ -103,7 +105,7 @@ impl Incident<'_> {
 
     fn lock_name(&self) -> String {
         match self.whose {
-            Whose::Bot(_, instance) => format!("bot-instance-{instance}"),
+            Whose::Bot(_, instance) => lock_name(instance),
             Whose::Host(id, _) => format!("host-{id}"),
         }
     }
@@ -115,11 +117,17 @@ impl Incident<'_> {
             (None, Whose::Bot(bot, _)) => format!("a new token from tctl bots instances add {bot}"),
             (None, Whose::Host(..)) => "a new token from tctl tokens add".to_owned(),
         };
-        format!(
-            "stop the other copy first; then see tctl get locks, remove this one with tctl rm lock/{}, and join the copy \
-             that stays with {again}",
-            self.lock_name()
-        )
+        match self.whose {
+            Whose::Bot(bot, instance) => format!(
+                "stop the other copy first; then lift this lock, which tctl get locks shows, with tctl bots instances unlock \
+                 {bot}/{instance}: it says which copy can go on; the other one joins with {again}"
+            ),
+            Whose::Host(..) => format!(
+                "stop the other copy first; then see tctl get locks, remove this one with tctl rm lock/{}, and join the copy \
+                 that stays with {again}",
+                self.lock_name()
+            ),
+        }
     }
 
     fn lock_of(&self, name: &str) -> Resource {
@@ -137,9 +145,18 @@ impl Incident<'_> {
         let metadata = Metadata {
             name: name.to_owned(),
             description: format!("set by auth: {whose} was seen twice"),
+            labels: self.sightings().labels(),
             ..Metadata::default()
         };
         Resource::Lock(Lock { metadata, spec: LockSpec { target, message, expires: None } })
+    }
+
+    fn sightings(&self) -> Sightings {
+        let here = self.caller.addr.map(|addr| addr.to_string()).unwrap_or_default();
+        Sightings {
+            ahead: Sighting { addr: self.other_addr.clone(), generation: self.stored },
+            behind: Sighting { addr: here, generation: self.presented },
+        }
     }
 
     fn event(&self) -> Event {
@@ -159,5 +176,75 @@ impl Incident<'_> {
             None => event,
         };
         event.failed(&self.mismatch)
+    }
+}
+
+/// The name of the lock of an instance that was seen twice.
+pub fn lock_name(instance: InstanceId) -> String {
+    format!("bot-instance-{instance}")
+}
+
+/// Where one of two copies was seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sighting {
+    /// As it was connected; empty where that is not known.
+    pub addr: String,
+    /// What it showed: its generation, or how often its key was used to join.
+    pub generation: u64,
+}
+
+/// Where both were seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sightings {
+    /// Has what is in force.
+    pub ahead: Sighting,
+    /// Has what was in force before.
+    pub behind: Sighting,
+}
+
+const AHEAD_AT: &str = "postern/ahead-at";
+const AHEAD: &str = "postern/ahead-generation";
+const BEHIND_AT: &str = "postern/behind-at";
+const BEHIND: &str = "postern/behind-generation";
+
+impl Sightings {
+    /// As the lock has them.
+    fn labels(&self) -> BTreeMap<String, String> {
+        let Self { ahead, behind } = self;
+        let labels = [
+            (AHEAD_AT, ahead.addr.clone()),
+            (AHEAD, ahead.generation.to_string()),
+            (BEHIND_AT, behind.addr.clone()),
+            (BEHIND, behind.generation.to_string()),
+        ];
+        labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// What a lock says; `None` for one that was not set here, or before locks said it.
+    pub fn of(lock: &Lock) -> Option<Self> {
+        let label = |name: &str| lock.metadata.labels.get(name);
+        let sighting = |at, generation| {
+            Some(Sighting { addr: label(at)?.clone(), generation: label(generation)?.parse().ok()? })
+        };
+        Some(Self { ahead: sighting(AHEAD_AT, AHEAD)?, behind: sighting(BEHIND_AT, BEHIND)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sighting, Sightings};
+    use access::resource::lock::{LockSpec, LockTarget};
+    use access::resource::{Lock, Metadata};
+
+    #[test]
+    fn a_lock_says_where_both_were_seen() {
+        let sighting = |addr: &str, generation| Sighting { addr: addr.to_owned(), generation };
+        let sightings = Sightings { ahead: sighting("192.0.2.1:4000", 7), behind: sighting("", 6) };
+        let metadata = Metadata { labels: sightings.labels(), ..Metadata::default() };
+        let spec = LockSpec { target: LockTarget::default(), message: String::new(), expires: None };
+        let mut lock = Lock { metadata, spec };
+        assert_eq!(Sightings::of(&lock), Some(sightings));
+        lock.metadata.labels.remove(super::BEHIND);
+        assert_eq!(Sightings::of(&lock), None);
     }
 }

@@ -3,6 +3,7 @@
 pub mod add;
 pub mod ls;
 pub mod show;
+pub mod unlock;
 
 use crate::Failure;
 use crate::tctl::session::Session;
@@ -20,6 +21,8 @@ pub enum Instances {
     /// Create a token for a further copy of a bot and print how to start it
     #[command(alias = "join")]
     Add(add::Add),
+    /// Lift the lock of a copy of a bot that was seen in two places, and say how to go on
+    Unlock(unlock::Unlock),
 }
 
 impl Instances {
@@ -28,6 +31,7 @@ impl Instances {
             Self::List(command) => command.run(session).await,
             Self::Show(command) => command.run(session).await,
             Self::Add(command) => command.run(session).await,
+            Self::Unlock(command) => command.run(session).await,
         }
     }
 }

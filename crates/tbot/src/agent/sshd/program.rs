@@ -103,7 +103,7 @@ impl Installer<'_> {
     /// Reloads the server, if all of its configuration is good.
     pub async fn reload(&self) -> Result<(), String> {
         self.check(&self.sshd.config).await?;
-        hooks::one(&self.sshd.reload, self.output, self.method)
+        hooks::alone(&self.sshd.reload, self.output, self.method)
             .await
             .map_err(|error| format!("cannot be reloaded ({}): {error}", self.sshd.reload.action))
     }

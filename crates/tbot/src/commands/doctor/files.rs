@@ -80,6 +80,14 @@ fn other_user(storage: Option<&Path>) -> Option<u32> {
 }
 
 fn one(what: &str, destination: &Destination, names: &[&str]) -> Finding {
+    if let Destination::Secret(secret) = destination {
+        return match secret.prepare() {
+            Ok(()) => {
+                Finding::good(what, format!("{secret}: the API, its authority and a token for it are known"))
+            }
+            Err(error) => Finding::of(what, &error),
+        };
+    }
     let Destination::Directory(directory) = destination else {
         let lost = "it is in memory: gone when tbot ends";
         return match names.is_empty() {

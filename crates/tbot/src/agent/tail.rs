@@ -1,0 +1,94 @@
+//! The end of what a program prints, in one short line that may be told: without control characters, and without what looks like a
+//! key or a token.
+
+use std::collections::VecDeque;
+
+/// Bytes that are kept.
+const KEPT: usize = 512;
+/// The longest line.
+const LONGEST: usize = 160;
+/// Words of so many letters and digits are keys and tokens, not words.
+const SECRET: usize = 24;
+/// And so are longer ones of what base64 has, slashes among them, that begin like no path.
+const BASE64: usize = 40;
+
+/// Keeps the last bytes of a stream.
+#[derive(Debug, Default)]
+pub struct Tail(VecDeque<u8>);
+
+impl Tail {
+    /// What comes next.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+        let surplus = self.0.len().saturating_sub(KEPT);
+        self.0.drain(..surplus);
+    }
+
+    /// The line.
+    pub fn line(&self) -> String {
+        let bytes: Vec<u8> = self.0.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let words: Vec<String> =
+            text.split(|c: char| c.is_control() || c.is_whitespace()).map(masked).collect();
+        let line =
+            words.iter().filter(|word| !word.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ");
+        let surplus = line.chars().count().saturating_sub(LONGEST);
+        line.chars().skip(surplus).collect()
+    }
+}
+
+fn masked(word: &str) -> String {
+    let of_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    if word.len() >= BASE64 && !word.starts_with('/') && word.chars().all(of_base64) {
+        return "***".to_owned();
+    }
+    let mut shown = String::new();
+    let mut run = String::new();
+    for c in word.chars().chain([' ']) {
+        if c.is_ascii_alphanumeric() || matches!(c, '+' | '=' | '-' | '_') {
+            run.push(c);
+            continue;
+        }
+        shown.push_str(if run.len() >= SECRET { "***" } else { &run });
+        run.clear();
+        if c != ' ' {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEPT, LONGEST, Tail};
+
+    fn line(text: &[u8]) -> String {
+        let mut tail = Tail::default();
+        text.chunks(7).for_each(|chunk| tail.push(chunk));
+        tail.line()
+    }
+
+    #[test]
+    fn the_end_is_kept_and_no_more() {
+        assert_eq!(line(b"one\ntwo\r\n\x1b[31mthree\x00\n"), "one two [31mthree");
+        let long = "ab ".repeat(10_000) + "end";
+        let told = line(long.as_bytes());
+        assert!(told.ends_with("ab end") && told.chars().count() <= LONGEST);
+        assert_eq!(line(&[0xff; 2 * KEPT]).chars().count(), LONGEST);
+        assert_eq!(line(b""), "");
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_is_not_told() {
+        let pem =
+            "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\nabc/def+ghi\n";
+        assert_eq!(line(pem.as_bytes()), "-----BEGIN PRIVATE KEY----- *** abc/def+ghi");
+        let line_of_pem = b"AbCd/EfGhIj+KlMnOpQr/StUvWxYz0123456789/AbCdEfGhIjKlMnOpQrStUv=";
+        assert_eq!(line(line_of_pem), "***");
+        assert_eq!(line(b"token=0123456789abcdef0123456789abcdef failed"), "*** failed");
+        assert_eq!(
+            line(b"cannot open /usr/local/etc/nginx/conf.d/postern.conf"),
+            "cannot open /usr/local/etc/nginx/conf.d/postern.conf"
+        );
+    }
+}
