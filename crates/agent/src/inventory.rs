@@ -194,7 +194,8 @@ impl Inventory {
             },
             Some(Message::Ping(number)) => return Ok(Some(agent_message::Message::Pong(number))),
             Some(Message::GoAwayMs(ms)) => return Err(End::GoAway(Duration::from_millis(ms.into()))),
-            None => {}
+            // For servers that are no members.
+            Some(Message::SshServer(_)) | None => {}
         }
         Ok(None)
     }

@@ -74,6 +74,7 @@ impl Core {
                     "expires": certificates.expires(), "teleport_cluster": identity.cluster,
                     "bot_name": user.bot.as_ref().map(|bot| &bot.name),
                     "bot_instance_id": user.bot.as_ref().map(|bot| bot.instance),
+                    "join_token": user.bot.as_ref().and_then(|bot| bot.join_token.as_ref()),
                     "generation": user.bot.as_ref().and_then(|bot| bot.generation),
                     "impersonator": user.impersonator, "renewable": user.renewable,
                     "disallow_reissue": user.disallow_reissue,

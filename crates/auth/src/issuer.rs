@@ -144,6 +144,14 @@ impl Certificates {
         self.issued.serial
     }
 
+    /// The answer to a bot about a server that it looks after: nothing by which one could be a member of the cluster.
+    pub fn ssh_message(&self) -> v1::IssueHostResponse {
+        v1::IssueHostResponse {
+            ssh_certificate: self.issued.ssh.line(),
+            trust: Some(v1::TrustBundle::clone(&self.trust)),
+        }
+    }
+
     /// The answer.
     pub fn message(&self) -> v1::Credentials {
         v1::Credentials {

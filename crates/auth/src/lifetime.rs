@@ -12,6 +12,9 @@ const BOT_MOST: Duration = Duration::from_secs(24 * 3600);
 /// What a user gets at most.
 const USER_MOST: Duration = Duration::from_secs(30 * 3600);
 
+/// No user or bot has a certificate for longer.
+pub const LONGEST: Duration = USER_MOST;
+
 /// A bot's own identity.
 pub fn of_bot(requested_seconds: u64, max_session_ttl: Ttl) -> Duration {
     let most = max_session_ttl.limit().map_or(BOT_MOST, |limit| limit.min(BOT_MOST));
@@ -21,6 +24,11 @@ pub fn of_bot(requested_seconds: u64, max_session_ttl: Ttl) -> Duration {
 /// An output of a bot with these roles.
 pub fn of_output(requested_seconds: u64, roles: &RoleSet) -> Duration {
     certificate::max_ttl(roles, requested(requested_seconds, BOT_DEFAULT).min(BOT_MOST))
+}
+
+/// An SSH server that a bot looks after: as long as a host of the cluster at most, whatever roles say of sessions.
+pub fn of_ssh_server(requested_seconds: u64) -> Duration {
+    requested(requested_seconds, BOT_DEFAULT).min(ca::HOST_LIFETIME)
 }
 
 /// A document for a workload, from a bot with these roles.
@@ -92,6 +100,13 @@ mod tests {
             [(0, &["30h"][..], 1), (20, &["30h"], 20), (48, &["30h"], 24), (20, &["30h", "8h", "9h"], 8)]
         {
             assert_eq!(hours(of_output(requested * HOUR, &roles(max))), expected, "{requested} {max:?}");
+        }
+    }
+
+    #[test]
+    fn ssh_servers_get_a_week_at_most() {
+        for (requested, expected) in [(0, 1), (2, 2), (24 * 30, 24 * 7)] {
+            assert_eq!(hours(super::of_ssh_server(requested * HOUR)), expected, "{requested}");
         }
     }
 

@@ -14,7 +14,7 @@ use identity::Credentials;
 use identity::key::SubjectKey;
 use identity::svid::{WorkloadTrust, X509Svid, verify};
 use serde_json::{Value, json};
-use store::{Clock, Engine, Expect, Txn};
+use store::{Clock, Expect, Txn};
 use tonic::transport::Channel;
 
 /// A bot that may have SVIDs under `/svc/`, in `*.internal` and 10.0.0.0/8, not those of `/svc/db`.

@@ -4,9 +4,11 @@
 //! not have (abuse rows I1, I2): nothing here may end a line, a word or a quotation early.
 
 mod config;
+mod revoked;
 mod words;
 
 pub use config::SshConfig;
+pub use revoked::RevocationList;
 pub use words::WordError;
 
 use crate::trust::TrustBundle;

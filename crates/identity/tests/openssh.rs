@@ -99,6 +99,58 @@ mod keygen {
         }
     }
 
+    /// `-Q` asks a list about a certificate, `-Q -l` prints what it says.
+    #[test]
+    fn reads_our_revocation_list() {
+        let Some(keygen) = tool(KEYGEN) else { return };
+        let directory = TempDir::new().expect("a directory");
+        let (signer, other) = (Signer::ed25519(), Signer::ed25519());
+        let mut trust = TrustBundle::empty(cluster());
+        trust.user.ssh.push(signer.public());
+        let revoked = |ids: &[&str], serials: &[u64]| {
+            let (key_ids, serials) =
+                (ids.iter().map(|id| (*id).to_owned()).collect(), serials.iter().copied().collect());
+            let list = openssh::RevocationList {
+                trust: &trust,
+                key_ids: &key_ids,
+                serials: &serials,
+                version: 7,
+                made_at: real_now(),
+            };
+            let path = directory.path().join(format!("revoked-{}-{}", ids.len(), serials.len()));
+            fs::write(&path, list.encode()).expect("written");
+            path
+        };
+        let certificate = |name: &str, identity: &Identity, signer: &Signer| {
+            put(directory.path(), name, &line(&current(Certificate::of(identity)).sign(signer)))
+        };
+        let bot = certificate("bot.pub", &full_bot(), &signer);
+        let elsewhere = certificate("elsewhere.pub", &full_bot(), &other);
+        let alice = certificate("alice.pub", &person(), &signer);
+        let is_good = |list: &Path, certificate: &Path| {
+            let output = run(Command::new(keygen).arg("-Q").arg("-f").arg(list).arg(certificate));
+            let said = text(&output.stdout);
+            assert_eq!(said.contains("REVOKED"), !output.status.success(), "{said}{}", text(&output.stderr));
+            output.status.success()
+        };
+        let (none, two) = (revoked(&[], &[]), revoked(&["bot-example", "bot-other"], &[]));
+        let numbered = certificate("numbered.pub", &person(), &signer);
+        assert!(is_good(&revoked(&[], &[1, 100]), &numbered));
+        assert!(!is_good(&revoked(&["somebody"], &[1, 99, u64::MAX]), &numbered), "its serial is 99");
+        for certificate in [&bot, &elsewhere, &alice] {
+            assert!(is_good(&none, certificate), "{}", certificate.display());
+        }
+        assert!(!is_good(&two, &bot));
+        assert!(is_good(&two, &alice), "another user of the same authority");
+        assert!(is_good(&two, &elsewhere), "a user of that name, of an authority that is not the cluster's");
+        let output = run(Command::new(keygen).args(["-Q", "-l", "-f"]).arg(&two));
+        let listed = text(&output.stdout);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        for part in ["KRL version 7", "locks of example.com", "id: bot-example", "id: bot-other"] {
+            assert!(listed.contains(part), "{part:?} is not in:\n{listed}");
+        }
+    }
+
     #[test]
     fn reads_our_private_key() {
         let Some(keygen) = tool(KEYGEN) else { return };

@@ -5,6 +5,7 @@
 
 mod environment;
 pub mod error;
+mod follow;
 mod heartbeat;
 mod hooks;
 mod issue;
@@ -21,6 +22,8 @@ mod run;
 pub mod schedule;
 pub mod services;
 pub mod signals;
+pub mod ssh_host;
+pub mod sshd;
 pub mod storage;
 pub mod tpm;
 pub mod workload;

@@ -5,6 +5,7 @@ pub mod exec;
 pub mod init;
 pub mod inspect;
 pub mod install;
+pub mod sshd;
 pub mod start;
 pub mod status;
 pub mod wait;

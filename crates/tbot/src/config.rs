@@ -7,6 +7,7 @@ pub mod file;
 pub mod flags;
 pub mod hooks;
 pub mod outputs;
+pub mod sshd;
 pub mod workloads;
 
 use crate::destination::Destination;
@@ -21,6 +22,7 @@ use zeroize::Zeroizing;
 pub use check::{load, without_file};
 pub use flags::StartFlags;
 pub use hooks::Hook;
+pub use sshd::Sshd;
 pub use workloads::{Served, Svid, SvidFiles, WorkloadApi};
 
 /// What to run, checked.
@@ -169,6 +171,13 @@ pub enum Content {
         /// Whether `ssh_config` and `known_hosts` are written.
         ssh_config: bool,
     },
+    /// Host key and host certificate of an SSH server, and whose users it believes.
+    SshHost {
+        /// Its names and addresses; at least one.
+        principals: Vec<String>,
+    },
+    /// A stock OpenSSH server that is looked after.
+    Sshd(Box<Sshd>),
     /// Files for a workload.
     Svid(SvidFiles),
     /// A socket for workloads. What it gives out is in no file: the output's destination is memory.
@@ -190,7 +199,9 @@ impl Output {
     pub fn place(&self) -> String {
         match &self.content {
             Content::WorkloadApi(api) => format!("socket {}", api.listen.display()),
-            Content::Identity { .. } | Content::Svid(_) => self.destination.to_string(),
+            Content::Identity { .. } | Content::Svid(_) | Content::SshHost { .. } | Content::Sshd(_) => {
+                self.destination.to_string()
+            }
         }
     }
 }

@@ -16,8 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum Kind {
     /// Keeps the agent's own identity.
     BotIdentity,
-    /// Writes one output.
+    /// Writes one output for clients.
     IdentityOutput,
+    /// Writes one output for an SSH server.
+    SshHostOutput,
+    /// Looks after a stock OpenSSH server.
+    Sshd,
     /// Writes documents for a workload.
     SvidOutput,
     /// Gives documents to workloads that ask.
@@ -33,6 +37,8 @@ impl Kind {
             Content::Identity { .. } => Self::IdentityOutput,
             Content::Svid(_) => Self::SvidOutput,
             Content::WorkloadApi(_) => Self::WorkloadApi,
+            Content::SshHost { .. } => Self::SshHostOutput,
+            Content::Sshd(_) => Self::Sshd,
         }
     }
 
@@ -46,6 +52,8 @@ impl Kind {
         match self {
             Self::BotIdentity => "bot-identity",
             Self::IdentityOutput => "identity-output",
+            Self::SshHostOutput => "ssh-host-output",
+            Self::Sshd => "sshd",
             Self::SvidOutput => "svid-output",
             Self::WorkloadApi => "workload-api",
             Self::Heartbeat => "heartbeat",

@@ -6,6 +6,7 @@ use crate::commands::exec::ExecFlags;
 use crate::commands::init::InitFlags;
 use crate::commands::inspect::InspectFlags;
 use crate::commands::install::Install;
+use crate::commands::sshd::SshdFlags;
 use crate::commands::status::StatusFlags;
 use crate::commands::wait::WaitFlags;
 use crate::config::StartFlags;
@@ -64,6 +65,8 @@ enum Command {
     /// Have this machine run the agent
     #[command(subcommand)]
     Install(Install),
+    /// Give a stock OpenSSH server back that a service of type sshd looks after, or take it on again
+    Sshd(SshdFlags),
     /// Write a configuration file from flags
     Configure(ConfigureFlags),
     /// The key that join method bound_keypair keeps
@@ -125,6 +128,7 @@ impl Tbot {
             Command::Init(flags) => commands::init::run(global, &flags),
             Command::Install(install) => install.run(global),
             Command::Doctor(flags) => commands::doctor::run(global, &flags),
+            Command::Sshd(flags) => commands::sshd::run(global, &flags),
             Command::Wait(flags) => commands::wait::run(global, &flags),
             Command::Keypair(command) => done(command.run()),
             Command::Tpm(command) => done(command.run()),

@@ -71,6 +71,60 @@ outputs:
 }
 
 #[test]
+fn fields_belong_to_a_type() {
+    let with = |output: &str| {
+        let text = format!("version: v2\nproxy_server: a\nstorage: /s\noutputs: [{output}]\n");
+        load("tbot.yaml", &text, &StartFlags::default()).map(drop).map_err(|mistakes| mistakes.to_string())
+    };
+    let reload = "reload: {pid_file: /run/sshd.pid}";
+    for good in [
+        "{type: ssh_host, destination: /h, principals: [a]}".to_owned(),
+        format!("{{type: sshd, destination: /h, sshd: {{{reload}}}}}"),
+        format!(
+            "{{type: sshd, destination: /h, principals: [b], sshd: {{{reload}, hostname: a, accounts: [root]}}}}"
+        ),
+    ] {
+        assert_eq!(with(&good), Ok(()), "{good}");
+    }
+    for (wrong, part) in [
+        ("{type: ssh_host, destination: /h}".to_owned(), "outputs[0].principals: missing"),
+        (
+            "{type: ssh_host, destination: /h, principals: [a], ssh_config: off}".to_owned(),
+            "outputs[0].ssh_config: does not belong to type: ssh_host; remove it",
+        ),
+        (
+            "{type: identity, destination: /h, principals: [a]}".to_owned(),
+            "outputs[0].principals: does not belong to type: identity",
+        ),
+        (
+            "{type: identity, destination: /h, sshd: {}}".to_owned(),
+            "outputs[0].sshd: does not belong to type: identity",
+        ),
+        ("{type: sshd, destination: /h}".to_owned(), "outputs[0].sshd.reload: missing"),
+        (
+            format!("{{type: sshd, destination: {{type: memory}}, sshd: {{{reload}}}}}"),
+            "the destination must be a directory",
+        ),
+        (format!("{{type: sshd, destination: '/a b', sshd: {{{reload}}}}}"), "the destination has to be"),
+        (
+            format!("{{type: sshd, destination: /h, sshd: {{{reload}, snippet: 'x.conf'}}}}"),
+            "outputs[0].sshd.snippet: write an absolute path",
+        ),
+        (
+            format!("{{type: sshd, destination: /h, sshd: {{{reload}, accounts: ['a,b']}}}}"),
+            "outputs[0].sshd.accounts[0]",
+        ),
+        (
+            "{type: sshd, destination: /h, sshd: {reload: {exec: [reload]}}}".to_owned(),
+            "outputs[0].sshd.reload.exec: write the absolute path",
+        ),
+    ] {
+        let told = with(&wrong).expect_err(&wrong);
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+}
+
+#[test]
 fn what_is_refused_says_why() {
     for (text, part) in [
         ("version: v1\nproxy_server: a\n", "v1 files are not read"),

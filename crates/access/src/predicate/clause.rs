@@ -38,11 +38,13 @@ pub struct ResourceView<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// Who took part, where it is a session.
     pub participants: Option<&'a [String]>,
+    /// The names that are asked for, where it is a host certificate.
+    pub principals: Option<&'a [String]>,
 }
 
 impl<'a> From<&'a Metadata> for ResourceView<'a> {
     fn from(metadata: &'a Metadata) -> Self {
-        Self { name: &metadata.name, labels: &metadata.labels, participants: None }
+        Self { name: &metadata.name, labels: &metadata.labels, participants: None, principals: None }
     }
 }
 
@@ -53,6 +55,15 @@ enum Test {
     Not(Box<Test>),
     Contains(Operand, Operand),
     Equals(Operand, Operand),
+    /// Each value of the list, of which there is one at least, passes.
+    Each(Operand, Each),
+}
+
+/// What each value of a list must be.
+#[derive(Debug, Clone)]
+enum Each {
+    EndsWith(String),
+    OneOf(Vec<String>),
 }
 
 #[derive(Debug, Clone)]
@@ -64,6 +75,7 @@ enum Operand {
     ResourceName,
     ResourceLabel(String),
     Participants,
+    HostCertPrincipals,
     ImpersonateRoleName,
     ImpersonateRoleLabel(String),
     ImpersonateUserName,
@@ -123,8 +135,39 @@ fn call(node: &Node, name: &str, arguments: &[Node]) -> Result<Test, SyntaxError
                 }
             }
         }
-        ("contains" | "equals", _) => Err(node.error(format!("{name} takes two arguments"))),
-        _ => Err(node.error(format!("there is no condition {name}(...); known are equals and contains"))),
+        ("all_end_with", [list, suffix]) => {
+            Ok(Test::Each(list_operand(list, name)?, Each::EndsWith(nonempty(suffix)?)))
+        }
+        ("all_equals", [list, value]) => {
+            Ok(Test::Each(list_operand(list, name)?, Each::OneOf(vec![nonempty(value)?])))
+        }
+        ("is_subset", [list, values @ ..]) if !values.is_empty() => {
+            let values = values.iter().map(nonempty).collect::<Result<_, _>>()?;
+            Ok(Test::Each(list_operand(list, name)?, Each::OneOf(values)))
+        }
+        ("is_subset", _) => Err(node.error("is_subset takes a list and at least one value")),
+        ("contains" | "equals" | "all_end_with" | "all_equals", _) => {
+            Err(node.error(format!("{name} takes two arguments")))
+        }
+        _ => Err(node.error(format!(
+            "there is no condition {name}(...); known are equals, contains, all_end_with, all_equals and is_subset"
+        ))),
+    }
+}
+
+fn list_operand(node: &Node, name: &str) -> Result<Operand, SyntaxError> {
+    let list = operand(node)?;
+    match list.is_list() {
+        true => Ok(list),
+        false => Err(node.error(format!("the first argument of {name} must be a list"))),
+    }
+}
+
+/// Every text ends with nothing, which nobody means.
+fn nonempty(node: &Node) -> Result<String, SyntaxError> {
+    match node.constant()? {
+        "" => Err(node.error("an empty text is no limit")),
+        text => Ok(text.to_owned()),
     }
 }
 
@@ -143,6 +186,7 @@ fn named(name: &str) -> Option<Operand> {
         "user.spec.roles" => Operand::UserRoles,
         "resource.metadata.name" => Operand::ResourceName,
         "session.participants" | "ssh_session.participants" => Operand::Participants,
+        "host_cert.principals" => Operand::HostCertPrincipals,
         "impersonate_role.metadata.name" => Operand::ImpersonateRoleName,
         "impersonate_user.metadata.name" => Operand::ImpersonateUserName,
         "impersonate_user.spec.roles" => Operand::ImpersonateUserRoles,
@@ -166,7 +210,7 @@ fn unknown(node: &Node, name: &str) -> SyntaxError {
     node.error(format!(
         "unknown name {name}; known are user.metadata.name, user.spec.roles, user.spec.traits[\"x\"], \
          resource.metadata.name, resource.metadata.labels[\"x\"], session.participants, \
-         impersonate_role.metadata and impersonate_user.metadata"
+         host_cert.principals, impersonate_role.metadata and impersonate_user.metadata"
     ))
 }
 
@@ -176,6 +220,7 @@ impl Operand {
             Self::UserRoles
             | Self::UserTrait(_)
             | Self::Participants
+            | Self::HostCertPrincipals
             | Self::ImpersonateUserRoles
             | Self::ImpersonateUserTrait(_) => true,
             Self::Constant(_)
@@ -186,6 +231,15 @@ impl Operand {
             | Self::ImpersonateRoleLabel(_)
             | Self::ImpersonateUserName
             | Self::ImpersonateUserLabel(_) => false,
+        }
+    }
+}
+
+impl Each {
+    fn holds(&self, value: &str) -> bool {
+        match self {
+            Self::EndsWith(suffix) => value.ends_with(suffix.as_str()),
+            Self::OneOf(values) => values.iter().any(|known| known == value),
         }
     }
 }
@@ -201,6 +255,10 @@ impl<'a> Context<'a> {
             Test::Contains(list, item) => match (self.value(list)?, self.value(item)?) {
                 (Value::List(items), Value::Text(item)) => Some(items.contains(&item)),
                 _ => Some(false),
+            },
+            Test::Each(list, each) => match self.value(list)? {
+                Value::List(items) => Some(!items.is_empty() && items.iter().all(|item| each.holds(item))),
+                Value::Text(_) => Some(false),
             },
         }
     }
@@ -224,6 +282,7 @@ impl<'a> Context<'a> {
             Operand::ResourceName => Value::Text(resource?.name),
             Operand::ResourceLabel(key) => label(resource?.labels, key),
             Operand::Participants => list(resource?.participants?),
+            Operand::HostCertPrincipals => list(resource?.principals?),
             Operand::ImpersonateRoleName => Value::Text(self.impersonate_role?.name.as_str()),
             Operand::ImpersonateRoleLabel(key) => label(&self.impersonate_role?.metadata.labels, key),
             Operand::ImpersonateUserName => Value::Text(self.impersonate_user?.name.as_str()),
@@ -256,7 +315,13 @@ mod tests {
         let traits = Traits::from_iter([("team", vec!["core"])]);
         let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
         let participants = ["alice".to_owned(), "bob".to_owned()];
-        let view = ResourceView { name: "thing", labels: &labels, participants: Some(&participants) };
+        let principals = ["web-1.example.com".to_owned(), "web-2.example.com".to_owned()];
+        let view = ResourceView {
+            name: "thing",
+            labels: &labels,
+            participants: Some(&participants),
+            principals: Some(&principals),
+        };
         let context = Context {
             user: "alice",
             roles: &roles,
@@ -292,6 +357,17 @@ mod tests {
                 false,
                 false,
             ),
+            (r#"all_end_with(host_cert.principals, ".example.com")"#, true, false),
+            (r#"all_end_with(host_cert.principals, "-1.example.com")"#, false, false),
+            (
+                r#"is_subset(host_cert.principals, "web-1.example.com", "web-2.example.com", "x")"#,
+                true,
+                false,
+            ),
+            (r#"is_subset(host_cert.principals, "web-1.example.com")"#, false, false),
+            (r#"all_equals(host_cert.principals, "web-1.example.com")"#, false, false),
+            (r#"all_equals(user.spec.traits["team"], "core")"#, true, true),
+            (r#"all_end_with(user.spec.traits["none"], "x")"#, false, false),
             (r#"equals(impersonate_role.metadata.name, "x")"#, false, false),
             (r#"!equals(impersonate_user.metadata.name, "x")"#, false, false),
         ] {
@@ -312,6 +388,9 @@ mod tests {
             (r#"equals("a")"#, "two arguments"),
             (r#"equals(user.name, "a")"#, "unknown name user.name"),
             (r#"equals(user.spec["x"], "a")"#, "unknown name user.spec"),
+            (r#"all_end_with(user.metadata.name, "a")"#, "must be a list"),
+            (r#"all_end_with(host_cert.principals, "")"#, "no limit"),
+            (r#"is_subset(host_cert.principals)"#, "at least one value"),
             (r#"can_view()"#, "no condition can_view"),
         ] {
             let error = holds(source, true).expect_err(source);

@@ -92,9 +92,10 @@ fn deny_comes_first_whatever_the_role() {
 fn clauses_narrow_rules() {
     let labels = BTreeMap::from([("owner".to_owned(), "alice".to_owned())]);
     let participants = ["alice".to_owned()];
-    let own = ResourceView { name: "x", labels: &labels, participants: Some(&participants) };
+    let own =
+        ResourceView { name: "x", labels: &labels, participants: Some(&participants), principals: None };
     let nobody = BTreeMap::new();
-    let foreign = ResourceView { name: "y", labels: &nobody, participants: Some(&[]) };
+    let foreign = ResourceView { name: "y", labels: &nobody, participants: Some(&[]), principals: None };
     let clause = r#"equals(resource.metadata.labels["owner"], user.metadata.name)"#;
     let rule = |clause: &str| json!([{"resources": ["token"], "verbs": ["delete"], "where": clause}]);
     let roles = set(&[rules("a", "allow", rule(clause))]);
@@ -171,7 +172,12 @@ fn presets_do_what_they_are_for() {
     assert!(may(&auditor, Verb::List, "event").is_ok() && may(&auditor, Verb::Read, "session").is_ok());
     let none = BTreeMap::new();
     let own = ["alice".to_owned()];
-    let session = |participants| ResourceView { name: "s", labels: &none, participants: Some(participants) };
+    let session = |participants| ResourceView {
+        name: "s",
+        labels: &none,
+        participants: Some(participants),
+        principals: None,
+    };
     assert!(check(&access, Verb::Read, "session", Some(session(&own))).is_ok());
     assert!(check(&access, Verb::Read, "session", Some(session(&[]))).is_err());
 }

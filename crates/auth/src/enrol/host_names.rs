@@ -4,9 +4,12 @@
 //! or a stolen node, is no way to stand in for another one. Proxies share names among each other. A proxy never gets a
 //! node's name: it sits between people and nodes, and must not be able to pass for one. The services of one machine
 //! that share their id share their names as well.
+//!
+//! What a bot gets certificates for, an SSH server that it looks after, is a node to all of this. Nobody sees whether it is
+//! online, so its names pass to nobody but another instance of the same bot until its certificate ends.
 
 use crate::catalog::record::Damaged;
-use access::{ClusterName, HostId, SystemRole};
+use access::{BotName, ClusterName, HostId, SystemRole};
 use identity::trust::AUTH_SERVER_NAME;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -83,14 +86,36 @@ pub fn names(wish: &Wish<'_>, cluster: &ClusterName) -> Result<Vec<String>, Name
     if wish.role == SystemRole::Proxy {
         wanted.extend(LOOPBACK.map(str::to_owned));
     }
-    let own = [wish.id.to_string(), format!("{}.{cluster}", wish.id)];
+    checked(wanted, wish.id, wish.role, cluster)
+}
+
+/// The names for the certificate of an SSH server that a bot looks after: those that are asked for, and no others.
+pub fn of_ssh_server(
+    id: HostId,
+    principals: &[String],
+    cluster: &ClusterName,
+) -> Result<Vec<String>, NameRefusal> {
+    if principals.len() > MOST {
+        return Err(NameRefusal::TooMany(principals.len()));
+    }
+    let wanted = principals.iter().map(|name| name.to_ascii_lowercase()).collect();
+    checked(wanted, id, SystemRole::Node, cluster)
+}
+
+fn checked(
+    wanted: Vec<String>,
+    id: HostId,
+    role: SystemRole,
+    cluster: &ClusterName,
+) -> Result<Vec<String>, NameRefusal> {
+    let own = [id.to_string(), format!("{id}.{cluster}")];
     let mut names: Vec<String> = Vec::new();
     for name in wanted {
         let name = canonical(&name)?;
         if own.contains(&name) || names.contains(&name) {
             continue;
         }
-        if is_reserved(&name, wish.role, cluster) {
+        if is_reserved(&name, role, cluster) {
             return Err(NameRefusal::Reserved(name));
         }
         names.push(name);
@@ -137,6 +162,9 @@ pub struct Owner {
     /// From where it was enrolled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<IpAddr>,
+    /// The bot that looks after it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bot: Option<BotName>,
 }
 
 /// On what grounds a host asks for a name that somebody has.
@@ -164,6 +192,7 @@ impl Owner {
         self.id == other.id
             || match (self.role, other.role) {
                 (Proxy, Proxy) => true,
+                (Node, Node) if self.bot.is_some() => !owner_online && self.bot == other.bot,
                 (Node, Node) => !owner_online && (has_it || joins),
                 // An address is no proof of being one machine: many come from one.
                 (Proxy, Node) | (Node, Proxy) => has_it,
@@ -232,7 +261,8 @@ mod tests {
 
     #[test]
     fn a_name_changes_hands_only_when_its_owner_is_gone() {
-        let owner = |who: &str, role, from: &str| Owner { id: id(who), role, from: from.parse().ok() };
+        let owner =
+            |who: &str, role, from: &str| Owner { id: id(who), role, from: from.parse().ok(), bot: None };
         let grounds = |has_it, joins, owner_online| Grounds { has_it, joins, owner_online };
         use SystemRole::{Node, Proxy};
         let node = owner(ID, Node, "10.0.0.1");
@@ -262,5 +292,30 @@ mod tests {
         }
         assert!(node.gives_way_to(&near, grounds(true, false, true)), "it keeps what it had");
         assert!(node.gives_way_to(&owner(ID, Proxy, ""), grounds(false, true, true)), "it is the same host");
+        let kept = |who, bot: &str| Owner { bot: bot.parse().ok(), ..owner(who, Node, "10.0.0.1") };
+        for (present, other, grounds, expected) in [
+            (&kept(ID, "a"), kept(OTHER, "a"), grounds(false, false, false), true),
+            (&kept(ID, "a"), kept(OTHER, "a"), grounds(false, false, true), false),
+            (&kept(ID, "a"), kept(OTHER, "b"), grounds(false, false, false), false),
+            (&kept(ID, "a"), node.clone(), grounds(true, true, false), true),
+            (&kept(OTHER, "a"), node.clone(), grounds(true, true, false), false),
+            (&node, kept(OTHER, "a"), grounds(false, false, false), false),
+        ] {
+            assert_eq!(present.gives_way_to(&other, grounds), expected, "{present:?} to {other:?}");
+        }
+    }
+
+    #[test]
+    fn an_ssh_server_is_called_as_was_asked_for_and_not_otherwise() {
+        let cluster = ClusterName::new("example.com").expect("a name");
+        let asked = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            super::of_ssh_server(id(ID), &names, &cluster)
+        };
+        assert_eq!(asked(&["Web.Example.com", "web.example.com"]), Ok(vec!["web.example.com".to_owned()]));
+        for wrong in ["*", "*.example.com", "example.com", "auth.postern.internal", OTHER, ""] {
+            assert!(asked(&[wrong]).is_err(), "{wrong}");
+        }
+        assert!(asked(&["a"; 33]).is_err());
     }
 }

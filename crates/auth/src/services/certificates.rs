@@ -8,12 +8,15 @@ mod bot;
 mod host;
 mod incident;
 mod outputs;
+mod ssh_host;
 pub mod svids;
 mod user;
 
 pub use bot::{Renewing, Stop};
 pub use host::mismatch as host_mismatch;
 pub use incident::{Incident, Whose};
+pub(super) use outputs::Issuing;
+pub(super) use ssh_host::{held, id_of, kept_by};
 
 use crate::audit::{Event, kind};
 use crate::caller::{Caller, OwnBot, User, Who};
@@ -72,6 +75,14 @@ impl CertificateService for Certificates {
         Ok(Response::new(v1::IssueOutputsResponse { credentials }))
     }
 
+    async fn issue_host(
+        &self,
+        request: Request<v1::IssueHostRequest>,
+    ) -> Result<Response<v1::IssueHostResponse>, Status> {
+        let caller = Caller::of_request(&request)?;
+        Ok(Response::new(ssh_host::issue(&self.core, &caller, request.get_ref()).await?))
+    }
+
     async fn renew_host(
         &self,
         request: Request<v1::RenewHostRequest>,
@@ -106,6 +117,11 @@ impl<'a> Bearer<'a> {
         let Who::User(user) = &caller.who else { return Err(not_a_bot()) };
         let bot = user.own_bot().ok_or_else(not_a_bot)?;
         Ok(Self { user, bot, fingerprint: user.key.fingerprint() })
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &identity::key::PublicKey {
+        &self.user.key
     }
 
     fn presented(&self) -> Presented<'_> {

@@ -29,10 +29,13 @@ impl Cluster {
         Self { core, shutdown }
     }
 
-    fn watch(&self) -> ReceiverStream<Result<v1::TrustBundle, Status>> {
+    /// `known` is the revision that the caller has.
+    fn watch(&self, known: i64) -> ReceiverStream<Result<v1::TrustBundle, Status>> {
         let (out, stream) = mpsc::channel(2);
         let (mut trust, shutdown) = (self.core.issuer.trust_changes(), self.shutdown.clone());
-        trust.mark_changed();
+        if trust.borrow().revision != known {
+            trust.mark_changed();
+        }
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -89,7 +92,7 @@ impl ClusterService for Cluster {
         request: Request<v1::TrustRequest>,
     ) -> Result<Response<Self::WatchTrustStream>, Status> {
         Caller::of_request(&request)?;
-        Ok(Response::new(self.watch()))
+        Ok(Response::new(self.watch(request.get_ref().revision)))
     }
 
     async fn explain_ssh(

@@ -6,6 +6,8 @@
 
 mod link;
 mod report;
+mod revoked;
+mod ssh_server;
 
 use crate::caller::{Caller, Host, Who};
 use crate::core::Core;
@@ -16,6 +18,8 @@ use api::v1;
 use api::v1::inventory_service_server::InventoryService;
 use jiff::Timestamp;
 use link::Link;
+use revoked::Revoked;
+use ssh_server::Keeper;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +71,7 @@ pub struct Inventory {
     core: Arc<Core>,
     pace: Pace,
     shutdown: CancellationToken,
+    revoked: Arc<Revoked>,
 }
 
 /// The host at the other end of a stream.
@@ -78,12 +83,14 @@ pub struct Connected {
     pub from: Option<IpAddr>,
     /// When its certificate ends, and with it the stream.
     pub expires: Timestamp,
+    /// Where the host is a stock server: the bot that speaks for it.
+    pub keeper: Option<Keeper>,
 }
 
 impl Inventory {
     /// Over a running auth; with `shutdown` the streams are asked to go elsewhere.
     pub fn new(core: Arc<Core>, pace: Pace, shutdown: CancellationToken) -> Self {
-        Self { core, pace, shutdown }
+        Self { core, pace, shutdown, revoked: Arc::default() }
     }
 
     /// Takes a stream in. Returns at once: a host that waits for the answer has not said anything yet.
@@ -110,6 +117,16 @@ impl InventoryService for Inventory {
         refuse_removed(&self.core.catalog, &connected.host).await?;
         Ok(Response::new(self.open(connected, request.into_inner())))
     }
+
+    type ConnectSshServerStream = Messages;
+
+    async fn connect_ssh_server(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Messages>, Status> {
+        let connected = ssh_server::connected(&self.core, &self.revoked, &request).await?;
+        Ok(Response::new(self.open(connected, request.into_inner())))
+    }
 }
 
 fn connected<T>(request: &Request<T>) -> Result<Connected, Problem> {
@@ -125,9 +142,14 @@ fn connected<T>(request: &Request<T>) -> Result<Connected, Problem> {
             ));
         }
     };
-    let expires = match request.extensions().get::<Peer>().map(|peer| &peer.identity) {
-        Some(PeerIdentity::Verified(verified)) => verified.valid_before(),
-        _ => return Err(refusal::internal("a call came in without its peer", "no Peer in the request")),
-    };
-    Ok(Connected { host, from, expires })
+    let expires = expires(request)?;
+    Ok(Connected { host, from, expires, keeper: None })
+}
+
+/// When the certificate of the caller ends.
+fn expires<T>(request: &Request<T>) -> Result<Timestamp, Problem> {
+    match request.extensions().get::<Peer>().map(|peer| &peer.identity) {
+        Some(PeerIdentity::Verified(verified)) => Ok(verified.valid_before()),
+        _ => Err(refusal::internal("a call came in without its peer", "no Peer in the request")),
+    }
 }

@@ -149,7 +149,7 @@ impl Bench {
     pub fn connect_from(&self, host: Host, pace: Pace, from: Option<IpAddr>) -> Stream {
         let inventory = Inventory::new(self.core.clone(), pace, self.shutdown.clone());
         let (say, incoming) = mpsc::channel(16);
-        let connected = Connected { host, from, expires: Timestamp::MAX };
+        let connected = Connected { host, from, expires: Timestamp::MAX, keeper: None };
         Stream { hear: inventory.open(connected, ReceiverStream::new(incoming)), say }
     }
 

@@ -174,11 +174,17 @@ async fn the_cluster_says_how_it_is_and_whom_to_trust() {
     assert_eq!(rotations, [("host", never), ("user", never), ("openssh", never), ("spiffe", never)]);
     let ping = service.ping(from(&person("alice", &["ops"]), PingRequest {})).await.expect("answers");
     assert_eq!(ping.into_inner().identity, "alice");
-    let trust = service.trust(from(&root(), TrustRequest {})).await.expect("is told").into_inner();
-    let watch = service.watch_trust(from(&of_host(1), TrustRequest {})).await.expect("is told");
+    let trust = service.trust(from(&root(), TrustRequest::default())).await.expect("is told").into_inner();
+    let watch = service.watch_trust(from(&of_host(1), TrustRequest::default())).await.expect("is told");
     let mut watch = watch.into_inner();
     assert_eq!(watch.next().await.expect("the bundle").expect("no end"), trust);
+    // Whoever says that it has this one is not told it again.
+    let known = TrustRequest { revision: trust.revision };
+    let resumed = service.watch_trust(from(&of_host(1), known)).await.expect("is told");
+    let mut resumed = resumed.into_inner();
     bench.shutdown.cancel();
+    let end = resumed.next().await.expect("a reason").expect_err("nothing comes before the end");
+    assert_eq!(Problem::of(&end).code, "stopping");
     let end = watch.next().await.expect("a reason").expect_err("it ends");
     assert_eq!(Problem::of(&end).code, "stopping");
 }

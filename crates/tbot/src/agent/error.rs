@@ -13,6 +13,9 @@ pub enum AgentError {
     /// A file could not be written or read.
     #[error(transparent)]
     Destination(#[from] DestinationError),
+    /// A stock OpenSSH server was left as it was.
+    #[error("sshd is left as it was: {0}")]
+    Sshd(String),
     /// Another agent runs on the same storage.
     #[error("{} is in use by another tbot; stop that one, or give this one its own storage", .0.display())]
     InUse(PathBuf),
@@ -193,7 +196,11 @@ impl AgentError {
     /// Whether the same attempt may succeed later without anybody doing anything here.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Destination(_) | Self::Unusable { .. } | Self::Socket { .. } | Self::NoMember => true,
+            Self::Destination(_)
+            | Self::Sshd(_)
+            | Self::Unusable { .. }
+            | Self::Socket { .. }
+            | Self::NoMember => true,
             Self::Cluster { problem, .. } => problem.class.is_transient() || problem.class == Class::Internal,
             Self::Connect { source, .. } => source.is_passing(),
             Self::Several(errors) => errors.iter().all(|error| error.may_pass()),

@@ -23,7 +23,8 @@ pub async fn run(output: &Output, method: &Method) -> Result<(), String> {
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }
 
-async fn one(hook: &Hook, output: &Output, method: &Method) -> Result<(), String> {
+/// Does what one hook says.
+pub(super) async fn one(hook: &Hook, output: &Output, method: &Method) -> Result<(), String> {
     match &hook.action {
         Action::Exec(words) => {
             let mut command = Command::new(&words[0]);

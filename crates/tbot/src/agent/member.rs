@@ -2,15 +2,16 @@
 
 use super::AgentError;
 use super::joining::{self, Joiner, Over};
+use super::ssh_host::signed_by;
 use super::storage::{Pending, Storage, Stored};
 use crate::config::{Config, Method, Server};
 use access::HostPort;
 use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::{ConfirmRenewalRequest, RenewBotRequest};
 use aws_lc_rs::rand::SystemRandom;
-use identity::Subject;
 use identity::credentials::Credentials;
 use identity::key::SubjectKey;
+use identity::{Subject, TrustBundle};
 use jiff::Timestamp;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -245,6 +246,22 @@ impl Member {
         {
             tracing::debug!(%error, "the cluster was not told that its answer has arrived");
         }
+    }
+
+    /// Believes another trust bundle from now on, and after a restart. Gives whether it says so of the agent's own signer.
+    pub fn trust(&self, trust: &TrustBundle, now: Timestamp) -> Result<bool, AgentError> {
+        let mut credentials = self.credentials();
+        if credentials.trust.cluster != trust.cluster {
+            let reason = format!("it is of cluster {}", trust.cluster);
+            return Err(AgentError::Unusable { what: "the news of trust", reason });
+        }
+        credentials.trust = trust.clone();
+        let covered = signed_by(&credentials.ssh_certificate, &trust.user);
+        let mut stored = self.storage.load()?;
+        stored.credentials = Some(credentials.clone());
+        self.storage.keep_stored(now, &stored)?;
+        self.live.replace(credentials).map_err(AgentError::unusable("the identity"))?;
+        Ok(covered)
     }
 
     fn instance(&self) -> String {

@@ -3,11 +3,13 @@
 use super::AgentError;
 use super::issue;
 use super::member::{self, Member};
+use super::ssh_host::signed_by;
 use crate::config::{Content, Output, Server};
 use crate::destination::FileSet;
 use access::HostPort;
 use api::v1::PingRequest;
 use api::v1::cluster_service_client::ClusterServiceClient;
+use identity::TrustBundle;
 use identity::credentials::Credentials;
 use identity::openssh;
 use jiff::Timestamp;
@@ -19,8 +21,17 @@ use zeroize::Zeroizing;
 const OUTPUT_CAP: &str =
     "the limit is the shortest max_session_ttl of the output's roles, and 24h in any case";
 
-/// What came of one output: until when it is good.
-pub type Written = Result<Timestamp, Arc<AgentError>>;
+/// What was written.
+#[derive(Debug, Clone, Copy)]
+pub struct Fresh {
+    /// Until when it is good.
+    pub expires: Timestamp,
+    /// The revision of the trust bundle that it goes by.
+    pub trust: i64,
+}
+
+/// What came of one output.
+pub type Written = Result<Fresh, Arc<AgentError>>;
 
 /// Fresh certificates for `outputs` in one call, each written whole. One that fails does not keep the others from
 /// theirs; what came of each is in the order of `outputs`.
@@ -79,7 +90,29 @@ fn written_output(
     };
     let whose = format!("the output {}", output.destination);
     member.compare_life((&whose, OUTPUT_CAP), credentials.expires(), output.certificate_ttl, now);
-    write(output, credentials, proxy, now).map(|()| credentials.expires()).map_err(Arc::new)
+    let fresh = Fresh { expires: credentials.expires(), trust: credentials.trust.revision };
+    write(output, credentials, proxy, now).map(|()| fresh).map_err(Arc::new)
+}
+
+/// Writes what is there already with another trust bundle: the same key, the same certificates. `false` when there is nothing
+/// to write, or the bundle does not know who signed it: then everything has to be asked for anew.
+pub async fn rewrite(
+    member: &Member,
+    server: &Server,
+    output: &Output,
+    trust: &TrustBundle,
+    now: Timestamp,
+) -> Result<bool, AgentError> {
+    let Some(bundle) = output.destination.read("identity")? else { return Ok(false) };
+    let bundle = std::str::from_utf8(&bundle).map_err(AgentError::unusable("what was written before"))?;
+    let mut credentials =
+        identity::file::decode(bundle).map_err(AgentError::unusable("what was written before"))?;
+    if credentials.expires() <= now || !signed_by(&credentials.ssh_certificate, &trust.user) {
+        return Ok(false);
+    }
+    credentials.trust = trust.clone();
+    let proxy = if output.ssh_config() { Some(proxy_address(member, server).await?) } else { None };
+    write(output, &credentials, proxy.as_ref(), now).map(|()| true)
 }
 
 fn of_own_cluster(output: &Output, own: &Credentials) -> Result<(), AgentError> {

@@ -1,6 +1,7 @@
 //! The agent as a program runs it: until a signal says stop, or once.
 
 use super::AgentError;
+use super::follow::Follow;
 use super::notify::Notifier;
 use super::reload::Source;
 use super::services::Agent;
@@ -35,18 +36,26 @@ pub async fn run(config: Config, source: &Source, health: Health) -> Result<(), 
 
 /// What is due is done; then it waits. Ends when told to.
 async fn live(agent: &mut Agent, source: &Source, signals: &mut Signals) {
+    let mut follow = Follow::start(agent.servers());
     loop {
-        if signals.unless_stopped(agent.round()).await.is_none() {
+        let done = signals.unless_stopped(async {
+            agent.round().await;
+            agent.hear(&mut follow).await;
+        });
+        if done.await.is_none() {
             return;
         }
-        match signals.wait(agent.pause()).await {
+        match signals.wait_or(agent.pause(), follow.news()).await {
             Wake::Stop => return,
-            Wake::Due => {}
+            Wake::Due | Wake::News => {}
             Wake::Renew => {
                 tracing::info!("renewing everything now");
                 agent.hurry();
             }
-            Wake::Reload => source.reload(agent),
+            Wake::Reload => {
+                source.reload(agent);
+                follow = Follow::start(agent.servers());
+            }
         }
     }
 }

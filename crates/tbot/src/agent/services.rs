@@ -2,6 +2,7 @@
 //! is; what is due at the same time is done in one round.
 
 use super::AgentError;
+use super::follow::{Follow, News};
 use super::heartbeat::{self, About};
 use super::hooks;
 use super::member::Member;
@@ -11,12 +12,16 @@ use super::refresh;
 use super::report::Report;
 use super::schedule::{Moment, Schedule};
 use super::signals::{Signals, Wake};
+use super::sshd::{self, Registration};
 use super::storage::Storage;
 use super::workload_api::Apis;
 use crate::config::{Config, Content, Output};
 use crate::destination::{Destination, Memory};
 use crate::health::{Health, Kind, Service};
+use api::v1::SshServerState;
+use identity::TrustBundle;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +43,12 @@ pub struct Agent {
     own: Schedule,
     /// In the order of the configuration.
     outputs: Vec<Schedule>,
+    /// The revision of the trust bundle in what this process wrote of each.
+    trusts: Vec<i64>,
+    /// What SSH servers have still to be told, by service.
+    unapplied: BTreeMap<String, Arc<SshServerState>>,
+    /// Why SSH servers are not among the cluster's nodes, by service.
+    unlisted: BTreeMap<String, String>,
     heartbeat: Schedule,
     /// The sockets for workloads.
     apis: Apis,
@@ -74,6 +85,9 @@ impl Agent {
             refused: false,
             own,
             outputs: Vec::new(),
+            trusts: Vec::new(),
+            unapplied: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
             apis: Apis::default(),
             health,
@@ -251,6 +265,7 @@ impl Agent {
     fn list_services(&mut self) {
         let outputs = &self.config.outputs;
         self.outputs = outputs.iter().map(|output| Schedule::new(output.renewal_interval)).collect();
+        self.trusts = vec![0; outputs.len()];
         let mut services = vec![Service::new(IDENTITY, Kind::BotIdentity)];
         services.extend(outputs.iter().map(|output| Service {
             destination: Some(output.place()),
@@ -311,7 +326,7 @@ impl Agent {
         let now = Timestamp::now();
         let member = self.member.as_ref().filter(|member| member.credentials().expires() > now);
         let written = match member {
-            Some(member) => refresh::all(member, &self.config.server, &outputs, &mut self.apis, now).await,
+            Some(member) => refresh::all(member, &self.config, &outputs, &mut self.apis, now).await,
             None => {
                 let error = Arc::new(AgentError::NoMember);
                 outputs.iter().map(|_| Err(Arc::clone(&error))).collect()
@@ -327,10 +342,127 @@ impl Agent {
         failed
     }
 
+    /// The stock servers that are to be in the inventory.
+    pub(super) fn servers(&self) -> Vec<(String, Registration)> {
+        let servers = self.config.outputs.iter().filter_map(|output| match &output.content {
+            Content::Sshd(sshd) if sshd.register => {
+                Some((output.name.clone(), Registration::of(sshd, refresh::is_valid(output))))
+            }
+            _ => None,
+        });
+        servers.collect()
+    }
+
+    /// Tells the streams who the agent is now, and takes in what was heard on them.
+    pub(super) async fn hear(&mut self, follow: &mut Follow) {
+        for (name, registration) in self.servers() {
+            follow.register(&name, registration);
+        }
+        follow.be(self.member.as_ref());
+        let news = follow.heard();
+        if news.is_empty() && self.unapplied.is_empty() {
+            return;
+        }
+        for item in news {
+            match item {
+                News::Trust(trust) => self.trust(&trust).await,
+                News::Server(name, state) => _ = self.unapplied.insert(name, state),
+                News::Link(name, trouble) => self.listed(name, trouble),
+            }
+        }
+        for (name, state) in std::mem::take(&mut self.unapplied) {
+            match self.server(&name, &state).await {
+                true => follow.applied(&name, state.revision),
+                false => _ = self.unapplied.insert(name, state),
+            }
+        }
+        self.report();
+    }
+
+    /// The cluster's authorities have changed. What was written is written again with them, with the keys and certificates
+    /// that it has; what they do not cover any more is asked for anew.
+    async fn trust(&mut self, trust: &TrustBundle) {
+        let Some(member) = &self.member else { return };
+        let now = Timestamp::now();
+        match member.trust(trust, now) {
+            Ok(true) => {}
+            Ok(false) => self.own.hurry(),
+            Err(error) => {
+                tracing::error!(%error, "the agent could not take in whom to trust");
+                self.own.hurry();
+            }
+        }
+        let behind: Vec<usize> = (0..self.outputs.len())
+            .filter(|at| self.trusts[*at] != trust.revision && !self.outputs[*at].is_due(self.now()))
+            .collect();
+        for at in behind {
+            let Some(member) = &self.member else { return };
+            let output = &self.config.outputs[at];
+            match refresh::rewrite(member, &self.config, output, trust, now).await {
+                Ok(true) => {
+                    tracing::info!(
+                        service = output.name,
+                        revision = trust.revision,
+                        "written again: the cluster's authorities have changed"
+                    );
+                    self.trusts[at] = trust.revision;
+                    self.after(at).await;
+                }
+                Ok(false) => self.outputs[at].hurry(),
+                Err(error) => {
+                    tracing::error!(service = output.name, %error, "not written with the new authorities yet");
+                    self.outputs[at].hurry();
+                }
+            }
+        }
+    }
+
+    /// Whether an SSH server is among the cluster's nodes; where it is not, what it keeps is good all the same.
+    fn listed(&mut self, name: String, trouble: Option<String>) {
+        match &trouble {
+            None => {
+                tracing::info!(service = name, "the SSH server is among the cluster's nodes");
+                self.unlisted.remove(&name);
+            }
+            Some(trouble) => {
+                tracing::warn!(service = name, trouble, "the SSH server is not among the cluster's nodes");
+                self.unlisted.insert(name.clone(), trouble.clone());
+            }
+        }
+        self.health.hooked(&name, trouble.map_or(Ok(()), |trouble| Err(unlisted(&trouble))));
+    }
+
+    /// What the cluster said of one SSH server. Gives whether it is in force.
+    async fn server(&mut self, name: &str, state: &SshServerState) -> bool {
+        let found = self.config.outputs.iter().position(|output| output.name == name);
+        // The service is gone, and with it whom this was for.
+        let Some(at) = found else { return true };
+        let method = &self.config.onboarding.method;
+        let Some(server) = sshd::Server::of(&self.config.outputs[at], method) else { return true };
+        match server.apply(state, Timestamp::now()).await {
+            Ok(_) => true,
+            Err(error) => {
+                let now = self.now();
+                let pause = self.outputs[at].failed(now, None, random());
+                self.health.failed(name, &error, self.outputs[at].due_at());
+                tracing::error!(
+                    service = name, %error, retry_in = ?pause, "what the cluster locks is not in force at sshd"
+                );
+                false
+            }
+        }
+    }
+
     /// What is to be done after a renewal; it fails nothing.
     async fn after(&self, at: usize) {
         let output = &self.config.outputs[at];
         let outcome = hooks::run(output, &self.config.onboarding.method).await;
+        let outcome = match self.unlisted.get(&output.name) {
+            Some(trouble) if outcome.is_ok() => {
+                return self.health.hooked(&output.name, Err(unlisted(trouble)));
+            }
+            _ => outcome,
+        };
         if let Err(fault) = &outcome {
             tracing::error!(
                 service = output.name,
@@ -345,7 +477,8 @@ impl Agent {
         let now = self.now();
         let (schedule, name) = (&mut self.outputs[at], &self.config.outputs[at].name);
         match written {
-            Ok(expires) => {
+            Ok(output::Fresh { expires, trust }) => {
+                self.trusts[at] = trust;
                 schedule.succeeded(now, left(expires, now.wall), random);
                 self.health.succeeded(name, Some(expires), schedule.due_at(), now.wall);
                 Ok(())
@@ -392,6 +525,10 @@ fn same_directories(config: &Config) -> Vec<AgentError> {
         }
     }
     errors
+}
+
+fn unlisted(trouble: &str) -> String {
+    format!("the server is not among the cluster's nodes, and does not hear of locks: {trouble}")
 }
 
 fn left(expires: Timestamp, now: Timestamp) -> Duration {

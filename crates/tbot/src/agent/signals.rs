@@ -16,6 +16,8 @@ pub enum Wake {
     Reload,
     /// The agent is to end.
     Stop,
+    /// The cluster said something.
+    News,
 }
 
 /// What others can tell a running agent.
@@ -49,11 +51,17 @@ impl Signals {
 
     /// Waits, at most `pause`.
     pub async fn wait(&mut self, pause: Duration) -> Wake {
+        self.wait_or(pause, std::future::pending()).await
+    }
+
+    /// The same, and no longer than `news` takes.
+    pub async fn wait_or(&mut self, pause: Duration, news: impl Future<Output = ()>) -> Wake {
         tokio::select! {
             _ = self.terminate.recv() => Wake::Stop,
             _ = self.interrupt.recv() => Wake::Stop,
             _ = self.hang_up.recv() => Wake::Reload,
             _ = self.user.recv() => Wake::Renew,
+            () = news => Wake::News,
             () = tokio::time::sleep(pause) => Wake::Due,
         }
     }

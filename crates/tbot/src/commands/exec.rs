@@ -87,7 +87,7 @@ fn attempt(global: &Global, flags: &ExecFlags) -> Result<u8, String> {
     })
 }
 
-/// The configuration with one output for SSH: into the workspace. SVIDs are written into directories in it, by the names
+/// The configuration with one output for SSH: into the workspace. SVIDs and the files of SSH hosts are written into directories in it, by the names
 /// of their outputs; sockets stay with the agent that runs all the time.
 fn for_command(mut config: Config, roles: &[RoleName], workspace: &Workspace) -> Config {
     let inside = |output: Output| {
@@ -97,7 +97,10 @@ fn for_command(mut config: Config, roles: &[RoleName], workspace: &Workspace) ->
     };
     let of_ssh = |output: &Output| matches!(output.content, Content::Identity { .. });
     let (mut identities, others): (Vec<_>, Vec<_>) = config.outputs.drain(..).partition(of_ssh);
-    let svids = others.into_iter().filter(|output| matches!(output.content, Content::Svid(_))).map(inside);
+    let svids = others
+        .into_iter()
+        .filter(|output| matches!(output.content, Content::Svid(_) | Content::SshHost { .. }))
+        .map(inside);
     let only = if identities.len() == 1 { identities.pop() } else { None };
     let mut output = only.unwrap_or_else(|| Output {
         name: String::new(),

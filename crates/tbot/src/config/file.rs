@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use yaml::{Refusals, refuse};
 
 /// `tbot.yaml`.
@@ -23,7 +24,7 @@ pub struct File {
     /// What the agent writes for others.
     #[serde(default)]
     pub outputs: Vec<Output>,
-    /// Outputs too: newer files list them here.
+    /// Outputs too: newer files list them here. Those of type `sshd` belong here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Output>,
     /// Log more.
@@ -271,7 +272,7 @@ pub enum Acls {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
-    /// What it is: files for SSH, files or a socket for the identities of workloads.
+    /// What it is: files for SSH, an SSH server that is looked after, files or a socket for the identities of workloads.
     #[serde(rename = "type")]
     pub kind: OutputKind,
     /// What it is called in health, metrics and logs; `output-1` for the first, and so on, unless set.
@@ -283,6 +284,13 @@ pub struct Output {
     /// Roles of the certificates; all of the bot's unless set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// For `ssh_host`: names and addresses of the server, as clients call it; at least one. For `sshd`: further ones. The bot's
+    /// roles need the rule `{resources: [host_cert], verbs: [create]}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub principals: Vec<String>,
+    /// For `sshd`: the server that is looked after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sshd: Option<Sshd>,
     /// For `identity`: only the bot's own cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
@@ -418,6 +426,12 @@ pub struct UnixRule {
 pub enum OutputKind {
     /// Credentials for `tsh` and OpenSSH.
     Identity,
+    /// Host key, host certificate and user authorities for a stock OpenSSH server.
+    #[serde(rename = "ssh_host")]
+    SshHost,
+    /// Looks after a stock OpenSSH server: the files of `ssh_host`, a revocation list, its configuration, its place among the
+    /// nodes of the cluster. Needs root.
+    Sshd,
     /// An X.509-SVID of a workload, and JWT-SVIDs of it.
     SpiffeSvid,
     /// The newer name of `spiffe-svid`.
@@ -436,6 +450,8 @@ impl OutputKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
+            Self::SshHost => "ssh_host",
+            Self::Sshd => "sshd",
             Self::SpiffeSvid => "spiffe-svid",
             Self::WorkloadIdentityX509 => "workload-identity-x509",
             Self::WorkloadIdentityJwt => "workload-identity-jwt",
@@ -443,6 +459,41 @@ impl OutputKind {
             Self::WorkloadIdentityApi => "workload-identity-api",
         }
     }
+}
+
+/// A stock OpenSSH server. Paths have no blanks, quotes or wildcards in them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sshd {
+    /// How the server is reloaded: one of `exec`, `pid_file` and `systemd_reload`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<Hook>,
+    /// The name by which clients call it; the machine's unless set. `<hostname>` and `<hostname>.<cluster>` stand in the host
+    /// certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Where a proxy reaches it, `host:port`, the host being one of its names; port 22 of `hostname` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Its labels in the cluster.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The accounts that certificates of the cluster may log in to; each that a certificate names, unless set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<String>,
+    /// Whether it is among the nodes of the cluster; yes unless set. The bot's roles need the rule `{resources: [node], verbs:
+    /// [create, update]}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<bool>,
+    /// The file that is written for sshd; `/etc/ssh/sshd_config.d/10-postern.conf` unless set. `config` has to include it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snippet: Option<String>,
+    /// The configuration that sshd runs with; `/etc/ssh/sshd_config` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// The server's program, which checks each configuration before it is put in place; `/usr/sbin/sshd` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
 }
 
 /// `on` or `off`.

@@ -133,6 +133,8 @@ fn identity_output(directory: &std::path::Path) -> file::Output {
         name: None,
         destination: Some(directory_at(directory.to_string_lossy().into_owned())),
         roles: Vec::new(),
+        principals: Vec::new(),
+        sshd: None,
         cluster: None,
         svid: None,
         jwts: Vec::new(),

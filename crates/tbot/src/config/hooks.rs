@@ -59,7 +59,8 @@ pub(super) fn hooks(key: &str, hooks: &[file::Hook], report: &mut Report<'_>) ->
     hooks.iter().enumerate().filter_map(hook).collect()
 }
 
-fn one(key: &str, hook: &file::Hook, report: &mut Report<'_>) -> Option<Hook> {
+/// One hook at `key`.
+pub(super) fn one(key: &str, hook: &file::Hook, report: &mut Report<'_>) -> Option<Hook> {
     let timeout =
         check::duration(&format!("{key}.timeout"), hook.timeout.as_deref(), DEFAULT_TIMEOUT, report);
     let action = match (&hook.exec, &hook.pid_file, &hook.systemd_reload) {

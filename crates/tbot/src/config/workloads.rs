@@ -1,7 +1,7 @@
 //! What an output or service is, from the file to what is to be done; for workloads, which ones and for whom.
 
-use super::Content;
 use super::file::{self, OutputKind};
+use super::{Content, sshd};
 use access::SpiffePath;
 use access::spiffe::DnsName;
 use std::collections::HashSet;
@@ -98,17 +98,20 @@ impl UnixRule {
 /// What the entry at `key` is, or mistakes.
 pub(super) fn content(key: &str, file: &file::Output, report: &mut Report<'_>) -> Option<Content> {
     use OutputKind::{
-        Identity, SpiffeSvid, SpiffeWorkloadApi, WorkloadIdentityApi, WorkloadIdentityJwt,
+        Identity, SpiffeSvid, SpiffeWorkloadApi, SshHost, Sshd, WorkloadIdentityApi, WorkloadIdentityJwt,
         WorkloadIdentityX509,
     };
     let x509: &[OutputKind] = &[SpiffeSvid, WorkloadIdentityX509];
     let svid: &[OutputKind] = &[SpiffeSvid, WorkloadIdentityX509, WorkloadIdentityJwt];
     let api: &[OutputKind] = &[SpiffeWorkloadApi, WorkloadIdentityApi];
-    let written: &[OutputKind] = &[Identity, SpiffeSvid, WorkloadIdentityX509, WorkloadIdentityJwt];
+    let written: &[OutputKind] =
+        &[Identity, SpiffeSvid, WorkloadIdentityX509, WorkloadIdentityJwt, SshHost, Sshd];
     let mut misplaced = false;
     for (field, given, kinds) in [
         ("cluster", file.cluster.is_some(), &[Identity][..]),
         ("ssh_config", file.ssh_config.is_some(), &[Identity]),
+        ("principals", !file.principals.is_empty(), &[SshHost, Sshd]),
+        ("sshd", file.sshd.is_some(), &[Sshd]),
         ("svid", file.svid.is_some(), svid),
         ("jwts", !file.jwts.is_empty(), x509),
         ("audiences", !file.audiences.is_empty(), &[WorkloadIdentityJwt]),
@@ -124,6 +127,7 @@ pub(super) fn content(key: &str, file: &file::Output, report: &mut Report<'_>) -
         }
     }
     let content = match file.kind {
+        SshHost | Sshd => sshd::content(key, file, report),
         Identity => {
             let cluster = file.cluster.as_ref().filter(|cluster| !cluster.is_empty());
             let at = format!("{key}.cluster");

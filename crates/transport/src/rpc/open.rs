@@ -1,6 +1,8 @@
 //! gRPC over a Unix socket that every process on the machine may connect to: the kernel says who calls, and what that one
 //! may have is for the services to decide.
 
+mod authority;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, chmod};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
+use self::authority::Named;
 use super::local::{own_socket, remove_dead};
 use super::server::{Limits, Serving};
 use crate::backoff::Backoff;
@@ -53,6 +56,8 @@ impl OpenServer {
     pub fn bind(path: &Path) -> io::Result<Self> {
         let everybody = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
         let listener = remove_dead(path).and_then(|()| own_socket(path, everybody))?;
+        // The process' umask took some of it when the name was made.
+        chmod(path, everybody)?;
         Ok(Self { listener, path: path.to_owned() })
     }
 
@@ -95,7 +100,7 @@ impl OpenServer {
             };
             let (serving, peer) = (serving.clone(), Peer { identity: PeerIdentity::Stranger, addr: None });
             connections.spawn(async move {
-                serving.local_connection(stream, peer, local).await;
+                serving.local_connection(Named::new(stream), peer, local).await;
                 drop(place);
             });
         }

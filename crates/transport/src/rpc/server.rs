@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
@@ -151,7 +150,10 @@ impl Serving {
     }
 
     /// The same for a process on this machine.
-    pub(super) async fn local_connection(self, stream: UnixStream, peer: Peer, local: UnixPeer) {
+    pub(super) async fn local_connection<S>(self, stream: S, peer: Peer, local: UnixPeer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         self.serve(stream, peer, Some(local)).await;
     }
 

@@ -55,16 +55,20 @@ pub async fn issue(
     }
 }
 
-pub(super) struct Issuing<'a> {
-    pub(super) core: &'a Core,
-    pub(super) caller: &'a Caller,
-    pub(super) bearer: &'a Bearer<'a>,
+/// An instance gets something on the strength of its bot's roles.
+pub struct Issuing<'a> {
+    /// The service.
+    pub core: &'a Core,
+    /// The instance.
+    pub caller: &'a Caller,
+    /// What its certificate says.
+    pub bearer: &'a Bearer<'a>,
 }
 
 impl Issuing<'_> {
     /// The bot, and the beginning of a transaction: an instance that is removed or renewed meanwhile gets nothing on the
     /// strength of what it was.
-    pub(super) async fn begin(&self, reads: &mut Reads<'_>) -> Result<(Arc<Bot>, Txn), Problem> {
+    pub async fn begin(&self, reads: &mut Reads<'_>) -> Result<(Arc<Bot>, Txn), Problem> {
         let (instance, revision) = self.bearer.instance(self.core).await?;
         if !instance.lineage.accepts(self.bearer.presented()) {
             let stored = instance.lineage.newest().number;
@@ -138,7 +142,7 @@ impl Issuing<'_> {
     }
 
     /// The roles asked for, or all of the bot's, if the bot's own role lets it have them.
-    async fn roles(
+    pub async fn roles(
         &self,
         reads: &mut Reads<'_>,
         bot: &Bot,

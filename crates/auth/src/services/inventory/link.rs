@@ -174,7 +174,7 @@ impl Link {
                     let issued = follows.policy.borrow_and_update().clone();
                     if let Some(issued) = issued {
                         state.sent = issued.revision;
-                        self.send(Message::Policy(issued.message.clone())).await?;
+                        self.send_policy(&issued).await?;
                     }
                 }
                 changed = follows.views.changed() => {
@@ -218,6 +218,9 @@ impl Link {
     async fn take_report(&self, ticket: &Ticket, report: Report) -> Result<(), End> {
         let taken = match report {
             Report::Node(node) => {
+                if let Some(keeper) = &self.connected.keeper {
+                    keeper.may_register(&self.core, &node).await.map_err(End::Refused)?;
+                }
                 let (node, revision) = report::keep(&self.core, *node).await.map_err(End::Refused)?;
                 ticket.node(node, revision)
             }
@@ -264,6 +267,17 @@ impl Link {
         Ok(routes)
     }
 
+    /// A member gets the policy, a stock server what it can do with it.
+    async fn send_policy(&self, issued: &Issued) -> Result<(), End> {
+        match &self.connected.keeper {
+            None => self.send(Message::Policy(issued.message.clone())).await,
+            Some(keeper) => {
+                let state = keeper.state(&self.core, self.connected.host.id, issued.revision).await;
+                self.send(Message::SshServer(state.map_err(End::Refused)?)).await
+            }
+        }
+    }
+
     async fn send(&self, what: Message) -> Result<(), End> {
         match timeout(self.pace.send, self.out.send(Ok(message(what)))).await {
             Ok(Ok(())) => Ok(()),
@@ -275,7 +289,11 @@ impl Link {
     /// From the view, because a lock must end the stream the moment it is known.
     fn refuse_locked(&self) -> Result<(), End> {
         let view = self.core.catalog.view();
-        let subject = LockSubject { server_id: Some(self.connected.host.id), ..LockSubject::default() };
+        // A stock server is told that it is locked, and stays to hear that it is not any more.
+        let subject = match &self.connected.keeper {
+            Some(keeper) => keeper.lock_subject(),
+            None => LockSubject { server_id: Some(self.connected.host.id), ..LockSubject::default() },
+        };
         let locks = view.locks.values().map(|found| &*found.value);
         match in_force(locks, &subject, self.core.now()) {
             Some(lock) => Err(End::Refused(refusal::denied(&lock.into()))),

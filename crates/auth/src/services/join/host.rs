@@ -221,7 +221,7 @@ impl Joining<'_> {
             process: admission.proven.process().to_string(),
             bound_to,
         };
-        let me = Owner { id: wish.id, role: wish.role, from: host.from };
+        let me = Owner { id: wish.id, role: wish.role, from: host.from, bot: None };
         let taking = Taking { me: &me, names, had, joins: true, until: host.expires };
         let txn = taking.add_to(core, txn).await?;
         let bound = layout::subject_key(&admission.fingerprint);

@@ -40,7 +40,7 @@ struct Shown {
 
 impl Export {
     pub(in crate::tctl) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let answer = session.cluster()?.trust(TrustRequest {}).await?.into_inner();
+        let answer = session.cluster()?.trust(TrustRequest::default()).await?.into_inner();
         let trust = api::convert::trust(answer)
             .map_err(|error| Failure::new(format!("the server's answer cannot be used: {error}")))?;
         let export = exported(self.kind, &trust);

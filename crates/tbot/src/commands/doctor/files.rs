@@ -1,7 +1,7 @@
 //! Directories: there or makeable, writable, nobody else's, with room.
 
 use super::finding::Finding;
-use crate::agent::{workload, workload_api};
+use crate::agent::{ssh_host, sshd, workload, workload_api};
 use crate::config::{Config, Content};
 use crate::destination::Destination;
 use crate::destination::directory::acl;
@@ -27,6 +27,8 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         let names = match &output.content {
             Content::Identity { .. } => NAMES.to_vec(),
             Content::Svid(files) => workload::names(files),
+            Content::SshHost { .. } => ssh_host::NAMES.to_vec(),
+            Content::Sshd(_) => sshd::NAMES.to_vec(),
             Content::WorkloadApi(api) => {
                 findings.push(socket(&what, &api.listen));
                 continue;

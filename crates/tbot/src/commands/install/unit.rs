@@ -1,7 +1,7 @@
 //! The unit's text, from what the configuration says it must reach.
 
 use crate::config::hooks::Action;
-use crate::config::{Config, Content, TokenSource};
+use crate::config::{Config, Content, Output, TokenSource};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -84,6 +84,14 @@ impl Unit<'_> {
     }
 
     fn check(&self) -> Result<(), String> {
+        let of_sshd = |output: &&Output| matches!(output.content, Content::Sshd(_));
+        if let Some(output) = self.config.outputs.iter().find(of_sshd) {
+            return Err(format!(
+                "the service {} looks after sshd, which takes root and is not confined as this unit is; write one as in \
+                 \"Hosts that keep stock sshd\"",
+                output.name
+            ));
+        }
         let storage = self.config.storage.path();
         for path in [self.program, self.config_file].into_iter().chain(self.outputs()).chain(storage) {
             if path.to_str().is_none_or(|text| text.contains(char::is_control)) {
@@ -143,7 +151,9 @@ impl Unit<'_> {
     fn outputs(&self) -> impl Iterator<Item = &Path> {
         self.config.outputs.iter().filter_map(|output| match &output.content {
             Content::WorkloadApi(api) => api.listen.parent(),
-            Content::Identity { .. } | Content::Svid(_) => output.destination.path(),
+            Content::Identity { .. } | Content::Svid(_) | Content::SshHost { .. } | Content::Sshd(_) => {
+                output.destination.path()
+            }
         })
     }
 

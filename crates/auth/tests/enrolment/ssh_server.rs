@@ -1,0 +1,285 @@
+//! Host certificates that a bot gets for an SSH server that it looks after, and everything that it does not get.
+
+use crate::harness::{Auth, Joiner, instance, key};
+use api::status::Problem;
+use api::v1;
+use api::v1::agent_message::Message as Say;
+use api::v1::auth_message::Message as Said;
+use api::v1::certificate_service_client::CertificateServiceClient;
+use api::v1::inventory_service_client::InventoryServiceClient;
+use identity::Credentials;
+use identity::key::SubjectKey;
+use identity::ssh::SshCertificate;
+use identity::verify::ssh::{HostContext, VerifiedHost, host};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+
+/// Somebody who asks for host certificates.
+struct Asking {
+    channel: Channel,
+    roles: Vec<String>,
+    ttl_seconds: u64,
+}
+
+impl Asking {
+    fn new(channel: Channel) -> Self {
+        Self { channel, roles: vec![], ttl_seconds: 0 }
+    }
+
+    async fn with_key(&self, key: &SubjectKey, names: &[&str]) -> Result<VerifiedHost, Problem> {
+        let request = v1::IssueHostRequest {
+            public_key: key.spki_der(),
+            principals: names.iter().map(|name| (*name).to_owned()).collect(),
+            roles: self.roles.clone(),
+            ttl_seconds: self.ttl_seconds,
+        };
+        let answer = CertificateServiceClient::new(self.channel.clone()).issue_host(request).await;
+        let answer = answer.map_err(|status| Problem::of(&status))?.into_inner();
+        let trust = api::convert::trust(answer.trust.expect("a bundle")).expect("a bundle");
+        let certificate = SshCertificate::from_line(&answer.ssh_certificate).expect("a certificate");
+        let context = HostContext { trust: &trust, now: Timestamp::now(), names };
+        let verified = host(certificate.blob(), &context).expect("clients accept it");
+        assert_eq!(*verified.key(), key.public().ssh());
+        Ok(verified)
+    }
+
+    async fn ask(&self, names: &[&str]) -> Result<VerifiedHost, Problem> {
+        self.with_key(&key(), names).await
+    }
+
+    async fn refused(&self, names: &[&str]) -> String {
+        match self.ask(names).await {
+            Ok(host) => panic!("{:?}", host.host()),
+            Err(problem) => problem.code.clone(),
+        }
+    }
+}
+
+async fn rule(auth: &Auth, role: &str, condition: &str) {
+    let mut rule = json!({"resources": ["host_cert"], "verbs": ["create"]});
+    if !condition.is_empty() {
+        rule["where"] = condition.into();
+    }
+    auth.put(json!({"kind": "role", "version": "v7", "metadata": {"name": role},
+        "spec": {"allow": {"rules": [rule]}}}))
+        .await;
+}
+
+/// An instance of a bot with these roles.
+async fn joined(auth: &Auth, bot: &str, roles: Value) -> Credentials {
+    auth.put(json!({"kind": "bot", "version": "v1", "metadata": {"name": bot},
+        "spec": {"roles": roles, "traits": []}}))
+        .await;
+    auth.join(&Joiner::bot(&auth.bot_token(bot).await)).await.expect("joins")
+}
+
+#[tokio::test]
+async fn a_rule_lets_a_bot_have_host_certificates() {
+    let auth = Auth::start().await;
+    auth.role("ops", "root").await;
+    rule(&auth, "hosts", r#"all_end_with(host_cert.principals, ".example.com")"#).await;
+    let own = joined(&auth, "web", json!(["hosts", "ops"])).await;
+    let mut asking = Asking::new(auth.member(&own));
+    asking.ttl_seconds = 7200;
+    let host = asking.ask(&["Web.example.com", "web2.example.com"]).await.expect("gets one");
+    assert_eq!(host.host().names, ["web.example.com", "web2.example.com"]);
+    assert_eq!(host.host().id.to_string(), instance(&own));
+    let life = host.valid_before().duration_since(Timestamp::now());
+    assert!(life <= SignedDuration::from_hours(2) && life > SignedDuration::from_mins(119), "{life}");
+    let told = auth.events("cert.create").await;
+    let told = told.iter().find(|event| event["cert_type"] == "host" && event["requested_by"] == "bot-web");
+    assert_eq!(told.expect("an event")["identity"]["names"], json!(["web.example.com", "web2.example.com"]));
+
+    assert_eq!(asking.refused(&["web.example.com", "web.elsewhere.org"]).await, "action_not_allowed");
+    asking.roles = vec!["ops".to_owned()];
+    assert_eq!(asking.refused(&["web.example.com"]).await, "action_not_allowed");
+    let denied = auth.events("cert.denied").await;
+    assert_eq!(denied.len(), 2, "{denied:?}");
+    // Renewed as long as it asks, with the same key or another.
+    asking.roles.clear();
+    let key = key();
+    for _ in 0..2 {
+        asking.with_key(&key, &["web.example.com"]).await.expect("again");
+    }
+}
+
+#[tokio::test]
+async fn without_a_rule_there_is_none() {
+    let auth = Auth::start().await;
+    let own = auth.joined_bot("ci").await;
+    let asking = Asking::new(auth.member(&own));
+    assert_eq!(asking.refused(&["free.example.com"]).await, "action_not_allowed");
+    // Outputs, nodes and strangers do not get as far as the rule, whatever roles they show.
+    rule(&auth, "ops", "").await;
+    asking.ask(&["free.example.com"]).await.expect("the rule is there now");
+    let output = crate::harness::output(auth.member(&own), &[], 0).await.expect("an output");
+    assert_eq!(Asking::new(auth.member(&output)).refused(&["x.example.com"]).await, "wrong_role");
+    let node = auth.join(&Joiner::node("web-1")).await.expect("joins");
+    assert_eq!(Asking::new(auth.member(&node)).refused(&["x.example.com"]).await, "wrong_role");
+    assert_eq!(Asking::new(auth.stranger()).refused(&["x.example.com"]).await, "no_certificate");
+}
+
+#[tokio::test]
+async fn a_rule_for_every_name_gives_nobody_elses() {
+    let auth = Auth::start().await;
+    rule(&auth, "hosts", "").await;
+    auth.join(&Joiner::node("web-1")).await.expect("joins");
+    let (first, other) =
+        (joined(&auth, "one", json!(["hosts"])).await, joined(&auth, "two", json!(["hosts"])).await);
+    let (first, other) = (Asking::new(auth.member(&first)), Asking::new(auth.member(&other)));
+    for name in ["web-1", "WEB-1.example.com"] {
+        assert_eq!(first.refused(&["fine.example.com", name]).await, "host_name_taken", "{name}");
+    }
+    for (name, code) in [
+        ("example.com", "host_name_reserved"),
+        ("auth.postern.internal", "host_name_reserved"),
+        ("*.example.com", "host_name_invalid"),
+        ("*", "host_name_invalid"),
+        ("", "host_name_invalid"),
+    ] {
+        assert_eq!(first.refused(&[name]).await, code, "{name}");
+    }
+    assert_eq!(first.refused(&[]).await, "invalid");
+    first.ask(&["db.example.com"]).await.expect("free");
+    assert_eq!(other.refused(&["db.example.com"]).await, "host_name_taken");
+    // Neither does a node that joins by a token take it, nor one that claims to be that server.
+    let refused = auth.join(&Joiner::node("db")).await.expect_err("taken");
+    assert_eq!(refused.code, "host_name_taken", "{refused}");
+    // Another copy of the bot may have the machine's place.
+    let again = auth.join(&Joiner::bot(&auth.bot_token("one").await)).await.expect("joins");
+    Asking::new(auth.member(&again)).ask(&["db.example.com"]).await.expect("the same bot");
+    let mut posing = Joiner::node("free");
+    posing.host.as_mut().expect("a host").host_id = instance(&again);
+    assert_eq!(auth.join(&posing).await.expect_err("taken").code, "host_id_taken");
+}
+
+#[tokio::test]
+async fn locks_stop_host_certificates() {
+    let auth = Auth::start().await;
+    rule(&auth, "hosts", "").await;
+    let own = joined(&auth, "web", json!(["hosts"])).await;
+    let asking = Asking::new(auth.member(&own));
+    asking.ask(&["web.example.com"]).await.expect("gets one");
+    for (name, target) in [
+        ("user", json!({"user": "bot-web"})),
+        ("role", json!({"role": "hosts"})),
+        ("instance", json!({"bot_instance_id": instance(&own)})),
+        ("server", json!({"server_id": instance(&own)})),
+    ] {
+        auth.lock(name, target).await;
+        assert_eq!(asking.refused(&["web.example.com"]).await, "locked", "{name}");
+        auth.delete(access::resource::Kind::Lock, name).await;
+    }
+    asking.ask(&["web.example.com"]).await.expect("the locks are gone");
+}
+
+/// The stream of a server that reports this, and the first word on it.
+async fn connected(
+    channel: Channel,
+    report: v1::NodeReport,
+) -> Result<(v1::SshServerState, Stream), Problem> {
+    let (out, outgoing) = tokio::sync::mpsc::channel(4);
+    out.send(v1::AgentMessage { message: Some(Say::Node(report)) }).await.expect("room");
+    let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+    let answer = InventoryServiceClient::new(channel).connect_ssh_server(outgoing).await;
+    let incoming = answer.map_err(|status| Problem::of(&status))?.into_inner();
+    let mut stream = Stream { _out: out, incoming };
+    stream.state().await.map(|state| (state, stream))
+}
+
+struct Stream {
+    _out: tokio::sync::mpsc::Sender<v1::AgentMessage>,
+    incoming: tonic::Streaming<v1::AuthMessage>,
+}
+
+impl Stream {
+    async fn state(&mut self) -> Result<v1::SshServerState, Problem> {
+        loop {
+            match self
+                .incoming
+                .message()
+                .await
+                .map_err(|status| Problem::of(&status))?
+                .expect("a message")
+                .message
+            {
+                Some(Said::SshServer(state)) => return Ok(state),
+                Some(Said::Policy(_)) => panic!("the roles of a cluster are nothing to a stock server"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for one like this.
+    async fn until(&mut self, wanted: impl Fn(&v1::SshServerState) -> bool) -> v1::SshServerState {
+        loop {
+            let state = self.state().await.expect("the stream stands");
+            if wanted(&state) {
+                return state;
+            }
+        }
+    }
+}
+
+fn report(hostname: &str, addr: &str) -> v1::NodeReport {
+    let (hostname, addr) = (hostname.to_owned(), addr.to_owned());
+    v1::NodeReport { hostname, addr, version: "OpenSSH".to_owned(), ..v1::NodeReport::default() }
+}
+
+#[tokio::test]
+async fn a_stock_server_is_a_node_by_rule_and_certificate_and_hears_of_locks() {
+    let auth = Auth::start().await;
+    rule(&auth, "hosts", "").await;
+    let own = joined(&auth, "web", json!(["hosts"])).await;
+    let channel = || auth.member(&own);
+    let refused = async |report| match connected(channel(), report).await {
+        Ok((state, _)) => panic!("{state:?}"),
+        Err(problem) => problem.code,
+    };
+    let good = || report("web.example.com", "web.example.com:22");
+    assert_eq!(refused(good()).await, "host_unknown", "it has no certificate");
+    Asking::new(channel()).ask(&["web.example.com"]).await.expect("gets one");
+    assert_eq!(refused(good()).await, "action_not_allowed", "no rule says that it may be a node");
+    auth.put(json!({"kind": "role", "version": "v7", "metadata": {"name": "hosts"}, "spec": {"allow": {"rules": [
+        {"resources": ["host_cert"], "verbs": ["create"]}, {"resources": ["node"], "verbs": ["create", "update"]}]}}}))
+        .await;
+    assert_eq!(refused(report("other.example.com", "")).await, "host_name_not_own");
+    assert_eq!(refused(report("web.example.com", "10.1.2.3:22")).await, "host_addr_not_own");
+    let (state, mut stream) = connected(channel(), good()).await.expect("is a node");
+    let trust = api::convert::trust(state.trust.expect("a bundle")).expect("a bundle");
+    assert_eq!(trust.user.ssh.len(), 1);
+    assert!(auth.core().presence.is_online(access::HostId(instance(&own).parse().expect("an id"))));
+    // It is there, so not even its bot's next copy takes its names.
+    let again = auth.join(&Joiner::bot(&auth.bot_token("web").await)).await.expect("joins");
+    assert_eq!(Asking::new(auth.member(&again)).refused(&["web.example.com"]).await, "host_name_taken");
+
+    auth.role("ops", "root").await;
+    let other = joined(&auth, "other", json!(["ops"])).await;
+    let output = crate::harness::output(auth.member(&other), &[], 0).await.expect("an output");
+    auth.lock("user", json!({"user": "alice"})).await;
+    stream.until(|state| state.refused_key_ids == ["alice"]).await;
+    auth.lock("login", json!({"login": "root"})).await;
+    stream.until(|state| state.refused_logins == ["root"]).await;
+    for (name, target) in
+        [("instance", json!({"bot_instance_id": instance(&other)})), ("role", json!({"role": "ops"}))]
+    {
+        auth.lock(name, target).await;
+        let state = stream.until(|state| state.refused_serials.contains(&output.serial())).await;
+        assert!(!state.refused_serials.contains(&own.serial()), "{name}: it is not hit");
+        auth.delete(access::resource::Kind::Lock, name).await;
+        stream.until(|state| state.refused_serials.is_empty()).await;
+    }
+    auth.lock("server", json!({"server_id": instance(&own)})).await;
+    let state = stream.until(|state| !state.locked.is_empty()).await;
+    assert!(state.locked.contains("is in force"), "{}", state.locked);
+    auth.delete(access::resource::Kind::Lock, "server").await;
+    stream.until(|state| state.locked.is_empty()).await;
+    auth.lock("own", json!({"user": "bot-web"})).await;
+    let ended = loop {
+        if let Err(problem) = stream.state().await {
+            break problem;
+        }
+    };
+    assert_eq!(ended.code, "locked", "who speaks for it is locked");
+}

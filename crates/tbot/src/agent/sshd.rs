@@ -1,0 +1,281 @@
+//! A stock OpenSSH server that the agent looks after: its host certificate, whose users it believes, which of them are locked,
+//! its configuration, and what it says of itself to the cluster.
+//!
+//! The order is what keeps a working server working: files first, which sshd reads with each login; then a configuration that
+//! names them, which sshd itself has checked before it is put in place; then, and only when sshd finds all of its configuration
+//! good, a reload.
+
+mod program;
+mod snippet;
+
+pub use program::Installer;
+
+use super::AgentError;
+use super::member::{self, Member};
+use super::output::Fresh;
+use super::ssh_host::{self, Issued, Wanted};
+use crate::config::{Content, Method, Output, Sshd};
+use crate::destination::FileSet;
+use access::{ClusterName, Login, NodeName};
+use api::v1::{NodeReport, SshServerState};
+use identity::TrustBundle;
+use identity::key::SubjectKey;
+use identity::openssh::RevocationList;
+use identity::ssh::SshCertificate;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use zeroize::Zeroizing;
+
+/// For `RevokedKeys`.
+pub const REVOKED: &str = "revoked-keys";
+/// What the files were made from.
+const STATE: &str = "sshd-state.json";
+/// Every file.
+pub const NAMES: [&str; 5] =
+    [ssh_host::KEY, ssh_host::CERTIFICATE, ssh_host::USER_AUTHORITIES, REVOKED, STATE];
+
+/// What is said of a server to the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    certified: bool,
+    hostname: String,
+    addr: String,
+    labels: BTreeMap<String, String>,
+}
+
+impl Registration {
+    /// Of a server; `certified` when it has a certificate to be known by.
+    pub fn of(sshd: &Sshd, certified: bool) -> Self {
+        let hostname = hostname(sshd);
+        let addr = sshd.address.as_ref().map_or_else(|| format!("{hostname}:22"), ToString::to_string);
+        Self { certified, hostname, addr, labels: sshd.labels.clone() }
+    }
+
+    /// Whether it has a certificate to be known by.
+    pub fn is_certified(&self) -> bool {
+        self.certified
+    }
+
+    /// The report of a node.
+    pub fn report(&self) -> NodeReport {
+        NodeReport {
+            hostname: self.hostname.clone(),
+            addr: self.addr.clone(),
+            labels: self.labels.clone().into_iter().collect(),
+            version: "OpenSSH".to_owned(),
+            ..NodeReport::default()
+        }
+    }
+}
+
+fn hostname(sshd: &Sshd) -> String {
+    let machine = || rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
+    sshd.hostname.as_ref().map_or_else(machine, NodeName::to_string)
+}
+
+/// As nodes are called: by their name, with and without the cluster's, and whatever else was configured.
+fn names(sshd: &Sshd, cluster: &ClusterName) -> Vec<String> {
+    let hostname = hostname(sshd);
+    let mut names = vec![format!("{hostname}.{cluster}"), hostname];
+    names.extend(sshd.principals.iter().cloned());
+    names
+}
+
+/// What the cluster said of locks, as it was written last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    /// Counts the revocation lists.
+    version: u64,
+    key_ids: BTreeSet<String>,
+    serials: BTreeSet<u64>,
+    logins: BTreeSet<String>,
+    locked: String,
+}
+
+impl State {
+    fn of(told: &SshServerState, version: u64) -> Self {
+        let SshServerState {
+            trust: _,
+            refused_key_ids,
+            refused_serials,
+            refused_logins,
+            locked,
+            revision: _,
+        } = told;
+        Self {
+            version,
+            key_ids: refused_key_ids.iter().cloned().collect(),
+            serials: refused_serials.iter().copied().collect(),
+            logins: refused_logins.iter().cloned().collect(),
+            locked: locked.clone(),
+        }
+    }
+
+    /// Those in whose place sshd can put nobody else.
+    fn refused(&self) -> BTreeSet<&str> {
+        self.logins
+            .iter()
+            .map(String::as_str)
+            .filter(|login| crate::config::sshd::is_account(login))
+            .collect()
+    }
+}
+
+/// One server and its files.
+pub struct Server<'a> {
+    /// The service.
+    pub output: &'a Output,
+    /// What was configured.
+    pub sshd: &'a Sshd,
+    /// What the agent joined with is nothing to the programs that it starts.
+    pub method: &'a Method,
+}
+
+impl<'a> Server<'a> {
+    /// Of a service of this type.
+    pub fn of(output: &'a Output, method: &'a Method) -> Option<Self> {
+        match &output.content {
+            Content::Sshd(sshd) => Some(Self { output, sshd, method }),
+            _ => None,
+        }
+    }
+
+    /// Another certificate for the same key, and everything that follows from it.
+    pub async fn renew(&self, member: &Member, now: Timestamp) -> Result<Fresh, AgentError> {
+        let installer = self.installer();
+        installer.refuse_undone().map_err(AgentError::Sshd)?;
+        let key = match self.key()? {
+            Some(key) => key,
+            None => member::fresh_key()?,
+        };
+        let principals = names(self.sshd, &member.credentials().trust.cluster);
+        let wanted =
+            Wanted { principals: &principals, roles: &self.output.roles, ttl: self.output.certificate_ttl };
+        let issued = ssh_host::certificate(member, &key, wanted).await?;
+        let state = self.state()?;
+        let (expires, trust) = (issued.expires(), issued.trust.revision);
+        self.publish(&key, &issued, &state, now)?;
+        installer.install(&state.refused()).await.map_err(AgentError::Sshd)?;
+        // sshd reads its certificate when it starts, and then no more.
+        installer.reload().await.map_err(AgentError::Sshd)?;
+        tracing::info!(service = self.output.name, %expires, "sshd has its certificate");
+        Ok(Fresh { expires, trust })
+    }
+
+    /// Puts what the cluster says of locks and trust in force. Gives whether anything changed.
+    pub async fn apply(&self, told: &SshServerState, now: Timestamp) -> Result<bool, AgentError> {
+        let Some(trust) = told.trust.clone() else { return Ok(false) };
+        let trust =
+            api::convert::trust(trust).map_err(AgentError::unusable("the cluster's word on trust"))?;
+        let before = self.state()?;
+        let state = State::of(told, before.version);
+        self.rewrite(before, state, trust, now).await
+    }
+
+    /// Puts another trust bundle in force, with the locks as they are.
+    pub async fn trust(&self, trust: TrustBundle, now: Timestamp) -> Result<bool, AgentError> {
+        let state = self.state()?;
+        self.rewrite(state.clone(), state, trust, now).await
+    }
+
+    async fn rewrite(
+        &self,
+        before: State,
+        mut state: State,
+        trust: TrustBundle,
+        now: Timestamp,
+    ) -> Result<bool, AgentError> {
+        let Some((key, certificate)) = self.key()?.zip(self.certificate()?) else { return Ok(false) };
+        let issued = Issued { certificate, trust };
+        let authorities = authorities(&issued.trust, &state);
+        let present = self.output.destination.read(ssh_host::USER_AUTHORITIES)?;
+        let same = present.is_some_and(|present| *present == authorities.as_bytes());
+        if same && before == state && self.output.destination.read(REVOKED)?.is_some() {
+            return Ok(false);
+        }
+        state.version = before.version.saturating_add(1);
+        self.publish(&key, &issued, &state, now)?;
+        let installer = self.installer();
+        // Files are read with each login; a list of accounts stands in the configuration.
+        if installer.refuse_undone().is_ok()
+            && installer.install(&state.refused()).await.map_err(AgentError::Sshd)?
+        {
+            installer.reload().await.map_err(AgentError::Sshd)?;
+        }
+        tracing::info!(
+            service = self.output.name,
+            users = state.key_ids.len(),
+            certificates = state.serials.len(),
+            accounts = state.logins.len(),
+            locked = state.locked,
+            "sshd knows whom the cluster trusts and refuses"
+        );
+        Ok(true)
+    }
+
+    fn publish(
+        &self,
+        key: &SubjectKey,
+        issued: &Issued,
+        state: &State,
+        now: Timestamp,
+    ) -> Result<(), AgentError> {
+        let mut files: FileSet = ssh_host::files(key, issued)?;
+        let mut put = |name: &str, contents: Vec<u8>| {
+            files.insert(name.to_owned(), Zeroizing::new(contents));
+        };
+        put(ssh_host::USER_AUTHORITIES, authorities(&issued.trust, state).into_bytes());
+        let list = RevocationList {
+            trust: &issued.trust,
+            key_ids: &state.key_ids,
+            serials: &state.serials,
+            version: state.version,
+            made_at: now,
+        };
+        put(REVOKED, list.encode());
+        put(STATE, serde_json::to_vec(state).map_err(AgentError::unusable("what is locked"))?);
+        Ok(self.output.destination.publish(now, issued.expires(), |_| files)?)
+    }
+
+    /// The key that it has: clients may know it by that alone.
+    fn key(&self) -> Result<Option<SubjectKey>, AgentError> {
+        let Some(pem) = self.output.destination.read(ssh_host::KEY)? else { return Ok(None) };
+        let text = std::str::from_utf8(&pem).map_err(AgentError::unusable("the host key"))?;
+        SubjectKey::from_pem(text).map(Some).map_err(AgentError::unusable("the host key"))
+    }
+
+    fn certificate(&self) -> Result<Option<SshCertificate>, AgentError> {
+        let Some(line) = self.output.destination.read(ssh_host::CERTIFICATE)? else { return Ok(None) };
+        let line = std::str::from_utf8(&line).map_err(AgentError::unusable("the host certificate"))?;
+        SshCertificate::from_line(line).map(Some).map_err(AgentError::unusable("the host certificate"))
+    }
+
+    /// What is locked stays locked over a restart of the agent, whether the cluster is there or not.
+    fn state(&self) -> Result<State, AgentError> {
+        match self.output.destination.read(STATE)? {
+            Some(text) => serde_json::from_slice(&text).map_err(AgentError::unusable("what is locked")),
+            None => Ok(State::default()),
+        }
+    }
+
+    fn installer(&self) -> Installer<'a> {
+        Installer { output: self.output, sshd: self.sshd, method: self.method }
+    }
+}
+
+/// `TrustedUserCAKeys`: nobody, while the server is locked.
+fn authorities(trust: &TrustBundle, state: &State) -> String {
+    use identity::openssh::{UserAuthority, trusted_user_authorities};
+    match state.locked.is_empty() {
+        true => trusted_user_authorities(trust, UserAuthority::User),
+        false => {
+            "# This server is locked: nobody logs in to it by a certificate of the cluster.\n".to_owned()
+        }
+    }
+}
+
+/// The accounts that may be logged in to, where they are listed.
+fn allowed<'a>(accounts: &'a [Login], refused: &BTreeSet<&str>) -> Vec<&'a str> {
+    accounts.iter().map(Login::as_str).filter(|account| !refused.contains(account)).collect()
+}

@@ -1,0 +1,319 @@
+//! A stock OpenSSH server that an agent looks after: certificate, authorities, locks, configuration, its place among the nodes;
+//! and nothing of it takes a working server away.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use testkit::cluster::CLUSTER;
+use testkit::process::Signal;
+use testkit::programs::{command, ours, root};
+use testkit::{Bot, Cluster, Layout, Outcome, Process, run, until};
+
+const SPENT: &str = "0123456789abcdef0123456789abcdef";
+
+/// A server of the system with a configuration of its own, as a package leaves it.
+struct Stock {
+    directory: PathBuf,
+    port: u16,
+    process: Process,
+}
+
+impl Stock {
+    fn start(scratch: &Path) -> Self {
+        std::fs::create_dir_all("/run/sshd").ok();
+        let directory = scratch.join("etc-ssh");
+        std::fs::create_dir_all(directory.join("sshd_config.d")).expect("made");
+        let key = directory.join("own_key");
+        run(command("/usr/bin/ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key)).ok();
+        // sshd takes no port that the system chooses.
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+        let at = |name: &str| directory.join(name).display().to_string();
+        let text = format!(
+            "Include {}/*.conf\nListenAddress 127.0.0.1:{port}\nPidFile {}\nHostKey {}\nUsePAM no\nUseDNS no\n\
+             PermitRootLogin yes\nAuthorizedKeysFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n",
+            at("sshd_config.d"),
+            at("sshd.pid"),
+            at("own_key")
+        );
+        std::fs::write(directory.join("sshd_config"), text).expect("written");
+        let mut sshd = command("/usr/sbin/sshd");
+        sshd.args(["-D", "-e", "-f"]).arg(directory.join("sshd_config"));
+        let process = Process::start("sshd", scratch, &mut sshd);
+        let mut stock = Self { directory, port, process };
+        stock.answers();
+        stock
+    }
+
+    /// Waits until it shows the key that it always had.
+    fn answers(&mut self) {
+        until("sshd to answer with its own key", || {
+            self.process.assert_running();
+            self.shows_own_key().then_some(())
+        });
+    }
+
+    fn shows_own_key(&self) -> bool {
+        let own = std::fs::read_to_string(self.directory.join("own_key.pub")).expect("a key");
+        let own = own.split_whitespace().nth(1).expect("its blob").to_owned();
+        let port = self.port.to_string();
+        let scanned = run(command("/usr/bin/ssh-keyscan").args(["-t", "ed25519", "-p", &port, "127.0.0.1"]));
+        scanned.stdout.contains(&own)
+    }
+
+    fn snippet(&self) -> PathBuf {
+        self.directory.join("sshd_config.d/10-postern.conf")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.join("sshd_config")
+    }
+
+    /// The service in the agent's configuration.
+    fn service(&self, bot: &Bot, more: &str) -> String {
+        format!(
+            "services:\n- type: sshd\n  name: sshd\n  destination: {}\n  principals: [127.0.0.1]\n  sshd:\n    hostname: \
+             stock\n    address: 127.0.0.1:{}\n    labels: {{env: test}}\n    config: {}\n    snippet: {}\n    reload: \
+             {{pid_file: {}}}\n{more}",
+            bot.directory().join("host").display(),
+            self.port,
+            self.config().display(),
+            self.snippet().display(),
+            self.directory.join("sshd.pid").display()
+        )
+    }
+
+    /// Straight to the server, by a bot's files.
+    fn ssh(&self, bot: &Bot, login: &str) -> Command {
+        let mut ssh = command("/usr/bin/ssh");
+        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
+            .args(["-o", "GlobalKnownHostsFile=none", "-o", "IdentitiesOnly=yes"])
+            .arg("-o")
+            .arg(format!("UserKnownHostsFile={}", bot.file("known_hosts").display()))
+            .args(["-o", &format!("HostKeyAlias=stock.{CLUSTER}"), "-p", &self.port.to_string(), "-i"])
+            .arg(bot.file("key"))
+            .arg(format!("{login}@127.0.0.1"))
+            .arg("echo in");
+        ssh
+    }
+
+    fn lets_in(&self, bot: &Bot) -> bool {
+        let outcome = run(&mut self.ssh(bot, "root"));
+        outcome.status.success() && outcome.stdout == "in\n"
+    }
+
+    fn refuses(&self, bot: &Bot) -> bool {
+        run(&mut self.ssh(bot, "root")).stderr.contains("Permission denied")
+    }
+}
+
+/// A cluster whose bot may look after servers, and log in to them.
+fn cluster_with_bot() -> (Cluster, Bot) {
+    let cluster = Cluster::start(Layout::OneProcess);
+    cluster.role("tester", "[root]", "{env: test}");
+    cluster.create(
+        "kind: role\nversion: v7\nmetadata:\n  name: keeper\nspec:\n  allow:\n    rules:\n    - {resources: [host_cert], \
+         verbs: [create]}\n    - {resources: [node], verbs: [create, update]}\n",
+    );
+    let bot = cluster.bot("tester", &["tester", "keeper"]);
+    bot.oneshot().ok();
+    (cluster, bot)
+}
+
+fn tbot(bot: &Bot, arguments: &[&str]) -> Outcome {
+    run(command(ours("tbot")).args(arguments).arg("-c").arg(bot.config()))
+}
+
+/// The agent, once sshd has what it needs.
+fn looked_after(bot: &Bot, stock: &Stock) -> Process {
+    let mut agent = bot.start();
+    until("sshd to be reached by its certificate", || {
+        agent.assert_running();
+        stock.lets_in(bot).then_some(())
+    });
+    agent
+}
+
+#[test]
+fn a_stock_server_is_looked_after_and_given_back() {
+    if !root() {
+        return;
+    }
+    let cluster_and_bot = cluster_with_bot();
+    let (cluster, bot) = &cluster_and_bot;
+    let mut stock = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, ""));
+    let mut agent = looked_after(bot, &stock);
+    stock.answers();
+
+    // It is a node like others, to whoever may see it.
+    until("the server among the nodes", || {
+        agent.assert_running();
+        cluster.tctl(&["nodes", "ls"]).ok().contains("stock").then_some(())
+    });
+    assert!(bot.tsh(&["ls"]).ok().contains("stock"), "its labels let the bot see it");
+    let target = format!("root@{}", Bot::host("stock"));
+    until("the server behind the proxy", || {
+        (bot.ssh(&[&target, "echo through"]).stdout == "through\n").then_some(())
+    });
+
+    // A configuration with a mistake is not loaded, and the server goes on.
+    let config = std::fs::read_to_string(stock.config()).expect("written");
+    std::fs::write(stock.config(), format!("{config}NoSuchKeyword yes\n")).expect("ours");
+    agent.signal(Signal::USR1);
+    let status = until("the agent to say so", || {
+        let status = tbot(bot, &["status"]).stdout;
+        status.contains("sshd refuses").then_some(status)
+    });
+    assert!(status.contains("NoSuchKeyword") || status.contains("nosuchkeyword"), "{status}");
+    stock.process.assert_running();
+    assert!(stock.lets_in(bot), "it goes on as it was");
+    std::fs::write(stock.config(), &config).expect("ours");
+    agent.signal(Signal::USR1);
+    until("the agent to be well again", || tbot(bot, &["status"]).status.success().then_some(()));
+
+    // It is given back while the agent runs, which leaves it alone from then on.
+    let said = tbot(bot, &["sshd", "--undo"]).ok();
+    assert!(said.contains("is removed and sshd reloaded"), "{said}");
+    assert!(!stock.snippet().exists());
+    until("the server to know nobody of the cluster", || (!stock.lets_in(bot)).then_some(()));
+    stock.answers();
+    agent.signal(Signal::USR1);
+    until("the agent to say why it does nothing", || {
+        tbot(bot, &["status"]).stdout.contains("tbot sshd --redo").then_some(())
+    });
+    assert!(!stock.snippet().exists());
+    tbot(bot, &["sshd", "--redo"]).ok();
+    agent.signal(Signal::USR1);
+    until("the server to be looked after again", || stock.lets_in(bot).then_some(()));
+}
+
+#[test]
+fn locks_reach_a_stock_server() {
+    if !root() {
+        return;
+    }
+    let cluster_and_bot = cluster_with_bot();
+    let (cluster, bot) = &cluster_and_bot;
+    let stock = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, ""));
+    let mut agent = looked_after(bot, &stock);
+    cluster.role("others", "[root]", "{env: test}");
+    let other = cluster.bot("other", &["others"]);
+    other.oneshot().ok();
+    assert!(stock.lets_in(&other));
+    until("the server to hear of locks", || {
+        agent.assert_running();
+        cluster.tctl(&["nodes", "ls"]).ok().contains("stock").then_some(())
+    });
+
+    let instances = cluster.tctl(&["get", "bot_instances", "--format=json"]).ok();
+    let instances: serde_json::Value = serde_json::from_str(&instances).expect("JSON");
+    let id = |name: &str| {
+        let all = instances.as_array().expect("a list").iter();
+        let found = all.clone().find(|instance| instance["spec"]["bot_name"] == name).expect("an instance");
+        found["spec"]["instance_id"].as_str().expect("an id").to_owned()
+    };
+    for (target, also_ours) in [
+        (format!("--user=bot-{}", "other"), false),
+        ("--role=others".to_owned(), false),
+        (format!("--bot-instance-id={}", id("other")), false),
+        ("--login=root".to_owned(), true),
+        (format!("--server-id={}", id("tester")), true),
+    ] {
+        cluster.tctl(&["lock", &target]).ok();
+        until(&format!("{target} to be in force"), || stock.refuses(&other).then_some(()));
+        if also_ours {
+            until(&format!("{target} to be in force for all"), || stock.refuses(bot).then_some(()));
+        } else {
+            assert!(stock.lets_in(bot), "{target} is about somebody else");
+        }
+        let locks = cluster.tctl(&["get", "locks", "--format=json"]).ok();
+        let locks: serde_json::Value = serde_json::from_str(&locks).expect("JSON");
+        for lock in locks.as_array().expect("a list") {
+            let name = lock["metadata"]["name"].as_str().expect("a name");
+            cluster.tctl(&["rm", &format!("lock/{name}")]).ok();
+        }
+        until(&format!("{target} to be lifted"), || {
+            (stock.lets_in(&other) && stock.lets_in(bot)).then_some(())
+        });
+    }
+    let list = bot.directory().join("host/revoked-keys");
+    run(command("/usr/bin/ssh-keygen").args(["-Q", "-l", "-f"]).arg(list)).ok();
+}
+
+#[test]
+fn accounts_that_are_not_listed_are_not_logged_in_to() {
+    if !root() {
+        return;
+    }
+    let cluster_and_bot = cluster_with_bot();
+    let (cluster, bot) = &cluster_and_bot;
+    let stock = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, "    accounts: [nobody]\n"));
+    let mut agent = bot.start();
+    until("the configuration of sshd", || {
+        agent.assert_running();
+        let text = std::fs::read_to_string(stock.snippet()).ok()?;
+        text.contains("Match User *,!nobody").then_some(())
+    });
+    until("the certificate of sshd", || stock.refuses(bot).then_some(()));
+    // An account more in the configuration is one more in sshd's.
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, "    accounts: [nobody, root]\n"));
+    agent.signal(Signal::HUP);
+    until("root to be let in", || stock.lets_in(bot).then_some(()));
+}
+
+#[test]
+fn a_server_that_may_be_no_node_is_looked_after_and_says_so() {
+    if !root() {
+        return;
+    }
+    let cluster_and_bot = cluster_with_bot();
+    let (cluster, bot) = &cluster_and_bot;
+    cluster.create(
+        "kind: role\nversion: v7\nmetadata:\n  name: keeper\nspec:\n  allow:\n    rules:\n    - {resources: [host_cert], \
+         verbs: [create]}\n",
+    );
+    let stock = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, ""));
+    let _agent = looked_after(bot, &stock);
+    let status = until("the agent to say so", || {
+        let status = tbot(bot, &["status"]).stdout;
+        status.contains("not among the cluster's nodes").then_some(status)
+    });
+    assert!(status.contains("degraded") && status.contains("on \"node\""), "{status}");
+    assert!(!cluster.tctl(&["nodes", "ls"]).ok().contains("stock"));
+}
+
+#[test]
+fn what_somebody_else_configured_is_not_replaced() {
+    if !root() {
+        return;
+    }
+    let cluster_and_bot = cluster_with_bot();
+    let (cluster, bot) = &cluster_and_bot;
+    let stock = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, ""));
+    let config = std::fs::read_to_string(stock.config()).expect("written");
+    let refused = |part: &str| {
+        let told = bot.oneshot().refused();
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+        assert!(stock.shows_own_key(), "it goes on as it was");
+    };
+    std::fs::write(stock.snippet(), "# mine\n").expect("ours");
+    refused("was not written by tbot");
+    assert_eq!(std::fs::read_to_string(stock.snippet()).expect("there"), "# mine\n");
+    std::fs::remove_file(stock.snippet()).expect("ours");
+    let list = bot.directory().join("mine.krl");
+    run(command("/usr/bin/ssh-keygen").args(["-k", "-q", "-f"]).arg(&list)).ok();
+    std::fs::write(stock.config(), format!("{config}RevokedKeys {}\n", list.display())).expect("ours");
+    refused("sets revokedkeys to");
+    assert!(!stock.snippet().exists());
+    let without = config.split_once('\n').expect("an Include").1;
+    std::fs::write(stock.config(), without).expect("ours");
+    refused("does not include");
+    assert!(!stock.snippet().exists());
+    std::fs::write(stock.config(), &config).expect("ours");
+    bot.oneshot().ok();
+    assert!(stock.snippet().exists());
+}

@@ -1,0 +1,154 @@
+//! The cluster's authorities change under running agents: what they wrote follows within seconds, with the keys that it has, and
+//! works at every moment.
+//!
+//! No command rotates an authority yet, so each step is taken in the store of an auth service that is stopped; agents learn of
+//! it when it is back, as they would of a step that was taken while they were away.
+
+use access::ClusterName;
+use access::resource::cert_authority::{CaKind, RotationPhase};
+use auth::catalog::layout;
+use auth::sealing::Envelope;
+use ca::{Authorities, EnvelopeKey, Retire};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use store::{SqliteOptions, SqliteStore, Store as _, Txn};
+use testkit::cluster::CLUSTER;
+use testkit::process::Signal;
+use testkit::programs::command;
+use testkit::{Bot, Cluster, Layout, Process, run, until};
+
+const SPENT: &str = "0123456789abcdef0123456789abcdef";
+
+/// Takes a step in the store below `data`, which is the daemon's user's before and after.
+fn step(data: &Path, kind: CaKind, to: RotationPhase) {
+    let found = std::fs::metadata(data).expect("there");
+    let owned_by = |owner: &str| run(command("/usr/bin/chown").args(["-R", owner]).arg(data)).ok();
+    owned_by(&format!("{}:{}", rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+    step_in_own(data, kind, to);
+    owned_by(&format!("{}:{}", found.uid(), found.gid()));
+}
+
+fn step_in_own(data: &Path, kind: CaKind, to: RotationPhase) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let engine = SqliteStore::open(data.join("backend"), SqliteOptions::default()).expect("opens");
+        let envelope = Envelope::open(data).expect("the key of this auth");
+        let key = EnvelopeKey::new(envelope.derive("authorities").as_ref()).expect("a key");
+        let cluster = ClusterName::new(CLUSTER).expect("a name");
+        let entry = engine.read(&layout::authorities()).await.expect("reads").expect("authorities");
+        let mut authorities =
+            Authorities::open(&entry.value, &key, &cluster, jiff::Timestamp::now()).expect("ours");
+        authorities.rotate(kind, to, jiff::Timestamp::now(), Retire::AtOnce).expect("a legal step");
+        let sealed = authorities.seal(&key).expect("sealed");
+        engine.commit(Txn::new().put(layout::authorities(), sealed)).await.expect("commits").expect("alone");
+    });
+}
+
+struct Running {
+    cluster: Cluster,
+    bot: Bot,
+    agent: Process,
+}
+
+impl Running {
+    /// An agent with an output for clients and one for an SSH server, which renews by itself long after the test.
+    fn start() -> Self {
+        let mut cluster = Cluster::start(Layout::Processes);
+        cluster.role("tester", "[root]", "{env: test}");
+        cluster.create(
+            "kind: role\nversion: v7\nmetadata:\n  name: hosts\nspec:\n  allow:\n    rules:\n    - {resources: \
+             [host_cert], verbs: [create]}\n",
+        );
+        // Where it is found again.
+        let config = cluster.config("auth");
+        let text = std::fs::read_to_string(&config).expect("written before");
+        let fixed = format!("listen_addr: {}", cluster.endpoint("auth"));
+        std::fs::write(&config, text.replacen("listen_addr: 127.0.0.1:0", &fixed, 1)).expect("written");
+        cluster.process("auth").stop();
+        cluster.restart("auth");
+        let bot = cluster.bot("tester", &["tester", "hosts"]);
+        bot.oneshot().ok();
+        let more = format!(
+            "- {{type: ssh_host, name: host, principals: [stock.{CLUSTER}], destination: {}}}\n",
+            bot.directory().join("host").display()
+        );
+        bot.configure(SPENT, &cluster.pin(), &more);
+        let agent = bot.start();
+        let running = Self { cluster, bot, agent };
+        until("both outputs", || running.host("ssh_host").exists().then_some(()));
+        running
+    }
+
+    fn host(&self, name: &str) -> PathBuf {
+        self.bot.directory().join("host").join(name)
+    }
+
+    /// A login by the files on disk, through the proxy to a node. Both may be connecting to auth anew.
+    fn works(&self, when: &str) {
+        let target = format!("root@{}", Bot::host("my-host"));
+        let said = self.bot.ssh(&[&target, "echo in"]);
+        assert!(said.status.success(), "{when}: {said:#?}");
+    }
+
+    /// One step, and a login while auth is away, when it is back, and when the agent has followed.
+    fn step(&mut self, kind: CaKind, to: RotationPhase, expected: &[(&str, usize)]) {
+        let when = format!("{kind:?} {to:?}");
+        assert!(self.cluster.process("auth").stop().success());
+        self.works(&format!("{when}, auth away"));
+        step(&self.cluster.path().join("auth"), kind, to);
+        self.cluster.restart("auth");
+        self.works(&format!("{when}, auth back"));
+        for (name, count) in expected {
+            until(&format!("{when}: {count} authorities in {name}"), || {
+                self.agent.assert_running();
+                (self.count(name) == *count).then_some(())
+            });
+        }
+        self.works(&format!("{when}, followed"));
+    }
+
+    /// How many authorities a file has.
+    fn count(&self, name: &str) -> usize {
+        let path = if name.starts_with("ssh_host") { self.host(name) } else { self.bot.file(name) };
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let begins = ["ssh-ed25519 ", "@cert-authority ", "-----BEGIN CERTIFICATE"];
+        text.lines().filter(|line| begins.iter().any(|begin| line.starts_with(begin))).count()
+    }
+
+    fn keys(&self) -> [Vec<u8>; 3] {
+        [self.bot.file("key"), self.bot.file("key-cert.pub"), self.host("ssh_host")]
+            .map(|path| std::fs::read(path).expect("a file"))
+    }
+
+    /// Everything is renewed now, and signed by whoever signs now.
+    fn renew(&mut self) {
+        let before = self.keys();
+        self.agent.signal(Signal::USR1);
+        until("new keys", || {
+            let now = self.keys();
+            (now[0] != before[0] && now[2] != before[2]).then_some(())
+        });
+    }
+}
+
+#[test]
+fn what_is_on_disk_follows_the_authorities_and_works_at_every_moment() {
+    use RotationPhase::{Init, Rollback, Standby, UpdateClients, UpdateServers};
+    let mut running = Running::start();
+    let user = |count| [("teleport-user-ca.crt", count), ("ssh_host-user-ca.pub", count)];
+    let host = |count| [("teleport-host-ca.crt", count), ("known_hosts", count)];
+    running.works("at first");
+    let keys = running.keys();
+    for phase in [Init, UpdateClients, UpdateServers] {
+        running.step(CaKind::User, phase, &user(2));
+        assert!(running.keys() == keys, "{phase:?}: a bundle is no reason for a new key");
+    }
+    for (phase, count) in [(Init, 2), (UpdateClients, 2), (Rollback, 2), (Standby, 1)] {
+        running.step(CaKind::Host, phase, &host(count));
+        assert!(running.keys() == keys, "{phase:?}: a bundle is no reason for a new key");
+    }
+    running.renew();
+    let keys = running.keys();
+    running.step(CaKind::User, Standby, &user(1));
+    assert!(running.keys() == keys, "what the new authority signed is as good as before");
+}
