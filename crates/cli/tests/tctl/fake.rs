@@ -268,8 +268,22 @@ impl BotService for Fake {
         Ok(Response::new(AddInstanceResponse { token: "s3c0nd".to_owned(), token_ttl_seconds }))
     }
 
+    async fn unlock_instance(
+        &self,
+        _: Request<UnlockInstanceRequest>,
+    ) -> Result<Response<UnlockInstanceResponse>, Status> {
+        Err(Status::unimplemented("unlock_instance"))
+    }
+
     async fn heartbeat(&self, _: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
         Err(Status::unimplemented("heartbeat"))
+    }
+
+    async fn report_hooks(
+        &self,
+        _: Request<ReportHooksRequest>,
+    ) -> Result<Response<ReportHooksResponse>, Status> {
+        Err(Status::unimplemented("report_hooks"))
     }
 }
 
