@@ -9,10 +9,13 @@ OUT := target/$(if $(filter dev,$(PROFILE)),debug,release)
 BINARIES := postern tctl tsh tbot session-launcher session-exec
 CARGO_BUILD := cargo build --locked --profile $(PROFILE) $(foreach b,$(BINARIES),--bin $(b))
 
+# The agent runs beside everybody's work all day: of its release, size and memory count.
+SMALL_AGENT = cargo build --locked --profile small --bin tbot && $(INSTALL) -m 755 target/small/tbot $(OUT)/tbot
+
 PREFIX ?= /usr/local
 INSTALL ?= install
 
-.PHONY: help install quickstart test bench lint fmt docs pages deny tools build clean fuzz fuzz-smoke
+.PHONY: help programs install quickstart test bench lint fmt docs pages deny tools build clean fuzz fuzz-smoke
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,7 +23,10 @@ help: ## List the targets
 tools: ## Install what a fresh machine is missing
 	@scripts/tools
 
-build: tools ## Build the programs (PROFILE=release or dev)
+build: programs ## Build the programs (PROFILE=release or dev)
+	$(if $(filter release,$(PROFILE)),$(SMALL_AGENT))
+
+programs: tools
 	$(CARGO_BUILD)
 
 install: ## Install the programs that were built, and the unit for systemd (PREFIX=/usr/local, DESTDIR= for packages)
@@ -31,7 +37,7 @@ install: ## Install the programs that were built, and the unit for systemd (PREF
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/postern.service
 	$(INSTALL) -m 644 dist/systemd/without-node.conf $(DESTDIR)$(PREFIX)/share/doc/postern
 
-quickstart: build ## Start a cluster on loopback and run the guide on it (ONCE=1 stops it afterwards)
+quickstart: programs ## Start a cluster on loopback and run the guide on it (ONCE=1 stops it afterwards)
 	@scripts/quickstart $(if $(ONCE),--once) --programs $(OUT)
 
 test: tools ## Install what tests need, then run all of them

@@ -10,7 +10,10 @@ const LONGEST: usize = 160;
 /// Words of so many letters and digits are keys and tokens, not words.
 const SECRET: usize = 24;
 /// And so are longer ones of what base64 has, slashes among them, that begin like no path.
-const BASE64: usize = 40;
+const BASE64: usize = 32;
+/// What is between these is secret, whatever it looks like.
+const PEM: [&str; 2] = ["-----BEGIN", "-----END"];
+const DASHES: &str = "-----";
 
 /// Keeps the last bytes of a stream.
 #[derive(Debug, Default)]
@@ -27,7 +30,7 @@ impl Tail {
     /// The line.
     pub fn line(&self) -> String {
         let bytes: Vec<u8> = self.0.iter().copied().collect();
-        let text = String::from_utf8_lossy(&bytes);
+        let text = without_pem(&String::from_utf8_lossy(&bytes));
         let words: Vec<String> =
             text.split(|c: char| c.is_control() || c.is_whitespace()).map(masked).collect();
         let line =
@@ -35,6 +38,25 @@ impl Tail {
         let surplus = line.chars().count().saturating_sub(LONGEST);
         line.chars().skip(surplus).collect()
     }
+}
+
+/// Leaves out keys in PEM, also one of which only the end is kept, or the beginning there.
+fn without_pem(text: &str) -> String {
+    let [begin, end] = PEM;
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(at) = [begin, end].iter().filter_map(|mark| rest.find(mark)).min() {
+        // What comes before an end without a beginning is part of the key.
+        if rest[at..].starts_with(begin) {
+            shown.push_str(&rest[..at]);
+        }
+        shown.push_str(" *** ");
+        rest = match rest.find(end) {
+            Some(at) => rest[at + end.len()..].split_once(DASHES).map_or("", |(_, after)| after),
+            None => "",
+        };
+    }
+    shown + rest
 }
 
 fn masked(word: &str) -> String {
@@ -82,7 +104,11 @@ mod tests {
     fn what_looks_like_a_secret_is_not_told() {
         let pem =
             "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\nabc/def+ghi\n";
-        assert_eq!(line(pem.as_bytes()), "-----BEGIN PRIVATE KEY----- *** abc/def+ghi");
+        assert_eq!(line(pem.as_bytes()), "***");
+        let whole = format!("before\n{pem}-----END PRIVATE KEY-----\nit broke\n");
+        assert_eq!(line(whole.as_bytes()), "before *** it broke");
+        assert_eq!(line(b"abc/def+ghi=\n-----END EC PRIVATE KEY-----\nit broke\n"), "*** it broke");
+        assert_eq!(line(b"-----END X-----\nand -----BEGIN Y"), "*** and ***");
         let line_of_pem = b"AbCd/EfGhIj+KlMnOpQr/StUvWxYz0123456789/AbCdEfGhIjKlMnOpQrStUv=";
         assert_eq!(line(line_of_pem), "***");
         assert_eq!(line(b"token=0123456789abcdef0123456789abcdef failed"), "*** failed");
