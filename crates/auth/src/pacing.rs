@@ -97,9 +97,12 @@ impl Pacing {
         let all = buckets.all.pause(ALL, now);
         let proxy = source.proxy.and_then(|proxy| buckets.by_proxy.get_mut(&proxy));
         let proxy = proxy.map(|bucket| bucket.pause(PER_PROXY, now)).unwrap_or_default();
-        let own = source.address.and_then(|address| buckets.by_address.get_mut(&network(address)));
-        let own = own.map(|bucket| bucket.pause(PER_ADDRESS, now)).unwrap_or_default();
-        all.max(proxy).max(own)
+        all.max(proxy).max(buckets.pause_of(source, now))
+    }
+
+    /// The same for whoever shows a certificate that is valid: what strangers do wrong does not hold up members.
+    pub fn pause_of_member(&self, source: Source, now: Timestamp) -> Duration {
+        self.buckets().pause_of(source, now)
     }
 
     /// Whether a failure that proves nothing is written down now; with how many since the last one that were not.
@@ -141,6 +144,12 @@ impl Pacing {
 }
 
 impl Buckets {
+    /// For what came from that address alone.
+    fn pause_of(&mut self, source: Source, now: Timestamp) -> Duration {
+        let own = source.address.and_then(|address| self.by_address.get_mut(&network(address)));
+        own.map(|bucket| bucket.pause(PER_ADDRESS, now)).unwrap_or_default()
+    }
+
     /// Forgets who has recovered; not more often than once a second, because it looks at everybody.
     fn sweep(&mut self, now: Timestamp) {
         if now.duration_since(self.swept).as_secs() < 1 {
@@ -285,6 +294,7 @@ mod tests {
             pacing.failed(address(n), start());
         }
         assert!(!pacing.allows(address(9_999_999), start()));
+        assert!(pacing.pause_of_member(address(9_999_999), start()).is_zero(), "members are not strangers");
         assert!(pacing.allows(address(9_999_999), start() + SignedDuration::from_secs(1)));
     }
 

@@ -100,7 +100,10 @@ pub fn verify(
     if oidc.provider == Provider::Kubernetes {
         bound_to_pod(&claims)?;
     }
-    if oidc.provider == Provider::Gcp && claims.get("email").is_some() && claims["email_verified"] != true {
+    if oidc.provider == Provider::Gcp
+        && claims.get("email").is_some()
+        && claims.get("email_verified") != Some(&Value::Bool(true))
+    {
         return Err(differs(&claims, "email_verified", "true".to_owned()));
     }
     Ok(Claims(claims))

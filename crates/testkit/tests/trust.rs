@@ -76,6 +76,9 @@ impl Running {
         let agent = bot.start();
         let running = Self { cluster, bot, agent };
         until("both outputs", || running.host("ssh_host").exists().then_some(()));
+        // The proxy hears of the new role once it has found auth again.
+        let target = format!("root@{}", Bot::host("my-host"));
+        until("the role to be known", || running.bot.ssh(&[&target, "true"]).status.success().then_some(()));
         running
     }
 

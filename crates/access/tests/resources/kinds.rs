@@ -17,8 +17,11 @@ fn tokens_keep_their_secret() {
     refused(token(json!({"roles": ["Wizard"]})), "unknown system role \"Wizard\"");
     refused(token(json!({"roles": ["Bot"]})), "needs a bot_name");
     refused(token(json!({"roles": ["Node"], "bot_name": "example"})), "only a token with role Bot");
-    refused(token(json!({"roles": ["Node"], "join_method": "azure"})), "join method \"azure\" is not supported");
-    refused(token(json!({"roles": ["Node"], "allow": [{"aws_account": "1"}]})), "no allow rules");
+    refused(
+        token(json!({"roles": ["Node"], "join_method": "azure"})),
+        "join method \"azure\" is not supported",
+    );
+    refused(token(json!({"roles": ["Node"], "allow": [{"aws_account": "1"}]})), "has no rules here");
     refused(token(json!({"roles": ["Node"], "status": {}})), "unknown field");
     for name in ["a b", "a\"b", "-x", "$(id)", "a\nb"] {
         let value = json!({"kind": "token", "version": "v2", "metadata": {"name": name}, "spec": {"roles": ["Node"]}});

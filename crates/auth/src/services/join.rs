@@ -59,7 +59,10 @@ impl Join {
         request: &v1::JoinRequest,
     ) -> Result<Joined, Refused> {
         let core = &*self.core;
-        let pause = core.pacing.pause(source, core.now());
+        let pause = match caller.who {
+            Who::User(_) => core.pacing.pause_of_member(source, core.now()),
+            _ => core.pacing.pause(source, core.now()),
+        };
         if !pause.is_zero() {
             let problem = Problem::new(
                 Class::Exhausted,

@@ -147,6 +147,32 @@ async fn the_key_takes_no_other_host_s_id_and_no_lock_is_escaped() {
     assert_eq!(bare(&node).join(auth.stranger()).await.expect_err("locked").code, "locked");
 }
 
+/// A copy of its certificate would show no join state, and so would never be noticed.
+#[tokio::test]
+async fn a_node_does_not_renew_by_its_certificate_alone() {
+    let (auth, mut node) = started_for_host("Node", recovery(1, "standard")).await;
+    let own = node.join_and_keep(auth.stranger()).await.expect("joins");
+    let refused = renewed_by_certificate(&auth, &own, &node.next()).await.expect_err("shows no key");
+    assert_eq!(refused.code, "not_renewable");
+    node.next().join(auth.member(&own)).await.expect("by its key it does");
+}
+
+#[tokio::test]
+async fn a_key_takes_back_no_id_that_is_another_host_s_by_now() {
+    let (auth, mut node) = started_for_host("Node", recovery(9, "standard")).await;
+    let own = node.join_and_keep(auth.stranger()).await.expect("joins");
+    auth.delete(access::resource::Kind::Node, &host_id(&own).to_string()).await;
+    let mut other = Joiner::node("web-2");
+    other.host.as_mut().expect("a host").host_id = host_id(&own).to_string();
+    let new = auth.join(&other).await.expect("the machine was set up anew");
+    assert_eq!(host_id(&new), host_id(&own));
+    assert_eq!(node.next().join(auth.stranger()).await.expect_err("another's").code, "host_id_taken");
+    bare(&node).join(auth.stranger()).await.expect("as somebody else");
+    let request = v1::RenewHostRequest { public_key: other.next().key.spki_der(), host: other.host.clone() };
+    let renewed = CertificateServiceClient::new(auth.member(&new)).renew_host(request).await;
+    renewed.expect("nobody has removed the new one");
+}
+
 #[tokio::test]
 async fn such_a_token_is_for_one_holder() {
     let auth = Auth::start().await;

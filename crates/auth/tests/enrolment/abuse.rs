@@ -136,6 +136,19 @@ async fn j4_a_copied_identity_locks_its_instance_alone() {
     assert_eq!(auth.core().catalog.view().locks.len(), 1);
 }
 
+/// A lock of that name that has ended, or that was made beforehand and hits somebody else, is none.
+#[tokio::test]
+async fn j4_a_lock_that_does_nothing_is_no_lock_on_a_copied_identity() {
+    let auth = Auth::start().await;
+    let original = auth.joined_bot("ci").await;
+    auth.lock(&format!("bot-instance-{}", instance(&original)), json!({"user": "nobody"})).await;
+    let renewed = renew(auth.member(&original), &key()).await.expect("the first to renew is served");
+    confirm(auth.member(&renewed)).await.expect("confirms");
+    renew(auth.member(&original), &key()).await.expect_err("a copy");
+    let refused = output(auth.member(&renewed), &[], 0).await.expect_err("both are locked");
+    assert_eq!(refused.code, "locked");
+}
+
 /// What an administrator does about it: the lock of that instance goes, and no other; the one that is behind brings it back.
 #[tokio::test]
 async fn j4_the_lock_of_a_copied_identity_is_lifted_alone() {

@@ -69,7 +69,9 @@ impl RevocationList<'_> {
         let serials = self.serials.iter().filter(|serial| **serial != 0);
         add(SECTION_SERIAL_LIST, serials.flat_map(|serial| serial.to_be_bytes()).collect());
         let mut ids = Vec::new();
-        self.key_ids.iter().for_each(|id| put_string(&mut ids, id.as_bytes()));
+        // With a zero byte in it OpenSSH could not read the list, and would let nobody in.
+        let readable = self.key_ids.iter().filter(|id| !id.contains('\0'));
+        readable.for_each(|id| put_string(&mut ids, id.as_bytes()));
         add(SECTION_KEY_ID, ids);
         section
     }

@@ -69,6 +69,8 @@ impl Keys {
     }
 }
 
+/// More than any TPM takes.
+const LONGEST_CREDENTIAL: usize = 4096;
 const NO_SESSIONS: u16 = 0x8001;
 const SESSIONS: u16 = 0x8002;
 const CREATE_PRIMARY: u32 = 0x131;
@@ -135,6 +137,10 @@ impl Conversation {
 
     /// Opens a credential: the secret in it. `nonce` is random.
     pub fn activate(&mut self, credential: &Credential, nonce: &[u8; 32]) -> Result<Vec<u8>, TpmError> {
+        let doing = "opening the credential";
+        if credential.object.len().max(credential.seed.len()) > LONGEST_CREDENTIAL {
+            return Err(TpmError::Malformed { doing });
+        }
         let session = self.session(nonce)?;
         let doing = "authorizing the endorsement key";
         let nothing = sized(&[]);

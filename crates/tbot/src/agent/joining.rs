@@ -22,7 +22,7 @@ use identity::key::SubjectKey;
 use jiff::Timestamp;
 use join::bound_keypair::Showing;
 use join::iam;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tonic::transport::Channel;
 use transport::rpc;
@@ -45,6 +45,37 @@ pub struct Over {
     pub channel: Channel,
     /// The instance that it is.
     pub instance: String,
+}
+
+/// Where one joins, and what is known of it.
+struct Server {
+    channel: Channel,
+    /// The cluster that was joined before.
+    known: Option<ClusterName>,
+    /// The cluster that its certificate is of.
+    witness: Arc<OnceLock<ClusterName>>,
+}
+
+impl Server {
+    /// The cluster for which a platform may be asked to vouch. Whoever answers could name anybody else, and get an ID token
+    /// that is good there.
+    fn cluster(&self, told: String, addr: &HostPort) -> Result<ClusterName, AgentError> {
+        let unusable = |reason: String| AgentError::Unusable { what: "the cluster's name", reason };
+        let told = ClusterName::new(told).map_err(AgentError::unusable("the cluster's name"))?;
+        match self.known.as_ref().or(self.witness.get()) {
+            Some(proven) if *proven == told => Ok(told),
+            Some(proven) => Err(unusable(format!("the server calls itself {told}, and is of {proven}"))),
+            None if told.as_str() == addr.host() => Ok(told),
+            None => Err(unusable(format!(
+                "nothing proves that the server is of {told}: set onboarding.ca_pins, which tctl status shows, or reach it \
+                 by that name"
+            ))),
+        }
+    }
+}
+
+fn own_cluster(credentials: &Credentials) -> ClusterName {
+    credentials.trust.cluster.clone()
 }
 
 impl Joiner {
@@ -84,11 +115,13 @@ impl Joiner {
             bound: bound.clone(),
         };
         self.storage.prepare(now, &prepared, &pending)?;
+        let (trust, witness) = first_trust(&self.onboarding.trust)?.witnessed();
         let channel = match over {
             Some(over) => over.channel,
-            None => rpc::connect_join(&self.addr, first_trust(&self.onboarding.trust)?),
+            None => rpc::connect_join(&self.addr, trust),
         };
-        let answer = self.ask(channel, token, &pending, bound.as_ref()).await?;
+        let server = Server { channel, known: stored.credentials.as_ref().map(own_cluster), witness };
+        let answer = self.ask(server, token, &pending, bound.as_ref()).await?;
         let credentials = credentials(pending.key, answer.credentials)?;
         let bound = bound.map(|bound| {
             let offered = pending.offered.filter(|_| answer.key_accepted);
@@ -100,7 +133,7 @@ impl Joiner {
 
     async fn ask(
         &self,
-        channel: Channel,
+        server: Server,
         token: &str,
         pending: &Pending,
         bound: Option<&BoundKey>,
@@ -109,7 +142,7 @@ impl Joiner {
             Method::Tpm { device, algorithm } => Some(tpm::begin_apart(device, *algorithm).await?),
             _ => None,
         };
-        let mut client = JoinServiceClient::new(channel);
+        let mut client = JoinServiceClient::new(server.channel.clone());
         let challenge = client.challenge(ChallengeRequest {}).await.map_err(AgentError::call(DOING))?;
         let v1::ChallengeResponse { challenge, cluster } = challenge.into_inner();
         let mut signs = None;
@@ -119,8 +152,7 @@ impl Joiner {
                 String::new()
             }
             Method::Platform { provider, variable } => {
-                let cluster =
-                    ClusterName::new(cluster).map_err(AgentError::unusable("the cluster's name"))?;
+                let cluster = server.cluster(cluster, &self.addr)?;
                 platform::id_token(*provider, variable.as_deref(), &cluster).await?.to_string()
             }
             Method::Token | Method::BoundKeypair { .. } | Method::Tpm { .. } => String::new(),
@@ -296,5 +328,34 @@ pub fn first_trust(trust: &FirstTrust) -> Result<ServerTrust, AgentError> {
                 Err(error) => Err(wrong(error.to_string())),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ClusterName, HostPort, OnceLock, Server, ServerTrust, rpc};
+    use std::sync::Arc;
+
+    /// An ID token for somebody else's audience would be worth something there.
+    #[tokio::test]
+    async fn a_platform_vouches_for_the_cluster_that_was_proven_and_for_no_other() {
+        let name = |text: &str| ClusterName::new(text).expect("a name");
+        let addr = HostPort::parse("proxy.example.com:443", 443).expect("an address");
+        let told = |known: Option<&str>, proven: Option<&str>, told: &str| {
+            let witness = Arc::new(proven.map(name).map_or_else(OnceLock::new, OnceLock::from));
+            let channel = rpc::connect_join(&addr, ServerTrust::system());
+            Server { channel, known: known.map(name), witness }.cluster(told.to_owned(), &addr)
+        };
+        for (known, proven) in [(Some("a.example"), None), (None, Some("a.example"))] {
+            told(known, proven, "a.example").expect("is proven");
+            let refused = told(known, proven, "sts.amazonaws.com").expect_err("is somebody else");
+            assert!(
+                refused.to_string().contains("calls itself sts.amazonaws.com, and is of a.example"),
+                "{refused}"
+            );
+        }
+        told(None, None, "proxy.example.com").expect("its certificate is for that name");
+        let refused = told(None, None, "sts.amazonaws.com").expect_err("nothing proves it");
+        assert!(refused.to_string().contains("set onboarding.ca_pins"), "{refused}");
     }
 }

@@ -17,22 +17,27 @@ const DASHES: &str = "-----";
 
 /// Keeps the last bytes of a stream.
 #[derive(Debug, Default)]
-pub struct Tail(VecDeque<u8>);
+pub struct Tail {
+    kept: VecDeque<u8>,
+    /// There was more, so the first word may be the rest of one.
+    is_cut: bool,
+}
 
 impl Tail {
     /// What comes next.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.0.extend(bytes);
-        let surplus = self.0.len().saturating_sub(KEPT);
-        self.0.drain(..surplus);
+        self.kept.extend(bytes);
+        let surplus = self.kept.len().saturating_sub(KEPT);
+        self.is_cut |= surplus > 0;
+        self.kept.drain(..surplus);
     }
 
     /// The line.
     pub fn line(&self) -> String {
-        let bytes: Vec<u8> = self.0.iter().copied().collect();
+        let bytes: Vec<u8> = self.kept.iter().copied().collect();
         let text = without_pem(&String::from_utf8_lossy(&bytes));
-        let words: Vec<String> =
-            text.split(|c: char| c.is_control() || c.is_whitespace()).map(masked).collect();
+        let words = text.split(|c: char| c.is_control() || c.is_whitespace());
+        let words: Vec<String> = words.skip(usize::from(self.is_cut)).map(masked).collect();
         let line =
             words.iter().filter(|word| !word.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ");
         let surplus = line.chars().count().saturating_sub(LONGEST);
@@ -96,7 +101,8 @@ mod tests {
         let long = "ab ".repeat(10_000) + "end";
         let told = line(long.as_bytes());
         assert!(told.ends_with("ab end") && told.chars().count() <= LONGEST);
-        assert_eq!(line(&[0xff; 2 * KEPT]).chars().count(), LONGEST);
+        assert_eq!(line(&[0xff; KEPT]).chars().count(), LONGEST);
+        assert_eq!(line(&[b'x'; 2 * KEPT]), "", "the rest of one long word");
         assert_eq!(line(b""), "");
     }
 

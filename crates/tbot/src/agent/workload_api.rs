@@ -127,7 +127,8 @@ pub fn refuse_exposed(listen: &Path) -> std::io::Result<()> {
     let found = std::fs::metadata(directory)?;
     let me = rustix::process::geteuid().as_raw();
     let foreign = found.uid() != me && found.uid() != 0;
-    let open = found.mode() & 0o022 != 0 && found.mode() & 0o1000 == 0;
+    // Also a sticky one: whoever is first there would serve in our place.
+    let open = found.mode() & 0o022 != 0;
     match foreign || open {
         true => Err(std::io::Error::other(format!(
             "others may replace what is in {} (owner uid {}, mode {:04o}); choose a directory that only uid {me} or root \
@@ -146,12 +147,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_directory_that_others_write_to_is_refused_unless_they_can_replace_nothing() {
+    fn a_directory_that_others_write_to_is_refused() {
         let above = tempfile::tempdir().expect("a directory");
         let directory = above.path().join("run");
         std::fs::create_dir(&directory).expect("made");
         let socket = directory.join("s");
-        for (mode, fits) in [(0o755, true), (0o700, true), (0o777, false), (0o775, false), (0o1777, true)] {
+        for (mode, fits) in [(0o755, true), (0o700, true), (0o777, false), (0o775, false), (0o1777, false)] {
             let permissions = std::fs::Permissions::from_mode(mode);
             std::fs::set_permissions(&directory, permissions).expect("changed");
             assert_eq!(refuse_exposed(&socket).is_ok(), fits, "{mode:o}");

@@ -1,7 +1,8 @@
 //! Which servers a client trusts.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use access::ClusterName;
 use identity::trust::{Pin, TrustBundle};
 
 /// Ways in which a server may prove itself; any one of them is enough. None at all trusts nobody.
@@ -10,6 +11,8 @@ pub struct ServerTrust {
     pub(super) cluster: Option<Arc<TrustBundle>>,
     pub(super) pins: Vec<Pin>,
     pub(super) system: bool,
+    /// Which cluster the server's certificate is of, once one was accepted by bundle or pin.
+    pub(super) witness: Option<Arc<OnceLock<ClusterName>>>,
 }
 
 impl ServerTrust {
@@ -38,6 +41,14 @@ impl ServerTrust {
         self.pins.extend(other.pins);
         self.system |= other.system;
         self
+    }
+
+    /// The same, and where the cluster will stand whose authority signed for the server: what a server says of itself is
+    /// worth less. A certificate of the web says nothing of it.
+    #[must_use]
+    pub fn witnessed(mut self) -> (Self, Arc<OnceLock<ClusterName>>) {
+        let witness = Arc::clone(self.witness.get_or_insert_default());
+        (self, witness)
     }
 
     /// Whether a certificate of the cluster's own authority can be judged.

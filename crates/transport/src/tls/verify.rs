@@ -116,7 +116,11 @@ impl ServerVerifier {
                 verdict => verdict,
             },
         }
-        .map(drop)
+        .map(|verified| {
+            if let Some(witness) = &self.trust.witness {
+                let _ = witness.set(verified.identity().cluster.clone());
+            }
+        })
     }
 
     fn wrong_pin(&self, chain: &[CertificateDer<'_>]) -> Problem {

@@ -51,7 +51,7 @@ fn name(fields: &mut Fields, key: &'static str) -> Result<Option<String>, Invali
         return Ok(None);
     };
     let name = item.text()?;
-    match name.chars().any(|c| c.is_whitespace() || c == '*') {
+    match name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '*') {
         true => Err(item.invalid("one name is needed here; locks know no patterns")),
         false => Ok(Some(name)),
     }

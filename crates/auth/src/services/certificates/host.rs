@@ -91,6 +91,13 @@ impl Renewing<'_> {
         reads.refuse_locked(&subject).await?;
         let entry = self.enrolment().await?;
         let known = Host::read(&entry)?;
+        if known.bound_to.is_some() {
+            // By its certificate alone it would show no join state, by which copies are told from it.
+            let reason = "a host with a bound key renews by showing that key".to_owned();
+            return Err(
+                Problem::new(Class::Denied, "not_renewable", reason).hint("its agent joins again by itself")
+            );
+        }
         let fingerprint = keys.tls.fingerprint();
         let mut host = known.renewed(&bearer.key.fingerprint(), &fingerprint).map_err(mismatch)?;
         let me = owner(bearer.id, bearer.role);

@@ -6,12 +6,14 @@ use crate::caller::Caller;
 use crate::catalog::{layout, record};
 use crate::core::Core;
 use crate::refusal;
+use access::rbac::lock::is_in_force;
 use access::resource::lock::{LockSpec, LockTarget};
 use access::resource::{Kind, Lock, Metadata, Resource};
 use access::{BotName, HostId, InstanceId, SystemRole};
 use api::status::{Class, Problem};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
-use store::{Expect, Key, Revision, Txn};
+use store::{Entry, Expect, Key, Revision, Txn};
 
 /// What was seen.
 pub struct Incident<'a> {
@@ -53,6 +55,16 @@ impl std::fmt::Display for Whose<'_> {
     }
 }
 
+/// Whether a lock that is there does what `wanted` is to do.
+fn is_that(present: &Entry, wanted: &Resource, now: Timestamp) -> bool {
+    match (record::decode(present), wanted) {
+        (Ok(Resource::Lock(present)), Resource::Lock(wanted)) => {
+            present.spec.target == wanted.spec.target && is_in_force(&present, now)
+        }
+        _ => false,
+    }
+}
+
 impl Incident<'_> {
     /// Locks the instance and records who was seen where, in one transaction. Gives the answer to the caller.
     pub async fn lock(&self) -> Problem {
@@ -75,16 +87,19 @@ impl Incident<'_> {
             whose = %self.whose, lock = name, here = caller.name(), before = self.other_addr,
             mismatch = self.mismatch, "an identity is in use twice; it is locked"
         );
-        if core.catalog.read(&key).await?.is_some() {
+        let lock = self.lock_of(&name);
+        let present = core.catalog.read(&key).await?;
+        if present.as_ref().is_some_and(|present| is_that(present, &lock, core.now())) {
             core.note(event).await;
             return Ok(());
         }
-        let lock = self.lock_of(&name);
+        // One of that name that has ended, or that hits somebody else, keeps nobody out.
+        let expect = present.map_or(Expect::Absent, |present| Expect::Revision(present.revision));
         let created = caller.locate(Event::new(kind::LOCK_CREATED)).name(&name).with("lock", lock.to_json());
         let (judged, revision) = &self.judged;
         let txn = Txn::new()
             .expect(judged.clone(), Expect::Revision(*revision))
-            .expect(key.clone(), Expect::Absent)
+            .expect(key.clone(), expect)
             .put(layout::lock_epoch(), "")
             .event(core.audit().record(event))
             .event(core.audit().record(created.user("auth", UserKind::Bot)));

@@ -130,7 +130,7 @@ impl Issuing<'_> {
     }
 
     /// The roles asked for, none of which is locked.
-    pub(super) async fn unlocked_roles(
+    pub async fn unlocked_roles(
         &self,
         reads: &mut Reads<'_>,
         bot: &Bot,

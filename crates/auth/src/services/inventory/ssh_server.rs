@@ -105,7 +105,7 @@ impl Keeper {
 
 async fn decide(issuing: &Issuing<'_>, reads: &mut Reads<'_>, node: &Node) -> Result<(), Problem> {
     let (bot, _) = issuing.begin(reads).await?;
-    let roles = issuing.roles(reads, &bot, &[]).await?;
+    let roles = issuing.unlocked_roles(reads, &bot, &[]).await?;
     let kind = Kind::Node.as_str();
     for verb in [Verb::Create, Verb::Update] {
         let view = ResourceView::from(&node.metadata);

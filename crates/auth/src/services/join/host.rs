@@ -108,7 +108,7 @@ impl Joining<'_> {
         let grant = grant.map_err(|none| admission.no_grant(none))?;
         let names = self.names()?;
         self.refuse_locked(reads, wish.id, by).await?;
-        let (expect, _) = self.refuse_taken_id(grant.is_local()).await?;
+        let (expect, _) = self.refuse_taken_id(|_| grant.is_local()).await?;
         self.refuse_bound_keys().await?;
         let (until, vouched) = (Claim::until(grant.expires(), core.now()), by.is_vouched());
         let claim = Claim::Host { id: wish.id, role: wish.role, vouched, until };
@@ -182,7 +182,10 @@ impl Joining<'_> {
     /// An id belongs to whoever enrolled it. The services of one process share it, and with it their names: they prove it
     /// by a secret that no token and no list of hosts tells. `is_its_own` says that something else has proven it. Gives
     /// what was found for this role.
-    pub async fn refuse_taken_id(&self, is_its_own: bool) -> Result<(Expect, Option<Host>), Refused> {
+    pub async fn refuse_taken_id(
+        &self,
+        is_its_own: impl Fn(&Host) -> bool,
+    ) -> Result<(Expect, Option<Host>), Refused> {
         let Self { core, admission, wish, .. } = self;
         let mut present = (Expect::Absent, None);
         for entry in core.catalog.all(layout::host_roles(wish.id)).await? {
@@ -190,7 +193,7 @@ impl Joining<'_> {
             let same_key = known.key == admission.fingerprint;
             let same_process =
                 known.role != wish.role && known.process == admission.proven.process().to_string();
-            if !(same_key || same_process || is_its_own) {
+            if !(same_key || same_process || is_its_own(&known)) {
                 let reason = format!("the host id {} is enrolled already, as a {}", wish.id, known.role);
                 let problem = Problem::new(Class::Denied, "host_id_taken", reason);
                 let way = format!("tctl rm node/{}", wish.id);

@@ -10,15 +10,17 @@ use super::host::{Enrolment, Joining};
 use super::keyed::{Keyed, Last, random};
 use crate::caller::{Host as Bearer, Who};
 use crate::catalog::Reads;
+use crate::core::Core;
 use crate::enrol::host::{Host, HostMismatch};
 use crate::services::certificates::{Whose, host_mismatch};
 use access::HostId;
+use access::resource::Token;
 use access::resource::token::BoundKeypair;
 use access::resource::token::bound_keypair::{RecoveryMode, Status};
 use api::status::Problem;
 use ca::HOST_LIFETIME;
 use join::bound_keypair::{self, Holder, Step, Unfit};
-use store::{Expect, Txn};
+use store::{Expect, Key, Txn};
 
 /// A host's token with a key, and who shows one.
 pub struct Binding<'a> {
@@ -119,7 +121,9 @@ impl Binding<'_> {
             joining.refuse_locked(reads, id, &by).await?;
         }
         let names = joining.names()?;
-        let (expect, known) = joining.refuse_taken_id(before == Some(wish.id)).await?;
+        // What the holder was once may be somebody else by now.
+        let is_its_own = |known: &Host| before == Some(wish.id) && is_of(known, token);
+        let (expect, known) = joining.refuse_taken_id(is_its_own).await?;
         joining.refuse_bound_keys().await?;
         let mut next = match step {
             Step::Retry => {
@@ -141,7 +145,7 @@ impl Binding<'_> {
         let txn = match before.filter(|before| *before != wish.id) {
             // There is one holder, so what it was before is nobody now.
             Some(before) if settings.recovery.mode != RecoveryMode::Insecure => {
-                txn.delete(Host::key_of(before, wish.role))
+                forgotten(core, txn, Host::key_of(before, wish.role), token).await?
             }
             _ => txn,
         };
@@ -174,4 +178,18 @@ impl Binding<'_> {
 /// Whether this host is the holder of the key; in mode `insecure` there are several.
 fn is_holders(settings: &BoundKeypair, status: &Status, id: HostId) -> bool {
     settings.recovery.mode == RecoveryMode::Insecure || status.bound_host_id == Some(id)
+}
+
+/// Whether a host came in by a key that is bound to this token.
+fn is_of(host: &Host, token: &Token) -> bool {
+    host.bound_to.as_deref() == Some(token.metadata.name.as_str())
+}
+
+/// Removes what the holder of the token was, unless that is somebody else by now.
+async fn forgotten(core: &Core, txn: Txn, key: Key, token: &Token) -> Result<Txn, Problem> {
+    let Some(entry) = core.catalog.read(&key).await? else { return Ok(txn) };
+    match is_of(&Host::read(&entry)?, token) {
+        true => Ok(txn.expect(key.clone(), Expect::Revision(entry.revision)).delete(key)),
+        false => Ok(txn),
+    }
 }
