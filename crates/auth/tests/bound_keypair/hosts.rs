@@ -6,6 +6,7 @@ use access::HostId;
 use api::status::Problem;
 use api::v1;
 use api::v1::certificate_service_client::CertificateServiceClient;
+use api::v1::resource_service_client::ResourceServiceClient;
 use identity::Credentials;
 use jiff::SignedDuration;
 use serde_json::json;
@@ -161,7 +162,8 @@ async fn a_node_does_not_renew_by_its_certificate_alone() {
 async fn a_key_takes_back_no_id_that_is_another_host_s_by_now() {
     let (auth, mut node) = started_for_host("Node", recovery(9, "standard")).await;
     let own = node.join_and_keep(auth.stranger()).await.expect("joins");
-    auth.delete(access::resource::Kind::Node, &host_id(&own).to_string()).await;
+    let request = v1::DeleteRequest { kind: "node".to_owned(), name: host_id(&own).to_string() };
+    ResourceServiceClient::new(auth.admin()).delete(request).await.expect("is removed");
     let mut other = Joiner::node("web-2");
     other.host.as_mut().expect("a host").host_id = host_id(&own).to_string();
     let new = auth.join(&other).await.expect("the machine was set up anew");
