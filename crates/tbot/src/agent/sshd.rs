@@ -31,6 +31,9 @@ use zeroize::Zeroizing;
 pub const REVOKED: &str = "revoked-keys";
 /// What the files were made from.
 const STATE: &str = "sshd-state.json";
+/// There while sshd has been told of everything that was made from the state: a crash, a configuration that it refuses and a
+/// reload that fails leave it away.
+const IN_FORCE: &str = "sshd-in-force";
 /// Every file.
 pub const NAMES: [&str; 5] =
     [ssh_host::KEY, ssh_host::CERTIFICATE, ssh_host::USER_AUTHORITIES, REVOKED, STATE];
@@ -159,11 +162,13 @@ impl<'a> Server<'a> {
         installer.install(&state.refused()).await.map_err(AgentError::Sshd)?;
         // sshd reads its certificate when it starts, and then no more.
         installer.reload().await.map_err(AgentError::Sshd)?;
+        self.output.destination.keep(IN_FORCE, b"")?;
         tracing::info!(service = self.output.name, %expires, "sshd has its certificate");
         Ok(Fresh { expires, trust })
     }
 
-    /// Puts what the cluster says of locks and trust in force. Gives whether anything changed.
+    /// Puts what the cluster says of locks and trust in force; an error while sshd does not know all of it. Gives whether
+    /// anything changed.
     pub async fn apply(&self, told: &SshServerState, now: Timestamp) -> Result<bool, AgentError> {
         let Some(trust) = told.trust.clone() else { return Ok(false) };
         let trust =
@@ -190,19 +195,26 @@ impl<'a> Server<'a> {
         let issued = Issued { certificate, trust };
         let authorities = authorities(&issued.trust, &state);
         let present = self.output.destination.read(ssh_host::USER_AUTHORITIES)?;
-        let same = present.is_some_and(|present| *present == authorities.as_bytes());
-        if same && before == state && self.output.destination.read(REVOKED)?.is_some() {
+        let same = present.is_some_and(|present| *present == authorities.as_bytes())
+            && before == state
+            && self.output.destination.read(REVOKED)?.is_some();
+        let in_force = self.output.destination.kept(IN_FORCE)?.is_some();
+        if same && in_force {
             return Ok(false);
         }
-        state.version = before.version.saturating_add(1);
-        self.publish(&key, &issued, &state, now)?;
         let installer = self.installer();
+        installer.forget(IN_FORCE).map_err(AgentError::Sshd)?;
+        if !same {
+            state.version = before.version.saturating_add(1);
+            self.publish(&key, &issued, &state, now)?;
+        }
+        installer.refuse_undone().map_err(AgentError::Sshd)?;
         // Files are read with each login; a list of accounts stands in the configuration.
-        if installer.refuse_undone().is_ok()
-            && installer.install(&state.refused()).await.map_err(AgentError::Sshd)?
-        {
+        let changed = installer.install(&state.refused()).await.map_err(AgentError::Sshd)?;
+        if changed || !in_force {
             installer.reload().await.map_err(AgentError::Sshd)?;
         }
+        self.output.destination.keep(IN_FORCE, b"")?;
         tracing::info!(
             service = self.output.name,
             users = state.key_ids.len(),
@@ -279,3 +291,6 @@ fn authorities(trust: &TrustBundle, state: &State) -> String {
 fn allowed<'a>(accounts: &'a [Login], refused: &BTreeSet<&str>) -> Vec<&'a str> {
     accounts.iter().map(Login::as_str).filter(|account| !refused.contains(account)).collect()
 }
+
+#[cfg(test)]
+mod tests;

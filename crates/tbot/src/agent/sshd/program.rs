@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// It has been given back; as long as this is there, nothing is written for sshd.
-const UNDONE: &str = "sshd-undone";
+pub(super) const UNDONE: &str = "sshd-undone";
 /// What is put to the question before it is put in place.
 const CANDIDATE: &str = "sshd-candidate.conf";
 const WHOLE: &str = "sshd-candidate-whole.conf";
@@ -123,7 +123,12 @@ impl Installer<'_> {
 
     /// Lets the agent look after it again.
     pub fn redo(&self) -> Result<(), String> {
-        let mark = self.directory()?.join(UNDONE);
+        self.forget(UNDONE)
+    }
+
+    /// Removes a mark beside the files.
+    pub(super) fn forget(&self, mark: &str) -> Result<(), String> {
+        let mark = self.directory()?.join(mark);
         match std::fs::remove_file(&mark) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(format!("cannot remove {}: {error}", mark.display()))

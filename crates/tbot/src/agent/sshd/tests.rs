@@ -1,0 +1,166 @@
+//! One server, with the system's sshd to say what its configuration is worth. As root: sshd reads no configuration for others.
+
+use super::program::UNDONE;
+use super::{IN_FORCE, Server, State};
+use crate::agent::member::fresh_key;
+use crate::agent::ssh_host::Issued;
+use crate::config::hooks::Action;
+use crate::config::{Content, Hook, Method, Output, Sshd};
+use crate::destination::{Destination, Directory, Symlinks};
+use api::v1::{Authority, SshServerState};
+use identity::ssh::SshCertificate;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const SSHD: &str = "/usr/sbin/sshd";
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A configuration of sshd, and the service that looks after it.
+struct Stock {
+    scratch: tempfile::TempDir,
+    output: Output,
+}
+
+fn keygen(arguments: &[&str], path: &Path) {
+    let made = Command::new("/usr/bin/ssh-keygen").arg("-q").args(arguments).arg(path).output();
+    let made = made.expect("ssh-keygen runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+impl Stock {
+    /// With a certificate and nothing locked; nothing where there is no sshd to ask.
+    fn certified() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() || !Path::new(SSHD).exists() {
+            return None;
+        }
+        std::fs::create_dir_all("/run/sshd").expect("sshd wants it");
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let at = |name: &str| scratch.path().join(name);
+        for key in ["own", "authority", "later"] {
+            keygen(&["-N", "", "-t", "ed25519", "-f"], &at(key));
+        }
+        let config = format!("Include {}/*.conf\nHostKey {}\n", at("more").display(), at("own").display());
+        std::fs::write(at("sshd_config"), config).expect("written");
+        let script = "test ! -e \"$0/broken\" && echo reload >> \"$0/reloads\"".to_owned();
+        let words = vec!["/bin/sh".to_owned(), "-c".to_owned(), script, scratch.path().display().to_string()];
+        let sshd = Sshd {
+            hostname: None,
+            principals: Vec::new(),
+            address: None,
+            labels: BTreeMap::new(),
+            accounts: Vec::new(),
+            register: true,
+            snippet: at("more/10-postern.conf"),
+            config: at("sshd_config"),
+            program: PathBuf::from(SSHD),
+            reload: Hook { action: Action::Exec(words), timeout: Duration::from_secs(30) },
+        };
+        let output = Output {
+            name: "sshd".to_owned(),
+            destination: Destination::Directory(Directory::new(at("host"), Symlinks::TrySecure)),
+            roles: Vec::new(),
+            content: Content::Sshd(Box::new(sshd)),
+            certificate_ttl: DAY,
+            renewal_interval: DAY,
+            on_renew: Vec::new(),
+        };
+        let stock = Self { scratch, output };
+        let key = fresh_key().expect("a key");
+        std::fs::write(stock.at("host.pub"), key.public().ssh().to_openssh().expect("a line"))
+            .expect("written");
+        let authority = stock.at("authority").display().to_string();
+        keygen(&["-s", &authority, "-h", "-I", "stock", "-n", "stock", "-V", "+1h"], &stock.at("host.pub"));
+        let certificate = std::fs::read_to_string(stock.at("host-cert.pub")).expect("signed");
+        let certificate = SshCertificate::from_line(&certificate).expect("a certificate");
+        let trust = stock.told("authority").trust.expect("set");
+        let issued = Issued { certificate, trust: api::convert::trust(trust).expect("a bundle") };
+        stock.server().publish(&key, &issued, &State::default(), Timestamp::now()).expect("written");
+        Some(stock)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn server(&self) -> Server<'_> {
+        Server::of(&self.output, &Method::Token).expect("a server")
+    }
+
+    fn snippet(&self) -> Option<String> {
+        std::fs::read_to_string(self.at("more/10-postern.conf")).ok()
+    }
+
+    /// As the cluster says it while this authority signs hosts; nothing is locked.
+    fn told(&self, host: &str) -> SshServerState {
+        let line = |name: &str| {
+            let line = std::fs::read_to_string(self.at(&format!("{name}.pub"))).expect("made before");
+            line.split(' ').take(2).collect::<Vec<_>>().join(" ").trim().to_owned()
+        };
+        let of = |kind: &str, name: &str| Authority {
+            kind: kind.to_owned(),
+            ssh_keys: vec![line(name)],
+            tls_certificates: Vec::new(),
+        };
+        let authorities = vec![of("host", host), of("user", "authority")];
+        let trust = api::v1::TrustBundle { cluster: "test".to_owned(), authorities, revision: 1 };
+        SshServerState { trust: Some(trust), ..SshServerState::default() }
+    }
+
+    fn locked(&self, logins: &[&str]) -> SshServerState {
+        let refused_logins = logins.iter().map(ToString::to_string).collect();
+        SshServerState { refused_logins, ..self.told("authority") }
+    }
+
+    fn apply(&self, told: &SshServerState) -> Result<bool, String> {
+        block_on(self.server().apply(told, Timestamp::now())).map_err(|error| error.to_string())
+    }
+
+    fn reloads(&self) -> usize {
+        std::fs::read_to_string(self.at("reloads")).map_or(0, |text| text.lines().count())
+    }
+
+    fn is_in_force(&self) -> bool {
+        self.output.destination.kept(IN_FORCE).expect("readable").is_some()
+    }
+}
+
+fn block_on<T>(what: impl Future<Output = T>) -> T {
+    crate::program::runtime().expect("a runtime").block_on(what)
+}
+
+#[test]
+fn a_login_lock_is_in_force_when_sshd_has_reloaded() {
+    let Some(stock) = Stock::certified() else { return };
+    let lock = stock.locked(&["deploy"]);
+    std::fs::write(stock.at("broken"), "").expect("written");
+    for _ in 0..2 {
+        let told = stock.apply(&lock).expect_err("sshd has not got it");
+        assert!(told.contains("cannot be reloaded"), "{told}");
+        assert!(!stock.is_in_force());
+    }
+    assert!(stock.snippet().expect("written").contains("Match User deploy"), "only the reload is missing");
+    std::fs::remove_file(stock.at("broken")).expect("there");
+    assert_eq!((stock.apply(&lock), stock.reloads()), (Ok(true), 1));
+    assert_eq!((stock.apply(&lock), stock.reloads()), (Ok(false), 1), "it is in force");
+    assert_eq!(stock.server().state().expect("readable").version, 1, "one state, however often it was tried");
+    let users = SshServerState { refused_key_ids: vec!["bot-x".to_owned()], ..lock };
+    assert_eq!((stock.apply(&users), stock.reloads()), (Ok(true), 1), "files are read with each login");
+}
+
+#[test]
+fn nothing_is_in_force_at_a_server_that_was_given_back() {
+    let Some(stock) = Stock::certified() else { return };
+    stock.apply(&stock.locked(&[])).expect("in force");
+    stock.output.destination.keep(UNDONE, b"").expect("kept");
+    for _ in 0..2 {
+        let told = stock.apply(&stock.locked(&["deploy"])).expect_err("what sshd has is not known");
+        assert!(told.contains("tbot sshd --redo"), "{told}");
+    }
+    assert!(!stock.snippet().expect("still there").contains("deploy"));
+    stock.server().installer().redo().expect("removed");
+    assert_eq!(stock.apply(&stock.locked(&["deploy"])), Ok(true));
+    assert!(stock.snippet().expect("there").contains("Match User deploy"));
+}
