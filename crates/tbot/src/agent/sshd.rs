@@ -31,6 +31,8 @@ use zeroize::Zeroizing;
 pub const REVOKED: &str = "revoked-keys";
 /// What the files were made from.
 const STATE: &str = "sshd-state.json";
+/// Of the state and of the list that is made from it: many certificates may be locked.
+const LARGEST: u64 = 16 << 20;
 /// There while sshd has been told of everything that was made from the state: a crash, a configuration that it refuses and a
 /// reload that fails leave it away.
 const IN_FORCE: &str = "sshd-in-force";
@@ -173,20 +175,24 @@ impl<'a> Server<'a> {
         let Some(trust) = told.trust.clone() else { return Ok(false) };
         let trust =
             api::convert::trust(trust).map_err(AgentError::unusable("the cluster's word on trust"))?;
-        let before = self.state()?;
-        let state = State::of(told, before.version);
+        // All of it is told anew: what was written before is not needed, and damage to it must keep no lock out.
+        let before = self.state().inspect_err(|error| {
+            tracing::warn!(service = self.output.name, %error, "what was locked is written anew");
+        });
+        let before = before.ok();
+        let state = State::of(told, before.as_ref().map_or(0, |before| before.version));
         self.rewrite(before, state, trust, now).await
     }
 
     /// Puts another trust bundle in force, with the locks as they are.
     pub async fn trust(&self, trust: TrustBundle, now: Timestamp) -> Result<bool, AgentError> {
         let state = self.state()?;
-        self.rewrite(state.clone(), state, trust, now).await
+        self.rewrite(Some(state.clone()), state, trust, now).await
     }
 
     async fn rewrite(
         &self,
-        before: State,
+        before: Option<State>,
         mut state: State,
         trust: TrustBundle,
         now: Timestamp,
@@ -196,8 +202,8 @@ impl<'a> Server<'a> {
         let authorities = authorities(&issued.trust, &state);
         let present = self.output.destination.read(ssh_host::USER_AUTHORITIES)?;
         let same = present.is_some_and(|present| *present == authorities.as_bytes())
-            && before == state
-            && self.output.destination.read(REVOKED)?.is_some();
+            && before.as_ref() == Some(&state)
+            && self.output.destination.read_within(REVOKED, LARGEST)?.is_some();
         let in_force = self.output.destination.kept(IN_FORCE)?.is_some();
         if same && in_force {
             return Ok(false);
@@ -205,7 +211,7 @@ impl<'a> Server<'a> {
         let installer = self.installer();
         installer.forget(IN_FORCE).map_err(AgentError::Sshd)?;
         if !same {
-            state.version = before.version.saturating_add(1);
+            state.version = state.version.saturating_add(1);
             self.publish(&key, &issued, &state, now)?;
         }
         installer.refuse_undone().map_err(AgentError::Sshd)?;
@@ -265,7 +271,7 @@ impl<'a> Server<'a> {
 
     /// What is locked stays locked over a restart of the agent, whether the cluster is there or not.
     fn state(&self) -> Result<State, AgentError> {
-        match self.output.destination.read(STATE)? {
+        match self.output.destination.read_within(STATE, LARGEST)? {
             Some(text) => serde_json::from_slice(&text).map_err(AgentError::unusable("what is locked")),
             None => Ok(State::default()),
         }

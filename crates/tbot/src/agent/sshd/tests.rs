@@ -1,7 +1,7 @@
 //! One server, with the system's sshd to say what its configuration is worth. As root: sshd reads no configuration for others.
 
 use super::program::UNDONE;
-use super::{IN_FORCE, Server, State};
+use super::{IN_FORCE, STATE, Server, State};
 use crate::agent::member::fresh_key;
 use crate::agent::ssh_host::Issued;
 use crate::config::hooks::Action;
@@ -163,4 +163,27 @@ fn nothing_is_in_force_at_a_server_that_was_given_back() {
     stock.server().installer().redo().expect("removed");
     assert_eq!(stock.apply(&stock.locked(&["deploy"])), Ok(true));
     assert!(stock.snippet().expect("there").contains("Match User deploy"));
+}
+
+#[test]
+fn a_lock_of_many_certificates_is_applied_and_lifted() {
+    let Some(stock) = Stock::certified() else { return };
+    let refused_serials: Vec<u64> = (0..100_000).map(|at| u64::MAX - at).collect();
+    let many = SshServerState { refused_serials, ..stock.locked(&[]) };
+    assert_eq!(stock.apply(&many), Ok(true));
+    assert_eq!(stock.server().state().expect("readable").serials.len(), 100_000);
+    assert_eq!(stock.apply(&many), Ok(false));
+    assert_eq!(stock.apply(&stock.locked(&["deploy"])), Ok(true));
+}
+
+#[test]
+fn damage_to_what_was_locked_keeps_no_lock_out() {
+    let Some(stock) = Stock::certified() else { return };
+    let lock = stock.locked(&[]);
+    stock.apply(&lock).expect("in force");
+    std::fs::write(stock.at("host").join(STATE), "{\"version\":").expect("written");
+    let trust = api::convert::trust(lock.trust.clone().expect("set")).expect("a bundle");
+    assert!(block_on(stock.server().trust(trust.clone(), Timestamp::now())).is_err(), "locks are not known");
+    assert_eq!(stock.apply(&lock), Ok(true), "the cluster's word is enough");
+    assert!(block_on(stock.server().trust(trust, Timestamp::now())).is_ok());
 }
