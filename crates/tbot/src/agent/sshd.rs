@@ -184,10 +184,14 @@ impl<'a> Server<'a> {
         self.rewrite(before, state, trust, now).await
     }
 
-    /// Puts another trust bundle in force, with the locks as they are.
+    /// Puts another trust bundle in force, with the locks as they are. `false` when the certificate is not one that it covers:
+    /// then another has to be asked for.
     pub async fn trust(&self, trust: TrustBundle, now: Timestamp) -> Result<bool, AgentError> {
         let state = self.state()?;
-        self.rewrite(Some(state.clone()), state, trust, now).await
+        self.rewrite(Some(state.clone()), state, trust.clone(), now).await?;
+        let Some(certificate) = self.certificate()? else { return Ok(false) };
+        let issued = Issued { certificate, trust };
+        Ok(issued.is_covered() && issued.expires() > now)
     }
 
     async fn rewrite(

@@ -118,6 +118,12 @@ impl Stock {
         block_on(self.server().apply(told, Timestamp::now())).map_err(|error| error.to_string())
     }
 
+    /// Whether the certificate is still good while this authority signs hosts.
+    fn trust(&self, host: &str, now: Timestamp) -> Result<bool, String> {
+        let trust = api::convert::trust(self.told(host).trust.expect("set")).expect("a bundle");
+        block_on(self.server().trust(trust, now)).map_err(|error| error.to_string())
+    }
+
     fn reloads(&self) -> usize {
         std::fs::read_to_string(self.at("reloads")).map_or(0, |text| text.lines().count())
     }
@@ -182,8 +188,16 @@ fn damage_to_what_was_locked_keeps_no_lock_out() {
     let lock = stock.locked(&[]);
     stock.apply(&lock).expect("in force");
     std::fs::write(stock.at("host").join(STATE), "{\"version\":").expect("written");
-    let trust = api::convert::trust(lock.trust.clone().expect("set")).expect("a bundle");
-    assert!(block_on(stock.server().trust(trust.clone(), Timestamp::now())).is_err(), "locks are not known");
+    assert!(stock.trust("authority", Timestamp::now()).is_err(), "locks are not known");
     assert_eq!(stock.apply(&lock), Ok(true), "the cluster's word is enough");
-    assert!(block_on(stock.server().trust(trust, Timestamp::now())).is_ok());
+    assert_eq!(stock.trust("authority", Timestamp::now()), Ok(true));
+}
+
+#[test]
+fn a_certificate_of_an_authority_that_is_gone_is_not_enough() {
+    let Some(stock) = Stock::certified() else { return };
+    let now = Timestamp::now();
+    assert_eq!(stock.trust("authority", now), Ok(true));
+    assert_eq!(stock.trust("later", now), Ok(false), "another authority signs hosts");
+    assert_eq!(stock.trust("authority", now + 2 * DAY), Ok(false), "it has ended");
 }
