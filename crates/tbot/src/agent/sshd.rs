@@ -7,6 +7,7 @@
 
 mod program;
 mod snippet;
+mod turn;
 
 pub use program::Installer;
 

@@ -1,6 +1,7 @@
 //! One server, with the system's sshd to say what its configuration is worth. As root: sshd reads no configuration for others.
 
 use super::program::UNDONE;
+use super::turn::Turn;
 use super::{IN_FORCE, STATE, Server, State};
 use crate::agent::member::fresh_key;
 use crate::agent::ssh_host::Issued;
@@ -10,7 +11,7 @@ use crate::destination::{Destination, Directory, Symlinks};
 use api::v1::{Authority, SshServerState};
 use identity::ssh::SshCertificate;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -200,4 +201,64 @@ fn a_certificate_of_an_authority_that_is_gone_is_not_enough() {
     assert_eq!(stock.trust("authority", now), Ok(true));
     assert_eq!(stock.trust("later", now), Ok(false), "another authority signs hosts");
     assert_eq!(stock.trust("authority", now + 2 * DAY), Ok(false), "it has ended");
+}
+
+#[test]
+fn what_cannot_be_taken_away_is_looked_after_further() {
+    let Some(stock) = Stock::certified() else { return };
+    stock.apply(&stock.locked(&[])).expect("in force");
+    let config = std::fs::read_to_string(stock.at("sshd_config")).expect("written");
+    std::fs::write(stock.at("sshd_config"), format!("{config}NoSuchKeyword yes\n")).expect("written");
+    let server = stock.server();
+    let told = block_on(server.installer().undo()).expect_err("sshd refuses it");
+    assert!(told.contains("it was put back"), "{told}");
+    assert!(stock.snippet().is_some());
+    server.installer().refuse_undone().expect("no mark");
+    std::fs::write(stock.at("sshd_config"), config).expect("written");
+    assert_eq!(block_on(server.installer().undo()), Ok(true));
+    assert!(stock.snippet().is_none() && server.installer().refuse_undone().is_err());
+}
+
+#[test]
+fn nothing_is_written_after_it_was_given_back() {
+    let Some(stock) = Stock::certified() else { return };
+    stock.output.destination.keep(UNDONE, b"").expect("kept");
+    // Whoever looked for the mark before had not seen it.
+    let told = block_on(stock.server().installer().install(&BTreeSet::new())).expect_err("given back");
+    assert!(told.contains("tbot sshd --redo"), "{told}");
+    assert!(stock.snippet().is_none());
+}
+
+#[test]
+fn it_is_not_given_back_while_it_is_being_written() {
+    let Some(stock) = Stock::certified() else { return };
+    stock.apply(&stock.locked(&[])).expect("in force");
+    block_on(async {
+        let writing = Turn::take(&stock.at("host")).await.expect("nobody else");
+        let installer = stock.server().installer();
+        let mut undo = std::pin::pin!(installer.undo());
+        tokio::select! {
+            biased;
+            done = &mut undo => panic!("{done:?}"),
+            () = std::future::ready(()) => {}
+        }
+        assert!(stock.snippet().is_some(), "it waits for its turn");
+        drop(writing);
+        assert_eq!(undo.await, Ok(true));
+    });
+    assert!(stock.snippet().is_none());
+}
+
+#[test]
+fn a_fault_of_the_destination_does_not_keep_it_in_place() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(stock) = Stock::certified() else { return };
+    stock.apply(&stock.locked(&[])).expect("in force");
+    let reloads = stock.reloads();
+    let everybodys = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(stock.at("host"), everybodys).expect("ours");
+    let told = block_on(stock.server().installer().undo()).expect_err("nothing can be kept there");
+    assert!(told.contains("is taken away") && told.contains("stop the agent"), "{told}");
+    assert!(stock.snippet().is_none());
+    assert_eq!(stock.reloads(), reloads + 1);
 }
