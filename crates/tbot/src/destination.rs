@@ -171,6 +171,18 @@ impl Destination {
         }
     }
 
+    /// The same of a file that may be larger than most.
+    pub fn read_within(
+        &self,
+        name: &str,
+        largest: u64,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
+        match self {
+            Self::Directory(directory) => directory.read_within(name, largest),
+            here => here.read(name),
+        }
+    }
+
     /// Writes one file beside the set, replaced in one step. Memory keeps none.
     pub fn keep(&self, name: &str, contents: &[u8]) -> Result<(), DestinationError> {
         match self {

@@ -29,6 +29,8 @@ const SILENCE: Duration = Duration::from_secs(90);
 /// After a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// The longest that auth can send an agent away.
+const LONGEST_AWAY: Duration = Duration::from_secs(60);
 /// A host's refusal does not pass by itself; it is asked again seldom.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
@@ -312,7 +314,7 @@ impl Speaking {
                 }
                 Some(Said::Ping(number)) => say(Say::Pong(number)).await?,
                 Some(Said::GoAwayMs(within)) => {
-                    *pause = between_zero_and(Duration::from_millis(u64::from(within)));
+                    *pause = between_zero_and(away(within));
                     return Ok(());
                 }
                 _ => {}
@@ -329,5 +331,22 @@ impl Speaking {
         if changed {
             self.news.notify_one();
         }
+    }
+}
+
+/// Within which time an agent that is sent away comes back: meanwhile it hears of no locks.
+fn away(milliseconds: u32) -> Duration {
+    Duration::from_millis(u64::from(milliseconds)).min(LONGEST_AWAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST_AWAY, away};
+    use std::time::Duration;
+
+    #[test]
+    fn nobody_is_sent_away_for_long() {
+        assert_eq!(away(1500), Duration::from_millis(1500));
+        assert_eq!(away(u32::MAX), LONGEST_AWAY);
     }
 }

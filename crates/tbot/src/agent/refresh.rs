@@ -76,7 +76,7 @@ pub async fn rewrite(
         Content::SshHost { .. } => ssh_host::rewrite(output, trust.clone(), now),
         Content::Sshd(sshd) => {
             let server = sshd::Server { output, sshd, method: &config.onboarding.method };
-            server.trust(trust.clone(), now).await.map(|_| true)
+            server.trust(trust.clone(), now).await
         }
         // Their bundles come with their documents.
         Content::Svid(_) | Content::WorkloadApi(_) => Ok(false),

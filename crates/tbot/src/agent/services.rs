@@ -291,6 +291,10 @@ impl Agent {
         self.apis.keep(&open.map(|output| output.name.as_str()).collect::<Vec<_>>());
         services.push(Service::new(HEARTBEAT, Kind::Heartbeat));
         self.health.set_services(services);
+        // Streams begin anew, and tell of trouble anew; those of services that are in no inventory any more have none.
+        for name in std::mem::take(&mut self.unlisted).into_keys() {
+            self.health.hooked(&name, Ok(()));
+        }
     }
 
     async fn renew(&mut self, random: f64) {
@@ -594,4 +598,38 @@ fn left(expires: Timestamp, now: Timestamp) -> Duration {
 fn random() -> f64 {
     let bits = uuid::Uuid::new_v4().as_u128() as u32;
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Agent;
+    use crate::config::{Config, StartFlags, load};
+    use crate::health::Health;
+    use std::path::Path;
+
+    fn config(scratch: &Path, register: bool) -> Config {
+        let scratch = scratch.display();
+        let text = format!(
+            "version: v2\nproxy_server: p:1\nonboarding: {{token: x}}\nstorage: {scratch}/s\nservices:\n- {{type: sshd, name: sshd, \
+             destination: {scratch}/h, sshd: {{register: {register}, reload: {{pid_file: /run/sshd.pid}}}}}}\n"
+        );
+        load("tbot.yaml", &text, &StartFlags::default()).expect("read").0
+    }
+
+    /// The streams begin anew with each configuration, and tell of their trouble anew.
+    #[test]
+    fn trouble_of_a_stream_ends_with_it() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        for register in [true, false] {
+            let health = Health::default();
+            let mut agent = Agent::open(config(scratch.path(), true), health.clone()).expect("opens");
+            let trouble =
+                || health.services().into_iter().find(|service| service.name == "sshd")?.hook_problem;
+            agent.listed("sshd".to_owned(), Some("no rule".to_owned()));
+            assert!(trouble().is_some_and(|told| told.contains("no rule")));
+            agent.reconfigure(config(scratch.path(), register));
+            assert_eq!(trouble(), None);
+            assert!(agent.unlisted.is_empty());
+        }
+    }
 }

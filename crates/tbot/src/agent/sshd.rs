@@ -7,6 +7,7 @@
 
 mod program;
 mod snippet;
+mod turn;
 
 pub use program::Installer;
 
@@ -31,6 +32,11 @@ use zeroize::Zeroizing;
 pub const REVOKED: &str = "revoked-keys";
 /// What the files were made from.
 const STATE: &str = "sshd-state.json";
+/// Of the state and of the list that is made from it: many certificates may be locked.
+const LARGEST: u64 = 16 << 20;
+/// There while sshd has been told of everything that was made from the state: a crash, a configuration that it refuses and a
+/// reload that fails leave it away.
+const IN_FORCE: &str = "sshd-in-force";
 /// Every file.
 pub const NAMES: [&str; 5] =
     [ssh_host::KEY, ssh_host::CERTIFICATE, ssh_host::USER_AUTHORITIES, REVOKED, STATE];
@@ -159,29 +165,39 @@ impl<'a> Server<'a> {
         installer.install(&state.refused()).await.map_err(AgentError::Sshd)?;
         // sshd reads its certificate when it starts, and then no more.
         installer.reload().await.map_err(AgentError::Sshd)?;
+        self.output.destination.keep(IN_FORCE, b"")?;
         tracing::info!(service = self.output.name, %expires, "sshd has its certificate");
         Ok(Fresh { expires, trust })
     }
 
-    /// Puts what the cluster says of locks and trust in force. Gives whether anything changed.
+    /// Puts what the cluster says of locks and trust in force; an error while sshd does not know all of it. Gives whether
+    /// anything changed.
     pub async fn apply(&self, told: &SshServerState, now: Timestamp) -> Result<bool, AgentError> {
         let Some(trust) = told.trust.clone() else { return Ok(false) };
         let trust =
             api::convert::trust(trust).map_err(AgentError::unusable("the cluster's word on trust"))?;
-        let before = self.state()?;
-        let state = State::of(told, before.version);
+        // All of it is told anew: what was written before is not needed, and damage to it must keep no lock out.
+        let before = self.state().inspect_err(|error| {
+            tracing::warn!(service = self.output.name, %error, "what was locked is written anew");
+        });
+        let before = before.ok();
+        let state = State::of(told, before.as_ref().map_or(0, |before| before.version));
         self.rewrite(before, state, trust, now).await
     }
 
-    /// Puts another trust bundle in force, with the locks as they are.
+    /// Puts another trust bundle in force, with the locks as they are. `false` when the certificate is not one that it covers:
+    /// then another has to be asked for.
     pub async fn trust(&self, trust: TrustBundle, now: Timestamp) -> Result<bool, AgentError> {
         let state = self.state()?;
-        self.rewrite(state.clone(), state, trust, now).await
+        self.rewrite(Some(state.clone()), state, trust.clone(), now).await?;
+        let Some(certificate) = self.certificate()? else { return Ok(false) };
+        let issued = Issued { certificate, trust };
+        Ok(issued.is_covered() && issued.expires() > now)
     }
 
     async fn rewrite(
         &self,
-        before: State,
+        before: Option<State>,
         mut state: State,
         trust: TrustBundle,
         now: Timestamp,
@@ -190,19 +206,26 @@ impl<'a> Server<'a> {
         let issued = Issued { certificate, trust };
         let authorities = authorities(&issued.trust, &state);
         let present = self.output.destination.read(ssh_host::USER_AUTHORITIES)?;
-        let same = present.is_some_and(|present| *present == authorities.as_bytes());
-        if same && before == state && self.output.destination.read(REVOKED)?.is_some() {
+        let same = present.is_some_and(|present| *present == authorities.as_bytes())
+            && before.as_ref() == Some(&state)
+            && self.output.destination.read_within(REVOKED, LARGEST)?.is_some();
+        let in_force = self.output.destination.kept(IN_FORCE)?.is_some();
+        if same && in_force {
             return Ok(false);
         }
-        state.version = before.version.saturating_add(1);
-        self.publish(&key, &issued, &state, now)?;
         let installer = self.installer();
+        installer.forget(IN_FORCE).map_err(AgentError::Sshd)?;
+        if !same {
+            state.version = state.version.saturating_add(1);
+            self.publish(&key, &issued, &state, now)?;
+        }
+        installer.refuse_undone().map_err(AgentError::Sshd)?;
         // Files are read with each login; a list of accounts stands in the configuration.
-        if installer.refuse_undone().is_ok()
-            && installer.install(&state.refused()).await.map_err(AgentError::Sshd)?
-        {
+        let changed = installer.install(&state.refused()).await.map_err(AgentError::Sshd)?;
+        if changed || !in_force {
             installer.reload().await.map_err(AgentError::Sshd)?;
         }
+        self.output.destination.keep(IN_FORCE, b"")?;
         tracing::info!(
             service = self.output.name,
             users = state.key_ids.len(),
@@ -253,7 +276,7 @@ impl<'a> Server<'a> {
 
     /// What is locked stays locked over a restart of the agent, whether the cluster is there or not.
     fn state(&self) -> Result<State, AgentError> {
-        match self.output.destination.read(STATE)? {
+        match self.output.destination.read_within(STATE, LARGEST)? {
             Some(text) => serde_json::from_slice(&text).map_err(AgentError::unusable("what is locked")),
             None => Ok(State::default()),
         }
@@ -279,3 +302,6 @@ fn authorities(trust: &TrustBundle, state: &State) -> String {
 fn allowed<'a>(accounts: &'a [Login], refused: &BTreeSet<&str>) -> Vec<&'a str> {
     accounts.iter().map(Login::as_str).filter(|account| !refused.contains(account)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,12 +153,26 @@ impl Directory {
 
     /// See [`super::Destination::read`].
     pub fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
+        self.read_within(name, LARGEST_FILE)
+    }
+
+    /// See [`super::Destination::read_within`].
+    pub fn read_within(
+        &self,
+        name: &str,
+        largest: u64,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
         // Our own two links are followed; the set they lead to holds plain files only.
-        self.read_at(&Path::new(CURRENT).join(name))
+        self.whole(&Path::new(CURRENT).join(name), largest)
     }
 
     /// A file by its path in the directory.
     pub fn read_at(&self, name: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
+        self.whole(name, LARGEST_FILE)
+    }
+
+    /// All of a file, or an error: half of one is worth nothing.
+    fn whole(&self, name: &Path, largest: u64) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
         let root = match self.open_existing() {
             Ok(root) => root,
             Err(Errno::NOENT) => return Ok(None),
@@ -176,11 +190,12 @@ impl Directory {
         }
         let file = File::from(file);
         let mut contents = Zeroizing::new(Vec::new());
-        file.take(LARGEST_FILE).read_to_end(&mut contents).map_err(|source| DestinationError::System {
-            action: "read",
-            path,
-            source,
-        })?;
+        let read = file.take(largest.saturating_add(1)).read_to_end(&mut contents);
+        let read = read.and_then(|read| match u64::try_from(read) {
+            Ok(read) if read <= largest => Ok(()),
+            _ => Err(std::io::Error::other(format!("it has more than {largest} bytes"))),
+        });
+        read.map_err(|source| DestinationError::System { action: "read", path, source })?;
         Ok(Some(contents))
     }
 

@@ -1,7 +1,7 @@
 //! A stock OpenSSH server in the inventory. It is no member of the cluster: the bot that looks after it speaks for it, under
 //! the names of the host certificate that it got for it, and hears what such a server can be told of trust and locks.
 
-use super::revoked::Revoked;
+use super::revoked::{MOST_SERIALS, Revoked};
 use super::{Connected, expires};
 use crate::caller::{Caller, Host as Server};
 use crate::catalog::Reads;
@@ -88,9 +88,17 @@ impl Keeper {
             if hits(&server, &LockSubject { server_id: Some(id), ..LockSubject::default() }) {
                 locked = found.value.denial_text();
             }
-            if [role, bot_instance_id, join_token].into_iter().any(Option::is_some) {
-                serials.extend(self.revoked.by(core, found).await?.iter().copied());
+            let of_certificates = [role, bot_instance_id, join_token].into_iter().any(Option::is_some);
+            if of_certificates && serials.len() <= MOST_SERIALS {
+                serials.extend(self.revoked.by(core, found).await?);
+                if serials.len() > MOST_SERIALS {
+                    locked = found.value.denial_text();
+                }
             }
+        }
+        if serials.len() > MOST_SERIALS {
+            // Half a list would let the other half in, so nobody is let in at all.
+            serials.clear();
         }
         Ok(SshServerState {
             trust: Some(convert::trust_message(&core.issuer.trust())),

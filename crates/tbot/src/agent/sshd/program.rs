@@ -1,6 +1,7 @@
 //! The server's own word on its configuration, the file that is written for it, and its reload.
 
 use super::snippet::{MARK, Snippet};
+use super::turn::Turn;
 use super::{REVOKED, allowed};
 use crate::agent::{hooks, ssh_host, withhold};
 use crate::config::{Method, Output, Sshd};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// It has been given back; as long as this is there, nothing is written for sshd.
-const UNDONE: &str = "sshd-undone";
+pub(super) const UNDONE: &str = "sshd-undone";
 /// What is put to the question before it is put in place.
 const CANDIDATE: &str = "sshd-candidate.conf";
 const WHOLE: &str = "sshd-candidate-whole.conf";
@@ -87,6 +88,9 @@ impl Installer<'_> {
             return Ok(false);
         }
         self.question(directory, &text, tested).await?;
+        let _turn = Turn::take(directory).await?;
+        // It may have been given back meanwhile.
+        self.refuse_undone()?;
         self.write(&text)?;
         let in_force = match self.effective(&self.sshd.config, tested).await {
             Ok(effective) => self.refuse_foreign(&effective, tested),
@@ -108,22 +112,50 @@ impl Installer<'_> {
             .map_err(|error| format!("cannot be reloaded ({}): {error}", self.sshd.reload.action))
     }
 
-    /// Takes away what was written for sshd, and keeps it away. Gives whether there was anything.
+    /// Takes away what was written for sshd, and keeps it away. Gives whether there was anything. What is wrong with the files
+    /// beside it does not keep it in place.
     pub async fn undo(&self) -> Result<bool, String> {
+        self.present()?;
+        let marked = self.output.destination.keep(UNDONE, b"").map_err(|error| error.to_string());
+        let turn = Turn::take(self.directory()?).await;
         let present = self.present()?;
-        self.output.destination.keep(UNDONE, b"").map_err(|error| error.to_string())?;
-        let Some(text) = present else { return Ok(false) };
-        std::fs::remove_file(&self.sshd.snippet).map_err(|error| self.system("remove", &error))?;
-        if let Err(error) = self.check(&self.sshd.config).await {
-            self.put_back(Some(&text))?;
-            return Err(format!("without what tbot wrote, {error}; it was put back"));
+        if let Some(text) = &present {
+            self.take_away(text).await?;
+            self.reload().await?;
         }
-        self.reload().await.map(|()| true)
+        match marked.and(turn.as_ref().map_err(String::clone)) {
+            Ok(_) => Ok(present.is_some()),
+            Err(fault) => Err(format!(
+                "{} is taken away, but a running agent would write it again: {fault}; stop the agent, or remove the service \
+                 from its configuration",
+                self.sshd.snippet.display()
+            )),
+        }
+    }
+
+    /// Without it, unless sshd refuses its configuration then: whoever is not rid of it goes on as before.
+    async fn take_away(&self, text: &str) -> Result<(), String> {
+        let removed = std::fs::remove_file(&self.sshd.snippet).map_err(|error| self.system("remove", &error));
+        let refusal = match removed {
+            Ok(()) => {
+                let Err(error) = self.check(&self.sshd.config).await else { return Ok(()) };
+                self.put_back(Some(text))?;
+                format!("without what tbot wrote, {error}; it was put back")
+            }
+            Err(error) => error,
+        };
+        self.forget(UNDONE)?;
+        Err(refusal)
     }
 
     /// Lets the agent look after it again.
     pub fn redo(&self) -> Result<(), String> {
-        let mark = self.directory()?.join(UNDONE);
+        self.forget(UNDONE)
+    }
+
+    /// Removes a mark beside the files.
+    pub(super) fn forget(&self, mark: &str) -> Result<(), String> {
+        let mark = self.directory()?.join(mark);
         match std::fs::remove_file(&mark) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(format!("cannot remove {}: {error}", mark.display()))

@@ -37,6 +37,20 @@ fn files_are_private_and_readable_by_their_names() {
 }
 
 #[test]
+fn a_file_is_read_whole_or_not_at_all() {
+    let (_scratch, out) = scratch();
+    let files = |length: usize| FileSet::from([("key".to_owned(), Zeroizing::new(vec![b'x'; length]))]);
+    out.publish(second(10), second(100), |_| files(1 << 20)).expect("written");
+    assert_eq!(out.read("key").expect("readable").expect("there").len(), 1 << 20);
+    out.publish(second(11), second(100), |_| files((1 << 20) + 1)).expect("written");
+    let told = out.read("key").expect_err("half a file is none").to_string();
+    assert!(told.contains("cannot read") && told.contains("more than 1048576 bytes"), "{told}");
+    assert_eq!(out.read_within("key", 2 << 20).expect("readable").expect("there").len(), (1 << 20) + 1);
+    std::fs::write(out.path().join("kept"), vec![b'x'; (1 << 20) + 1]).expect("written");
+    assert!(out.read_at(Path::new("kept")).is_err());
+}
+
+#[test]
 fn a_reader_of_one_generation_never_sees_a_mix() {
     let (_scratch, out) = scratch();
     out.publish(second(0), second(1_000_000), |_| set("0")).expect("written");
