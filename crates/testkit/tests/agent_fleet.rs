@@ -26,7 +26,7 @@ fn a_fleet_that_wakes_at_once_is_renewed_and_nobody_is_alarmed() {
     let (pin, servers) = (cluster.pin(), [cluster.endpoint("auth")]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let found = tokio::task::LocalSet::new().block_on(&runtime, fleet::run(&pin, &servers, &tokens));
-    println!("{found}");
+    eprintln!("{found}");
     assert_eq!((&found["renewed"], &found["lost"], &found["surfaced"]), (&BOTS.into(), &0.into(), &0.into()));
     let locks = cluster.tctl(&["get", "locks", "--format=json"]).ok();
     assert!(!locks.contains("bot_instance_id"), "{locks}");

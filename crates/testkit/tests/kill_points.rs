@@ -82,7 +82,7 @@ struct Tally(BTreeMap<&'static str, u32>);
 impl Tally {
     fn told(self, what: &str) -> u32 {
         let all = self.0.values().sum();
-        println!("{what}: {all} points, all recovered; {:?}", self.0);
+        eprintln!("{what}: {all} points, all recovered; {:?}", self.0);
         all
     }
 }
@@ -126,7 +126,7 @@ impl Reader {
         self.stop.store(true, Ordering::Release);
         self.thread.take().expect("once").join().expect("every set that was read is one");
         let seen = self.seen.load(Ordering::Acquire);
-        println!("the reader saw {seen} sets, each of them whole");
+        eprintln!("the reader saw {seen} sets, each of them whole");
         assert!(seen > 0);
     }
 }

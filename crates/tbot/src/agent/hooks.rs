@@ -44,7 +44,7 @@ pub async fn run(output: &Output, method: &Method) -> Vec<Ran> {
         if fault.is_none() {
             tracing::info!(service = output.name, hook = %hook.action, "done after the renewal");
         }
-        let tail = fault.is_some().then(|| last_words(&tail).line()).unwrap_or_default();
+        let tail = if fault.is_some() { last_words(&tail).line() } else { String::new() };
         let (output, action, took) = (output.name.clone(), hook.action.to_string(), began.elapsed());
         all.push(Ran { output, nth, action, fault, tail, took });
     }
