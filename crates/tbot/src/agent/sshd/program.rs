@@ -119,18 +119,18 @@ impl Installer<'_> {
         let marked = self.output.destination.keep(UNDONE, b"").map_err(|error| error.to_string());
         let turn = Turn::take(self.directory()?).await;
         let present = self.present()?;
+        let mut outcome = Ok(present.is_some());
         if let Some(text) = &present {
             self.take_away(text).await?;
-            self.reload().await?;
+            outcome = self.reload().await.map(|()| true);
         }
-        match marked.and(turn.as_ref().map_err(String::clone)) {
-            Ok(_) => Ok(present.is_some()),
-            Err(fault) => Err(format!(
-                "{} is taken away, but a running agent would write it again: {fault}; stop the agent, or remove the service \
-                 from its configuration",
-                self.sshd.snippet.display()
-            )),
-        }
+        let Err(fault) = marked.and(turn.as_ref().map_err(String::clone)) else { return outcome };
+        let reload = outcome.err().map_or_else(String::new, |error| format!("; sshd {error}"));
+        Err(format!(
+            "{} is taken away, but a running agent would write it again: {fault}; stop the agent, or remove the service from \
+             its configuration{reload}",
+            self.sshd.snippet.display()
+        ))
     }
 
     /// Without it, unless sshd refuses its configuration then: whoever is not rid of it goes on as before.
