@@ -15,7 +15,7 @@ use store::{SqliteOptions, SqliteStore, Store as _, Txn};
 use testkit::cluster::CLUSTER;
 use testkit::process::Signal;
 use testkit::programs::command;
-use testkit::{Bot, Cluster, Layout, Process, run, until};
+use testkit::{Bot, Cluster, Layout, Outcome, Process, run, until};
 
 const SPENT: &str = "0123456789abcdef0123456789abcdef";
 
@@ -76,9 +76,8 @@ impl Running {
         let agent = bot.start();
         let running = Self { cluster, bot, agent };
         until("both outputs", || running.host("ssh_host").exists().then_some(()));
-        // The proxy hears of the new role once it has found auth again.
-        let target = format!("root@{}", Bot::host("my-host"));
-        until("the role to be known", || running.bot.ssh(&[&target, "true"]).status.success().then_some(()));
+        // A node goes by the policy that it had until it has found auth again.
+        until("the node to know the new role", || running.login().status.success().then_some(()));
         running
     }
 
@@ -87,9 +86,12 @@ impl Running {
     }
 
     /// A login by the files on disk, through the proxy to a node. Both may be connecting to auth anew.
+    fn login(&self) -> Outcome {
+        self.bot.ssh(&[&format!("root@{}", Bot::host("my-host")), "echo in"])
+    }
+
     fn works(&self, when: &str) {
-        let target = format!("root@{}", Bot::host("my-host"));
-        let said = self.bot.ssh(&[&target, "echo in"]);
+        let said = self.login();
         assert!(said.status.success(), "{when}: {said:#?}");
     }
 
