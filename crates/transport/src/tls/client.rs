@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use super::provider::{VERSIONS, provider};
 use super::verify::{Judgement, ServerVerifier};
-use super::{HANDSHAKE, LiveCredentials, SecureStream, ServerTrust};
+use super::{LiveCredentials, PATIENCE, SecureStream, ServerTrust};
 use crate::error::{ConnectError, Problem};
 use crate::listen::prepare;
 
@@ -124,8 +124,8 @@ pub(crate) async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
         .map_err(|_| untrusted(addr, "bad_name", "its address is not a name that TLS can check"))?;
     let config = Arc::new(config(&wanted));
     let handshake = TlsConnector::from(config).connect(name, stream);
-    match timeout(HANDSHAKE, handshake).await {
-        Err(_) => Err(failed_waiting(addr, "TLS handshake", HANDSHAKE)),
+    match timeout(PATIENCE, handshake).await {
+        Err(_) => Err(failed_waiting(addr, "TLS handshake", PATIENCE)),
         Ok(Err(error)) => Err(ConnectError::new(addr, handshake_problem(error, wanted.protocols))),
         Ok(Ok(stream)) => Ok(SecureStream::new(stream)),
     }
