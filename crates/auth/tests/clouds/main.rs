@@ -139,6 +139,13 @@ async fn a_principal_of_aws_joins_by_a_request_that_it_signed() {
     }
     token(&auth, "iam", &json!({"allow": [{"aws_arn": "arn:aws:iam::123456789012:user/c?"}]})).await;
     auth.join(&machine(&sts.user)).await.expect("a pattern fits");
+    // An account of the same number in another part of AWS is somebody else's.
+    let other = json!({"aws_account": "123456789012", "aws_partition": "aws-us-gov"});
+    token(&auth, "iam", &json!({"allow": [other]})).await;
+    let refused = auth.join(&machine(&sts.user)).await.expect_err("is of another partition");
+    let told = explained(&auth, &refused.hint).await;
+    let check = told.checks.iter().find(|check| check.field == "aws_partition").expect("was looked at");
+    assert!(!check.fits && check.wanted == "\"aws-us-gov\"" && check.found == "\"aws\"", "{check:?}");
 }
 
 /// Whoever sees the request of another can use nothing of it.
@@ -200,7 +207,7 @@ async fn an_sts_that_is_away_or_somebody_else_may_come_back() {
 async fn the_agent_finds_what_aws_gave_the_machine() {
     let Some(sts) = Sts::start() else { return };
     let auth = cluster(&sts.root, STS, sts.port).await;
-    token(&auth, "iam", &json!({"allow": [{"aws_account": "123456789012"}]})).await;
+    token(&auth, "iam", &json!({"allow": [{"aws_account": "123456789012", "aws_arn": "*"}]})).await;
     let region = ("AWS_REGION", "eu-central-1");
     let text = |of: &Value, name: &str| of[name].as_str().expect("a text").to_owned();
     // In its environment.
@@ -208,6 +215,29 @@ async fn the_agent_finds_what_aws_gave_the_machine() {
     let (id, secret) = (text(&sts.user, "AccessKeyId"), text(&sts.user, "SecretAccessKey"));
     agent.run(&[region, ("AWS_ACCESS_KEY_ID", &id), ("AWS_SECRET_ACCESS_KEY", &secret)]).await.ok();
     assert!(exists(&agent.output()));
+    // By the web identity of a pod, for which STS gives it a role.
+    let agent = Agent::new(&auth, "iam");
+    let file = agent.directory.path().join("web-identity");
+    let (endpoint, root) = (format!("https://localhost:{}/", sts.port), sts.root_file());
+    let pod = [
+        region,
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", file.to_str().expect("UTF-8")),
+        ("AWS_ROLE_ARN", sts.role_arn.as_str()),
+        ("AWS_ENDPOINT_URL_STS", endpoint.as_str()),
+        ("SSL_CERT_FILE", root.to_str().expect("UTF-8")),
+    ];
+    let refused = agent.run(&pod).await.refused();
+    assert!(refused.contains("web-identity: No such file"), "{refused}");
+    std::fs::write(&file, "somebody-else\n").expect("written");
+    let refused = agent.run(&pod).await.refused();
+    assert!(refused.contains("the role for a web identity") && refused.contains("400"), "{refused}");
+    assert!(!refused.contains("somebody-else"), "{refused}");
+    std::fs::write(&file, "vouched\n").expect("written");
+    agent.run(&pod).await.ok();
+    assert!(exists(&agent.output()));
+    let joined = auth.events("bot.join").await;
+    let arn = joined.last().expect("it has joined")["attributes"]["aws_arn"].to_string();
+    assert!(arn.contains(":assumed-role/runner/tbot"), "{arn}");
     // From the server of containers, which wants to be shown a token.
     let role = &sts.role;
     let temporary = json!({"AccessKeyId": role["AccessKeyId"], "SecretAccessKey": role["SecretAccessKey"],
@@ -223,6 +253,13 @@ async fn the_agent_finds_what_aws_gave_the_machine() {
     let refused = agent.run(&leads).await.refused();
     assert!(refused.contains("the container's credentials") && refused.contains("404"), "{refused}");
     agent.run(&[leads[0], leads[1], ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "task-secret")]).await.ok();
+    assert!(exists(&agent.output()));
+    // Or a token in a file, which is kept fresh, as pods have it.
+    let agent = Agent::new(&auth, "iam");
+    let file = agent.directory.path().join("task-token");
+    std::fs::write(&file, "task-secret\n").expect("written");
+    let named = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.to_str().expect("UTF-8"));
+    agent.run(&[leads[0], leads[1], named]).await.ok();
     assert!(exists(&agent.output()));
     // From the machine's metadata, by a session (IMDSv2), and its region with it.
     let answer = temporary.to_string();
@@ -243,7 +280,7 @@ async fn the_agent_finds_what_aws_gave_the_machine() {
     agent.run(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]).await.ok();
     assert!(exists(&agent.output()));
     let events = auth.events("bot.join").await;
-    assert_eq!(events.iter().filter(|event| event["success"] == true).count(), 3);
+    assert_eq!(events.iter().filter(|event| event["success"] == true).count(), 5);
     // Without any of them it says where it looked.
     let refused = Agent::new(&auth, "iam").run(&[("AWS_EC2_METADATA_DISABLED", "true")]).await.refused();
     assert!(refused.contains("no credentials of AWS") && refused.contains("instance profile"), "{refused}");
@@ -295,13 +332,14 @@ async fn a_machine_of_google_joins_by_the_id_token_of_its_metadata_server() {
     let of =
         |claims: &mut Value, name: &str, value: &str| claims["google"]["compute_engine"][name] = json!(value);
     type Change<'a> = &'a dyn Fn(&mut Value);
-    let cases: [(&str, Change<'_>); 7] = [
+    let cases: [(&str, Change<'_>); 8] = [
         ("project_ids", &|claims| of(claims, "project_id", "their-project")),
         ("project_ids", &|claims| claims["google"] = json!(null)),
         ("locations", &|claims| of(claims, "zone", "us-west2-b")),
         ("locations", &|claims| of(claims, "zone", "us-west1-b-x")),
         ("service_accounts", &|claims| claims["email"] = json!("other@my-project.iam.gserviceaccount.com")),
         ("email_verified", &|claims| claims["email_verified"] = json!(false)),
+        ("email_verified", &|claims| drop(claims.as_object_mut().expect("claims").remove("email_verified"))),
         ("aud", &|claims| claims["aud"] = json!("https://example.com")),
     ];
     for (field, change) in cases {
