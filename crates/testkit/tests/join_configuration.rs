@@ -346,7 +346,7 @@ fn tokens_that_cannot_be_read_are_one_error_with_every_join_method() {
 fn places_that_are_not_its_own_are_one_error_with_every_join_method() {
     for method in JoinMethod::all() {
         let directory = place();
-        let mut parts = Parts::new(method, directory.path());
+        let parts = Parts::new(method, directory.path());
         // A link on the way.
         std::fs::create_dir(parts.place("elsewhere")).expect("made");
         symlink(parts.place("elsewhere"), parts.place("storage")).expect("linked");
