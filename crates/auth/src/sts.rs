@@ -125,7 +125,7 @@ mod tests {
             wait(regions[0], n).await;
         }
         // One endpoint that is slow has its share, and no more.
-        let full = why(sts.caller(&request(regions[0])).await.err().expect("is full"));
+        let full = why(sts.caller(&request(regions[0])).await.expect_err("is full"));
         assert!(full.contains("16 others wait to be asked about"), "{full}");
         for n in INSIDE + 1..=2 * INSIDE {
             wait(regions[1], n).await;
@@ -133,7 +133,7 @@ mod tests {
         for n in 2 * INSIDE + 1..=MOST {
             wait(regions[2], n).await;
         }
-        let full = why(sts.caller(&request(regions[2])).await.err().expect("is full"));
+        let full = why(sts.caller(&request(regions[2])).await.expect_err("is full"));
         assert!(full.contains("64 joins wait for STS already"), "{full}");
         // Who has gone waits no longer.
         waiting.shutdown().await;
