@@ -153,6 +153,7 @@ impl Joiner<'_> {
             id_token: self.id_token().map_err(Failure::Lasting)?,
             tpm,
             aws: None,
+            azure: None,
         };
         let answer = client.join(within(CALL, request)).await.map_err(|status| self.failure(&status))?;
         let bad = |reason: String| Failure::Lasting(StartError::BadCredentials(reason));

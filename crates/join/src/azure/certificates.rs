@@ -43,13 +43,16 @@ pub fn authorities(text: &str) -> Option<Vec<Vec<u8>>> {
     let blocks = pem::blocks(text).ok()?;
     let ders: Vec<Vec<u8>> = blocks
         .iter()
-        .map(|block| (block.label == pem::CERTIFICATE && is_authority(&block.der)).then(|| block.der.to_vec()))
+        .map(|block| {
+            (block.label == pem::CERTIFICATE && is_authority(&block.der)).then(|| block.der.to_vec())
+        })
         .collect::<Option<_>>()?;
     (!ders.is_empty()).then_some(ders)
 }
 
 fn is_authority(der: &[u8]) -> bool {
-    let anchor = der.len() <= LONGEST_CERTIFICATE && anchor_from_trusted_cert(&CertificateDer::from(der)).is_ok();
+    let anchor =
+        der.len() <= LONGEST_CERTIFICATE && anchor_from_trusted_cert(&CertificateDer::from(der)).is_ok();
     anchor && X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.is_ca())
 }
 
@@ -108,6 +111,7 @@ pub fn issuer_url(certificate: &[u8]) -> Option<String> {
         let place = way.take(URI)?;
         (kind.content == ISSUERS).then_some(place.content)
     })?;
-    let plain = url.len() <= LONGEST_URL && url.iter().all(u8::is_ascii_graphic) && url.starts_with(b"http://");
+    let plain =
+        url.len() <= LONGEST_URL && url.iter().all(u8::is_ascii_graphic) && url.starts_with(b"http://");
     plain.then(|| String::from_utf8(url.to_vec()).ok())?
 }

@@ -22,7 +22,9 @@ pub enum Unattested {
     #[error("its signer is no metadata service of Azure, such as metadata.azure.com; it is called {0}")]
     OtherSigner(String),
     /// Not issued by anybody who is known.
-    #[error("the certificate of its signer leads to no authority of Azure and to none of attestation_cas: {0}")]
+    #[error(
+        "the certificate of its signer leads to no authority of Azure and to none of attestation_cas: {0}"
+    )]
     ForeignIssuer(String),
     /// Not by the key of that certificate, or by an algorithm that is not accepted.
     #[error("its signature is not by the key of its signer")]

@@ -88,6 +88,9 @@ pub struct Onboarding {
     /// For `terraform_cloud`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terraform: Option<Terraform>,
+    /// For `azure`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure: Option<Azure>,
     /// `sha256:...` pins of the cluster's host authority, as `tctl status` shows them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ca_pins: Vec<String>,
@@ -147,6 +150,15 @@ pub struct Terraform {
     /// With `X`, the ID token is in `TFC_WORKLOAD_IDENTITY_TOKEN_X`; `TFC_WORKLOAD_IDENTITY_TOKEN` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience_tag: Option<String>,
+}
+
+/// For join method `azure`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Azure {
+    /// The client id of the managed identity that asks; needed where the machine has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
 }
 
 /// For join method `bound_keypair`.

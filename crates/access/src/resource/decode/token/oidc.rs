@@ -124,7 +124,9 @@ fn formed(item: &Item, form: Form) -> Result<String, Invalid> {
         }),
         Form::Text => text.len() <= 512 && text.chars().all(|c| c.is_ascii_graphic()),
         // What is in them is looked at where they are used.
-        Form::Certificates => text.len() <= 64 * 1024 && text.trim_start().starts_with("-----BEGIN CERTIFICATE-----"),
+        Form::Certificates => {
+            text.len() <= 64 * 1024 && text.trim_start().starts_with("-----BEGIN CERTIFICATE-----")
+        }
     };
     let reason = match form {
         _ if fits => return Ok(text),
@@ -183,7 +185,8 @@ fn rule(provider: Provider, item: Item) -> Result<Rule, Invalid> {
                 return Err(item.invalid("the number of an account is needed: 12 digits, in quotes"));
             }
             "subscription" if !is_guid(&value) => {
-                let reason = "the id of a subscription is needed, such as 01234567-89ab-cdef-0123-456789abcdef";
+                let reason =
+                    "the id of a subscription is needed, such as 01234567-89ab-cdef-0123-456789abcdef";
                 return Err(item.invalid(reason));
             }
             _ => {}

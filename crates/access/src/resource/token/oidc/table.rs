@@ -202,10 +202,7 @@ static AZURE: Table = Table {
     joiner: "a machine of Azure",
     settings: &[optional("attestation_cas", Certificates)],
     // As `join::azure` calls them, after what Azure signed and what its Resource Manager says.
-    fields: &[
-        same("subscription", AnyCase),
-        field("resource_groups", Text("resource_group"), OneOfAnyCase),
-    ],
+    fields: &[same("subscription", AnyCase), field("resource_groups", Text("resource_group"), OneOfAnyCase)],
     needs: &[&["subscription"]],
     // Access tokens of managed identities: a day, and what their issuer dates them back.
     longest_life: DAY + 3600,
