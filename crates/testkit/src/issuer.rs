@@ -38,6 +38,11 @@ impl Issuer {
         Self::launch(&names, &["/common", login, "https://sts.windows.net/{tenantid}/"])
     }
 
+    /// Starts one at `https://<name>` that calls itself `issuer`.
+    pub fn calling_itself(issuer: &str, name: &str) -> Option<Self> {
+        Self::launch(&[name], &["", name, issuer])
+    }
+
     fn launch(names: &[&str], args: &[&str]) -> Option<Self> {
         let modules = node_module("oauth2-mock-server")?;
         let node = crate::programs::theirs("node")?;

@@ -323,3 +323,23 @@ async fn a_machine_of_google_joins_by_the_id_token_of_its_metadata_server() {
     let refused = Agent::new(&auth, "gcp").run(&[("GCE_METADATA_HOST", &nobody.host)]).await.refused();
     assert!(refused.contains("has no service account"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_of_env0_joins_by_its_id_token() {
+    let (name, itself) = ("login.app.env0.com", "https://login.app.env0.com/");
+    let Some(env0) = Issuer::calling_itself(itself, name) else { return };
+    let auth = cluster(&env0.root, name, port(&env0)).await;
+    token(&auth, "env0", &json!({"env0": {"allow": [{"organization_id": "o", "project_name": "prod"}]}}))
+        .await;
+    let claims = |project: &str| {
+        json!({"iss": itself, "aud": ["https://prod.env0.com"], "apiKeyType": "oidc", "organizationId": "o",
+            "projectName": project})
+    };
+    let run = async |id_token: &str| Agent::new(&auth, "env0").run(&[("ENV0_OIDC_TOKEN", id_token)]).await;
+    run(&env0.mint(&claims("prod"))).await.ok();
+    let refused = run(&env0.mint(&claims("test"))).await.refused();
+    let told = explained(&auth, &refused).await;
+    assert!(told.checks.iter().any(|check| !check.fits && check.field == "project_name"), "{told:?}");
+    let refused = Agent::new(&auth, "env0").run(&[]).await.refused();
+    assert!(refused.contains("ENV0_OIDC_TOKEN is not set"), "{refused}");
+}
