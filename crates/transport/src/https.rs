@@ -307,7 +307,7 @@ impl fmt::Debug for Client {
 
 #[cfg(test)]
 mod tests {
-    use super::{Client, FetchError, Question, Verb, ask_machine};
+    use super::{Client, FetchError, Question, Verb, ask_machine, ask_publicly};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[tokio::test]
@@ -323,6 +323,14 @@ mod tests {
         ] {
             let asked = Client::new(&[]).ask(Question::get(url)).await;
             assert!(matches!(asked, Err(FetchError::BadUrl(_))), "{url}: {asked:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_public_is_asked_for_at_http_addresses_alone() {
+        for url in ["", "x", "https://127.0.0.1/", "http://user@127.0.0.1/", "ftp://127.0.0.1/", "http://"] {
+            let asked = ask_publicly(url).await;
+            assert!(matches!(asked, Err(FetchError::NotPlain(_))), "{url}: {asked:?}");
         }
     }
 

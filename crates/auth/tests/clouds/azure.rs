@@ -290,6 +290,34 @@ async fn document_and_access_token_are_of_one_machine_and_one_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_asked_may_come_back_and_is_paid_for() {
+    let Some(world) = World::start().await else { return };
+    // Without the certificate in between, and with an authority that was given in its place.
+    let joiner = world.joiner(&vm());
+    let attest = Arc::clone(joiner.azure.as_ref().expect("a machine"));
+    let alone = move |nonce: &str| v1::AzureAttestation { certificates: vec![], ..attest(nonce) };
+    let alone = Joiner { azure: Some(Arc::new(alone)), ..joiner.clone() };
+    let told = world.refused("nothing leads to the root", &alone).await;
+    assert!(told.reason.contains("UnknownIssuer"), "{told:?}");
+    let text = identity::pem::encode(identity::pem::CERTIFICATE, &world.issuing).to_string();
+    let section = json!({"attestation_cas": text, "allow": [{"subscription": SUBSCRIPTION}]});
+    token(&world.auth, "azure", &json!({"azure": section})).await;
+    world.auth.join(&alone).await.expect("joins");
+    // Azure has new keys, and then no answers.
+    world.azure.renew("RS256", "second");
+    world.auth.clock.advance(SignedDuration::from_secs(11));
+    world.auth.join(&world.joiner(&vm()).next()).await.expect("the new key is found");
+    let busy = Vm { told: json!({"status": 503}), ..vm() };
+    world.auth.clock.halt();
+    let mut codes = vec![];
+    for _ in 0..100 {
+        codes.push(world.auth.join(&world.joiner(&busy)).await.expect_err("no answer").code);
+    }
+    assert_eq!(codes[0], "issuer_unavailable");
+    assert!(codes.contains(&"too_many_failures".to_owned()), "who makes auth ask in vain pays for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_agent_finds_what_azure_gave_the_machine() {
     let Some(world) = World::start().await else { return };
     let access_token = world.access_token(&vm());

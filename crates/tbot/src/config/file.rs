@@ -557,7 +557,6 @@ pub enum SshConfig {
     Off,
 }
 
-const NO_METHOD: &str = "Postern does not know this join method yet; bound_keypair works everywhere";
 const NOT_THIS_PRODUCT: &str =
     "this kind of output is not part of Postern, which is about SSH; use type: identity";
 const NO_SELECTOR: &str =
@@ -570,7 +569,6 @@ const NO_SKIPPING: &str =
 pub static REFUSED: Refusals = Refusals::new(&[
     refuse("insecure", NO_SKIPPING).unless_off(),
     refuse("fips", "there is no FIPS build of Postern").unless_off(),
-    refuse("onboarding.azure", NO_METHOD),
     refuse("outputs.type", NOT_THIS_PRODUCT).value("application"),
     refuse("outputs.type", NOT_THIS_PRODUCT).value("database"),
     refuse("outputs.type", NOT_THIS_PRODUCT).value("kubernetes"),
