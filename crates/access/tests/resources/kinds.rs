@@ -18,8 +18,8 @@ fn tokens_keep_their_secret() {
     refused(token(json!({"roles": ["Bot"]})), "needs a bot_name");
     refused(token(json!({"roles": ["Node"], "bot_name": "example"})), "only a token with role Bot");
     refused(
-        token(json!({"roles": ["Node"], "join_method": "azure"})),
-        "join method \"azure\" is not supported",
+        token(json!({"roles": ["Node"], "join_method": "oracle"})),
+        "join method \"oracle\" is not supported",
     );
     refused(token(json!({"roles": ["Node"], "allow": [{"aws_account": "1"}]})), "has no rules here");
     refused(token(json!({"roles": ["Node"], "status": {}})), "unknown field");
