@@ -77,6 +77,13 @@ impl Schedule {
         self.due = None;
     }
 
+    /// Makes it due within this time, unless it is sooner.
+    pub fn hurry_within(&mut self, now: Moment, within: Duration) {
+        if self.pause(now) > within {
+            self.due = Some(now.after(within));
+        }
+    }
+
     /// Time until it is due: whichever clock says so first.
     pub fn pause(&self, now: Moment) -> Duration {
         let Some(due) = self.due else { return Duration::ZERO };
