@@ -256,6 +256,16 @@ impl Cluster {
         ));
     }
 
+    /// Removes every lock.
+    pub fn unlock(&self) {
+        let locks = self.tctl(&["get", "locks", "--format=json"]).ok();
+        let locks: serde_json::Value = serde_json::from_str(&locks).expect("JSON");
+        for lock in locks.as_array().expect("a list") {
+            let name = lock["metadata"]["name"].as_str().expect("a name");
+            self.tctl(&["rm", &format!("lock/{name}")]).ok();
+        }
+    }
+
     /// Creates a bot with these roles and an agent that has not been started.
     pub fn bot(&self, name: &str, roles: &[&str]) -> Bot {
         let added =

@@ -82,6 +82,59 @@ fn a_stock_server_is_looked_after_and_given_back() {
     tbot(bot, &["sshd", "--redo"]).ok();
     agent.signal(Signal::USR1);
     until("the server to be looked after again", || stock.lets_in(bot).then_some(()));
+
+    // By hand, where tbot cannot be had: the mark, the file, a reload.
+    let mark = bot.directory().join("host/sshd-undone");
+    std::fs::write(&mark, "").expect("ours");
+    std::fs::remove_file(stock.snippet()).expect("there");
+    sshd.signal(Signal::HUP);
+    until("the server to know nobody of the cluster", || (!stock.lets_in(bot)).then_some(()));
+    agent.signal(Signal::USR1);
+    until("the agent to say why it does nothing", || {
+        tbot(bot, &["status"]).stdout.contains("tbot sshd --redo").then_some(())
+    });
+    assert!(!stock.snippet().exists());
+    std::fs::remove_file(mark).expect("there");
+    agent.signal(Signal::USR1);
+    until("the server to be looked after once more", || stock.lets_in(bot).then_some(()));
+}
+
+#[test]
+fn a_server_that_is_no_node_hears_of_locks() {
+    if !root() {
+        return;
+    }
+    let cluster_and_bot = cluster_with_bot();
+    let (cluster, bot) = &cluster_and_bot;
+    // Not even a rule for nodes is needed.
+    cluster.host_role("keeper", "", false);
+    let (stock, _sshd) = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot.directory(), "    register: false\n"));
+    let mut agent = looked_after(bot, &stock);
+    cluster.role("others", "[root]", "{env: test}");
+    let other = cluster.bot("other", &["others"]);
+    other.oneshot().ok();
+    assert!(stock.lets_in(&other));
+    for target in ["--user=bot-other", "--role=others"] {
+        cluster.tctl(&["lock", target]).ok();
+        until(&format!("{target} to be in force"), || {
+            agent.assert_running();
+            stock.refuses(&other).then_some(())
+        });
+        assert!(stock.lets_in(bot), "{target} is about somebody else");
+        cluster.unlock();
+        until(&format!("{target} to be lifted"), || stock.lets_in(&other).then_some(()));
+    }
+    assert!(!cluster.tctl(&["nodes", "ls"]).ok().contains("stock"));
+    assert!(tbot(bot, &["status"]).status.success(), "nothing is missing");
+    // Whoever speaks for it is removed: what it heard last stays.
+    cluster.tctl(&["lock", "--user=bot-other"]).ok();
+    until("the lock to be in force", || stock.refuses(&other).then_some(()));
+    cluster.tctl(&["bots", "rm", "tester"]).ok();
+    until("the agent to say so", || {
+        tbot(bot, &["status"]).stdout.contains("the server does not hear of locks").then_some(())
+    });
+    assert!(stock.refuses(&other));
 }
 
 #[test]
@@ -124,12 +177,7 @@ fn locks_reach_a_stock_server() {
         } else {
             assert!(stock.lets_in(bot), "{target} is about somebody else");
         }
-        let locks = cluster.tctl(&["get", "locks", "--format=json"]).ok();
-        let locks: serde_json::Value = serde_json::from_str(&locks).expect("JSON");
-        for lock in locks.as_array().expect("a list") {
-            let name = lock["metadata"]["name"].as_str().expect("a name");
-            cluster.tctl(&["rm", &format!("lock/{name}")]).ok();
-        }
+        cluster.unlock();
         until(&format!("{target} to be lifted"), || {
             (stock.lets_in(&other) && stock.lets_in(bot)).then_some(())
         });

@@ -94,9 +94,7 @@ fn the_unit_for_sshd_lets_it_be_looked_after_and_nothing_else() {
     // A login that is locked stands in the configuration, which sshd reads when systemd reloads it.
     cluster.tctl(&["lock", "--login=root"]).ok();
     until("the lock to be in force", || stock.refuses(&tester).then_some(()));
-    for lock in locks(&cluster) {
-        cluster.tctl(&["rm", &format!("lock/{lock}")]).ok();
-    }
+    cluster.unlock();
     until("the lock to be lifted", || stock.lets_in(&tester).then_some(()));
 
     // It has nothing beyond that.
@@ -129,13 +127,6 @@ fn the_unit_for_sshd_lets_it_be_looked_after_and_nothing_else() {
     let undone = running.tbot(&["sshd", "--undo"]).ok();
     assert!(undone.contains("is removed and sshd reloaded"), "{undone}");
     until("the server to know nobody of the cluster", || (!stock.lets_in(&tester)).then_some(()));
-}
-
-fn locks(cluster: &Cluster) -> Vec<String> {
-    let locks = cluster.tctl(&["get", "locks", "--format=json"]).ok();
-    let locks: serde_json::Value = serde_json::from_str(&locks).expect("JSON");
-    let name = |lock: &serde_json::Value| lock["metadata"]["name"].as_str().expect("a name").to_owned();
-    locks.as_array().expect("a list").iter().map(name).collect()
 }
 
 #[test]
