@@ -14,11 +14,12 @@ const PROGRAM: &str = "/lib/systemd/systemd";
 const TARGETS: [&str; 4] = ["sysinit", "basic", "multi-user", "shutdown"];
 
 /// The first process sets its namespaces up: nothing of the machine is written to but `$1`, which appears at `/etc/ssh` if it has an
-/// `etc-ssh`; `/run` and `/var/lib` are empty; control groups begin at its own.
+/// `etc-ssh`; `/run`, `/tmp` and `/var/lib` are empty; control groups begin at its own.
 const SET_UP: &str = r#"set -e
 mount --bind "$1" "$1"
-mount -t tmpfs tmpfs /run
-mount -t tmpfs tmpfs /var/lib
+# What is mounted below them would be hidden, and would confuse whoever makes all mounts read-only.
+for below in $(awk '$5 ~ "^/(run|tmp|var/tmp|var/lib)(/|$)" {print $5}' /proc/self/mountinfo | sort -r); do umount -l "$below"; done
+for empty in /run /tmp /var/tmp /var/lib; do mount -t tmpfs tmpfs "$empty"; done
 test ! -d "$1/etc-ssh" || mount --bind "$1/etc-ssh" /etc/ssh
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
@@ -26,7 +27,7 @@ mount -o remount,bind,ro /
 umount -R -l /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 exec env -i PATH="$PATH" container=postern-test SYSTEMD_UNIT_PATH="$1/units" \
-    /lib/systemd/systemd --system --log-target=console --show-status=no --unit=multi-user.target
+    /lib/systemd/systemd --system --log-target=null --show-status=no --unit=multi-user.target
 "#;
 
 const NAMESPACES: [&str; 8] =
@@ -41,7 +42,7 @@ pub struct Systemd {
 }
 
 impl Systemd {
-    /// Starts it, with the units in `<scratch>/units` and those that are [added](Self::unit); nothing, visibly, where namespaces
+    /// Starts it, with the units in `<scratch>/units` (which is not below `/tmp`) and those that are [added](Self::unit); nothing, visibly, where namespaces
     /// or control groups cannot be had.
     pub fn boot(scratch: &Path) -> Option<Self> {
         theirs("systemctl")?;
@@ -54,6 +55,10 @@ impl Systemd {
             let text = "[Unit]\nDefaultDependencies=no\n";
             std::fs::write(units.join(format!("{target}.target")), text).expect("written");
         }
+        // Where a journal would be. It is also what the process itself writes to.
+        let log = format!("[Service]\nStandardOutput=append:{}\n", scratch.join("systemd.log").display());
+        std::fs::create_dir_all(units.join("service.d")).expect("made");
+        std::fs::write(units.join("service.d/log.conf"), log).expect("written");
         let Some(group) = Group::make().filter(|group| group.takes_namespaces()) else {
             eprintln!("SKIPPED: {PROGRAM} needs control groups (v2) and namespaces, which cannot be had here");
             return None;
@@ -98,7 +103,7 @@ impl Systemd {
         self.systemctl(&["show", "--value", "-p", name, unit]).ok().trim().to_owned()
     }
 
-    /// What it and its units have said.
+    /// What its units have said.
     pub fn log(&self) -> String {
         self.process.log()
     }

@@ -145,6 +145,11 @@ impl Unit<'_> {
         for path in storage.into_iter().chain(self.outputs()).chain(self.snippets()) {
             line("ReadWritePaths", &escaped(path));
         }
+        if self.user == "root" {
+            // ProtectSystem=strict says so already; with other mounts of the unit's own, systemd 252 was seen to leave it out. What
+            // is not root could not write there anyway.
+            line("ReadOnlyPaths", "/run");
+        }
         let below = |directories: &[&str]| {
             self.reached().iter().any(|path| directories.iter().any(|directory| path.starts_with(directory)))
         };
