@@ -248,7 +248,8 @@ impl Cluster {
     /// Creates a role that allows host certificates where `condition` holds (always, if it is empty), and perhaps to put such hosts
     /// among the nodes.
     pub fn host_role(&self, name: &str, condition: &str, registers: bool) {
-        let condition = if condition.is_empty() { String::new() } else { format!("\n      where: '{condition}'") };
+        let condition =
+            if condition.is_empty() { String::new() } else { format!("\n      where: '{condition}'") };
         let nodes = if registers { "\n    - {resources: [node], verbs: [create, update]}" } else { "" };
         self.create(&format!(
             "kind: role\nversion: v7\nmetadata:\n  name: {name}\nspec:\n  allow:\n    rules:\n    - resources: \

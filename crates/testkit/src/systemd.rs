@@ -60,10 +60,13 @@ impl Systemd {
         std::fs::create_dir_all(units.join("service.d")).expect("made");
         std::fs::write(units.join("service.d/log.conf"), log).expect("written");
         let Some(group) = Group::make().filter(|group| group.takes_namespaces()) else {
-            eprintln!("SKIPPED: {PROGRAM} needs control groups (v2) and namespaces, which cannot be had here");
+            eprintln!(
+                "SKIPPED: {PROGRAM} needs control groups (v2) and namespaces, which cannot be had here"
+            );
             return None;
         };
-        let process = Process::start("systemd", scratch, group.enter().args(["sh", "-c", SET_UP, "sh"]).arg(scratch));
+        let process =
+            Process::start("systemd", scratch, group.enter().args(["sh", "-c", SET_UP, "sh"]).arg(scratch));
         let first = until("the first process", || child_of(process.pid()));
         let mut systemd = Self { process, first, group, units };
         until("systemd to run", || {
@@ -133,7 +136,10 @@ impl Group {
     /// A command that goes into it, and into namespaces.
     fn enter(&self) -> Command {
         let mut enter = command("sh");
-        enter.args(["-c", "echo 0 > \"$0/cgroup.procs\" && exec unshare \"$@\""]).arg(&self.0).args(NAMESPACES);
+        enter
+            .args(["-c", "echo 0 > \"$0/cgroup.procs\" && exec unshare \"$@\""])
+            .arg(&self.0)
+            .args(NAMESPACES);
         enter
     }
 

@@ -151,7 +151,9 @@ fn a_unit_leaves_little_to_do_for_an_attacker() {
     let output = "outputs:\n- type: identity\n  destination: /opt/machine-id\n";
     let hooks = "  on_renew: [{pid_file: /run/x.pid}, {systemd_reload: x.service}, {exec: [/bin/true]}]\n";
     let sshd = |reload: &str| {
-        format!("services:\n- {{type: sshd, name: sshd, destination: /var/lib/postern-sshd, sshd: {{reload: {reload}}}}}\n")
+        format!(
+            "services:\n- {{type: sshd, name: sshd, destination: /var/lib/postern-sshd, sshd: {{reload: {reload}}}}}\n"
+        )
     };
     let (by_systemd, by_signal) = (sshd("{systemd_reload: ssh.service}"), sshd("{pid_file: /run/sshd.pid}"));
     for (what, threshold) in [

@@ -106,7 +106,10 @@ fn the_unit_for_sshd_lets_it_be_looked_after_and_nothing_else() {
     }
     for path in ["/etc/ssh/x", "/etc/x", "/var/lib/x", "/usr/x", "/run/x", "/root/x"] {
         let outcome = run(running.confined("touch").arg(path));
-        assert!(outcome.stderr.contains("Read-only file system") || path == "/root/x", "{path}: {outcome:#?}");
+        assert!(
+            outcome.stderr.contains("Read-only file system") || path == "/root/x",
+            "{path}: {outcome:#?}"
+        );
     }
     for path in ["/etc/ssh/sshd_config.d/x", "/var/lib/postern-sshd/x", "/var/lib/teleport/bot/x"] {
         run(running.confined("touch").arg(path)).ok();

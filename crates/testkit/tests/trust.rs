@@ -108,7 +108,9 @@ impl Running {
     fn works(&self, when: &str) {
         match &self.stock {
             // While it is being reloaded, sshd answers nobody.
-            Some((stock, _)) => until(&format!("{when}: the stock server"), || stock.lets_in(&self.bot).then_some(())),
+            Some((stock, _)) => {
+                until(&format!("{when}: the stock server"), || stock.lets_in(&self.bot).then_some(()))
+            }
             None => {
                 let said = self.login();
                 assert!(said.status.success(), "{when}: {said:#?}");
@@ -199,7 +201,11 @@ fn a_stock_server_follows_the_authorities_and_works_at_every_moment() {
     let (retired_users, retired_hosts) = (read(&running, "ssh_host-user-ca.pub"), signer(&running));
     for phase in [Init, UpdateClients] {
         running.step(&all, phase, &trusting(2));
-        assert_eq!(read(&running, "ssh_host-cert.pub"), certificate, "{phase:?}: who signs hosts is as it was");
+        assert_eq!(
+            read(&running, "ssh_host-cert.pub"),
+            certificate,
+            "{phase:?}: who signs hosts is as it was"
+        );
     }
     // Nobody renews anything: what the retiring authority signed would be good for days.
     running.step(&all, UpdateServers, &trusting(2));
@@ -220,11 +226,17 @@ fn a_stock_server_follows_the_authorities_and_works_at_every_moment() {
     assert_eq!(read(&running, "ssh_host"), key, "clients may know it by its key");
     let before = running.keys();
     running.agent.signal(Signal::USR1);
-    until("the client to have a certificate of the new authority", || (running.keys()[0] != before[0]).then_some(()));
+    until("the client to have a certificate of the new authority", || {
+        (running.keys()[0] != before[0]).then_some(())
+    });
     running.step(&all, Standby, &trusting(1));
-    assert!(!read(&running, "ssh_host-user-ca.pub").contains(retired_users.trim()), "nobody trusts it any more");
+    assert!(
+        !read(&running, "ssh_host-user-ca.pub").contains(retired_users.trim()),
+        "nobody trusts it any more"
+    );
     assert_ne!(signer(&running), retired_hosts);
     assert_eq!(read(&running, "ssh_host"), key);
-    let listed = run(command("/usr/bin/ssh-keygen").args(["-Q", "-l", "-f"]).arg(running.host("revoked-keys")));
+    let listed =
+        run(command("/usr/bin/ssh-keygen").args(["-Q", "-l", "-f"]).arg(running.host("revoked-keys")));
     listed.ok();
 }

@@ -450,7 +450,10 @@ impl Agent {
         let told = trouble.map_or(Ok(()), |trouble| Err(unheard(listed, &trouble)));
         match &told {
             Ok(()) if listed => {
-                tracing::info!(service = name, "the SSH server is among the cluster's nodes and hears of locks");
+                tracing::info!(
+                    service = name,
+                    "the SSH server is among the cluster's nodes and hears of locks"
+                );
             }
             Ok(()) => tracing::info!(service = name, "the SSH server hears of locks"),
             Err(trouble) => tracing::warn!(service = name, "{trouble}"),
@@ -479,7 +482,10 @@ impl Agent {
         match applied {
             Ok(is_behind) => {
                 if is_behind {
-                    tracing::info!(service = name, "another authority signs hosts now; asking for a certificate of that one");
+                    tracing::info!(
+                        service = name,
+                        "another authority signs hosts now; asking for a certificate of that one"
+                    );
                     let now = self.now();
                     self.outputs[at].hurry_within(now, between_zero_and(SPREAD));
                 }

@@ -197,7 +197,9 @@ impl<'a> Server<'a> {
     /// more some day, and this server must have followed by then.
     pub fn is_signed_by_another(&self, told: &SshServerState) -> Result<bool, AgentError> {
         // An auth service that is older than this agent does not say.
-        let Some(signer) = Some(told.host_signer.as_str()).filter(|line| !line.is_empty()) else { return Ok(false) };
+        let Some(signer) = Some(told.host_signer.as_str()).filter(|line| !line.is_empty()) else {
+            return Ok(false);
+        };
         let signer = Authority::from_parts(CaKind::Host, [signer], [])
             .map_err(AgentError::unusable("the cluster's word on who signs hosts"))?;
         let certificate = self.certificate()?;

@@ -223,9 +223,9 @@ impl Link {
                 state.read_from = Instant::now() + self.pace.report;
                 match report::read(&self.connected, &said).map_err(End::Refused)? {
                     // It would have to be taken from the inventory first; another stream does that.
-                    Some(Report::Unlisted) => {
-                        Err(End::Refused(refusal::invalid("only the first message says that a server is unlisted")))
-                    }
+                    Some(Report::Unlisted) => Err(End::Refused(refusal::invalid(
+                        "only the first message says that a server is unlisted",
+                    ))),
                     Some(report) => self.take_report(ticket, state, report).await,
                     None => Ok(()),
                 }

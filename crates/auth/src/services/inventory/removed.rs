@@ -46,7 +46,9 @@ async fn follow_once(core: &Core, pause: &mut Duration) -> WatchError {
         match speaks_no_more(core, id).await {
             Ok(true) => core.presence.cut(id),
             Ok(false) => {}
-            Err(problem) => tracing::warn!(%id, %problem, "who speaks for this host is not known for the moment"),
+            Err(problem) => {
+                tracing::warn!(%id, %problem, "who speaks for this host is not known for the moment")
+            }
         }
     }
     loop {

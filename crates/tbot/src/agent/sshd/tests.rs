@@ -290,7 +290,10 @@ fn a_server_knows_when_another_authority_signs_hosts() {
     let said = |signer: &str| {
         let host_signer = match signer {
             "" => String::new(),
-            name => std::fs::read_to_string(stock.at(&format!("{name}.pub"))).expect("made before").trim().to_owned(),
+            name => std::fs::read_to_string(stock.at(&format!("{name}.pub")))
+                .expect("made before")
+                .trim()
+                .to_owned(),
         };
         stock.server().is_signed_by_another(&SshServerState { host_signer, ..stock.locked(&[]) })
     };

@@ -174,14 +174,19 @@ impl Unit<'_> {
     fn made_by_systemd(&self) -> impl Iterator<Item = &Path> {
         let storage = self.config.storage.path();
         let of_sshd = self.config.outputs.iter().filter(|output| matches!(output.content, Content::Sshd(_)));
-        storage.into_iter().chain(of_sshd.filter_map(|output| output.destination.path())).filter_map(state_directory)
+        storage
+            .into_iter()
+            .chain(of_sshd.filter_map(|output| output.destination.path()))
+            .filter_map(state_directory)
     }
 
     /// Where outputs are, apart from what systemd makes.
     fn outputs(&self) -> impl Iterator<Item = &Path> {
         self.config.outputs.iter().filter_map(|output| match &output.content {
             Content::WorkloadApi(api) => api.listen.parent(),
-            Content::Identity { .. } | Content::Svid(_) | Content::SshHost { .. } => output.destination.path(),
+            Content::Identity { .. } | Content::Svid(_) | Content::SshHost { .. } => {
+                output.destination.path()
+            }
             Content::Sshd(_) => output.destination.path().filter(|path| state_directory(path).is_none()),
         })
     }
@@ -205,7 +210,8 @@ impl Unit<'_> {
     /// Then there need be no other users for it. Who reads a file, gets a signal or calls at a socket may be another one.
     fn knows_nobody_but_root(&self) -> bool {
         let alone = |output: &Output| {
-            let unread = matches!(&output.destination, Destination::Directory(of) if of.known_readers().is_empty());
+            let unread =
+                matches!(&output.destination, Destination::Directory(of) if of.known_readers().is_empty());
             matches!(output.content, Content::Sshd(_)) && unread && output.on_renew.is_empty()
         };
         self.user == "root" && self.config.outputs.iter().all(alone)
