@@ -28,7 +28,7 @@ pub struct SystemdFlags {
     /// The user that the agent runs as; teleport unless set, and root where it looks after sshd
     #[arg(long)]
     user: Option<String>,
-    /// Its group; as the user
+    /// Its group; teleport unless set, and root where it looks after sshd
     #[arg(long)]
     group: Option<String>,
     /// Where units are
