@@ -17,7 +17,9 @@ pub mod process;
 pub mod programs;
 pub mod source;
 pub mod sshd;
+pub mod stock;
 pub mod sts;
+pub mod systemd;
 pub mod tpm;
 pub mod wait;
 
@@ -31,6 +33,8 @@ pub use kubernetes::Kubernetes;
 pub use metadata::Metadata;
 pub use process::{Outcome, Process, run};
 pub use sshd::Sshd;
+pub use stock::Stock;
 pub use sts::Sts;
+pub use systemd::Systemd;
 pub use tpm::{SoftTpm, TpmMaker};
 pub use wait::until;

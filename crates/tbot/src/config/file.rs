@@ -533,7 +533,7 @@ pub struct Sshd {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<String>,
     /// Whether it is among the nodes of the cluster; yes unless set. The bot's roles need the rule `{resources: [node], verbs:
-    /// [create, update]}`.
+    /// [create, update]}`. A server that is not among them hears of locks all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub register: Option<bool>,
     /// The file that is written for sshd; `/etc/ssh/sshd_config.d/10-postern.conf` unless set. `config` has to include it.
