@@ -16,7 +16,7 @@ pub use bot::{Renewing, Stop};
 pub use host::mismatch as host_mismatch;
 pub use incident::{Incident, Sighting, Sightings, Whose, lock_name};
 pub(super) use outputs::Issuing;
-pub(super) use ssh_host::{held, id_of, kept_by};
+pub(super) use ssh_host::{KEPT_BY, held, id_of, kept_by};
 
 use crate::audit::{Event, kind};
 use crate::caller::{Caller, OwnBot, User, Who};

@@ -84,8 +84,13 @@ impl Issuing<'_> {
             let stored = instance.lineage.newest().number;
             return Err(bot::stale(Mismatch::Copied { stored, presented: self.bearer.bot.generation }));
         }
-        let bot = bot::bot_of(reads, self.bearer).await?;
+        let bot = self.bot(reads).await?;
         Ok((bot, Txn::new().expect(instance.key(), Expect::Revision(revision))))
+    }
+
+    /// The bot.
+    pub async fn bot(&self, reads: &mut Reads<'_>) -> Result<Arc<Bot>, Problem> {
+        bot::bot_of(reads, self.bearer).await
     }
 
     async fn output(

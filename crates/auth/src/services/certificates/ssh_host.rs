@@ -54,9 +54,12 @@ pub fn id_of(bearer: &Bearer<'_>) -> HostId {
     HostId(bearer.bot.instance.0)
 }
 
+/// How the mark begins that [`kept_by`] makes.
+pub const KEPT_BY: &str = "bot/";
+
 /// What the enrolment of a server says of who enrolled it. No process that joins by a token can have such a mark.
 pub fn kept_by(bot: &access::BotName) -> String {
-    format!("bot/{bot}")
+    format!("{KEPT_BY}{bot}")
 }
 
 struct Server<'a> {
