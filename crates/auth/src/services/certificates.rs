@@ -9,7 +9,7 @@ mod host;
 mod incident;
 mod outputs;
 mod ssh_host;
-pub mod svids;
+mod svids;
 mod user;
 
 pub use bot::{Renewing, Stop};
@@ -73,16 +73,8 @@ impl CertificateService for Certificates {
     ) -> Result<Response<v1::IssueOutputsResponse>, Status> {
         let caller = Caller::of_request(&request)?;
         let _inside = self.core.enter(&self.core.renewals)?;
-        let credentials = outputs::issue(&self.core, &caller, &request.get_ref().outputs).await?;
-        Ok(Response::new(v1::IssueOutputsResponse { credentials }))
-    }
-
-    async fn issue_host(
-        &self,
-        request: Request<v1::IssueHostRequest>,
-    ) -> Result<Response<v1::IssueHostResponse>, Status> {
-        let caller = Caller::of_request(&request)?;
-        Ok(Response::new(ssh_host::issue(&self.core, &caller, request.get_ref()).await?))
+        self.core.metrics.output_call();
+        Ok(Response::new(outputs::issue(&self.core, &caller, &request.get_ref().outputs).await?))
     }
 
     async fn renew_host(

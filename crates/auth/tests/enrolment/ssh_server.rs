@@ -1,12 +1,13 @@
 //! Host certificates that a bot gets for an SSH server that it looks after, and everything that it does not get.
 
-use crate::harness::{Auth, Joiner, instance, key};
+use crate::harness::{Auth, Joiner, instance, key, one};
 use api::status::Problem;
 use api::v1;
 use api::v1::agent_message::Message as Say;
 use api::v1::auth_message::Message as Said;
-use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::inventory_service_client::InventoryServiceClient;
+use api::v1::output_answer::Answer;
+use api::v1::output_request::Kind;
 use identity::Credentials;
 use identity::key::SubjectKey;
 use identity::ssh::SshCertificate;
@@ -28,14 +29,15 @@ impl Asking {
     }
 
     async fn with_key(&self, key: &SubjectKey, names: &[&str]) -> Result<VerifiedHost, Problem> {
-        let request = v1::IssueHostRequest {
+        let request = v1::HostRequest {
             public_key: key.spki_der(),
             principals: names.iter().map(|name| (*name).to_owned()).collect(),
             roles: self.roles.clone(),
             ttl_seconds: self.ttl_seconds,
         };
-        let answer = CertificateServiceClient::new(self.channel.clone()).issue_host(request).await;
-        let answer = answer.map_err(|status| Problem::of(&status))?.into_inner();
+        let Answer::Host(answer) = one(self.channel.clone(), Kind::Host(request)).await? else {
+            panic!("something else")
+        };
         let trust = api::convert::trust(answer.trust.expect("a bundle")).expect("a bundle");
         let certificate = SshCertificate::from_line(&answer.ssh_certificate).expect("a certificate");
         let context = HostContext { trust: &trust, now: Timestamp::now(), names };

@@ -1,11 +1,15 @@
-//! Outputs of a bot: certificates with the roles it may ask for, which can be exchanged for nothing.
+//! Outputs of a bot: everything that one round of its renewals needs, in one call. Certificates with the roles it may ask for,
+//! which can be exchanged for nothing; documents for workloads; host certificates of servers that it looks after.
+//!
+//! Each is decided alone, and a refusal is the answer to that one. What is an event and nothing else is committed together; a
+//! host certificate takes names, which others want as well, and is committed for itself.
 
-use super::{Bearer, bot};
+use super::{Bearer, bot, ssh_host, svids};
 use crate::caller::Caller;
 use crate::catalog::{Reads, RolesOf};
 use crate::core::Core;
 use crate::enrol::lineage::Mismatch;
-use crate::issuer::{self, Certificates};
+use crate::issuer;
 use crate::lifetime;
 use crate::metrics::Issued;
 use crate::refusal;
@@ -16,46 +20,103 @@ use access::rbac::lock::LockSubject;
 use access::resource::Bot;
 use access::{Login, RoleName};
 use api::status::{Class, Problem};
-use api::v1::{Credentials, OutputRequest};
+use api::v1::output_answer::Answer;
+use api::v1::output_request::Kind;
+use api::v1::{CertificateRequest, HostRequest, IssueOutputsResponse, OutputAnswer, OutputRequest};
 use ca::Extra;
 use identity::{BotIdentity, Identity, Permits, Subject, UserIdentity};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Expect, Txn};
+use store::{Expect, NewRecord, Txn};
 
-/// The most outputs in one call.
-const MOST: usize = 32;
+/// The most outputs in one call: each is an event of one transaction, which rests on what it was decided by as well.
+const MOST: usize = 64;
 
-/// One certificate for each request, all or none.
+/// An answer to each request. The call itself fails only where the caller may have nothing at all, or the store fails.
 pub async fn issue(
     core: &Core,
     caller: &Caller,
     requests: &[OutputRequest],
-) -> Result<Vec<Credentials>, Problem> {
+) -> Result<IssueOutputsResponse, Problem> {
     if requests.is_empty() || requests.len() > MOST {
         return Err(refusal::invalid(format!("1 to {MOST} outputs can be asked for at once")));
     }
     let bearer = Bearer::of(caller)?;
-    let mut reads = Reads::new(&core.catalog);
-    loop {
-        let issuing = Issuing { core, caller, bearer: &bearer };
-        match issuing.plan(&mut reads, requests).await {
-            Ok((txn, certificates)) => {
-                if reads.commit(txn).await?.is_some() {
-                    core.metrics.issued(Issued::Output, certificates.len() as u64);
-                    return Ok(certificates.iter().map(Certificates::message).collect());
-                }
+    let issuing = Issuing { core, caller, bearer: &bearer };
+    let requests: Vec<Request<'_>> = requests.iter().map(Request::of).collect();
+    let asked: Vec<&Ask<'_>> = requests.iter().filter_map(Request::ask).collect();
+    let workload_trust = asked.iter().any(|ask| matches!(ask, Ask::Svid(_))).then(|| core.workload_trust());
+    let mut decided = issuing.together(&asked).await?.into_iter();
+    let mut outputs = Vec::with_capacity(requests.len());
+    for request in &requests {
+        let outcome = match request {
+            Request::Host(request) => ssh_host::issue(issuing, request).await.map(Answer::Host),
+            Request::Ask(_) => decided.next().unwrap_or_else(|| Err(unanswered())),
+            Request::Unknown => {
+                Err(refusal::invalid("the auth service knows no output of this kind; upgrade it first"))
             }
-            Err(problem) if !reads.try_fresh() => {
-                super::refused(core, caller, &problem).await;
-                return Err(problem);
-            }
-            Err(_) => {}
+        };
+        let answer = outcome.unwrap_or_else(|problem| Answer::Refused(problem.into()));
+        outputs.push(OutputAnswer { answer: Some(answer) });
+    }
+    Ok(IssueOutputsResponse { outputs, workload_trust })
+}
+
+fn unanswered() -> Problem {
+    refusal::internal("an output was left without an answer", "fewer answers than requests")
+}
+
+/// What is asked for.
+enum Request<'a> {
+    /// A host certificate.
+    Host(&'a HostRequest),
+    /// Something else.
+    Ask(Ask<'a>),
+    /// What a newer agent has.
+    Unknown,
+}
+
+/// What is an event and nothing else in the store.
+enum Ask<'a> {
+    /// Certificates for SSH and TLS.
+    Certificate(&'a CertificateRequest),
+    /// A document for a workload.
+    Svid(svids::Ask<'a>),
+}
+
+impl<'a> Request<'a> {
+    fn of(request: &'a OutputRequest) -> Self {
+        match &request.kind {
+            Some(Kind::Host(request)) => Self::Host(request),
+            Some(Kind::Certificate(request)) => Self::Ask(Ask::Certificate(request)),
+            Some(Kind::X509Svid(request)) => Self::Ask(Ask::Svid(request.into())),
+            Some(Kind::JwtSvid(request)) => Self::Ask(Ask::Svid(request.into())),
+            None => Self::Unknown,
+        }
+    }
+
+    fn ask(&self) -> Option<&Ask<'a>> {
+        match self {
+            Self::Ask(ask) => Some(ask),
+            Self::Host(_) | Self::Unknown => None,
         }
     }
 }
 
+/// Something that may be released once its event is committed.
+pub struct Decided {
+    /// The event.
+    pub event: NewRecord,
+    /// What is released.
+    pub answer: Answer,
+    /// As it is counted.
+    pub counted: Issued,
+}
+
+type Outcome = Result<Answer, Problem>;
+
 /// An instance gets something on the strength of its bot's roles.
+#[derive(Clone, Copy)]
 pub struct Issuing<'a> {
     /// The service.
     pub core: &'a Core,
@@ -78,27 +139,70 @@ impl Issuing<'_> {
         Ok((bot, Txn::new().expect(instance.key(), Expect::Revision(revision))))
     }
 
+    /// Decides about each of `asked`, and commits the events of what may be had in one transaction.
+    async fn together(&self, asked: &[&Ask<'_>]) -> Result<Vec<Outcome>, Problem> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut reads = Reads::new(&self.core.catalog);
+        loop {
+            match self.plan(&mut reads, asked).await {
+                // A refusal that was made from the view may be old.
+                Ok((_, decided)) if decided.iter().any(Result::is_err) && reads.try_fresh() => {}
+                Ok((txn, decided)) => {
+                    if txn.events.is_empty() || reads.commit(txn).await?.is_some() {
+                        return Ok(self.released(asked, decided).await);
+                    }
+                }
+                Err(problem) if !reads.try_fresh() => {
+                    super::refused(self.core, self.caller, &problem).await;
+                    return Err(problem);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     async fn plan(
         &self,
         reads: &mut Reads<'_>,
-        requests: &[OutputRequest],
-    ) -> Result<(Txn, Vec<Certificates>), Problem> {
+        asked: &[&Ask<'_>],
+    ) -> Result<(Txn, Vec<Result<Decided, Problem>>), Problem> {
         let (bot, mut txn) = self.begin(reads).await?;
-        let mut all = Vec::with_capacity(requests.len());
-        for request in requests {
-            let (identity, certificates) = self.output(reads, &bot, request).await?;
-            txn = txn.event(self.core.issued(self.caller, &identity, &certificates));
-            all.push(certificates);
+        let mut all = Vec::with_capacity(asked.len());
+        for ask in asked {
+            let decided = match ask {
+                Ask::Certificate(request) => self.output(reads, &bot, request).await,
+                Ask::Svid(ask) => svids::issue(self, reads, &bot, ask).await,
+            };
+            if let Ok(decided) = &decided {
+                txn = txn.event(decided.event.clone());
+            }
+            all.push(decided);
         }
         Ok((txn, all))
+    }
+
+    /// What is committed is counted, and each refusal is an event of its own.
+    async fn released(&self, asked: &[&Ask<'_>], decided: Vec<Result<Decided, Problem>>) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(decided.len());
+        for (ask, decided) in asked.iter().zip(decided) {
+            match (&decided, ask) {
+                (Ok(decided), _) => self.core.metrics.issued(decided.counted, 1),
+                (Err(problem), Ask::Certificate(_)) => super::refused(self.core, self.caller, problem).await,
+                (Err(problem), Ask::Svid(ask)) => svids::refused(self, ask, problem).await,
+            }
+            outcomes.push(decided.map(|decided| decided.answer));
+        }
+        outcomes
     }
 
     async fn output(
         &self,
         reads: &mut Reads<'_>,
         bot: &Bot,
-        request: &OutputRequest,
-    ) -> Result<(Identity, Certificates), Problem> {
+        request: &CertificateRequest,
+    ) -> Result<Decided, Problem> {
         let core = self.core;
         let key = issuer::public_key(&request.public_key)?;
         let roles = self.unlocked_roles(reads, bot, &request.roles).await?;
@@ -111,7 +215,11 @@ impl Issuing<'_> {
         let identity = self.identity(bot, names, logins, &options)?;
         let extra = extra(&options);
         let certificates = core.issuer.issue(&identity, &key, lifetime, &extra, core.now())?;
-        Ok((identity, certificates))
+        Ok(Decided {
+            event: core.issued(self.caller, &identity, &certificates),
+            answer: Answer::Certificate(certificates.message()),
+            counted: Issued::Output,
+        })
     }
 
     /// An identity that is not renewable has to show its proof again before it ends; what it got must not outlive that.

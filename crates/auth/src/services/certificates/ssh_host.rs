@@ -6,7 +6,6 @@
 
 use super::Bearer;
 use super::outputs::Issuing;
-use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
 use crate::core::Core;
 use crate::enrol::host::Host;
@@ -34,17 +33,12 @@ pub const KIND: &str = "host_cert";
 const MOST_NAMES: usize = 64;
 
 /// Issues one.
-pub async fn issue(
-    core: &Core,
-    caller: &Caller,
-    request: &v1::IssueHostRequest,
-) -> Result<v1::IssueHostResponse, Problem> {
-    let bearer = Bearer::of(caller)?;
+pub async fn issue(issuing: Issuing<'_>, request: &v1::HostRequest) -> Result<v1::HostCertificate, Problem> {
+    let core = issuing.core;
     let key = issuer::public_key(&request.public_key)?;
     let mut reads = Reads::new(&core.catalog);
     loop {
-        let issuing = Issuing { core, caller, bearer: &bearer };
-        let server = Server { issuing, id: id_of(&bearer), key: &key, request };
+        let server = Server { issuing, id: id_of(issuing.bearer), key: &key, request };
         match server.plan(&mut reads).await {
             Ok((txn, certificates)) => {
                 if reads.commit(txn).await?.is_some() {
@@ -53,7 +47,7 @@ pub async fn issue(
                 }
             }
             Err(problem) if !reads.try_fresh() => {
-                super::refused(core, caller, &problem).await;
+                super::refused(core, issuing.caller, &problem).await;
                 return Err(problem);
             }
             Err(_) => {}
@@ -75,7 +69,7 @@ struct Server<'a> {
     issuing: Issuing<'a>,
     id: HostId,
     key: &'a PublicKey,
-    request: &'a v1::IssueHostRequest,
+    request: &'a v1::HostRequest,
 }
 
 impl Server<'_> {
