@@ -105,12 +105,20 @@ impl Round<'_> {
             Content::Identity { .. } => output::written(member, output, given, proxy.as_ref(), *now).await,
             Content::Svid(files) => workload::written(member, output, files, given, *now).await,
             Content::WorkloadApi(api) => apis.renewed(member, output, api, given, *now),
-            Content::SshHost { .. } => ssh_host::written(output, given, *now).await,
+            Content::SshHost { .. } => self.of_host(output, ssh_host::written(output, given, *now).await?),
             Content::Sshd(sshd) => {
                 let server = sshd::Server { output, sshd, method: &config.onboarding.method };
-                server.renewed(given, *now).await
+                self.of_host(output, server.renewed(given, *now).await?)
             }
         }
+    }
+}
+
+impl Round<'_> {
+    fn of_host(&self, output: &Output, fresh: Fresh) -> Result<Fresh, AgentError> {
+        let whose = format!("the output {}", output.destination);
+        self.member.compare_life((&whose, ssh_host::CAP), fresh.expires, output.certificate_ttl, self.now);
+        Ok(fresh)
     }
 }
 

@@ -29,6 +29,9 @@ pub const USER_AUTHORITIES: &str = "ssh_host-user-ca.pub";
 /// Every file of the output.
 pub const NAMES: [&str; 3] = [KEY, CERTIFICATE, USER_AUTHORITIES];
 
+/// Where the limit of a host certificate's life comes from.
+pub const CAP: &str = "the limit is a week, and the end of the bot's own identity where it joins again";
+
 /// What a server is to be certified as.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
