@@ -19,6 +19,7 @@ pub mod sshd;
 pub mod sts;
 pub mod tpm;
 pub mod wait;
+pub mod workload;
 
 pub use bot::Bot;
 pub use cluster::{Cluster, Layout};

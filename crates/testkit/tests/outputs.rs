@@ -144,19 +144,14 @@ fn ten_outputs_of_every_kind_are_one_call() {
         (at(expires).duration_since(at(&event["time"])).as_secs() + 30) / 60
     };
     for (path, minutes, roles) in
-        [("a", 33, 1), ("b", 60, 2), ("c", 34, 2), ("d", 60, 2), ("e", 35, 1), ("f", 35, 1)]
+        [("a", 33, 1), ("b", 60, 3), ("c", 34, 3), ("d", 60, 3), ("e", 35, 1), ("f", 35, 1)]
     {
         let id = format!("spiffe://test.example.com/svc/{path}");
         let of_it: Vec<&Value> = issued.iter().filter(|event| event["spiffe_id"] == id.as_str()).collect();
         assert_eq!(of_it.len(), if path == "a" { 6 } else { 2 }, "{id}: {issued:#?}");
         for event in of_it {
             assert_eq!(life(event, &event["expires"]), minutes, "{event:#}");
-            assert_eq!(
-                event["roles"].as_array().map(Vec::len).is_some_and(|count| count >= roles),
-                true,
-                "{event:#}"
-            );
-            assert_eq!(event["roles"].as_array().map(Vec::len) == Some(1), roles == 1, "{event:#}");
+            assert_eq!(event["roles"].as_array().map(Vec::len), Some(roles), "{event:#}");
         }
     }
     let created = running.events("cert.create");
@@ -222,7 +217,5 @@ fn what_is_wrong_with_one_output_is_told_of_that_one() {
         (good.iter().all(|name| is(name, "healthy")) && bad.iter().all(|name| is(name, "unhealthy")))
             .then_some(())
     });
-    let denied = running.events("spiffe.svid.denied").len() + running.events("spiffe.svid.issued").len();
-    assert!(denied > 0);
     assert!(agent.stop().success());
 }

@@ -15,6 +15,7 @@ use store::{SqliteOptions, SqliteStore, Store as _, Txn};
 use testkit::cluster::CLUSTER;
 use testkit::process::Signal;
 use testkit::programs::command;
+use testkit::workload::{self, Workload};
 use testkit::{Bot, Cluster, Layout, Outcome, Process, run, until};
 
 const SPENT: &str = "0123456789abcdef0123456789abcdef";
@@ -51,13 +52,13 @@ struct Running {
 }
 
 impl Running {
-    /// An agent with an output for clients and one for an SSH server, which renews by itself long after the test.
-    fn start() -> Self {
+    /// An agent with an output for clients, one for an SSH server, and `more`, which renews by itself long after the test.
+    fn start(more: impl FnOnce(&Path) -> String) -> Self {
         let mut cluster = Cluster::start(Layout::Processes);
         cluster.role("tester", "[root]", "{env: test}");
         cluster.create(
             "kind: role\nversion: v7\nmetadata:\n  name: hosts\nspec:\n  allow:\n    rules:\n    - {resources: \
-             [host_cert], verbs: [create]}\n",
+             [host_cert], verbs: [create]}\n    spiffe: [{path: /svc/*}]\n",
         );
         // Where it is found again.
         let config = cluster.config("auth");
@@ -69,7 +70,8 @@ impl Running {
         let bot = cluster.bot("tester", &["tester", "hosts"]);
         bot.oneshot().ok();
         let more = format!(
-            "- {{type: ssh_host, name: host, principals: [stock.{CLUSTER}], destination: {}}}\n",
+            "{}- {{type: ssh_host, name: host, principals: [stock.{CLUSTER}], destination: {}}}\n",
+            more(bot.directory()),
             bot.directory().join("host").display()
         );
         bot.configure(SPENT, &cluster.pin(), &more);
@@ -93,6 +95,23 @@ impl Running {
     fn works(&self, when: &str) {
         let said = self.login();
         assert!(said.status.success(), "{when}: {said:#?}");
+    }
+
+    /// One step of the workloads' authority, while auth is away, until the agent has followed: the server's output is its last.
+    fn step_of_workloads(&mut self, to: RotationPhase) {
+        let followed = |agent: &Process| {
+            let log = agent.log();
+            let is_it = |line: &&str| line.contains("written again") && line.contains("service=\"host\"");
+            log.lines().filter(is_it).count()
+        };
+        let before = followed(&self.agent);
+        assert!(self.cluster.process("auth").stop().success());
+        step(&self.cluster.path().join("auth"), CaKind::Spiffe, to);
+        self.cluster.restart("auth");
+        until(&format!("{to:?} to be followed"), || {
+            self.agent.assert_running();
+            (followed(&self.agent) > before).then_some(())
+        });
     }
 
     /// One step, and a login while auth is away, when it is back, and when the agent has followed.
@@ -139,7 +158,7 @@ impl Running {
 #[test]
 fn what_is_on_disk_follows_the_authorities_and_works_at_every_moment() {
     use RotationPhase::{Init, Rollback, Standby, UpdateClients, UpdateServers};
-    let mut running = Running::start();
+    let mut running = Running::start(|_| String::new());
     let user = |count| [("teleport-user-ca.crt", count), ("ssh_host-user-ca.pub", count)];
     let host = |count| [("teleport-host-ca.crt", count), ("known_hosts", count)];
     running.works("at first");
@@ -156,4 +175,58 @@ fn what_is_on_disk_follows_the_authorities_and_works_at_every_moment() {
     let keys = running.keys();
     running.step(CaKind::User, Standby, &user(1));
     assert!(running.keys() == keys, "what the new authority signed is as good as before");
+}
+
+/// What workloads have goes on with its keys under another bundle, in files and at the socket, until nobody believes it any more.
+#[test]
+fn workloads_follow_their_authority_with_the_keys_that_they_have() {
+    use RotationPhase::{Init, Standby, UpdateClients, UpdateServers};
+    if !workload::possible() {
+        return;
+    }
+    let mut running = Running::start(|directory| {
+        let at = |name: &str| directory.join(name).display().to_string();
+        format!(
+            "- {{type: spiffe-svid, name: svid, svid: {{path: /svc/a}}, jwts: [{{audience: x, file_name: x.jwt}}], destination: \
+             {}}}\n- {{type: workload-identity-jwt, name: jwt, svid: {{path: /svc/b}}, audiences: [x], destination: {}}}\n- \
+             {{type: spiffe-workload-api, name: api, listen: 'unix://{}', svids: [{{path: /svc/c}}]}}\n",
+            at("svid"),
+            at("jwt"),
+            at("api.sock")
+        )
+    });
+    let [svid, jwt, socket] = ["svid", "jwt", "api.sock"].map(|name| running.bot.directory().join(name));
+    until("every output", || jwt.join("jwt_svid").exists().then_some(()));
+    until("the socket", || socket.exists().then_some(()));
+    let mut listener = Workload::start(&socket, "bundles", None);
+    let first = listener.says("the first bundle", |said| said["authorities"] == 1);
+    let kept = |name: &str| std::fs::read(svid.join(name)).expect("a file");
+    let documents = || {
+        let token = std::fs::read(jwt.join("jwt_svid")).expect("a file");
+        [kept("svid.pem"), kept("svid_key.pem"), kept("x.jwt"), token]
+    };
+    let authorities =
+        || String::from_utf8_lossy(&kept("svid_bundle.pem")).matches("-----BEGIN CERTIFICATE").count();
+    assert_eq!(authorities(), 1);
+    let before = documents();
+    for phase in [Init, UpdateClients, UpdateServers] {
+        running.step_of_workloads(phase);
+        assert_eq!(authorities(), 2, "{phase:?}");
+        assert!(documents() == before, "{phase:?}: a bundle is no reason for a new key");
+    }
+    let told = listener.says("both authorities", |said| said["authorities"] == 2);
+    assert_eq!(told["serial"], first["serial"], "the same certificate under another bundle");
+    // From here on nobody believes what the first authority signed.
+    running.step_of_workloads(Standby);
+    until("documents of the new authority", || {
+        running.agent.assert_running();
+        let now = documents();
+        (authorities() == 1 && now.iter().zip(&before).all(|(now, before)| now != before)).then_some(())
+    });
+    let path = |name: &str| svid.join(name).display().to_string();
+    let mut openssl = command("/usr/bin/openssl");
+    run(openssl.args(["verify", "-CAfile", &path("svid_bundle.pem"), &path("svid.pem")])).ok();
+    let told = listener.says("one authority", |said| said["authorities"] == 1);
+    assert_ne!(told["serial"], first["serial"], "another certificate");
+    assert!(running.agent.stop().success());
 }
