@@ -166,6 +166,20 @@ fn ten_outputs_of_every_kind_are_one_call() {
         identity["roles"].as_array().is_some_and(|roles| roles.len() == 1 && roles[0] == "tester")
     });
     assert_eq!(deploy, [31, 31], "{created:#?}");
+
+    // What one call does not hold is asked for in two.
+    let many: Vec<String> =
+        (0..70).map(|nth| format!("{{audience: a{nth}, file_name: {nth}.jwt}}")).collect();
+    let directory = running.bot.directory().join("many");
+    running.configure(&format!(
+        "- {{type: spiffe-svid, name: many, svid: {{path: /svc/a}}, destination: {}, jwts: [{}]}}\n",
+        directory.display(),
+        many.join(", ")
+    ));
+    let before = running.calls();
+    running.bot.oneshot().ok();
+    assert_eq!(running.calls(), before + 2);
+    assert_ne!(text(&directory.join("0.jwt")), text(&directory.join("69.jwt")));
 }
 
 #[test]

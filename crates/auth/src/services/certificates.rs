@@ -5,8 +5,10 @@
 //! decided by (the bot, its roles, the locks) to be unchanged.
 
 mod bot;
+mod certificate;
 mod host;
 mod incident;
+mod issuing;
 mod outputs;
 mod ssh_host;
 mod svids;
@@ -15,7 +17,7 @@ mod user;
 pub use bot::{Renewing, Stop};
 pub use host::mismatch as host_mismatch;
 pub use incident::{Incident, Sighting, Sightings, Whose, lock_name};
-pub(super) use outputs::Issuing;
+pub(super) use issuing::Issuing;
 pub(super) use ssh_host::{held, id_of, kept_by};
 
 use crate::audit::{Event, kind};

@@ -1,33 +1,21 @@
-//! Outputs of a bot: everything that one round of its renewals needs, in one call. Certificates with the roles it may ask for,
-//! which can be exchanged for nothing; documents for workloads; host certificates of servers that it looks after.
+//! Outputs of a bot: everything that one round of its renewals needs, in one call. Certificates, documents for workloads, host
+//! certificates of servers that it looks after.
 //!
 //! Each is decided alone, and a refusal is the answer to that one. What is an event and nothing else is committed together; a
 //! host certificate takes names, which others want as well, and is committed for itself.
 
-use super::{Bearer, bot, ssh_host, svids};
+use super::issuing::Issuing;
+use super::{Bearer, ssh_host, svids};
 use crate::caller::Caller;
-use crate::catalog::{Reads, RolesOf};
+use crate::catalog::Reads;
 use crate::core::Core;
-use crate::enrol::lineage::Mismatch;
-use crate::issuer;
-use crate::lifetime;
 use crate::metrics::Issued;
 use crate::refusal;
-use access::rbac::DenialCode;
-use access::rbac::certificate::{self, CertificateOptions};
-use access::rbac::impersonate::{self, Requester};
-use access::rbac::lock::LockSubject;
-use access::resource::Bot;
-use access::{Login, RoleName};
-use api::status::{Class, Problem};
+use api::status::Problem;
 use api::v1::output_answer::Answer;
 use api::v1::output_request::Kind;
 use api::v1::{CertificateRequest, HostRequest, IssueOutputsResponse, OutputAnswer, OutputRequest};
-use ca::Extra;
-use identity::{BotIdentity, Identity, Permits, Subject, UserIdentity};
-use std::sync::Arc;
-use std::time::Duration;
-use store::{Expect, NewRecord, Txn};
+use store::{NewRecord, Txn};
 
 /// The most outputs in one call: each is an event of one transaction, which rests on what it was decided by as well.
 const MOST: usize = 64;
@@ -115,30 +103,7 @@ pub struct Decided {
 
 type Outcome = Result<Answer, Problem>;
 
-/// An instance gets something on the strength of its bot's roles.
-#[derive(Clone, Copy)]
-pub struct Issuing<'a> {
-    /// The service.
-    pub core: &'a Core,
-    /// The instance.
-    pub caller: &'a Caller,
-    /// What its certificate says.
-    pub bearer: &'a Bearer<'a>,
-}
-
 impl Issuing<'_> {
-    /// The bot, and the beginning of a transaction: an instance that is removed or renewed meanwhile gets nothing on the
-    /// strength of what it was.
-    pub async fn begin(&self, reads: &mut Reads<'_>) -> Result<(Arc<Bot>, Txn), Problem> {
-        let (instance, revision) = self.bearer.instance(self.core).await?;
-        if !instance.lineage.accepts(self.bearer.presented()) {
-            let stored = instance.lineage.newest().number;
-            return Err(bot::stale(Mismatch::Copied { stored, presented: self.bearer.bot.generation }));
-        }
-        let bot = bot::bot_of(reads, self.bearer).await?;
-        Ok((bot, Txn::new().expect(instance.key(), Expect::Revision(revision))))
-    }
-
     /// Decides about each of `asked`, and commits the events of what may be had in one transaction.
     async fn together(&self, asked: &[&Ask<'_>]) -> Result<Vec<Outcome>, Problem> {
         if asked.is_empty() {
@@ -172,7 +137,7 @@ impl Issuing<'_> {
         let mut all = Vec::with_capacity(asked.len());
         for ask in asked {
             let decided = match ask {
-                Ask::Certificate(request) => self.output(reads, &bot, request).await,
+                Ask::Certificate(request) => self.certificate(reads, &bot, request).await,
                 Ask::Svid(ask) => svids::issue(self, reads, &bot, ask).await,
             };
             if let Ok(decided) = &decided {
@@ -196,174 +161,4 @@ impl Issuing<'_> {
         }
         outcomes
     }
-
-    async fn output(
-        &self,
-        reads: &mut Reads<'_>,
-        bot: &Bot,
-        request: &CertificateRequest,
-    ) -> Result<Decided, Problem> {
-        let core = self.core;
-        let key = issuer::public_key(&request.public_key)?;
-        let roles = self.unlocked_roles(reads, bot, &request.roles).await?;
-        let names = roles.set.names().to_vec();
-        let lifetime = lifetime::of_output(request.ttl_seconds, &roles.set);
-        let lifetime = self.within_own(lifetime)?;
-        core.note_shorter(self.caller, request.ttl_seconds, lifetime);
-        let options = certificate::options(&roles.set);
-        let logins = logins(&roles, lifetime)?;
-        let identity = self.identity(bot, names, logins, &options)?;
-        let extra = extra(&options);
-        let certificates = core.issuer.issue(&identity, &key, lifetime, &extra, core.now())?;
-        Ok(Decided {
-            event: core.issued(self.caller, &identity, &certificates),
-            answer: Answer::Certificate(certificates.message()),
-            counted: Issued::Output,
-        })
-    }
-
-    /// An identity that is not renewable has to show its proof again before it ends; what it got must not outlive that.
-    pub(super) fn within_own(&self, lifetime: Duration) -> Result<Duration, Problem> {
-        if self.bearer.bot.renewable {
-            return Ok(lifetime);
-        }
-        let left = self.bearer.user.expires.duration_since(self.core.now()).as_secs();
-        match u64::try_from(left) {
-            Ok(left) if left > 0 => Ok(lifetime.min(Duration::from_secs(left))),
-            _ => {
-                Err(Problem::new(Class::Denied, "certificate_expired", "the bot's own certificate has ended")
-                    .hint("join again"))
-            }
-        }
-    }
-
-    /// The roles asked for, none of which is locked.
-    pub async fn unlocked_roles(
-        &self,
-        reads: &mut Reads<'_>,
-        bot: &Bot,
-        requested: &[String],
-    ) -> Result<RolesOf, Problem> {
-        let roles = self.roles(reads, bot, requested).await?;
-        reads.refuse_locked(&LockSubject { roles: roles.set.names(), ..LockSubject::default() }).await?;
-        Ok(roles)
-    }
-
-    /// The roles asked for, or all of the bot's, if the bot's own role lets it have them.
-    pub async fn roles(
-        &self,
-        reads: &mut Reads<'_>,
-        bot: &Bot,
-        requested: &[String],
-    ) -> Result<RolesOf, Problem> {
-        let user = access::bot::user_of(bot);
-        let held = reads.roles_of(&user.name, &user.spec.roles, &user.spec.traits).await?;
-        let names: Vec<RoleName> = match requested {
-            [] => impersonate::requestable(&held.set).into_iter().collect(),
-            some => some
-                .iter()
-                .map(|name| RoleName::new(name.as_str()).map_err(|error| refusal::invalid(error.to_string())))
-                .collect::<Result<_, _>>()?,
-        };
-        if names.len() > 100 {
-            return Err(refusal::invalid("more than 100 roles cannot be asked for at once"));
-        }
-        let roles = reads.roles_of(&user.name, &names, &user.spec.traits).await?;
-        let own = &self.bearer.user.identity;
-        let requester =
-            Requester { disallow_reissue: own.disallow_reissue, impersonated: own.impersonator.is_some() };
-        let requested: Vec<&access::resource::Role> = roles.roles.iter().map(Arc::as_ref).collect();
-        impersonate::roles(&held.set, requester, &requested).map_err(|denial| refusal::denied(&denial))?;
-        Ok(roles)
-    }
-
-    fn identity(
-        &self,
-        bot: &Bot,
-        roles: Vec<RoleName>,
-        logins: Vec<Login>,
-        options: &CertificateOptions,
-    ) -> Result<Identity, Problem> {
-        let user = access::bot::user_of(bot);
-        let own = self.bearer.bot;
-        let join_token = own.join_token.map(str::to_owned);
-        let copy =
-            BotIdentity { name: bot.name.clone(), instance: own.instance, generation: None, join_token };
-        Ok(Identity {
-            cluster: self.core.cluster.clone(),
-            subject: Subject::User(Box::new(UserIdentity {
-                impersonator: Some(user.name.clone()),
-                name: user.name,
-                bot: Some(copy),
-                roles,
-                traits: user.spec.traits,
-                logins,
-                permits: permits(options),
-                renewable: false,
-                disallow_reissue: true,
-                login_ip: self.caller.ip(),
-                pinned_ip: pinned(self.core, self.caller, self.bearer.user.identity.pinned_ip, options)?,
-            })),
-        })
-    }
-}
-
-/// The address that a certificate is bound to: that of its source, or the caller's where a role wants it.
-pub fn pinned(
-    core: &Core,
-    caller: &Caller,
-    source: Option<std::net::IpAddr>,
-    options: &CertificateOptions,
-) -> Result<Option<std::net::IpAddr>, Problem> {
-    if source.is_some() || !options.pin_source_ip {
-        return Ok(source);
-    }
-    match caller.ip() {
-        Some(ip) if !core.presence.is_proxy(ip) => Ok(Some(ip)),
-        _ => Err(Problem::new(
-            Class::Precondition,
-            "address_unknown",
-            "a role binds certificates to the caller's address, which auth cannot see on this way",
-        )
-        .hint("connect to the auth service itself, not through a proxy")),
-    }
-}
-
-/// The principals. Logins that no certificate may name are left out, like those that are no account names: one odd entry
-/// of a role must not cost its bearers the others. Where none is left, the certificate would be for nobody.
-pub fn logins(roles: &RolesOf, lifetime: Duration) -> Result<Vec<Login>, Problem> {
-    let logins = certificate::logins(&roles.set, lifetime).map_err(|denial| refusal::denied(&denial))?;
-    let (plain, odd): (Vec<Login>, Vec<Login>) =
-        logins.into_iter().partition(|login| !login.as_str().contains(|c: char| c.is_ascii_uppercase()));
-    let user = roles.set.user();
-    match (plain.is_empty(), odd.first()) {
-        (_, None) => Ok(plain),
-        (false, Some(_)) => {
-            tracing::warn!(%user, logins = ?odd, "logins with upper-case letters are left out");
-            Ok(plain)
-        }
-        (true, Some(first)) => {
-            let reason = format!(
-                "the roles of user \"{user}\" allow no login that a certificate may name: \"{first}\" has upper-case letters"
-            );
-            Err(Problem::new(Class::Denied, DenialCode::NoLogins.as_str(), reason)
-                .hint("an administrator writes the login in lower case in allow.logins, or in the traits that fill it"))
-        }
-    }
-}
-
-/// What OpenSSH servers may allow.
-pub fn permits(options: &CertificateOptions) -> Permits {
-    Permits {
-        pty: true,
-        port_forwarding: options.port_forwarding,
-        agent_forwarding: options.agent_forwarding,
-        x11_forwarding: options.x11_forwarding,
-    }
-}
-
-/// Further extensions.
-pub fn extra(options: &CertificateOptions) -> Vec<Extra> {
-    let all = options.extensions.iter();
-    all.map(|(name, value)| Extra { name: name.clone(), value: value.clone() }).collect()
 }

@@ -5,7 +5,7 @@
 //! Whatever it says, a name that another host has is not given.
 
 use super::Bearer;
-use super::outputs::Issuing;
+use super::issuing::Issuing;
 use crate::catalog::{Reads, layout};
 use crate::core::Core;
 use crate::enrol::host::Host;

@@ -1,7 +1,8 @@
 //! Documents for workloads, asked for by the bot instance on their machine. Which it may ask for, its roles say
 //! (`allow.spiffe`); each is an event in the audit log before it leaves.
 
-use super::outputs::{Decided, Issuing};
+use super::issuing::Issuing;
+use super::outputs::Decided;
 use crate::audit::{Event, kind};
 use crate::catalog::{Reads, RolesOf};
 use crate::core::Core;
