@@ -7,7 +7,7 @@ use std::path::Path;
 use testkit::cluster::http_get;
 use testkit::process::Signal;
 use testkit::programs::{command, ours};
-use testkit::{Bot, Cluster, Layout, run, until};
+use testkit::{Bot, Cluster, Layout, Process, run, until};
 
 const SPENT: &str = "0123456789abcdef0123456789abcdef";
 const WORKLOADS: &str = "kind: role\nversion: v7\nmetadata: {name: workloads}\nspec:\n  allow:\n    spiffe: [{path: /svc/*}]\n  \
@@ -99,6 +99,19 @@ impl Running {
             .collect()
     }
 
+    /// Waits until each of the ten outputs has had so many rounds, and each was good.
+    fn healthy(&self, agent: &mut Process, rounds: u64) {
+        until(&format!("{rounds} rounds of everything"), || {
+            agent.assert_running();
+            let mut services = self.services();
+            services.retain(|name, _| !["identity", "heartbeat"].contains(&name.as_str()));
+            let done = |service: &Value| {
+                service["status"] == "healthy" && service["iterations"].as_u64() == Some(rounds)
+            };
+            (services.len() == 10 && services.values().all(done)).then_some(())
+        });
+    }
+
     fn events(&self, kind: &str) -> Vec<Value> {
         let told = self.cluster.tctl(&["events", "ls", "--format=json", &format!("--type={kind}")]).ok();
         let told: Value = serde_json::from_str(&told).expect("JSON");
@@ -116,21 +129,10 @@ fn ten_outputs_of_every_kind_are_one_call() {
     running.configure(&running.nine());
     let before = running.calls();
     let mut agent = running.bot.start();
-    let healthy = |rounds: u64| {
-        until(&format!("{rounds} rounds of everything"), || {
-            agent.assert_running();
-            let mut services = running.services();
-            services.retain(|name, _| !["identity", "heartbeat"].contains(&name.as_str()));
-            let done = |service: &Value| {
-                service["status"] == "healthy" && service["iterations"].as_u64() == Some(rounds)
-            };
-            (services.len() == 10 && services.values().all(done)).then_some(())
-        });
-    };
-    healthy(1);
+    running.healthy(&mut agent, 1);
     assert_eq!(running.calls(), before + 1, "{}", agent.log());
     agent.signal(Signal::USR1);
-    healthy(2);
+    running.healthy(&mut agent, 2);
     assert_eq!(running.calls(), before + 2, "{}", agent.log());
     assert!(agent.stop().success());
 

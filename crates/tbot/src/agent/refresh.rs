@@ -11,6 +11,7 @@ use identity::TrustBundle;
 use identity::svid::WorkloadTrust;
 use jiff::Timestamp;
 use std::sync::Arc;
+use tokio::sync::OnceCell;
 
 /// Renews `outputs`; what came of each is in their order. One that fails keeps no other from its work.
 pub async fn all(
@@ -26,19 +27,13 @@ pub async fn all(
         asking.push(wished.map(|wished| wishes.push(wished)).map_err(Arc::new));
     }
     let mut given = issue::together(member.channel(), wishes).await.into_iter();
-    let mut proxy = Proxy::Unknown;
+    let round = Round { member, config, apis, now, proxy: OnceCell::new() };
     let mut written = Vec::with_capacity(outputs.len());
     for (output, asked) in outputs.iter().zip(asking) {
         let given = asked.and_then(|()| given.next().unwrap_or_else(|| Err(Arc::new(too_few()))));
         written.push(match given {
+            Ok(given) => round.written(output, given).await,
             Err(error) => Err(error),
-            Ok(given) => match proxy.of(member, config, output).await {
-                Ok(proxy) => {
-                    let round = Round { member, config, proxy, now };
-                    round.written(output, given, apis).await.map_err(Arc::new)
-                }
-                Err(error) => Err(error),
-            },
         });
     }
     written
@@ -63,59 +58,46 @@ fn wished(
     }
 }
 
-/// Where clients are sent to, asked for at most once in a round.
-enum Proxy {
-    Unknown,
-    Known(Result<HostPort, Arc<AgentError>>),
-}
-
-impl Proxy {
-    /// For this output, if that needs it.
-    async fn of(
-        &mut self,
-        member: &Member,
-        config: &Config,
-        output: &Output,
-    ) -> Result<Option<HostPort>, Arc<AgentError>> {
-        if !output.ssh_config() {
-            return Ok(None);
-        }
-        if let Self::Unknown = self {
-            *self = Self::Known(output::proxy_address(member, &config.server).await.map_err(Arc::new));
-        }
-        match self {
-            Self::Known(proxy) => proxy.clone().map(Some),
-            Self::Unknown => Ok(None),
-        }
-    }
-}
-
 /// What every output of a round goes by.
 struct Round<'a> {
     member: &'a Member,
     config: &'a Config,
-    proxy: Option<HostPort>,
+    apis: &'a Apis,
     now: Timestamp,
+    /// Where clients are sent to, asked for at most once.
+    proxy: OnceCell<Result<HostPort, Arc<AgentError>>>,
 }
 
 impl Round<'_> {
-    async fn written(&self, output: &Output, given: Given, apis: &Apis) -> Result<Fresh, AgentError> {
-        let Self { member, config, proxy, now } = self;
-        match &output.content {
-            Content::Identity { .. } => output::written(member, output, given, proxy.as_ref(), *now).await,
-            Content::Svid(files) => workload::written(member, output, files, given, *now).await,
-            Content::WorkloadApi(api) => apis.renewed(member, output, api, given, *now),
-            Content::SshHost { .. } => self.of_host(output, ssh_host::written(output, given, *now).await?),
+    async fn written(&self, output: &Output, given: Given) -> Written {
+        let Self { member, config, apis, now, .. } = *self;
+        let written = match &output.content {
+            Content::Identity { .. } => {
+                let proxy = self.proxy(output).await?;
+                output::written(member, output, given, proxy.as_ref(), now).await
+            }
+            Content::Svid(files) => workload::written(member, output, files, given, now).await,
+            Content::WorkloadApi(api) => apis.renewed(member, output, api, given, now),
+            Content::SshHost { .. } => self.of_host(output, ssh_host::written(output, given, now).await),
             Content::Sshd(sshd) => {
                 let server = sshd::Server { output, sshd, method: &config.onboarding.method };
-                self.of_host(output, server.renewed(given, *now).await?)
+                self.of_host(output, server.renewed(given, now).await)
             }
-        }
+        };
+        written.map_err(Arc::new)
     }
-}
 
-impl Round<'_> {
-    fn of_host(&self, output: &Output, fresh: Fresh) -> Result<Fresh, AgentError> {
+    /// For an output that names one in what it writes.
+    async fn proxy(&self, output: &Output) -> Result<Option<HostPort>, Arc<AgentError>> {
+        if !output.ssh_config() {
+            return Ok(None);
+        }
+        let asking = async || output::proxy_address(self.member, &self.config.server).await.map_err(Arc::new);
+        self.proxy.get_or_init(asking).await.clone().map(Some)
+    }
+
+    fn of_host(&self, output: &Output, written: Result<Fresh, AgentError>) -> Result<Fresh, AgentError> {
+        let fresh = written?;
         let whose = format!("the output {}", output.destination);
         self.member.compare_life((&whose, ssh_host::CAP), fresh.expires, output.certificate_ttl, self.now);
         Ok(fresh)

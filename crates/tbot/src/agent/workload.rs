@@ -16,10 +16,15 @@ use identity::key::SubjectKey;
 use identity::svid::{WorkloadTrust, verify};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
+use std::time::Duration;
 use tonic::transport::Channel;
+use transport::rpc::within;
 
 /// Where the limit of a document's life comes from.
 pub const CAP: &str = "the limit is the shortest max_session_ttl of the output's roles, and 24h in any case";
+
+/// What an answer about trust may take; it is asked for again.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// An X.509-SVID with its key.
 pub struct Held {
@@ -100,7 +105,8 @@ pub fn jwt(given: &mut Given) -> Result<JwtSvid, AgentError> {
 
 /// Whom to trust for workloads now.
 pub async fn trust(channel: Channel) -> Result<WorkloadTrust, AgentError> {
-    let answer = WorkloadServiceClient::new(channel).trust(WorkloadTrustRequest {}).await;
+    let request = within(ANSWER, WorkloadTrustRequest {});
+    let answer = WorkloadServiceClient::new(channel).trust(request).await;
     let answer = answer.map_err(AgentError::call("asking whom to trust for workloads"))?;
     api::convert::workload_trust(answer.into_inner()).map_err(unusable)
 }
