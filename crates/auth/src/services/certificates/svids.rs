@@ -104,7 +104,7 @@ fn invalid(error: SpiffeError) -> Problem {
     Problem::new(Class::Invalid, "svid_refused", error.to_string())
 }
 
-fn address(text: &String) -> Result<std::net::IpAddr, Problem> {
+fn address(text: &str) -> Result<std::net::IpAddr, Problem> {
     text.parse().map_err(|_| {
         let text: String = text.chars().take(80).collect();
         refusal::invalid(format!("{text:?} is not an IP address"))
@@ -127,7 +127,7 @@ impl Ask<'_> {
             Kind::X509 { dns, addresses, .. } => Wish {
                 path,
                 dns: dns.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(invalid)?,
-                addresses: addresses.iter().map(address).collect::<Result<_, _>>()?,
+                addresses: addresses.iter().map(|text| address(text)).collect::<Result<_, _>>()?,
             },
             Kind::Jwt { .. } => Wish { path, dns: Default::default(), addresses: Default::default() },
         })

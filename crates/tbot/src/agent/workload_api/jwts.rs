@@ -104,12 +104,23 @@ impl Jwts {
         let _own = caller.asking.acquire().await;
         let _place = self.asking.acquire().await;
         let terms = Terms { ttl_seconds: terms.ttl_seconds.min(LIFE), ..terms.clone() };
-        match self.once(&terms, svids, audience).await {
-            // The agent renewed its own identity while this was under way.
-            Err(error) if matches!(&*error, AgentError::Cluster { problem, .. } if problem.code == "generation_stale") => {
-                self.once(&terms, svids, audience).await
+        let mut is_stale = false;
+        loop {
+            let error = match self.once(&terms, svids, audience).await {
+                Ok(svids) => return Ok(svids),
+                Err(error) => error,
+            };
+            match (&*error, error.asked_pause()) {
+                // The agent renewed its own identity while this was under way.
+                (AgentError::Cluster { problem, .. }, _)
+                    if problem.code == "generation_stale" && !is_stale =>
+                {
+                    is_stale = true;
+                }
+                // Auth has too much to do and says when to come back; what a workload waits has its end.
+                (_, Some(pause)) if error.is_put_off() => tokio::time::sleep(pause).await,
+                _ => return Err(error),
             }
-            asked => asked,
         }
     }
 
