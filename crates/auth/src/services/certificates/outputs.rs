@@ -5,7 +5,7 @@
 //! host certificate takes names, which others want as well, and is committed for itself.
 
 use super::issuing::Issuing;
-use super::{Bearer, ssh_host, svids};
+use super::{Bearer, Plan, committed, ssh_host, svids};
 use crate::caller::Caller;
 use crate::catalog::Reads;
 use crate::core::Core;
@@ -15,6 +15,7 @@ use api::status::Problem;
 use api::v1::output_answer::Answer;
 use api::v1::output_request::Kind;
 use api::v1::{CertificateRequest, HostRequest, IssueOutputsResponse, OutputAnswer, OutputRequest};
+use async_trait::async_trait;
 use store::{NewRecord, Txn};
 
 /// The most outputs in one call: each is an event of one transaction, which rests on what it was decided by as well.
@@ -103,42 +104,24 @@ pub struct Decided {
 
 type Outcome = Result<Answer, Problem>;
 
-impl Issuing<'_> {
-    /// Decides about each of `asked`, and commits the events of what may be had in one transaction.
-    async fn together(&self, asked: &[&Ask<'_>]) -> Result<Vec<Outcome>, Problem> {
-        if asked.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut reads = Reads::new(&self.core.catalog);
-        loop {
-            match self.plan(&mut reads, asked).await {
-                // A refusal that was made from the view may be old.
-                Ok((_, decided)) if decided.iter().any(Result::is_err) && reads.try_fresh() => {}
-                Ok((txn, decided)) => {
-                    if txn.events.is_empty() || reads.commit(txn).await?.is_some() {
-                        return Ok(self.released(asked, decided).await);
-                    }
-                }
-                Err(problem) if !reads.try_fresh() => {
-                    super::refused(self.core, self.caller, &problem).await;
-                    return Err(problem);
-                }
-                Err(_) => {}
-            }
-        }
-    }
+/// Everything of a call that is committed in one transaction.
+struct Together<'a> {
+    issuing: Issuing<'a>,
+    asked: &'a [&'a Ask<'a>],
+}
 
-    async fn plan(
-        &self,
-        reads: &mut Reads<'_>,
-        asked: &[&Ask<'_>],
-    ) -> Result<(Txn, Vec<Result<Decided, Problem>>), Problem> {
-        let (bot, mut txn) = self.begin(reads).await?;
-        let mut all = Vec::with_capacity(asked.len());
-        for ask in asked {
+#[async_trait]
+impl Plan for Together<'_> {
+    type Made = Vec<Result<Decided, Problem>>;
+
+    async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Self::Made), Problem> {
+        let issuing = &self.issuing;
+        let (bot, mut txn) = issuing.begin(reads).await?;
+        let mut all = Vec::with_capacity(self.asked.len());
+        for ask in self.asked {
             let decided = match ask {
-                Ask::Certificate(request) => self.certificate(reads, &bot, request).await,
-                Ask::Svid(ask) => svids::issue(self, reads, &bot, ask).await,
+                Ask::Certificate(request) => issuing.certificate(reads, &bot, request).await,
+                Ask::Svid(ask) => svids::issue(issuing, reads, &bot, ask).await,
             };
             if let Ok(decided) = &decided {
                 txn = txn.event(decided.event.clone());
@@ -146,6 +129,21 @@ impl Issuing<'_> {
             all.push(decided);
         }
         Ok((txn, all))
+    }
+
+    fn refuses(made: &Self::Made) -> bool {
+        made.iter().any(Result::is_err)
+    }
+}
+
+impl Issuing<'_> {
+    /// Decides about each of `asked`, and commits the events of what may be had in one transaction.
+    async fn together(&self, asked: &[&Ask<'_>]) -> Result<Vec<Outcome>, Problem> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let decided = committed(self.core, self.caller, &Together { issuing: *self, asked }).await?;
+        Ok(self.released(asked, decided).await)
     }
 
     /// What is committed is counted, and each refusal is an event of its own.
