@@ -1,10 +1,12 @@
 //! The unit's text, from what the configuration says it must reach.
 
 use crate::config::hooks::{Action, Hook};
-use crate::config::{Config, Content, Output, Sshd, TokenSource};
+use crate::config::{Config, Content, Method, Output, Sshd, TokenSource};
 use crate::destination::Destination;
 use std::fmt::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use transport::tpm::Address;
 
 /// What a unit is made from.
 pub(super) struct Unit<'a> {
@@ -20,7 +22,6 @@ const HARDENED: &str = "\
 UMask=0077
 NoNewPrivileges=yes
 ProtectSystem=strict
-PrivateDevices=yes
 DevicePolicy=closed
 PrivateMounts=yes
 ProtectClock=yes
@@ -100,7 +101,8 @@ impl Unit<'_> {
 
     fn check(&self) -> Result<(), String> {
         let storage = self.config.storage.path();
-        for path in [self.program, self.config_file].into_iter().chain(self.outputs()).chain(storage) {
+        let own = [self.program, self.config_file].into_iter().chain(self.device());
+        for path in own.chain(self.outputs()).chain(storage) {
             if path.to_str().is_none_or(|text| text.contains(char::is_control)) {
                 return Err(format!(
                     "the path {path:?} has a line break or another character that is no text, and would be more than a path \
@@ -167,6 +169,16 @@ impl Unit<'_> {
         if self.knows_nobody_but_root() {
             line("PrivateUsers", "yes");
         }
+        let device = self.device();
+        line("PrivateDevices", if device.is_some() { "no" } else { "yes" });
+        if let Some(device) = device {
+            line("DeviceAllow", &format!("{} rw", escaped(device)));
+            // Root's group is given to nobody.
+            let group = std::fs::metadata(device).map(|metadata| metadata.gid()).ok().filter(|gid| *gid != 0);
+            if let Some(group) = group {
+                line("SupplementaryGroups", &group.to_string());
+            }
+        }
         text
     }
 
@@ -207,22 +219,41 @@ impl Unit<'_> {
         self.config.outputs.iter().flat_map(|output| &output.on_renew)
     }
 
-    /// Then there need be no other users for it. Who reads a file, gets a signal or calls at a socket may be another one.
+    /// Then there need be no other users for it. Who reads a file, gets a signal or calls at a socket may be another one, and a
+    /// TPM may be a group's.
     fn knows_nobody_but_root(&self) -> bool {
         let alone = |output: &Output| {
             let unread =
                 matches!(&output.destination, Destination::Directory(of) if of.known_readers().is_empty());
             matches!(output.content, Content::Sshd(_)) && unread && output.on_renew.is_empty()
         };
-        self.user == "root" && self.config.outputs.iter().all(alone)
+        self.user == "root" && self.device().is_none() && self.config.outputs.iter().all(alone)
+    }
+
+    /// Of a TPM.
+    fn device(&self) -> Option<&Path> {
+        match &self.config.onboarding.method {
+            Method::Tpm { device: Address::Device(path), .. } => Some(path),
+            _ => None,
+        }
     }
 
     /// Every path that the agent has to get to.
     fn reached(&self) -> Vec<PathBuf> {
         let mut reached = vec![self.program.to_owned(), self.config_file.to_owned()];
         reached.extend(self.outputs().chain(self.config.storage.path()).map(Path::to_owned));
-        if let Some(TokenSource::File(path)) = &self.config.onboarding.token {
-            reached.push(path.clone());
+        let secret = match &self.config.onboarding.method {
+            Method::BoundKeypair { registration_secret } => registration_secret.as_ref(),
+            Method::Tpm { device: Address::Unix(path), .. } => {
+                reached.push(path.clone());
+                None
+            }
+            _ => None,
+        };
+        for source in secret.into_iter().chain(&self.config.onboarding.token) {
+            if let TokenSource::File(path) = source {
+                reached.push(path.clone());
+            }
         }
         for sshd in self.servers() {
             reached.extend([&sshd.config, &sshd.program, &sshd.snippet].map(Clone::clone));
@@ -367,5 +398,28 @@ mod tests {
             assert!(text.contains(line), "{line:?} is not in:\n{text}");
         }
         assert!(!text.contains("StateDirectory"), "{text}");
+    }
+
+    #[test]
+    fn what_joining_needs_is_left_open() {
+        let joining = |more: &str| unit(&format!("onboarding: {{token: x, {more}}}\n"));
+        assert!(joining("join_method: token").contains("PrivateDevices=yes\n"));
+        // A device that everybody knows and that is of root's group here.
+        let text = joining("join_method: tpm, tpm: {device: /dev/null}");
+        for line in ["PrivateDevices=no\n", "DevicePolicy=closed\n", "DeviceAllow=/dev/null rw\n"] {
+            assert!(text.contains(line), "{line:?} is not in:\n{text}");
+        }
+        assert!(!text.contains("SupplementaryGroups"), "{text}");
+        let device = tempfile::NamedTempFile::new().expect("a file");
+        if std::os::unix::fs::chown(device.path(), None, Some(123)).is_ok() {
+            let text = joining(&format!("join_method: tpm, tpm: {{device: {}}}", device.path().display()));
+            assert!(text.contains("SupplementaryGroups=123\n"), "{text}");
+        }
+        let text = joining("join_method: tpm, tpm: {device: 'unix:/home/ci/tpm'}");
+        assert!(text.contains("PrivateDevices=yes\n") && text.contains("ProtectHome=read-only"), "{text}");
+        let text = joining("join_method: bound_keypair, bound_keypair: {registration_secret: /root/secret}");
+        assert!(text.contains("ProtectHome=read-only"), "{text}");
+        let odd = "onboarding: {join_method: tpm, token: x, tpm: {device: \"/dev/a\\nb\"}}\n";
+        assert!(rendered("/etc/tbot.yaml", odd, None).expect_err("refused").contains("more than a path"));
     }
 }
