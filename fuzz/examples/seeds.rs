@@ -87,6 +87,8 @@ fn vouchers() -> Seeds {
     let pod = claims(r#""sub":"system:serviceaccount:ci:runner","kubernetes.io":{"pod":{"name":"p"}}"#);
     let review = r#"{"status":{"authenticated":true,"audiences":["example.com"],"user":{"username":"system:serviceaccount:ci:runner","groups":["system:serviceaccounts"],"extra":{"authentication.kubernetes.io/pod-name":["p"]}}}}"#;
     let caller = r#"{"GetCallerIdentityResponse":{"GetCallerIdentityResult":{"Account":"123456789012","Arn":"arn:aws:iam::123456789012:user/ci"}}}"#;
+    let machine = "/subscriptions/11111111-2222-3333-4444-555555555555/resourcegroups/ci/providers/Microsoft.Compute/virtualMachines/runner-1";
+    let answer = format!(r#"{{"id":"{machine}","properties":{{"vmId":"11111111-2222-3333-4444-555555555555"}},"identity":{{"principalId":"p"}}}}"#);
     let request = "sts.eu-central-1.amazonaws.com\n20231114T221320Z\nAKIDEXAMPLEEXAMPLE\ntoken";
     // With a part of the signature gone: what is right would be a finding.
     let forged = |claims: &str| {
@@ -99,7 +101,10 @@ fn vouchers() -> Seeds {
         ("forged", behind(&[1], &forged(&gitlab))),
         ("gitlab", behind(&[2], gitlab.as_bytes())),
         ("gcp", behind(&[26], gcp.as_bytes())),
-        ("pod", behind(&[32], pod.as_bytes())),
+        ("azure-document", behind(&[6], include_bytes!("attested-document.der"))),
+        ("azure-machine", behind(&[7], machine.as_bytes())),
+        ("azure-answer", behind(&[7], answer.as_bytes())),
+        ("pod", behind(&[34], pod.as_bytes())),
         ("claimed", behind(&[3], &forged(&pod))),
         ("review", behind(&[4], review.as_bytes())),
         ("caller", behind(&[5], caller.as_bytes())),

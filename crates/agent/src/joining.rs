@@ -145,6 +145,7 @@ impl Joiner<'_> {
             id_token: self.id_token().map_err(Failure::Lasting)?,
             tpm: None,
             aws: None,
+            azure: None,
         };
         if let Some((talk, keys)) = begun {
             let question = convert::tpm_question(&request, keys.clone());

@@ -1,26 +1,14 @@
 //! AWS STS, which says who signed a request.
 
-use crate::web::{Turns, Web};
+use crate::web::{Servers, Silent, Web};
 use join::iam::Request;
 use join::oidc::Claims;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use store::Clock;
-use tokio::sync::Semaphore;
 use transport::https::{FetchError, Question};
 
 /// Sends requests that joiners signed.
-pub struct Sts {
-    web: Arc<Web>,
-    clock: Arc<dyn Clock>,
-    /// By endpoint, of which there are few: one that does not answer holds up nobody at another.
-    turns: Mutex<HashMap<String, Arc<Turns>>>,
-    /// For all endpoints together.
-    inside: Semaphore,
-}
-
-/// Joins that wait for STS, at whatever endpoint: a part of those that auth works on.
-const MOST: usize = 64;
+pub struct Sts(Servers);
 
 /// Why it is not known who signed. The words are for administrators.
 pub enum Unknown {
@@ -33,42 +21,33 @@ pub enum Unknown {
 impl Sts {
     /// Nobody has been asked about yet.
     pub fn new(web: Arc<Web>, clock: Arc<dyn Clock>) -> Self {
-        Self { web, clock, turns: Mutex::default(), inside: Semaphore::new(MOST) }
-    }
-
-    fn turns(&self, url: &str) -> Arc<Turns> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Turns::new(Arc::clone(&self.clock)));
-        Arc::clone(turns.entry(url.to_owned()).or_insert_with(new))
+        Self(Servers::new(web, clock, "STS"))
     }
 
     /// Who signed.
     pub async fn caller(&self, request: &Request) -> Result<Claims, Unknown> {
-        let busy = |_| Unknown::Away(format!("{MOST} joins wait for STS already"));
-        let _inside = self.inside.try_acquire().map_err(busy)?;
-        let turns = self.turns(&request.url);
-        let _turn = turns.take().await.map_err(Unknown::Away)?;
         let headers: Vec<(&str, &str)> =
             request.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let question =
             Question { headers: &headers, ..Question::post(&request.url, request.body.as_bytes()) };
-        match self.web.client().ask(question).await {
+        match self.0.ask(&request.url, question).await {
             Ok(answer) => request.caller(&answer).ok_or_else(|| {
                 Unknown::Away("the answer of STS names no account and ARN of its partition".to_owned())
             }),
             // Not signed by the key, or too long ago.
-            Err(error @ FetchError::Status { status: 400..=403, .. }) => {
+            Err(Silent::Asked(error @ FetchError::Status { status: 400..=403, .. })) => {
                 Err(Unknown::Refused(error.to_string()))
             }
-            Err(error) => Err(Unknown::Away(error.to_string())),
+            Err(Silent::Asked(error)) => Err(Unknown::Away(error.to_string())),
+            Err(Silent::Unasked(trouble)) => Err(Unknown::Away(trouble)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST, Sts, Unknown};
-    use crate::web::{INSIDE, Web};
+    use super::{Sts, Unknown};
+    use crate::web::{INSIDE, MOST, Web};
     use access::{HostPort, SystemRole};
     use join::iam::{self, Request};
     use std::sync::Arc;
@@ -114,12 +93,12 @@ mod tests {
         let mut waiting = JoinSet::new();
         let mut wait = async |region: &str, expected: usize| {
             let (asking, request) = (Arc::clone(&sts), request(region));
-            let free = sts.inside.available_permits();
+            let free = sts.0.inside.available_permits();
             waiting.spawn(async move { drop(asking.caller(&request).await) });
-            while sts.inside.available_permits() == free {
+            while sts.0.inside.available_permits() == free {
                 tokio::task::yield_now().await;
             }
-            assert_eq!(MOST - sts.inside.available_permits(), expected);
+            assert_eq!(MOST - sts.0.inside.available_permits(), expected);
         };
         for n in 1..=INSIDE {
             wait(regions[0], n).await;
@@ -137,6 +116,6 @@ mod tests {
         assert!(full.contains("64 joins wait for STS already"), "{full}");
         // Who has gone waits no longer.
         waiting.shutdown().await;
-        assert_eq!(sts.inside.available_permits(), MOST);
+        assert_eq!(sts.0.inside.available_permits(), MOST);
     }
 }

@@ -14,11 +14,12 @@ const PIN: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 const NOBODY: u32 = 65_534;
 
 /// Of each method that has one, its section in `tbot.yaml` and a key in it.
-const SECTIONS: [(JoinMethod, &str, &str); 4] = [
+const SECTIONS: [(JoinMethod, &str, &str); 5] = [
     (JoinMethod::BoundKeypair, "bound_keypair", "registration_secret"),
     (JoinMethod::Tpm, "tpm", "device"),
     (JoinMethod::Oidc(Provider::Gitlab), "gitlab", "token_env_var_name"),
     (JoinMethod::Oidc(Provider::TerraformCloud), "terraform", "audience_tag"),
+    (JoinMethod::Oidc(Provider::Azure), "azure", "client_id"),
 ];
 
 /// A configuration of the agent, in parts of which each can be made wrong.

@@ -18,8 +18,8 @@ fn tokens_keep_their_secret() {
     refused(token(json!({"roles": ["Bot"]})), "needs a bot_name");
     refused(token(json!({"roles": ["Node"], "bot_name": "example"})), "only a token with role Bot");
     refused(
-        token(json!({"roles": ["Node"], "join_method": "azure"})),
-        "join method \"azure\" is not supported",
+        token(json!({"roles": ["Node"], "join_method": "oracle"})),
+        "join method \"oracle\" is not supported",
     );
     refused(token(json!({"roles": ["Node"], "allow": [{"aws_account": "1"}]})), "has no rules here");
     refused(token(json!({"roles": ["Node"], "status": {}})), "unknown field");
@@ -119,6 +119,14 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
             json!({"type": "oidc", "oidc": {"issuer": "https://oidc.eks.example/id/X"}, "audience": "a", "allow": [{"service_account": "ns:name"}]}),
         ),
         (
+            "azure",
+            json!({"attestation_cas": "-----BEGIN CERTIFICATE-----\n", "allow": [{"subscription": org, "resource_groups": ["a", "b"]}]}),
+        ),
+        (
+            "env0",
+            json!({"audience": "https://app.env0.com", "allow": [{"organization_id": "o", "env0_tag": "t"}]}),
+        ),
+        (
             "gcp",
             json!({"allow": [{"project_ids": ["p", "q"], "locations": ["us-west1"], "service_accounts": ["a@p"]}]}),
         ),
@@ -186,6 +194,14 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
         ),
         ("gcp", json!({"allow": [{"locations": ["us-west1"]}]}), "a rule needs one of project_ids"),
         ("gcp", json!({"allow": [{"project_ids": []}]}), "a rule needs one of project_ids"),
+        ("azure", json!({"allow": [{"resource_groups": ["a"]}]}), "a rule needs one of subscription"),
+        ("azure", json!({"allow": [{"subscription": "*"}]}), "the id of a subscription is needed"),
+        (
+            "azure",
+            json!({"attestation_cas": "/etc/ca.pem", "allow": [{"subscription": org}]}),
+            "certificates in PEM are needed",
+        ),
+        ("env0", json!({"allow": [{"project_id": "p"}]}), "a rule needs one of organization_id"),
         (
             "kubernetes",
             json!({"oidc": {"issuer": "https://x"}, "allow": [{"service_account": "a:b"}]}),

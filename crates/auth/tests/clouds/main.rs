@@ -1,6 +1,7 @@
 //! Machines that a cloud vouches for, with real counterparts: moto for AWS STS, which verifies signatures, and
-//! oauth2-mock-server for Google; the agent is the real one.
+//! oauth2-mock-server for Google and Azure, whose documents OpenSSL signs; the agent is the real one.
 
+mod azure;
 #[path = "../harness/mod.rs"]
 mod harness;
 
@@ -24,11 +25,13 @@ use zeroize::Zeroizing;
 
 /// A cluster that finds `name` on this machine, and a bot.
 async fn cluster(root: &[u8], name: &str, port: u16) -> Auth {
+    cluster_with(root, &[name], port).await
+}
+
+async fn cluster_with(root: &[u8], names: &[&str], port: u16) -> Auth {
     let directory = Arc::new(tempfile::tempdir().expect("a directory"));
-    let reach = vec![(
-        HostPort::new(name, 443).expect("an address"),
-        HostPort::new("127.0.0.1", port).expect("an address"),
-    )];
+    let address = |name: &str, port| HostPort::new(name, port).expect("an address");
+    let reach = names.iter().map(|name| (address(name, 443), address("127.0.0.1", port))).collect();
     let roots = vec![root.to_vec()];
     let auth = Auth::start_in(directory, Arc::default(), |config| {
         (config.issuer_roots, config.reach) = (roots, reach);
@@ -75,12 +78,17 @@ struct Agent {
 
 impl Agent {
     fn new(auth: &Auth, method: &str) -> Self {
+        Self::with(auth, method, "")
+    }
+
+    /// With more in the section of joining.
+    fn with(auth: &Auth, method: &str, more: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let (at, config) = (directory.path().display().to_string(), directory.path().join("tbot.yaml"));
         let (addr, pin) = (&auth.addr, &auth.pins[0]);
         let text = format!(
             "version: v2\nauth_server: {addr}\n\
-             onboarding: {{join_method: {method}, token: machines, ca_pins: [\"{pin}\"]}}\n\
+             onboarding: {{join_method: {method}, token: machines, ca_pins: [\"{pin}\"]{more}}}\n\
              storage: {{type: directory, path: {at}/storage}}\n\
              outputs:\n- type: identity\n  destination: {{type: directory, path: {at}/output}}\n  ssh_config: off\n"
         );
@@ -394,7 +402,27 @@ async fn a_machine_of_google_joins_by_the_id_token_of_its_metadata_server() {
         assert!(told.checks.iter().any(|check| !check.fits && check.field == field), "{field}: {told:?}");
     }
     // A machine without a service account, and somewhere that is no machine of Google's.
-    let nobody = Metadata::serve(|_| None);
+    let nobody = Metadata::serve(|_| None::<String>);
     let refused = Agent::new(&auth, "gcp").run(&[("GCE_METADATA_HOST", &nobody.host)]).await.refused();
     assert!(refused.contains("has no service account"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_of_env0_joins_by_its_id_token() {
+    let (name, itself) = ("login.app.env0.com", "https://login.app.env0.com/");
+    let Some(env0) = Issuer::calling_itself(itself, name) else { return };
+    let auth = cluster(&env0.root, name, port(&env0)).await;
+    token(&auth, "env0", &json!({"env0": {"allow": [{"organization_id": "o", "project_name": "prod"}]}}))
+        .await;
+    let claims = |project: &str| {
+        json!({"iss": itself, "aud": ["https://prod.env0.com"], "apiKeyType": "oidc", "organizationId": "o",
+            "projectName": project})
+    };
+    let run = async |id_token: &str| Agent::new(&auth, "env0").run(&[("ENV0_OIDC_TOKEN", id_token)]).await;
+    run(&env0.mint(&claims("prod"))).await.ok();
+    let refused = run(&env0.mint(&claims("test"))).await.refused();
+    let told = explained(&auth, &refused).await;
+    assert!(told.checks.iter().any(|check| !check.fits && check.field == "project_name"), "{told:?}");
+    let refused = Agent::new(&auth, "env0").run(&[]).await.refused();
+    assert!(refused.contains("ENV0_OIDC_TOKEN is not set"), "{refused}");
 }

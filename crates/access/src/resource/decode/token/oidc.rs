@@ -125,6 +125,10 @@ fn formed(item: &Item, form: Form) -> Result<String, Invalid> {
                 && rest.len() <= 512
         }),
         Form::Text => text.len() <= 512 && text.chars().all(|c| c.is_ascii_graphic()),
+        // What is in them is looked at where they are used.
+        Form::Certificates => {
+            text.len() <= 64 * 1024 && text.trim_start().starts_with("-----BEGIN CERTIFICATE-----")
+        }
     };
     let reason = match form {
         _ if fits => return Ok(text),
@@ -132,6 +136,7 @@ fn formed(item: &Item, form: Form) -> Result<String, Invalid> {
         Form::Word => "letters, digits, - and _ are needed",
         Form::Url => "an address like https://host/path is needed, without a / at its end",
         Form::Text => "printable characters without spaces are needed",
+        Form::Certificates => "certificates in PEM are needed, as one text of at most 64 KiB",
     };
     Err(item.invalid(reason))
 }
@@ -184,6 +189,11 @@ fn rule(provider: Provider, item: Item) -> Result<Rule, Invalid> {
             "aws_partition" if !PARTITIONS.contains(&value.as_str()) => {
                 return Err(item.invalid(format!("is one of {}", PARTITIONS.join(", "))));
             }
+            "subscription" if !is_guid(&value) => {
+                let reason =
+                    "the id of a subscription is needed, such as 01234567-89ab-cdef-0123-456789abcdef";
+                return Err(item.invalid(reason));
+            }
             _ => {}
         }
         rule.insert(field.name, Wanted::One(value));
@@ -219,6 +229,10 @@ fn in_one_partition(rule: &mut Rule) -> Result<(), String> {
             Ok(())
         }
     }
+}
+
+fn is_guid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }
 
 /// A list without what is blank; none where nothing is left.
