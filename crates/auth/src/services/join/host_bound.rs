@@ -93,7 +93,7 @@ impl Binding<'_> {
         let names = joining.names()?;
         let enrolment = Enrolment {
             names: &names,
-            had: &known.names,
+            known: Some(&known),
             previous: Some(presented),
             bound_to: Some(keyed.token.metadata.name.clone()),
         };
@@ -137,9 +137,8 @@ impl Binding<'_> {
         let key_accepted = keyed.keep_keys(settings, &mut next);
         let join_state = bound_keypair::state_of(&next);
         by.attributes = vec![("step", step.to_string()), ("recovery_count", next.recovery_count.to_string())];
-        let had = known.map(|known| known.names).unwrap_or_default();
         let bound_to = Some(token.metadata.name.clone());
-        let enrolment = Enrolment { names: &names, had: &had, previous: None, bound_to };
+        let enrolment = Enrolment { names: &names, known: known.as_ref(), previous: None, bound_to };
         let txn = Txn::new().expect(Host::key_of(wish.id, wish.role), expect);
         let (txn, certificates) = joining.enrolled(txn, enrolment).await?;
         let txn = match before.filter(|before| *before != wish.id) {
