@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("vouchers", vouchers()),
         ("tpm", tpm()),
         ("witness", witness()),
+        ("authority", authority()),
     ];
     for (target, seeds) in seeds {
         let directory = directory.join(target);
@@ -336,6 +337,26 @@ fn witness() -> Seeds {
         ("group", said(1, &[ignored, kexinit(), group, shown(33)])),
         ("keys-at-once", said(16, &[kexinit(), Message::new(21).0])),
         ("old-version", behind(&[9], b"SSH-1.99-x\r\n")),
+    ]
+}
+
+/// A stream as gRPC's C core begins one, and scripts by which frames are written.
+fn authority() -> Seeds {
+    let block = b"\x83\x40\x0a:authority\x0crun%2Fa.sock\x00\x01x\x03a%b";
+    let stream = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &b"\0\0\0\x04\0\0\0\0\0"[..],
+        &[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1],
+        block,
+        b"\0\0\x03\0\0\0\0\0\x01%%%",
+    ]
+    .concat();
+    // In a frame with padding: by its number, in letters, in Huffman's code, a field of another name, one that is known.
+    let script = b"\x01\x28\x03\x05\x02\0\x03a%b\x01\x0e\0\x01\x03a%b\x01\x02\0\x03a%b\x04\x14\0\x01x\x01\x03a%b\x01\0\x01";
+    vec![
+        ("stream", behind(&[0, 7], &stream)),
+        ("written", behind(&[1, 3], script)),
+        ("other-frames", behind(&[1, 255], b"\0\x04\x05%%%%%\x01\x04\x01\x02\0\x02%%")),
     ]
 }
 

@@ -13,6 +13,7 @@ const AT_ONCE: usize = 8;
 const TURN: Duration = Duration::from_secs(10);
 /// So many may wait for theirs: joiners who are asked about must not fill the places of all the others.
 const WAITING: usize = 16;
+pub(crate) const INSIDE: usize = AT_ONCE + WAITING;
 /// Questions that may be asked in a row, and those that each second earns back, whoever makes auth ask.
 const IN_A_ROW: u32 = 200;
 const PER_SECOND: u32 = 20;
@@ -55,7 +56,7 @@ impl Turns {
     /// Nothing has been asked yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let pace = Pace::new(IN_A_ROW, PER_SECOND, clock.now());
-        Self { clock, pace, places: Semaphore::new(AT_ONCE), inside: Semaphore::new(AT_ONCE + WAITING) }
+        Self { clock, pace, places: Semaphore::new(AT_ONCE), inside: Semaphore::new(INSIDE) }
     }
 
     /// A turn, kept while the question is under way. The error is for administrators.

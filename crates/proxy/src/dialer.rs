@@ -126,7 +126,7 @@ impl Dialer {
             let (code, server) = (misled.denied.code, &misled.server);
             tracing::warn!(node = %id, %addr, code, server, "another server than the node stands at its address");
             let event = denial(&caller, &wanted, &misled.denied);
-            agent.audit().emit(event.with("server_id", id.to_string()).with("server_shown", server.clone()));
+            agent.audit().emit(event.with("node_id", id.to_string()).with("server_shown", server.clone()));
             metrics.cut(code);
             let _ = tell.send(());
         })

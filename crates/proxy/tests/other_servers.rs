@@ -112,7 +112,7 @@ async fn only_the_node_itself_is_reached_at_its_address() {
     turned_away(&cluster, &alice, "is another host of this cluster (node_other_host)").await;
     let event = cluster.event(|event| event["reason_code"] == "node_other_host").await;
     assert_eq!((&event["user"], &event["target"]), (&json!("alice"), &json!("web-1")), "{event}");
-    assert_eq!(event["server_id"], cluster.hosts[0].agent.host_id().to_string());
+    assert_eq!(event["node_id"], cluster.hosts[0].agent.host_id().to_string());
     let other = cluster.hosts[1].agent.host_id().to_string();
     assert!(event["server_shown"].as_str().is_some_and(|shown| shown.contains(&other)), "{event}");
     let (_, output, errors) = cluster.ssh(&["-W", "web-1:22", "127.0.0.1"]).await;

@@ -31,7 +31,12 @@ pub struct Metadata {
 impl Metadata {
     /// Serves what `answer` gives; 404 where that is nothing.
     pub fn serve(answer: impl Fn(&Asked) -> Option<String> + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        Self::serve_at("127.0.0.1:0", answer)
+    }
+
+    /// The same where programs look for it, which takes a network of one's own.
+    pub fn serve_at(address: &str, answer: impl Fn(&Asked) -> Option<String> + Send + 'static) -> Self {
+        let listener = TcpListener::bind(address).expect("binds");
         let host = listener.local_addr().expect("an address").to_string();
         let asked = Arc::new(Mutex::new(vec![]));
         let all = Arc::clone(&asked);

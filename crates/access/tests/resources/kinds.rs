@@ -218,14 +218,21 @@ fn the_rules_of_iam_are_about_accounts_that_are_named() {
             {"roles": ["Bot"], "bot_name": "ci", "join_method": "iam", "allow": allow}})
     };
     let account = "123456789012";
-    for allow in [
-        json!([{"aws_account": account}]),
-        json!([{"aws_arn": format!("arn:aws:sts::{account}:assumed-role/ci/*")}]),
-        json!([{"aws_account": account, "aws_arn": "*:assumed-role/ci/*"}, {"aws_account": account}]),
+    let arn = |partition: &str| format!("arn:{partition}:sts::{account}:assumed-role/ci/*");
+    for (rule, partition) in [
+        (json!({"aws_account": account}), "aws"),
+        (json!({"aws_account": account, "aws_partition": "aws-us-gov"}), "aws-us-gov"),
+        (json!({"aws_account": account, "aws_arn": "*:assumed-role/ci/*"}), "aws"),
+        (json!({"aws_account": account, "aws_arn": "arn:aws*:assumed-role/ci/*"}), "aws"),
+        (json!({"aws_arn": arn("aws")}), "aws"),
+        (json!({"aws_arn": arn("aws-cn")}), "aws-cn"),
+        (json!({"aws_arn": arn("aws-cn"), "aws_partition": "aws-cn"}), "aws-cn"),
     ] {
-        let resource = decode(token(allow.clone())).unwrap_or_else(|error| panic!("{allow}: {error}"));
-        assert_eq!(resource.to_json()["spec"]["allow"], allow);
-        assert_eq!(decode(resource.to_json()).as_ref(), Ok(&resource));
+        let read = decode(token(json!([rule.clone()]))).unwrap_or_else(|error| panic!("{rule}: {error}"));
+        let mut whole = rule;
+        whole["aws_partition"] = json!(partition);
+        assert_eq!(read.to_json()["spec"]["allow"], json!([whole]), "a rule is about one partition");
+        assert_eq!(decode(read.to_json()).as_ref(), Ok(&read));
     }
     for (allow, reason) in [
         (json!([]), "nobody joins without one"),
@@ -239,6 +246,9 @@ fn the_rules_of_iam_are_about_accounts_that_are_named() {
         ),
         (json!([{"aws_account": "12345"}]), "12 digits"),
         (json!([{"aws_account": "*"}]), "12 digits"),
+        (json!([{"aws_partition": "aws"}]), "a rule needs one of aws_account, aws_arn"),
+        (json!([{"aws_account": account, "aws_partition": "*"}]), "is one of aws, aws-cn, aws-us-gov"),
+        (json!([{"aws_arn": arn("aws"), "aws_partition": "aws-cn"}]), "nobody fits both"),
         (json!([{"aws_account": account, "aws_role": "x"}]), "unknown field"),
     ] {
         refused(token(allow), reason);

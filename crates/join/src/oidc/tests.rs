@@ -358,6 +358,36 @@ fn a_service_account_needs_a_pod_and_a_short_life() {
     }
 }
 
+/// Whoever makes an account with somebody else's address has an ID token that names it.
+#[test]
+fn an_address_counts_once_google_has_verified_it() {
+    let oidc =
+        settings("gcp", &json!({"allow": [{"project_ids": ["p"], "service_accounts": ["ci@p.example"]}]}));
+    let of_machine = json!({"iss": "https://accounts.google.com", "email": "ci@p.example",
+        "google": {"compute_engine": {"project_id": "p"}}});
+    let check = |verified: Value| {
+        let mut all = with(&of_machine);
+        match verified {
+            Value::Null => {}
+            verified => all["email_verified"] = verified,
+        }
+        let token = issuer().token(&json!({"alg": "ES256", "kid": "ec"}), &all);
+        verify(&token, &issuer().jwks(), &oidc, CLUSTER, now())
+    };
+    let claims = check(json!(true)).expect("is verified");
+    assert_eq!(judge(&oidc, &claims).rule, Some(0));
+    for (wrong, shown) in [
+        (Value::Null, "missing"),
+        (json!(false), "false"),
+        (json!("true"), "\"true\""),
+        (json!(1), "1"),
+        (json!([true]), "[true]"),
+    ] {
+        let Err(Unverified::Claim { claim, found, .. }) = check(wrong) else { panic!("{shown} is refused") };
+        assert_eq!((claim, found.as_str()), ("email_verified", shown));
+    }
+}
+
 #[test]
 fn key_sets_are_bounded_and_useful() {
     for (json, expected) in [

@@ -29,7 +29,7 @@ use transport::rpc;
 use transport::tls::ServerTrust;
 use zeroize::Zeroizing;
 
-const DOING: &str = "joining the cluster";
+pub(super) const DOING: &str = "joining the cluster";
 
 /// What joining needs, each time.
 pub struct Joiner {
@@ -171,11 +171,7 @@ impl Joiner {
         let bound_keypair =
             bound.map(|bound| self.shown(&claim, bound, pending.offered.as_ref())).transpose()?;
         let aws = signs.map(|(credentials, endpoint)| signed(&claim, &credentials, endpoint));
-        let tpm = match begun {
-            Some(begun) => Some(tpm::shown(&mut client, &claim, begun).await?),
-            None => None,
-        };
-        let request = JoinRequest {
+        let mut request = JoinRequest {
             aws,
             token: token.to_owned(),
             role: SystemRole::Bot.as_str().to_owned(),
@@ -187,8 +183,11 @@ impl Joiner {
             host: None,
             bound_keypair,
             id_token,
-            tpm,
+            tpm: None,
         };
+        if let Some(begun) = begun {
+            request.tpm = Some(tpm::shown(&mut client, &request, begun).await?);
+        }
         Ok(client.join(request).await.map_err(AgentError::call(DOING))?.into_inner())
     }
 

@@ -126,22 +126,26 @@ fn onboarding(file: file::Onboarding, report: &mut Report<'_>) -> Option<Onboard
         .filter_map(|(at, pin)| report.take(yaml::KeyPath::from("onboarding.ca_pins").item(at), pin.parse()))
         .collect();
     let trust = match (file.ca_pins.is_empty(), file.ca_path) {
-        (true, None) => FirstTrust::System,
-        (true, Some(path)) => FirstTrust::CaFile(PathBuf::from(path)),
-        (false, None) => FirstTrust::Pins(pins),
+        (true, None) => Some(FirstTrust::System),
+        (true, Some(path)) => Some(FirstTrust::CaFile(PathBuf::from(path))),
+        (false, None) => Some(FirstTrust::Pins(pins)),
         (false, Some(_)) => {
             report.mistake("onboarding.ca_path", "given together with ca_pins; keep one");
-            return None;
+            None
         }
     };
     let token = given(file.token);
     let sections =
         Sections { bound: file.bound_keypair, tpm: file.tpm, gitlab: file.gitlab, terraform: file.terraform };
+    // What belongs to a method that cannot be read is not known.
+    if report.is_mistaken("onboarding.join_method") {
+        return None;
+    }
     let method = method(&file.join_method, sections, report);
     if token.is_none() && method != Method::Token {
         report.mistake("onboarding.token", "missing; with this join method it is the name of the token");
     }
-    Some(Onboarding { token, method, trust })
+    Some(Onboarding { token, method, trust: trust? })
 }
 
 fn given(text: Option<String>) -> Option<TokenSource> {

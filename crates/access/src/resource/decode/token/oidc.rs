@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 /// More rules than this are a mistake, and more values of one field.
 const MOST_RULES: usize = 256;
 const MOST_VALUES: usize = 256;
+/// The parts of AWS, as ARNs name them. A rule is about the first one unless it names another.
+const PARTITIONS: [&str; 3] = ["aws", "aws-cn", "aws-us-gov"];
 
 /// The rules of `iam`, which has no section of its own.
 pub(super) fn iam(spec: &mut Fields) -> Result<Oidc, Invalid> {
@@ -179,6 +181,9 @@ fn rule(provider: Provider, item: Item) -> Result<Rule, Invalid> {
             "aws_account" if !digits(&value) => {
                 return Err(item.invalid("the number of an account is needed: 12 digits, in quotes"));
             }
+            "aws_partition" if !PARTITIONS.contains(&value.as_str()) => {
+                return Err(item.invalid(format!("is one of {}", PARTITIONS.join(", "))));
+            }
             _ => {}
         }
         rule.insert(field.name, Wanted::One(value));
@@ -194,7 +199,26 @@ fn rule(provider: Provider, item: Item) -> Result<Rule, Invalid> {
             return Err(Invalid::new(whole.path, reason));
         }
     }
+    if provider == Provider::Iam {
+        in_one_partition(&mut rule).map_err(|reason| Invalid::new(whole.path, reason))?;
+    }
     Ok(rule)
+}
+
+/// Names the partition in a rule of `iam` that does not: an account of this number in another one is somebody else's.
+fn in_one_partition(rule: &mut Rule) -> Result<(), String> {
+    let arn = rule.get("aws_arn").and_then(|arn| arn.all().first()?.split(':').nth(1));
+    let of_arn = arn.and_then(|word| PARTITIONS.into_iter().find(|known| *known == word));
+    match (rule.get("aws_partition").and_then(|wanted| wanted.all().first()), of_arn) {
+        (Some(given), Some(of_arn)) if given != of_arn => {
+            Err(format!("aws_arn is of partition {of_arn}, and aws_partition says {given}; nobody fits both"))
+        }
+        (Some(_), _) => Ok(()),
+        (None, of_arn) => {
+            rule.insert("aws_partition", Wanted::One(of_arn.unwrap_or(PARTITIONS[0]).to_owned()));
+            Ok(())
+        }
+    }
 }
 
 /// A list without what is blank; none where nothing is left.

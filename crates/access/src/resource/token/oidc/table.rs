@@ -189,7 +189,12 @@ static IAM: Table = Table {
     joiner: "a principal of AWS IAM",
     settings: &[],
     // As the answer of STS calls them.
-    fields: &[field("aws_account", Text("Account"), Exact), field("aws_arn", Text("Arn"), Glob)],
+    fields: &[
+        field("aws_account", Text("Account"), Exact),
+        // Every rule has one once it is read.
+        field("aws_partition", Text("Partition"), Exact),
+        field("aws_arn", Text("Arn"), Glob),
+    ],
     needs: &[&["aws_account", "aws_arn"]],
     // There is no ID token.
     longest_life: 0,
