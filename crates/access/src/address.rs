@@ -158,7 +158,9 @@ mod tests {
 
     #[test]
     fn names_that_resolvers_take_for_addresses_are_numbers() {
-        for name in ["0", "127.1", "10.77.1", "0x7f000001", "0X7F.1", "127.0.0.0x1", "0x", "2130706433", "a.1", "1."] {
+        for name in
+            ["0", "127.1", "10.77.1", "0x7f000001", "0X7F.1", "127.0.0.0x1", "0x", "2130706433", "a.1", "1."]
+        {
             assert!(is_number(name), "{name}");
         }
         for name in ["web-1", "1.web", "0xcafe.example.com", "xyz", "1a", "0xg", "0x.de"] {

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::address::Reach;
 use access::rbac::ssh::{KeyExchange, SessionDefaults};
 use access::rbac::{Denial, RoleSet, lock, ssh};
-use access::address::Reach;
 use access::resource::cluster::LockingMode;
 use access::{ClusterName, HostId, HostPort, Login};
 use agent::HostAgent;

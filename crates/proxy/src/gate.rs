@@ -99,7 +99,10 @@ impl Watching {
                 return Poll::Ready(Ok(Turn::Pass(self.harmless)));
             }
             if let Some(verdict) = &mut self.verdict {
-                return verdict.as_mut().poll(cx).map(|judged| Ok(judged.map_or_else(Turn::Shut, |()| Turn::Open)));
+                return verdict
+                    .as_mut()
+                    .poll(cx)
+                    .map(|judged| Ok(judged.map_or_else(Turn::Shut, |()| Turn::Open)));
             }
             match self.witness.look(&self.held) {
                 Ok(Sight::Harmless(count)) => self.harmless = count,
@@ -119,7 +122,11 @@ impl Watching {
         }
     }
 
-    fn poll_fill<S: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, inner: &mut S) -> Poll<io::Result<usize>> {
+    fn poll_fill<S: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        inner: &mut S,
+    ) -> Poll<io::Result<usize>> {
         let mut chunk = [0; CHUNK];
         let mut buffer = ReadBuf::new(&mut chunk);
         ready!(Pin::new(inner).poll_read(cx, &mut buffer))?;
@@ -150,7 +157,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
         let Self { inner, stage } = &mut *self;
         loop {
             let (watching, stream) = match (&mut *stage, inner.as_mut()) {
-                (Stage::Open(held), Some(stream)) if held.is_empty() => return Pin::new(stream).poll_read(cx, buffer),
+                (Stage::Open(held), Some(stream)) if held.is_empty() => {
+                    return Pin::new(stream).poll_read(cx, buffer);
+                }
                 (Stage::Open(words) | Stage::Shut(words), _) => {
                     hand_out(words, usize::MAX, buffer);
                     return Poll::Ready(Ok(()));

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use access::HostId;
-use identity::verify::ssh::{HostContext, VerifiedHost, host};
 use identity::Refusal;
+use identity::verify::ssh::{HostContext, VerifiedHost, host};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -99,7 +99,9 @@ impl Judge {
         let asking = async { host_certificate(TcpStream::connect(self.address).await.ok()?, ASK).await.ok() };
         let Ok(Some(certificate)) = timeout(ASK, asking).await else {
             let what = "a server that has no certificate of this cluster";
-            return Err(self.misled(what, format!("a plain {algorithm} key, and no certificate when asked for one")));
+            return Err(
+                self.misled(what, format!("a plain {algorithm} key, and no certificate when asked for one"))
+            );
         };
         self.certificate(&certificate).map_err(|refusal| self.other(&refusal))?;
         match self.keys.knows(id, key) {
@@ -125,7 +127,8 @@ impl Judge {
 
     fn misled(&self, what: &str, server: String) -> Misled {
         let reason = format!("what answers at the address of node {:?} is {what}", self.hostname());
-        let hint = "its administrator should check its address, and whether its SSH server shows its certificate";
+        let hint =
+            "its administrator should check its address, and whether its SSH server shows its certificate";
         Misled { denied: Denied::new("node_other_host", reason, hint), server }
     }
 

@@ -21,7 +21,7 @@ use transport::ssh::server::{
 };
 
 use crate::caller::Caller;
-use crate::dialer::{Dialled, Dialer, Wanted};
+use crate::dialer::{Dialer, Dialled, Wanted};
 use crate::metrics::Protocol;
 use crate::ssh_transport::{by, denial, disconnected, over, refused};
 

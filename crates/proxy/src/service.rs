@@ -67,7 +67,12 @@ pub async fn start(
     let cut = CancellationToken::new();
     let connections = TaskTracker::new();
     let nodes = Nodes::remembered(agent.node_memory());
-    let dialer = Dialer { agent: Arc::clone(&agent), nodes: nodes.clone(), metrics: metrics.clone(), keys: HostKeys::default() };
+    let dialer = Dialer {
+        agent: Arc::clone(&agent),
+        nodes: nodes.clone(),
+        metrics: metrics.clone(),
+        keys: HostKeys::default(),
+    };
     if let Some(events) = agent.take_nodes() {
         let remember = nodes.clone().remember(agent.node_memory().clone());
         tokio::spawn(leave.clone().run_until_cancelled_owned(remember));

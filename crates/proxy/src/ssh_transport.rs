@@ -19,7 +19,7 @@ use transport::tls::{SecureStream, Server};
 
 use crate::caller::Caller;
 use crate::denied::Denied;
-use crate::dialer::{Dialled, Dialer, Wanted};
+use crate::dialer::{Dialer, Dialled, Wanted};
 use crate::metrics::Protocol;
 
 /// From the handshake to the dial request.

@@ -129,7 +129,10 @@ async fn only_the_node_itself_is_reached_at_its_address() {
         (exchange(&changed), "is a server that has no certificate of this cluster (node_other_host)"),
         (exchange(&users), "(node_other_host)"),
         (exchange(&plain), "is a server that has no certificate of this cluster (node_other_host)"),
-        ([BANNER, &proposal, &group, &reply(33, &others), SECRET].concat(), "is another host of this cluster"),
+        (
+            [BANNER, &proposal, &group, &reply(33, &others), SECRET].concat(),
+            "is another host of this cluster",
+        ),
         (no_group, "message 33 of it comes before it has shown a host key (node_not_ssh)"),
         (keys_at_once, "message 21 of it comes before it has shown a host key (node_not_ssh)"),
         ([BANNER, &[0xff; 64], SECRET].concat(), "a packet of it has an impossible length (node_not_ssh)"),

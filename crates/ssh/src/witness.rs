@@ -179,7 +179,8 @@ mod tests {
     fn packet(content: &[u8]) -> Vec<u8> {
         let padding = 4 + (8 - (content.len() + 9) % 8) % 8;
         let length = u32::try_from(1 + content.len() + padding).expect("small");
-        [&length.to_be_bytes()[..], &[u8::try_from(padding).expect("small")], content, &vec![7; padding]].concat()
+        [&length.to_be_bytes()[..], &[u8::try_from(padding).expect("small")], content, &vec![7; padding]]
+            .concat()
     }
 
     fn message(number: u8, strings: &[&[u8]]) -> Vec<u8> {
@@ -255,7 +256,13 @@ mod tests {
         for line in [&b"SSH-1.99-x\r\n"[..], b"SSH-1.5-x\r\n", b"HTTP/1.1 200\r\n", &long] {
             assert_eq!(watch(line), (0, Err(Astray::Line)));
         }
-        for head in [&[0xff; 8][..], &[0, 0, 0, 0, 0], &[0, 0, 0, 1, 0], &[0, 0, 0, 2, 9, 2, 0], &[0, 0, 0x88, 0xb9, 4]] {
+        for head in [
+            &[0xff; 8][..],
+            &[0, 0, 0, 0, 0],
+            &[0, 0, 0, 1, 0],
+            &[0, 0, 0, 2, 9, 2, 0],
+            &[0, 0, 0x88, 0xb9, 4],
+        ] {
             assert_eq!(watch(&[b"SSH-2.0-x\r\n", head].concat()), (11, Err(Astray::Length)), "{head:?}");
         }
         let endless = [&b"SSH-2.0-x\r\n"[..], &message(kind::IGNORE, &[&[0; 9_000]]).repeat(20)].concat();

@@ -147,7 +147,8 @@ async fn where_a_proxy_is_and_loopback_are_no_node_s_own() {
         let mut node = host(1, Node, "web");
         // As if it had got a certificate with all of these.
         node.names.extend(
-            ["localhost", "a.localhost", "127.0.0.1", "::1", "0.0.0.0", "169.254.169.254", "127.1", "0"].map(str::to_owned),
+            ["localhost", "a.localhost", "127.0.0.1", "::1", "0.0.0.0", "169.254.169.254", "127.1", "0"]
+                .map(str::to_owned),
         );
         node
     };

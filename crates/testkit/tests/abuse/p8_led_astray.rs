@@ -21,9 +21,11 @@ impl Server {
         let directory = scratch.join(format!("{name}-sshd"));
         std::fs::create_dir_all(directory.join("sshd_config.d")).expect("made");
         let at = |file: &str| directory.join(file).display().to_string();
-        run(command("/usr/bin/ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f", &at("own_key")])).ok();
+        run(command("/usr/bin/ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f", &at("own_key")]))
+            .ok();
         // sshd takes no port that the system chooses.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
         let text = format!(
             "Include {}/*.conf\nListenAddress 127.0.0.1:{port}\nPidFile {}\nHostKey {}\nUsePAM no\nUseDNS no\nStrictModes no\n\
              PermitRootLogin yes\nAuthorizedKeysFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n",
@@ -123,7 +125,12 @@ fn p8_an_address_leads_to_nobody_but_who_registered_it() {
             assert_eq!(run(&mut way).ok(), "0\n", "{exchange}");
         }
     }
-    for mut way in ways(&prod, "prod-1", &["-o", "RekeyLimit=100K"], "head -c 3000000 /dev/zero | wc -c; head -c 2000000 /dev/zero") {
+    for mut way in ways(
+        &prod,
+        "prod-1",
+        &["-o", "RekeyLimit=100K"],
+        "head -c 3000000 /dev/zero | wc -c; head -c 2000000 /dev/zero",
+    ) {
         let told = run(&mut way).ok();
         assert!(told.starts_with("3000000\n") && told.len() == 2_000_008, "{} bytes", told.len());
     }
@@ -138,7 +145,9 @@ fn p8_an_address_leads_to_nobody_but_who_registered_it() {
     for mut way in ways(&prod, "prod-1", &plain(certified), "id -u") {
         assert_eq!(run(&mut way).ok(), "0\n");
     }
-    for mut way in ways(&prod, "my-host", &plain("HostKeyAlgorithms=ecdsa-sha2-nistp256,ssh-ed25519"), "id -u") {
+    for mut way in
+        ways(&prod, "my-host", &plain("HostKeyAlgorithms=ecdsa-sha2-nistp256,ssh-ed25519"), "id -u")
+    {
         assert_eq!(run(&mut way).ok(), "0\n");
     }
 
@@ -152,7 +161,8 @@ fn p8_an_address_leads_to_nobody_but_who_registered_it() {
     let service = own.service(&keeper_of_dev, "dev-1", "dev", victim.port);
     let _dev = looked_after(&cluster, &keeper_of_dev, "dev-1", &service);
     let alias = format!("HostKeyAlias={}", Bot::host("prod-1"));
-    let other = "what answers at the address of node \"dev-1\" is another host of this cluster (node_other_host)";
+    let other =
+        "what answers at the address of node \"dev-1\" is another host of this cluster (node_other_host)";
     until("the proxy to know of it", || {
         let outcome = run(&mut ways(&dev, "dev-1", &["-o", &alias], "id -u")[0]);
         assert!(outcome.stdout.is_empty(), "{outcome:?}");
@@ -178,7 +188,8 @@ fn p8_an_address_leads_to_nobody_but_who_registered_it() {
     assert!(!victim.process.log().contains("bot-dev-user"), "{}", victim.process.log());
     let events = cluster.tctl(&["events", "ls", "--type=auth", "--format=json"]).ok();
     let events: serde_json::Value = serde_json::from_str(&events).expect("JSON");
-    let event = events.as_array().expect("a list").iter().find(|event| event["reason_code"] == "node_other_host");
+    let event =
+        events.as_array().expect("a list").iter().find(|event| event["reason_code"] == "node_other_host");
     let event = event.expect("an event");
     assert_eq!(event["user"], "bot-dev-user", "{event}");
     let shown = event["server_shown"].as_str().expect("what stood there");
