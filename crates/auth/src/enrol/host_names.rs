@@ -278,7 +278,17 @@ mod tests {
             let refused = asked(role, "fine", &[hostname]).expect_err(hostname);
             assert_eq!(refused.code(), "host_name_reserved", "{hostname}");
         }
-        for address in ["0", "127.1", "10.77.1", "0x7f000001", "0.0.0.0", "::", "169.254.169.254", "fe80::1", "224.0.0.1"] {
+        for address in [
+            "0",
+            "127.1",
+            "10.77.1",
+            "0x7f000001",
+            "0.0.0.0",
+            "::",
+            "169.254.169.254",
+            "fe80::1",
+            "224.0.0.1",
+        ] {
             let refused = asked(SystemRole::Node, "fine", &[address]).expect_err(address);
             assert_eq!(refused.code(), "host_name_invalid", "{address}");
         }

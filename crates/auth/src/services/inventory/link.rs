@@ -129,7 +129,9 @@ impl Link {
             first = timeout(self.pace.first, incoming.next()) => first,
         };
         let first = said(first.map_err(|_| End::Slow("it did not report"))?)?;
-        let Some(report) = report::read(&self.core.presence, &self.connected, &first).map_err(End::Refused)? else {
+        let Some(report) =
+            report::read(&self.core.presence, &self.connected, &first).map_err(End::Refused)?
+        else {
             return Err(End::Refused(refusal::invalid("the first message must be a report")));
         };
         let host = &self.connected.host;

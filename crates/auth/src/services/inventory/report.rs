@@ -150,7 +150,8 @@ impl<'a> Places<'a> {
     }
 
     fn not_own(&self, shown: &str) -> Problem {
-        let reason = format!("the address {shown:?} is not in the certificate of node {}", self.connected.host.id);
+        let reason =
+            format!("the address {shown:?} is not in the certificate of node {}", self.connected.host.id);
         Problem::new(Class::Denied, "host_addr_not_own", reason)
             .hint("restart the node, so that it asks for a certificate with its public_addr")
     }

@@ -129,15 +129,8 @@ impl Binding<'_> {
                 bound_keypair::joined_as(&status, shown, Holder::Host(wish.id), core.now(), &random()?)
             }
         };
-<<<<<<< HEAD
-        let key_accepted = keyed.keep_keys(settings, &mut next);
-        let join_state = bound_keypair::state_of(&next);
-        by.attributes = vec![("step", step.to_string()), ("recovery_count", next.recovery_count.to_string())];
-=======
         let Kept { key_accepted, join_state, attributes } = keyed.kept(settings, &mut next, step);
         by.attributes = attributes;
-        let had = known.map(|known| known.names).unwrap_or_default();
->>>>>>> main
         let bound_to = Some(token.metadata.name.clone());
         let enrolment = Enrolment { names: &names, known: known.as_ref(), previous: None, bound_to };
         let txn = Txn::new().expect(Host::key_of(wish.id, wish.role), expect);

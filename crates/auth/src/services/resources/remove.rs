@@ -105,7 +105,8 @@ impl Remove<'_> {
         if node.is_none() && enrolled.is_empty() && names.is_empty() {
             return Err(refusal::not_found(kind, name));
         }
-        let event = caller.describe(Event::new(events::NODE_DELETE).name(name).with("removed_names", names.len()));
+        let event =
+            caller.describe(Event::new(events::NODE_DELETE).name(name).with("removed_names", names.len()));
         let left = if names.len() > BATCH { Left::More } else { Left::Nothing };
         names.truncate(BATCH);
         let mut gone = BTreeSet::new();
