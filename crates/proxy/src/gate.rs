@@ -40,6 +40,9 @@ enum Stage {
     Shut(Vec<u8>),
 }
 
+/// What the server is, when that is known.
+type Verdict = Pin<Box<dyn Future<Output = Result<(), Misled>> + Send>>;
+
 struct Watching {
     witness: Witness,
     /// What the server said and the caller has not got.
@@ -47,7 +50,7 @@ struct Watching {
     /// How much of it, from its start, the caller may have.
     harmless: usize,
     judge: Judge,
-    verdict: Option<Pin<Box<dyn Future<Output = Result<(), Misled>> + Send>>>,
+    verdict: Option<Verdict>,
     patience: Pin<Box<Sleep>>,
     on_misled: Option<OnMisled>,
 }

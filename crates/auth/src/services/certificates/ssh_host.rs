@@ -140,12 +140,12 @@ impl Server<'_> {
             bound_to: None,
         };
         let expect = known.as_ref().map_or(Expect::Absent, |(_, revision)| Expect::Revision(*revision));
-        if let Some((known, _)) = &known {
-            if known.process != host.process {
-                let reason = format!("the host id {} is enrolled already, as a node", self.id);
-                let hint = format!("free it with tctl rm node/{}", self.id);
-                return Err(Problem::new(Class::Denied, "host_id_taken", reason).hint(hint));
-            }
+        if let Some((known, _)) = &known
+            && known.process != host.process
+        {
+            let reason = format!("the host id {} is enrolled already, as a node", self.id);
+            let hint = format!("free it with tctl rm node/{}", self.id);
+            return Err(Problem::new(Class::Denied, "host_id_taken", reason).hint(hint));
         }
         let known = known.map(|(known, _)| known);
         let mut host = host.hold(known.as_ref(), core.now()).map_err(|refused| name_problem(&refused))?;
