@@ -116,9 +116,14 @@ pub fn subject_key(fingerprint: &str) -> Key {
     below(fixed("/subject_keys"), &hex)
 }
 
+/// Which hosts have which DNS names.
+pub fn host_names() -> Key {
+    fixed("/host_names")
+}
+
 /// Which host of a role has a DNS name.
 pub fn host_name(role: SystemRole, name: &str) -> Result<Key, KeyError> {
-    below(fixed("/host_names"), role.as_str()).child(&name.to_ascii_lowercase())
+    below(host_names(), role.as_str()).child(&name.to_ascii_lowercase())
 }
 
 fn fixed(text: &str) -> Key {

@@ -18,6 +18,7 @@ use super::resources::render;
 use super::shelf::Shelf;
 use crate::caller::Caller;
 use crate::catalog::Catalog;
+use crate::presence::Presence;
 use crate::refusal;
 use crate::tokens::Tokens;
 use access::resource::token::{Method, TokenSpec};
@@ -39,12 +40,13 @@ const MAX_TTL: u64 = 7 * 24 * 3600;
 pub struct Bots {
     catalog: Arc<Catalog>,
     tokens: Arc<Tokens>,
+    presence: Arc<Presence>,
 }
 
 impl Bots {
     /// Over the cluster's state.
-    pub fn new(catalog: Arc<Catalog>, tokens: Arc<Tokens>) -> Self {
-        Self { catalog, tokens }
+    pub fn new(catalog: Arc<Catalog>, tokens: Arc<Tokens>, presence: Arc<Presence>) -> Self {
+        Self { catalog, tokens, presence }
     }
 
     fn shelf(&self) -> Shelf<'_> {
@@ -173,7 +175,7 @@ impl BotService for Bots {
         request: Request<v1::DeleteBotRequest>,
     ) -> Result<Response<v1::DeleteBotResponse>, Status> {
         let caller = Caller::of_request(&request)?;
-        let removed = remove(self.shelf(), &caller, &request.into_inner().name).await;
+        let removed = remove(self.shelf(), &self.presence, &caller, &request.into_inner().name).await;
         let result = removed.map(|()| v1::DeleteBotResponse {});
         answer(&self.catalog, &caller, "/postern.v1.BotService/DeleteBot", result).await
     }

@@ -68,10 +68,9 @@ impl Resources {
     async fn delete_named(&self, caller: &Caller, kind: &str, name: &str) -> Result<(), Problem> {
         let kind = parse_kind(kind)?;
         if kind == Kind::Bot {
-            return super::bots::remove(self.shelf(), caller, name).await;
+            return super::bots::remove(self.shelf(), &self.presence, caller, name).await;
         }
-        let change = remove::Remove { shelf: self.shelf(), kind, name };
-        make(&self.catalog, caller, &change).await?;
+        remove::remove(self.shelf(), caller, kind, name).await?;
         if let (Kind::Node, Ok(id)) = (kind, name.parse()) {
             self.presence.cut(id);
         }

@@ -11,6 +11,7 @@ use api::v1::bot_service_client::BotServiceClient;
 use api::v1::inventory_service_client::InventoryServiceClient;
 use api::v1::output_answer::Answer;
 use api::v1::output_request::Kind as Wanted;
+use api::v1::resource_service_client::ResourceServiceClient;
 use identity::Credentials;
 use identity::key::SubjectKey;
 use identity::ssh::SshCertificate;
@@ -33,7 +34,7 @@ impl Asking {
         Self { channel, roles: vec![], ttl_seconds: 0 }
     }
 
-    async fn with_key(&self, key: &SubjectKey, names: &[&str]) -> Result<VerifiedHost, Problem> {
+    async fn request(&self, key: &SubjectKey, names: &[&str]) -> Result<v1::HostCertificate, Problem> {
         let request = v1::HostRequest {
             public_key: key.spki_der(),
             principals: names.iter().map(|name| (*name).to_owned()).collect(),
@@ -43,6 +44,11 @@ impl Asking {
         let Answer::Host(answer) = one(self.channel.clone(), Wanted::Host(request)).await? else {
             panic!("something else")
         };
+        Ok(answer)
+    }
+
+    async fn with_key(&self, key: &SubjectKey, names: &[&str]) -> Result<VerifiedHost, Problem> {
+        let answer = self.request(key, names).await?;
         let trust = api::convert::trust(answer.trust.expect("a bundle")).expect("a bundle");
         let certificate = SshCertificate::from_line(&answer.ssh_certificate).expect("a certificate");
         let context = HostContext { trust: &trust, now: Timestamp::now(), names };
@@ -169,6 +175,61 @@ async fn a_rule_for_every_name_gives_nobody_elses() {
     let mut posing = Joiner::node("free");
     posing.host.as_mut().expect("a host").host_id = instance(&again);
     assert_eq!(auth.join(&posing).await.expect_err("taken").code, "host_id_taken");
+}
+
+#[tokio::test]
+async fn a_name_is_free_when_the_last_certificate_with_it_has_ended() {
+    let auth = Auth::start().await;
+    rule(&auth, "hosts", "").await;
+    let (own, other) =
+        (joined(&auth, "one", json!(["hosts"])).await, joined(&auth, "two", json!(["hosts"])).await);
+    let (mut asking, other) = (Asking::new(auth.member(&own)), Asking::new(auth.member(&other)));
+    asking.ttl_seconds = 2400;
+    let long = asking.ask(&["db-1"]).await.expect("gets one");
+    asking.ttl_seconds = 61;
+    let short = asking.ask(&["db-1"]).await.expect("gets one");
+    assert!(short.valid_before() < long.valid_before());
+    // Not even another instance of the same bot makes the time shorter.
+    let again = auth.join(&Joiner::bot(&auth.bot_token("one").await)).await.expect("joins");
+    let mut again = Asking::new(auth.member(&again));
+    again.ttl_seconds = 61;
+    again.ask(&["db-1"]).await.expect("the same bot");
+    auth.clock.advance(SignedDuration::from_mins(30));
+    assert_eq!(other.refused(&["db-1"]).await, "host_name_taken");
+    auth.clock.advance(SignedDuration::from_mins(11));
+    other.request(&key(), &["db-1"]).await.expect("it is free");
+}
+
+#[tokio::test]
+async fn names_are_few_and_an_administrator_frees_all_of_them() {
+    let auth = Auth::start().await;
+    rule(&auth, "hosts", "").await;
+    let (own, other) =
+        (joined(&auth, "one", json!(["hosts"])).await, joined(&auth, "two", json!(["hosts"])).await);
+    let (asking, other) = (Asking::new(auth.member(&own)), Asking::new(auth.member(&other)));
+    let names = |at: usize| (0..32).map(|number| format!("web-{}", at * 32 + number)).collect::<Vec<_>>();
+    for at in 0..3 {
+        let names = names(at);
+        asking.ask(&names.iter().map(String::as_str).collect::<Vec<_>>()).await.expect("gets one");
+    }
+    assert_eq!(asking.refused(&["web-96"]).await, "host_names_too_many");
+    asking.ask(&["web-0", "web-95"]).await.expect("those are its own");
+    assert_eq!(other.refused(&["web-5"]).await, "host_name_taken");
+    let delete = async |kind: &str, name: &str| {
+        let request = v1::DeleteRequest { kind: kind.to_owned(), name: name.to_owned() };
+        ResourceServiceClient::new(auth.admin()).delete(request).await.expect("deleted");
+    };
+    delete("node", &instance(&own)).await;
+    for at in 0..3 {
+        let names = names(at);
+        other.ask(&names.iter().map(String::as_str).collect::<Vec<_>>()).await.expect("free");
+    }
+    // With a bot go the names of its servers.
+    assert_eq!(asking.refused(&["web-5"]).await, "host_name_taken");
+    delete("bot", "two").await;
+    let left = auth.core().catalog.all(auth::catalog::layout::host_names()).await.expect("reads");
+    assert!(left.is_empty(), "{left:?}");
+    asking.ask(&["web-5"]).await.expect("free");
 }
 
 #[tokio::test]

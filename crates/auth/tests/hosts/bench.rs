@@ -126,6 +126,7 @@ impl Bench {
             key: shown.key.fingerprint(),
             previous: None,
             names: shown.names.clone(),
+            held: std::collections::BTreeMap::new(),
             expires: Timestamp::now() + jiff::SignedDuration::from_hours(1),
             from: None,
             process: String::new(),

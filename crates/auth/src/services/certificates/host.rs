@@ -107,6 +107,7 @@ impl Plan for Renewing<'_> {
         let certificates = core.issuer.issue_host(&identity, keys, core.now())?;
         // Where it was enrolled from stays: a renewal may come through a proxy and has that one's address.
         (host.expires, host.names) = (certificates.expires(), names);
+        let host = host.hold(Some(&known), core.now()).map_err(|refused| name_problem(&refused))?;
         let owner = Owner { id: bearer.id, role: bearer.role, from: host.from, bot: None };
         let (names, had) = (&host.names, &known.names);
         let taking = Taking { me: &owner, names, had, joins: false, until: host.expires };
