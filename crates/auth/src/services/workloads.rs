@@ -32,6 +32,7 @@ impl WorkloadService for Workloads {
         request: Request<v1::IssueX509SvidsRequest>,
     ) -> Result<Response<v1::IssueX509SvidsResponse>, Status> {
         let caller = Caller::of_request(&request)?;
+        let _inside = self.core.enter(&self.core.renewals, &caller)?;
         let svids = svids::issue_x509(&self.core, &caller, &request.get_ref().svids).await?;
         Ok(Response::new(v1::IssueX509SvidsResponse { svids, trust: Some(self.bundle()) }))
     }
@@ -41,6 +42,7 @@ impl WorkloadService for Workloads {
         request: Request<v1::IssueJwtSvidsRequest>,
     ) -> Result<Response<v1::IssueJwtSvidsResponse>, Status> {
         let caller = Caller::of_request(&request)?;
+        let _inside = self.core.enter(&self.core.renewals, &caller)?;
         let svids = svids::issue_jwt(&self.core, &caller, &request.get_ref().svids).await?;
         Ok(Response::new(v1::IssueJwtSvidsResponse { svids, trust: Some(self.bundle()) }))
     }

@@ -580,7 +580,7 @@ async fn whoever_comes_while_auth_is_busy_is_told_when_to_come_back() {
     let joiner = Joiner::bot(&auth.bot_token("ci").await);
     let fill = |turnstile: &Turnstile| {
         let now = Instant::now();
-        std::iter::from_fn(|| turnstile.enter(now).ok()).collect::<Vec<_>>()
+        std::iter::from_fn(|| turnstile.enter(None, now).ok()).collect::<Vec<_>>()
     };
     let is_put_off = |problem: Problem| {
         assert_eq!((problem.class, problem.code.as_str()), (Class::Exhausted, "busy"));

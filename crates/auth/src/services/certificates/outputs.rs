@@ -36,6 +36,7 @@ pub async fn issue(
         return Err(refusal::invalid(format!("1 to {MOST} outputs can be asked for at once")));
     }
     let bearer = Bearer::of(caller)?;
+    core.spend(&core.budgets.outputs, caller, requests.len()).await?;
     let mut reads = Reads::new(&core.catalog);
     loop {
         let issuing = Issuing { core, caller, bearer: &bearer };

@@ -41,6 +41,7 @@ pub async fn issue(
 ) -> Result<v1::IssueHostResponse, Problem> {
     let bearer = Bearer::of(caller)?;
     let key = issuer::public_key(&request.public_key)?;
+    core.spend(&core.budgets.outputs, caller, 1).await?;
     let mut reads = Reads::new(&core.catalog);
     loop {
         let issuing = Issuing { core, caller, bearer: &bearer };

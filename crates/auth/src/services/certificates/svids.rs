@@ -52,6 +52,7 @@ async fn issue<R: Ask>(core: &Core, caller: &Caller, requests: &[R]) -> Result<V
         return Err(refusal::invalid(format!("1 to {MOST} SVIDs can be asked for at once")));
     }
     let bearer = Bearer::of(caller)?;
+    core.spend(&core.budgets.svids, caller, requests.len()).await?;
     let issuing = Issuing { core, caller, bearer: &bearer };
     let mut reads = Reads::new(&core.catalog);
     loop {
@@ -125,7 +126,7 @@ async fn refused<R: Ask>(issuing: &Issuing<'_>, request: Option<&R>, problem: &P
     let event = described(issuing, Event::new(kind::SPIFFE_SVID_DENIED), request);
     let asked: String = request.path().chars().take(256).collect();
     let event = event.with("path", asked).with("reason", problem.code.as_str());
-    issuing.core.note(event.failed(&problem.reason)).await;
+    issuing.core.tell_refusal(issuing.caller, event.failed(&problem.reason)).await;
 }
 
 /// A request for a document of either kind.
