@@ -174,7 +174,7 @@ async fn passes_on(catalog: &Catalog, path: &str, proxy: &Caller) -> Result<(), 
 }
 
 /// Who is locked gets nothing. From the view: what gives out certificates asks the store again.
-fn refuse_locked(catalog: &Catalog, path: &str, caller: &Caller) -> Result<(), Problem> {
+pub fn refuse_locked(catalog: &Catalog, path: &str, caller: &Caller) -> Result<(), Problem> {
     // A locked instance may still be told apart from its copy.
     if path == RENEW_BOT {
         return Ok(());

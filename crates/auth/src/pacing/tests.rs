@@ -53,7 +53,9 @@ fn attacked(through: impl Fn(Source) -> Source, may: Share) {
     let (pacing, mut looked_at) = (Pacing::new(start()), 0);
     for second in 0..SECONDS {
         let now = after(second);
-        let from = |n: u32| through(if n % 2 == 0 { address(n % 4_000) } else { of_a_provider(n % 60_000) });
+        let from = |n: u32| {
+            through(if n.is_multiple_of(2) { address(n % 4_000) } else { of_a_provider(n % 60_000) })
+        };
         for n in 0..400 {
             looked_at += u32::from(pacing.fails(from(second * 400 + n), now));
         }

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 /// Clocks may have been set, and events may be late.
 const SLACK: SignedDuration = SignedDuration::from_hours(1);
 /// Locks remembered at once.
-const MOST: usize = 1024;
+const REMEMBERED: usize = 1024;
 /// Of all that a server is told of at once. Of a lock that hits more, it is told who has them.
 pub const MOST: Most = Most { serials: 100_000, key_ids: 20_000 };
 
@@ -178,7 +178,7 @@ impl Revoked {
             None => look(core, &lock.value.spec.target, most).await?,
         };
         let told = hit.told(now);
-        if known.len() >= MOST {
+        if known.len() >= REMEMBERED {
             known.clear();
         }
         known.insert(name, hit);
