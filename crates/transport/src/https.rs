@@ -1,7 +1,7 @@
 //! Web servers that are not ours, as a client: one request, one answer, both bounded. For those who vouch for joiners,
 //! and for the API of Kubernetes.
 //!
-//! TLS 1.3 with the system's authorities, nothing else; redirects are not followed, because who is asked is who was meant.
+//! TLS 1.3 or 1.2 with the system's authorities, nothing else; redirects are not followed, because who is asked is who was meant.
 //! The one exception is [`ask_machine`]: servers of the machine's own platform, at addresses that lead to nobody else.
 
 use std::fmt;
@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use crate::error::ConnectError;
-use crate::tls::{VERSIONS, dial, provider};
+use crate::tls::{FOREIGN_VERSIONS, dial, provider};
 
 /// For everything: name, connection, handshake, answer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -139,8 +139,8 @@ impl Client {
     fn trusting(mut roots: RootCertStore, more: &[Vec<u8>]) -> Self {
         roots.add_parsable_certificates(more.iter().map(|der| CertificateDer::from(der.as_slice())));
         let mut config = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(VERSIONS)
-            .expect("the provider has TLS 1.3")
+            .with_protocol_versions(FOREIGN_VERSIONS)
+            .expect("the provider has both")
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![crate::tls::alpn::HTTP.to_vec()];

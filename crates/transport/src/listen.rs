@@ -113,15 +113,16 @@ impl Listener {
     /// The next connection. Errors of the system (no file descriptors left, aborted connections) are waited out. Above
     /// a cap of strangers another one loses its place, see [`Place::lost`].
     ///
-    /// Not faster than they can be served: after a few in a row, all that can go on goes on first. Of thousands that come at once
-    /// most wait with the system, then, in their order, and none of them loses its place because hands are full. Who says
-    /// nothing keeps no hands busy, so holds nobody up.
+    /// Not faster than they can be served: after a few in a row, all that can go on goes on first, and where half of the places of
+    /// strangers are taken, members that prove who they are come in one for the other. Of thousands that come at once most
+    /// wait with the system, then, in their order, and none loses its place to those behind it. Who says nothing holds nobody up.
     pub async fn accept(&self) -> Accepted {
         let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
         loop {
             if self.accepted.fetch_add(1, Ordering::Relaxed) % IN_A_ROW == IN_A_ROW - 1 {
                 tokio::task::yield_now().await;
             }
+            self.places.turn().await;
             let (stream, addr) = match self.tcp.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {

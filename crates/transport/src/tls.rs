@@ -15,7 +15,7 @@ mod web;
 pub(crate) use client::{Connecting, dial, first_word_problem, shake_hands};
 pub use client::{Expected, connect};
 pub use credentials::{CredentialsError, Current, LiveCredentials};
-pub(crate) use provider::{VERSIONS, provider};
+pub(crate) use provider::{FOREIGN_VERSIONS, provider};
 pub use server::{AcceptError, Accepted, ClientCertificates, Server, ServerCertificates};
 pub use stream::SecureStream;
 pub use trust::ServerTrust;

@@ -10,9 +10,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use identity::Member;
 use rustix::process::{Resource, getrlimit};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Complaint;
@@ -26,7 +29,7 @@ pub struct Caps {
     /// At once from everywhere, of peers that have not proved who they are: well below `connections`, so that they
     /// cannot keep out those who can prove it. As many again may be on their way out.
     pub strangers: usize,
-    /// At once from one address (IPv6: one /64), of peers that have not proved who they are.
+    /// At once from one address (IPv6: one /64), of peers that have not proved who they are. A proxy passes a whole fleet on from one.
     pub strangers_per_address: usize,
     /// At once of one member, where it is counted whose they are (see [`Place::belongs_to`]).
     pub of_one_member: usize,
@@ -44,7 +47,7 @@ impl Caps {
         let open_files = open_files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
         let connections = (open_files / 4 * 3).saturating_sub(512).clamp(64, 20_000);
         let strangers = (connections / 4).min(4_096);
-        Self { connections, strangers, strangers_per_address: strangers / 4, of_one_member: 64 }
+        Self { connections, strangers, strangers_per_address: strangers, of_one_member: 64 }
     }
 
     /// What strangers cannot take.
@@ -56,10 +59,14 @@ impl Caps {
     }
 }
 
+/// So long after somebody has proved who he is, the next is expected to.
+const SOON: Duration = Duration::from_millis(20);
+
 #[derive(Debug)]
 pub(super) struct Places {
     caps: Caps,
     held: Mutex<Held>,
+    proved: Notify,
     turned_away: AtomicU64,
     dropped: AtomicU64,
     crowded: Mutex<Complaint>,
@@ -75,6 +82,8 @@ struct Held {
     arrivals: u64,
     /// Have lost their places and are not gone yet.
     leaving: usize,
+    /// When somebody last proved who he is.
+    proved: Option<Instant>,
 }
 
 /// A source that lost a place to a newcomer.
@@ -111,7 +120,18 @@ struct Fate {
 impl Places {
     pub(super) fn new(caps: Caps) -> Arc<Self> {
         let (turned_away, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { caps, held: Mutex::default(), turned_away, dropped, crowded: Mutex::default() })
+        let (held, proved, crowded) = (Mutex::default(), Notify::new(), Mutex::default());
+        Arc::new(Self { caps, held, proved, turned_away, dropped, crowded })
+    }
+
+    /// Returns when the next newcomer may come in. That is at once, unless half of the places of strangers are taken, by peers
+    /// who prove one after the other who they are: then one comes for each that has, so that none of a crowd
+    /// loses his place to those behind him. Where nobody proves anything, nobody waits for it.
+    pub(super) async fn turn(&self) {
+        let proved = self.proved.notified();
+        if self.held().is_moving_crowd(self.caps) {
+            let _ = tokio::time::timeout(SOON, proved).await;
+        }
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -163,7 +183,11 @@ impl Place {
     pub fn known(&mut self) {
         let Some(stranger) = self.stranger.take() else { return };
         stranger.fate.known.store(true, Ordering::Release);
-        self.places.held().leave(&stranger);
+        let mut held = self.places.held();
+        held.leave(&stranger);
+        held.proved = Some(Instant::now());
+        drop(held);
+        self.places.proved.notify_waiters();
     }
 
     /// The peer has proved that it is this member: it no longer counts as a stranger. Where its member holds too many places, or
@@ -175,12 +199,14 @@ impl Place {
         let (arrival, most) = (stranger.arrival, self.places.caps.of_members());
         let mut held = self.places.held();
         held.leave(&stranger);
+        held.proved = Some(Instant::now());
         let entered = held.members.enter(member, arrival, &self.usage, most);
         if let Ok(crowded) = &entered {
             held.leaving += usize::from(crowded.is_some());
             self.member = Some((member.clone(), arrival));
         }
         drop(held);
+        self.places.proved.notify_waiters();
         match entered {
             Ok(Some(crowded)) => self.places.complain(&crowded),
             Ok(None) => {}
@@ -239,8 +265,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.known();
         let mut held = self.places.held();
+        if let Some(stranger) = self.stranger.take() {
+            held.leave(&stranger);
+        }
         if let Some((member, arrival)) = self.member.take()
             && !held.members.leave(&member, arrival)
         {
@@ -251,6 +279,13 @@ impl Drop for Place {
 }
 
 impl Held {
+    fn is_moving_crowd(&self, caps: Caps) -> bool {
+        let (half, half_of_one) = (caps.strangers / 2, caps.strangers_per_address / 2);
+        let is_moving = self.proved.is_some_and(|proved| proved.elapsed() < SOON);
+        let one_has_half = || self.by_source.values().any(|held| held.len() >= half_of_one);
+        is_moving && (self.strangers >= half || self.strangers >= half_of_one && one_has_half())
+    }
+
     /// Makes room, where there is none, by dropping somebody.
     fn room_for(&mut self, source: IpAddr, caps: Caps) -> Result<Option<Dropped>, ()> {
         if self.leaving >= caps.strangers.max(1) {
@@ -401,6 +436,28 @@ mod tests {
         assert_empty(&places);
     }
 
+    /// Of a crowd that proves who it is, one comes in for each that has; silent ones hold nobody up.
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_that_moves_comes_in_one_by_one() {
+        let caps = Caps { connections: 99, strangers: 8, strangers_per_address: 8, of_one_member: 9 };
+        let places = Places::new(caps);
+        let mut crowd: Vec<Place> = (0..6).map(|_| take(&places, "10.0.0.1")).collect();
+        assert!(places.turn().now_or_never().is_some(), "they may all be silent");
+        crowd[0].known();
+        let mut turn = std::pin::pin!(places.turn());
+        assert!(turn.as_mut().now_or_never().is_none(), "the next will prove it soon");
+        crowd[1].known();
+        assert!(turn.as_mut().now_or_never().is_some());
+        let start = tokio::time::Instant::now();
+        places.turn().await;
+        assert_eq!(start.elapsed(), super::SOON, "nobody did");
+        assert!(places.turn().now_or_never().is_some());
+        crowd[2].known();
+        assert!(places.turn().now_or_never().is_some(), "there is room enough");
+        drop(crowd);
+        assert_empty(&places);
+    }
+
     #[test]
     fn who_is_known_loses_nothing_and_is_not_counted() {
         let places =
@@ -481,7 +538,7 @@ mod tests {
         ] {
             let caps = Caps::within(open_files);
             assert_eq!(caps.connections, connections, "{open_files:?}");
-            assert!(caps.strangers <= connections / 4 && caps.strangers_per_address <= caps.strangers / 4);
+            assert!(caps.strangers <= connections / 4 && caps.strangers_per_address <= caps.strangers);
         }
     }
 

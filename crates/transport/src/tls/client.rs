@@ -22,8 +22,9 @@ use super::{LiveCredentials, PATIENCE, SecureStream, ServerTrust};
 use crate::error::{ConnectError, Problem};
 use crate::listen::prepare;
 
-/// How long name resolution and TCP may take together.
-const DIAL: Duration = Duration::from_secs(10);
+/// How long name resolution and TCP may take, each. A server that cannot take all who come at once is asked again by TCP after 1, 3, 7
+/// and 15 seconds.
+const DIAL: Duration = Duration::from_secs(20);
 /// How long an address is tried alone before the next one is tried too.
 const STAGGER: Duration = Duration::from_millis(250);
 
