@@ -3,6 +3,7 @@
 //! Nothing here is linked into a product. Processes are waited for by condition and deadline, never by sleeping for
 //! a guess; everything listens on loopback, on ports the system chose.
 
+pub mod azure;
 pub mod bot;
 pub mod cluster;
 pub mod descriptors;
@@ -20,6 +21,7 @@ pub mod sts;
 pub mod tpm;
 pub mod wait;
 
+pub use azure::AzureSigners;
 pub use bot::Bot;
 pub use cluster::{Cluster, Layout};
 pub use inetd::Inetd;

@@ -3,14 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use testkit::programs::{command, ours, theirs};
-use testkit::{Bot, Cluster, Layout, Outcome, Process, run, until};
-
-fn with_bot() -> (Cluster, Bot) {
-    let cluster = Cluster::start(Layout::OneProcess);
-    cluster.role("tester", "[root]", "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
-    (cluster, bot)
-}
+use testkit::{Bot, Cluster, Outcome, Process, run, until};
 
 /// The socket that a manager listens on, and everything that it heard.
 struct Manager {
@@ -46,7 +39,7 @@ impl Manager {
 
 #[test]
 fn a_manager_is_told_when_it_is_ready_alive_and_stopping() {
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     let (mut manager, mut agent) = Manager::start(&bot, "200000");
     manager.until("READY=1");
     assert!(bot.file("ssh_config").exists(), "ready means that everything is written");
@@ -59,7 +52,7 @@ fn a_manager_is_told_when_it_is_ready_alive_and_stopping() {
 
 #[test]
 fn a_watchdog_is_not_deceived() {
-    let (mut cluster, bot) = with_bot();
+    let (mut cluster, bot) = Cluster::with_bot();
     let spent = "0123456789abcdef0123456789abcdef";
     bot.oneshot().ok();
     bot.configure(spent, &cluster.pin(), "  credential_ttl: 3s\n  renewal_interval: 1s\n");
@@ -86,7 +79,7 @@ fn install(bot: &Bot, directory: &Path, more: &[&str]) -> Outcome {
 
 #[test]
 fn a_unit_is_printed_written_and_never_overwritten_by_accident() {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     let units = cluster.path().join("units");
     std::fs::create_dir(&units).expect("created");
     let printed = install(&bot, &units, &[]).ok();

@@ -1,9 +1,11 @@
 //! The unit's text, from what the configuration says it must reach.
 
 use crate::config::hooks::Action;
-use crate::config::{Config, Content, Output, TokenSource};
+use crate::config::{Config, Content, Method, Output, TokenSource};
 use std::fmt::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use transport::tpm::Address;
 
 /// What a unit is made from.
 pub(super) struct Unit<'a> {
@@ -19,7 +21,6 @@ const HARDENED: &str = "\
 UMask=0077
 NoNewPrivileges=yes
 ProtectSystem=strict
-PrivateDevices=yes
 DevicePolicy=closed
 PrivateMounts=yes
 ProtectClock=yes
@@ -93,7 +94,8 @@ impl Unit<'_> {
             ));
         }
         let storage = self.config.storage.path();
-        for path in [self.program, self.config_file].into_iter().chain(self.outputs()).chain(storage) {
+        let own = [self.program, self.config_file].into_iter().chain(self.device());
+        for path in own.chain(self.outputs()).chain(storage) {
             if path.to_str().is_none_or(|text| text.contains(char::is_control)) {
                 return Err(format!(
                     "the path {path:?} has a line break or another character that is no text, and would be more than a path \
@@ -145,6 +147,16 @@ impl Unit<'_> {
         let capabilities = if self.signals_processes() { "CAP_KILL" } else { "" };
         line("CapabilityBoundingSet", capabilities);
         line("AmbientCapabilities", capabilities);
+        let device = self.device();
+        line("PrivateDevices", if device.is_some() { "no" } else { "yes" });
+        if let Some(device) = device {
+            line("DeviceAllow", &format!("{} rw", escaped(device)));
+            // Root's group is given to nobody.
+            let group = std::fs::metadata(device).map(|metadata| metadata.gid()).ok().filter(|gid| *gid != 0);
+            if let Some(group) = group {
+                line("SupplementaryGroups", &group.to_string());
+            }
+        }
         text
     }
 
@@ -157,6 +169,14 @@ impl Unit<'_> {
         })
     }
 
+    /// Of a TPM.
+    fn device(&self) -> Option<&Path> {
+        match &self.config.onboarding.method {
+            Method::Tpm { device: Address::Device(path), .. } => Some(path),
+            _ => None,
+        }
+    }
+
     fn signals_processes(&self) -> bool {
         let mut hooks = self.config.outputs.iter().flat_map(|output| &output.on_renew);
         hooks.any(|hook| matches!(hook.action, Action::Signal { .. }))
@@ -166,8 +186,18 @@ impl Unit<'_> {
     fn reached(&self) -> Vec<PathBuf> {
         let mut reached = vec![self.program.to_owned(), self.config_file.to_owned()];
         reached.extend(self.outputs().chain(self.config.storage.path()).map(Path::to_owned));
-        if let Some(TokenSource::File(path)) = &self.config.onboarding.token {
-            reached.push(path.clone());
+        let secret = match &self.config.onboarding.method {
+            Method::BoundKeypair { registration_secret } => registration_secret.as_ref(),
+            Method::Tpm { device: Address::Unix(path), .. } => {
+                reached.push(path.clone());
+                None
+            }
+            _ => None,
+        };
+        for source in secret.into_iter().chain(&self.config.onboarding.token) {
+            if let TokenSource::File(path) = source {
+                reached.push(path.clone());
+            }
         }
         for hook in self.config.outputs.iter().flat_map(|output| &output.on_renew) {
             match &hook.action {
@@ -264,5 +294,28 @@ mod tests {
             assert!(text.contains(line), "{line:?} is not in:\n{text}");
         }
         assert!(!text.contains("StateDirectory"), "{text}");
+    }
+
+    #[test]
+    fn what_joining_needs_is_left_open() {
+        let joining = |more: &str| unit(&format!("onboarding: {{token: x, {more}}}\n"));
+        assert!(joining("join_method: token").contains("PrivateDevices=yes\n"));
+        // A device that everybody knows and that is of root's group here.
+        let text = joining("join_method: tpm, tpm: {device: /dev/null}");
+        for line in ["PrivateDevices=no\n", "DevicePolicy=closed\n", "DeviceAllow=/dev/null rw\n"] {
+            assert!(text.contains(line), "{line:?} is not in:\n{text}");
+        }
+        assert!(!text.contains("SupplementaryGroups"), "{text}");
+        let device = tempfile::NamedTempFile::new().expect("a file");
+        if std::os::unix::fs::chown(device.path(), None, Some(123)).is_ok() {
+            let text = joining(&format!("join_method: tpm, tpm: {{device: {}}}", device.path().display()));
+            assert!(text.contains("SupplementaryGroups=123\n"), "{text}");
+        }
+        let text = joining("join_method: tpm, tpm: {device: 'unix:/home/ci/tpm'}");
+        assert!(text.contains("PrivateDevices=yes\n") && text.contains("ProtectHome=read-only"), "{text}");
+        let text = joining("join_method: bound_keypair, bound_keypair: {registration_secret: /root/secret}");
+        assert!(text.contains("ProtectHome=read-only"), "{text}");
+        let odd = "onboarding: {join_method: tpm, token: x, tpm: {device: \"/dev/a\\nb\"}}\n";
+        assert!(rendered("/etc/tbot.yaml", odd, None).expect_err("refused").contains("more than a path"));
     }
 }
