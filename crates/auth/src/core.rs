@@ -16,6 +16,7 @@ use crate::sts::Sts;
 use crate::tokens::Tokens;
 use crate::turnstile::{Inside, Turnstile};
 use access::ClusterName;
+use access::spiffe::TokenIssuer;
 use api::status::{Class, Problem};
 use identity::{Identity, Subject};
 use jiff::Timestamp;
@@ -36,6 +37,8 @@ pub struct Core {
     pub catalog: Arc<Catalog>,
     /// Its authorities.
     pub issuer: Issuer,
+    /// What JWT-SVIDs say of who issued them.
+    pub workload_issuer: Option<TokenIssuer>,
     /// Its join tokens.
     pub tokens: Arc<Tokens>,
     /// Makes challenges for joiners.
@@ -75,9 +78,8 @@ impl Core {
     /// Spends so many certificates of what the caller may have. Of those it does not get, the audit log says so: no agent needs
     /// that many.
     pub async fn spend(&self, of: &Spending, caller: &Caller, amount: usize) -> Result<(), Problem> {
-        let Some(who) = caller.spender().filter(|who| !matches!(who, Spender::LocalAdmin(_))) else {
-            return Ok(());
-        };
+        let who = caller.spender().filter(|who| amount > 0 && !matches!(who, Spender::LocalAdmin(_)));
+        let Some(who) = who else { return Ok(()) };
         let Err((pause, _)) = of.spend(&who, amount, self.now()) else { return Ok(()) };
         let reason = format!(
             "{} has had as many certificates as one identity may have: {} at once, then {} in an hour",
@@ -106,6 +108,11 @@ impl Core {
     /// The audit log.
     pub fn audit(&self) -> &AuditLog {
         &self.catalog.audit
+    }
+
+    /// Whom to trust for workloads, as it is answered.
+    pub fn workload_trust(&self) -> api::v1::WorkloadTrust {
+        api::convert::workload_trust_message(self.issuer.workload_trust(), self.workload_issuer.as_ref())
     }
 
     /// The event that says that certificates were issued; committed before they are released.

@@ -65,6 +65,12 @@ impl Issuer {
         self.trust.borrow().clone()
     }
 
+    /// The line of the key that signs the SSH certificates of hosts now.
+    pub fn host_signer(&self) -> String {
+        let signer = self.authorities.load().ssh_signer(CaKind::Host);
+        signer.and_then(|key| key.to_openssh().ok()).unwrap_or_default()
+    }
+
     /// Follows [`Self::trust`].
     pub fn trust_changes(&self) -> watch::Receiver<Arc<TrustBundle>> {
         self.trust.subscribe()
@@ -145,8 +151,8 @@ impl Certificates {
     }
 
     /// The answer to a bot about a server that it looks after: nothing by which one could be a member of the cluster.
-    pub fn ssh_message(&self) -> v1::IssueHostResponse {
-        v1::IssueHostResponse {
+    pub fn ssh_message(&self) -> v1::HostCertificate {
+        v1::HostCertificate {
             ssh_certificate: self.issued.ssh.line(),
             trust: Some(v1::TrustBundle::clone(&self.trust)),
         }

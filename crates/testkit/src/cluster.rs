@@ -260,6 +260,28 @@ impl Cluster {
         ));
     }
 
+    /// Creates a role that allows host certificates where `condition` holds (always, if it is empty), and perhaps to put such hosts
+    /// among the nodes.
+    pub fn host_role(&self, name: &str, condition: &str, registers: bool) {
+        let condition =
+            if condition.is_empty() { String::new() } else { format!("\n      where: '{condition}'") };
+        let nodes = if registers { "\n    - {resources: [node], verbs: [create, update]}" } else { "" };
+        self.create(&format!(
+            "kind: role\nversion: v7\nmetadata:\n  name: {name}\nspec:\n  allow:\n    rules:\n    - resources: \
+             [host_cert]\n      verbs: [create]{condition}{nodes}\n"
+        ));
+    }
+
+    /// Removes every lock.
+    pub fn unlock(&self) {
+        let locks = self.tctl(&["get", "locks", "--format=json"]).ok();
+        let locks: serde_json::Value = serde_json::from_str(&locks).expect("JSON");
+        for lock in locks.as_array().expect("a list") {
+            let name = lock["metadata"]["name"].as_str().expect("a name");
+            self.tctl(&["rm", &format!("lock/{name}")]).ok();
+        }
+    }
+
     /// Creates a bot with these roles and an agent that has not been started.
     pub fn bot(&self, name: &str, roles: &[&str]) -> Bot {
         let added =

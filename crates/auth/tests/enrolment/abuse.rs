@@ -2,7 +2,6 @@
 
 use super::*;
 use api::v1::bot_service_client::BotServiceClient;
-use api::v1::workload_service_client::WorkloadServiceClient;
 use auth::turnstile::Turnstile;
 use std::time::{Duration, Instant};
 
@@ -600,18 +599,6 @@ async fn whoever_comes_while_auth_is_busy_is_told_when_to_come_back() {
     }
     let signing = [
         CertificateServiceClient::new(auth.admin()).sign_user(v1::SignUserRequest::default()).await.map(drop),
-        CertificateServiceClient::new(auth.member(&renewed))
-            .issue_host(v1::IssueHostRequest::default())
-            .await
-            .map(drop),
-        WorkloadServiceClient::new(auth.member(&renewed))
-            .issue_x509_svids(v1::IssueX509SvidsRequest::default())
-            .await
-            .map(drop),
-        WorkloadServiceClient::new(auth.member(&renewed))
-            .issue_jwt_svids(v1::IssueJwtSvidsRequest::default())
-            .await
-            .map(drop),
         CertificateServiceClient::new(auth.member(&node))
             .renew_host(v1::RenewHostRequest::default())
             .await

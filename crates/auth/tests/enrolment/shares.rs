@@ -1,11 +1,11 @@
 //! What one member can cause, whatever it does: to the audit log, to the places of others, to stock servers.
 
-use crate::harness::{Auth, Joiner, confirm, instance, key, output, renew};
+use crate::harness::{Auth, Joiner, confirm, instance, key, output, outputs, renew};
 use access::resource::Kind;
 use api::status::Problem;
 use api::v1;
-use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::cluster_service_client::ClusterServiceClient;
+use api::v1::output_request::Kind as Asked;
 use api::v1::resource_service_client::ResourceServiceClient;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -154,11 +154,16 @@ async fn an_instance_has_so_many_certificates_in_an_hour() {
     let own = auth.joined_bot("ci").await;
     let channel = auth.member(&own);
     let key = key();
-    let ask = async |outputs: usize| {
-        let one = v1::OutputRequest { public_key: key.spki_der(), ..v1::OutputRequest::default() };
-        let request = v1::IssueOutputsRequest { outputs: vec![one; outputs] };
-        let answer = CertificateServiceClient::new(channel.clone()).issue_outputs(request).await;
-        answer.map(drop).map_err(|status| Problem::of(&status))
+    let certificate =
+        Asked::Certificate(v1::CertificateRequest { public_key: key.spki_der(), ..Default::default() });
+    let svid = Asked::JwtSvid(v1::JwtSvidRequest { path: "/svc".to_owned(), ..Default::default() });
+    let ask = async |certificates: usize| {
+        let mut wanted = vec![certificate.clone(); certificates];
+        wanted.push(svid.clone());
+        let mut answers = outputs(channel.clone(), wanted).await.expect("is answered").0;
+        let svid = answers.pop().expect("one more").expect_err("no role allows it");
+        assert_eq!(svid.code, "spiffe_not_allowed", "it is counted apart");
+        answers.into_iter().map(|answer| answer.map(drop)).collect::<Result<Vec<()>, Problem>>()
     };
     // Those of this hour but for the last ones were had already.
     let who = auth::pacing::Spender::Member(own.identity().subject.member());

@@ -1,8 +1,9 @@
 //! The services of an agent: its own identity, and each output. Each has its own schedule and its own account of how it
 //! is; what is due at the same time is done in one round.
 
+mod hearing;
+
 use super::AgentError;
-use super::follow::{Follow, News};
 use super::heartbeat::{self, About};
 use super::hooks::{self, Ran};
 use super::member::Member;
@@ -12,7 +13,6 @@ use super::refresh;
 use super::report::Report;
 use super::schedule::{Failure, Moment, Retry, Schedule};
 use super::signals::{Signals, Wake};
-use super::sshd::{self, Registration};
 use super::storage::Storage;
 use super::workload_api::Apis;
 use crate::config::{Config, Content, Output};
@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use transport::backoff::between_zero_and;
 
 /// The name of the service that keeps the agent's own identity.
 pub const IDENTITY: &str = "identity";
@@ -32,6 +33,8 @@ pub const HEARTBEAT: &str = "heartbeat";
 /// A wait is cut into pieces of this length, after each of which both clocks are looked at: a timer stands still while
 /// the machine sleeps.
 const LOOK_UP: Duration = Duration::from_secs(30);
+/// Before it asks again whom to trust for workloads, and half as long on the average besides.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// One agent: what it is to do, and how far it is with each of it.
 pub struct Agent {
@@ -45,10 +48,12 @@ pub struct Agent {
     outputs: Vec<Schedule>,
     /// The revision of the trust bundle in what this process wrote of each.
     trusts: Vec<i64>,
+    /// Authorities that some outputs do not follow yet: the cluster could not be asked whom to trust for workloads.
+    unfollowed: Option<Arc<TrustBundle>>,
     /// What SSH servers have still to be told, by service.
     unapplied: BTreeMap<String, Arc<SshServerState>>,
-    /// Why SSH servers are not among the cluster's nodes, by service.
-    unlisted: BTreeMap<String, String>,
+    /// Why the cluster is not heard for SSH servers, by service.
+    unheard: BTreeMap<String, String>,
     heartbeat: Schedule,
     /// What came of hooks, and was not told yet.
     ran: Vec<Ran>,
@@ -88,8 +93,9 @@ impl Agent {
             own,
             outputs: Vec::new(),
             trusts: Vec::new(),
+            unfollowed: None,
             unapplied: BTreeMap::new(),
-            unlisted: BTreeMap::new(),
+            unheard: BTreeMap::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
             ran: Vec::new(),
             apis: Apis::default(),
@@ -246,7 +252,11 @@ impl Agent {
     pub fn pause(&self) -> Duration {
         let now = self.now();
         let all = [&self.own, &self.heartbeat].into_iter().chain(&self.outputs);
-        all.map(|schedule| schedule.pause(now)).min().unwrap_or(LOOK_UP).min(LOOK_UP)
+        let longest = match self.unfollowed {
+            Some(_) => ASK_AGAIN + between_zero_and(ASK_AGAIN),
+            None => LOOK_UP,
+        };
+        all.map(|schedule| schedule.pause(now)).min().unwrap_or(longest).min(longest)
     }
 
     /// Makes everything due now.
@@ -292,7 +302,7 @@ impl Agent {
         services.push(Service::new(HEARTBEAT, Kind::Heartbeat));
         self.health.set_services(services);
         // Streams begin anew, and tell of trouble anew; those of services that are in no inventory any more have none.
-        for name in std::mem::take(&mut self.unlisted).into_keys() {
+        for name in std::mem::take(&mut self.unheard).into_keys() {
             self.health.hooked(&name, Ok(()));
         }
     }
@@ -365,125 +375,13 @@ impl Agent {
         failed
     }
 
-    /// The stock servers that are to be in the inventory.
-    pub(super) fn servers(&self) -> Vec<(String, Registration)> {
-        let servers = self.config.outputs.iter().filter_map(|output| match &output.content {
-            Content::Sshd(sshd) if sshd.register => {
-                Some((output.name.clone(), Registration::of(sshd, refresh::is_valid(output))))
-            }
-            _ => None,
-        });
-        servers.collect()
-    }
-
-    /// Tells the streams who the agent is now, and takes in what was heard on them.
-    pub(super) async fn hear(&mut self, follow: &mut Follow) {
-        for (name, registration) in self.servers() {
-            follow.register(&name, registration);
-        }
-        follow.be(self.member.as_ref());
-        let news = follow.heard();
-        if news.is_empty() && self.unapplied.is_empty() {
-            return;
-        }
-        for item in news {
-            match item {
-                News::Trust(trust) => self.trust(&trust).await,
-                News::Server(name, state) => _ = self.unapplied.insert(name, state),
-                News::Link(name, trouble) => self.listed(name, trouble),
-            }
-        }
-        for (name, state) in std::mem::take(&mut self.unapplied) {
-            match self.server(&name, &state).await {
-                true => follow.applied(&name, state.revision),
-                false => _ = self.unapplied.insert(name, state),
-            }
-        }
-        self.report();
-    }
-
-    /// The cluster's authorities have changed. What was written is written again with them, with the keys and certificates
-    /// that it has; what they do not cover any more is asked for anew.
-    async fn trust(&mut self, trust: &TrustBundle) {
-        let Some(member) = &self.member else { return };
-        let now = Timestamp::now();
-        match member.trust(trust, now) {
-            Ok(true) => {}
-            Ok(false) => self.own.hurry(),
-            Err(error) => {
-                tracing::error!(%error, "the agent could not take in whom to trust");
-                self.own.hurry();
-            }
-        }
-        let behind: Vec<usize> = (0..self.outputs.len())
-            .filter(|at| self.trusts[*at] != trust.revision && !self.outputs[*at].is_due(self.now()))
-            .collect();
-        for at in behind {
-            let Some(member) = &self.member else { return };
-            let output = &self.config.outputs[at];
-            match refresh::rewrite(member, &self.config, output, trust, now).await {
-                Ok(true) => {
-                    tracing::info!(
-                        service = output.name,
-                        revision = trust.revision,
-                        "written again: the cluster's authorities have changed"
-                    );
-                    self.trusts[at] = trust.revision;
-                    self.after(at).await;
-                }
-                Ok(false) => self.outputs[at].hurry(),
-                Err(error) => {
-                    tracing::error!(service = output.name, %error, "not written with the new authorities yet");
-                    self.outputs[at].hurry();
-                }
-            }
-        }
-    }
-
-    /// Whether an SSH server is among the cluster's nodes; where it is not, what it keeps is good all the same.
-    fn listed(&mut self, name: String, trouble: Option<String>) {
-        match &trouble {
-            None => {
-                tracing::info!(service = name, "the SSH server is among the cluster's nodes");
-                self.unlisted.remove(&name);
-            }
-            Some(trouble) => {
-                tracing::warn!(service = name, trouble, "the SSH server is not among the cluster's nodes");
-                self.unlisted.insert(name.clone(), trouble.clone());
-            }
-        }
-        self.health.hooked(&name, trouble.map_or(Ok(()), |trouble| Err(unlisted(&trouble))));
-    }
-
-    /// What the cluster said of one SSH server. Gives whether it is in force.
-    async fn server(&mut self, name: &str, state: &SshServerState) -> bool {
-        let found = self.config.outputs.iter().position(|output| output.name == name);
-        // The service is gone, and with it whom this was for.
-        let Some(at) = found else { return true };
-        let method = &self.config.onboarding.method;
-        let Some(server) = sshd::Server::of(&self.config.outputs[at], method) else { return true };
-        match server.apply(state, Timestamp::now()).await {
-            Ok(_) => true,
-            Err(error) => {
-                let now = self.now();
-                let left = failure(&error, self.health.expires(name), now);
-                let Retry { pause, .. } = self.outputs[at].failed(now, left, random());
-                self.health.failed(name, &error, self.outputs[at].due_at());
-                tracing::error!(
-                    service = name, %error, retry_in = ?pause, "what the cluster locks is not in force at sshd"
-                );
-                false
-            }
-        }
-    }
-
     /// What is to be done after a renewal; it fails nothing.
     async fn after(&mut self, at: usize) {
         let output = &self.config.outputs[at];
         let ran = hooks::run(output, &self.config.onboarding.method).await;
         let outcome = hooks::outcome(&ran);
-        let outcome = match self.unlisted.get(&output.name) {
-            Some(trouble) if outcome.is_ok() => Err(unlisted(trouble)),
+        let outcome = match self.unheard.get(&output.name) {
+            Some(trouble) if outcome.is_ok() => Err(trouble.clone()),
             _ => outcome,
         };
         if let Err(fault) = &outcome {
@@ -586,10 +484,6 @@ fn same_directories(config: &Config) -> Vec<AgentError> {
     errors
 }
 
-fn unlisted(trouble: &str) -> String {
-    format!("the server is not among the cluster's nodes, and does not hear of locks: {trouble}")
-}
-
 fn left(expires: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(expires.duration_since(now)).unwrap_or_default()
 }
@@ -598,38 +492,4 @@ fn left(expires: Timestamp, now: Timestamp) -> Duration {
 fn random() -> f64 {
     let bits = uuid::Uuid::new_v4().as_u128() as u32;
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Agent;
-    use crate::config::{Config, StartFlags, load};
-    use crate::health::Health;
-    use std::path::Path;
-
-    fn config(scratch: &Path, register: bool) -> Config {
-        let scratch = scratch.display();
-        let text = format!(
-            "version: v2\nproxy_server: p:1\nonboarding: {{token: x}}\nstorage: {scratch}/s\nservices:\n- {{type: sshd, name: sshd, \
-             destination: {scratch}/h, sshd: {{register: {register}, reload: {{pid_file: /run/sshd.pid}}}}}}\n"
-        );
-        load("tbot.yaml", &text, &StartFlags::default()).expect("read").0
-    }
-
-    /// The streams begin anew with each configuration, and tell of their trouble anew.
-    #[test]
-    fn trouble_of_a_stream_ends_with_it() {
-        let scratch = tempfile::tempdir().expect("a scratch directory");
-        for register in [true, false] {
-            let health = Health::default();
-            let mut agent = Agent::open(config(scratch.path(), true), health.clone()).expect("opens");
-            let trouble =
-                || health.services().into_iter().find(|service| service.name == "sshd")?.hook_problem;
-            agent.listed("sshd".to_owned(), Some("no rule".to_owned()));
-            assert!(trouble().is_some_and(|told| told.contains("no rule")));
-            agent.reconfigure(config(scratch.path(), register));
-            assert_eq!(trouble(), None);
-            assert!(agent.unlisted.is_empty());
-        }
-    }
 }

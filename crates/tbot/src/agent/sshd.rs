@@ -12,17 +12,22 @@ mod turn;
 pub use program::Installer;
 
 use super::AgentError;
+use super::issue::{Given, Wish};
 use super::member::{self, Member};
 use super::output::Fresh;
+use super::refresh::Followed;
 use super::ssh_host::{self, Issued, Wanted};
 use crate::config::{Content, Method, Output, Sshd};
 use crate::destination::FileSet;
+use access::resource::cert_authority::CaKind;
 use access::{ClusterName, Login, NodeName};
-use api::v1::{NodeReport, SshServerState};
+use api::v1::agent_message::Message;
+use api::v1::{NodeReport, SshServerState, UnlistedReport};
 use identity::TrustBundle;
 use identity::key::SubjectKey;
 use identity::openssh::RevocationList;
 use identity::ssh::SshCertificate;
+use identity::trust::Authority;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +50,7 @@ pub const NAMES: [&str; 5] =
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     certified: bool,
+    listed: bool,
     hostname: String,
     addr: String,
     labels: BTreeMap<String, String>,
@@ -55,7 +61,7 @@ impl Registration {
     pub fn of(sshd: &Sshd, certified: bool) -> Self {
         let hostname = hostname(sshd);
         let addr = sshd.address.as_ref().map_or_else(|| format!("{hostname}:22"), ToString::to_string);
-        Self { certified, hostname, addr, labels: sshd.labels.clone() }
+        Self { certified, listed: sshd.register, hostname, addr, labels: sshd.labels.clone() }
     }
 
     /// Whether it has a certificate to be known by.
@@ -63,14 +69,17 @@ impl Registration {
         self.certified
     }
 
-    /// The report of a node.
-    pub fn report(&self) -> NodeReport {
-        NodeReport {
-            hostname: self.hostname.clone(),
-            addr: self.addr.clone(),
-            labels: self.labels.clone().into_iter().collect(),
-            version: "OpenSSH".to_owned(),
-            ..NodeReport::default()
+    /// How it introduces itself: as a node, or, where it is to be in no inventory, as somebody who only hears of locks.
+    pub fn report(&self) -> Message {
+        match self.listed {
+            true => Message::Node(NodeReport {
+                hostname: self.hostname.clone(),
+                addr: self.addr.clone(),
+                labels: self.labels.clone().into_iter().collect(),
+                version: "OpenSSH".to_owned(),
+                ..NodeReport::default()
+            }),
+            false => Message::Unlisted(UnlistedReport {}),
         }
     }
 }
@@ -108,6 +117,7 @@ impl State {
             refused_logins,
             locked,
             revision: _,
+            host_signer: _,
         } = told;
         Self {
             version,
@@ -147,10 +157,9 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Another certificate for the same key, and everything that follows from it.
-    pub async fn renew(&self, member: &Member, now: Timestamp) -> Result<Fresh, AgentError> {
-        let installer = self.installer();
-        installer.refuse_undone().map_err(AgentError::Sshd)?;
+    /// What it asks the cluster for: another certificate for the same key.
+    pub fn wish(&self, member: &Member) -> Result<Wish, AgentError> {
+        self.installer().refuse_undone().map_err(AgentError::Sshd)?;
         let key = match self.key()? {
             Some(key) => key,
             None => member::fresh_key()?,
@@ -158,7 +167,13 @@ impl<'a> Server<'a> {
         let principals = names(self.sshd, &member.credentials().trust.cluster);
         let wanted =
             Wanted { principals: &principals, roles: &self.output.roles, ttl: self.output.certificate_ttl };
-        let issued = ssh_host::certificate(member, &key, wanted).await?;
+        Ok(wanted.over(key))
+    }
+
+    /// What the cluster gave, in force, and everything that follows from it.
+    pub async fn renewed(&self, mut given: Given, now: Timestamp) -> Result<Fresh, AgentError> {
+        let (key, issued) = ssh_host::read(&mut given)?;
+        let installer = self.installer();
         let state = self.state()?;
         let (expires, trust) = (issued.expires(), issued.trust.revision);
         self.publish(&key, &issued, &state, now)?;
@@ -185,14 +200,29 @@ impl<'a> Server<'a> {
         self.rewrite(before, state, trust, now).await
     }
 
-    /// Puts another trust bundle in force, with the locks as they are. `false` when the certificate is not one that it covers:
-    /// then another has to be asked for.
-    pub async fn trust(&self, trust: TrustBundle, now: Timestamp) -> Result<bool, AgentError> {
+    /// Whether another authority signs hosts by now than the one that signed the certificate: clients will trust that one no
+    /// more some day, and this server must have followed by then.
+    pub fn is_signed_by_another(&self, told: &SshServerState) -> Result<bool, AgentError> {
+        // An auth service that is older than this agent does not say.
+        let Some(signer) = Some(told.host_signer.as_str()).filter(|line| !line.is_empty()) else {
+            return Ok(false);
+        };
+        let signer = Authority::from_parts(CaKind::Host, [signer], [])
+            .map_err(AgentError::unusable("the cluster's word on who signs hosts"))?;
+        let certificate = self.certificate()?;
+        Ok(certificate.is_some_and(|certificate| !ssh_host::signed_by(&certificate, &signer)))
+    }
+
+    /// Puts another trust bundle in force, with the locks as they are. Stale when the certificate is not one that it covers.
+    pub async fn trust(&self, trust: TrustBundle, now: Timestamp) -> Result<Followed, AgentError> {
         let state = self.state()?;
         self.rewrite(Some(state.clone()), state, trust.clone(), now).await?;
-        let Some(certificate) = self.certificate()? else { return Ok(false) };
+        let Some(certificate) = self.certificate()? else { return Ok(Followed::Stale) };
         let issued = Issued { certificate, trust };
-        Ok(issued.is_covered() && issued.expires() > now)
+        Ok(match issued.is_covered() && issued.expires() > now {
+            true => Followed::Written,
+            false => Followed::Stale,
+        })
     }
 
     async fn rewrite(

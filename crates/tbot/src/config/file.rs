@@ -533,7 +533,7 @@ pub struct Sshd {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<String>,
     /// Whether it is among the nodes of the cluster; yes unless set. The bot's roles need the rule `{resources: [node], verbs:
-    /// [create, update]}`.
+    /// [create, update]}`. A server that is not among them hears of locks all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub register: Option<bool>,
     /// The file that is written for sshd; `/etc/ssh/sshd_config.d/10-postern.conf` unless set. `config` has to include it.
@@ -572,11 +572,13 @@ pub static REFUSED: Refusals = Refusals::new(&[
     refuse("outputs.type", NOT_THIS_PRODUCT).value("application"),
     refuse("outputs.type", NOT_THIS_PRODUCT).value("database"),
     refuse("outputs.type", NOT_THIS_PRODUCT).value("kubernetes"),
+    refuse("outputs.type", NOT_THIS_PRODUCT).value("kubernetes/v2"),
     refuse("services.type", NOT_THIS_PRODUCT).value("application"),
     refuse("services.type", NOT_THIS_PRODUCT).value("application-tunnel"),
     refuse("services.type", NOT_THIS_PRODUCT).value("database"),
     refuse("services.type", NOT_THIS_PRODUCT).value("database-tunnel"),
     refuse("services.type", NOT_THIS_PRODUCT).value("kubernetes"),
+    refuse("services.type", NOT_THIS_PRODUCT).value("kubernetes/v2"),
     refuse("outputs.selector", NO_SELECTOR),
     refuse("services.selector", NO_SELECTOR),
     refuse("outputs.include_federated_trust_bundles", NO_FEDERATION).unless_off(),
