@@ -9,7 +9,7 @@ use crate::issuer::{Certificates, Issuer};
 use crate::issuers::Issuers;
 use crate::kubernetes::Reviews;
 use crate::metrics::Metrics;
-use crate::pacing::Pacing;
+use crate::pacing::{Budgets, Pacing, Spender, Spending};
 use crate::policy::Policies;
 use crate::presence::Presence;
 use crate::sts::Sts;
@@ -17,7 +17,7 @@ use crate::tokens::Tokens;
 use crate::turnstile::{Inside, Turnstile};
 use access::ClusterName;
 use access::spiffe::TokenIssuer;
-use api::status::Problem;
+use api::status::{Class, Problem};
 use identity::{Identity, Subject};
 use jiff::Timestamp;
 use join::ChallengeKey;
@@ -25,6 +25,9 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::NewRecord;
+
+/// The code of a budget that is spent.
+const TOO_MANY: &str = "too_many_certificates";
 
 /// One running auth service.
 pub struct Core {
@@ -42,7 +45,9 @@ pub struct Core {
     pub challenges: ChallengeKey,
     /// How often strangers may be wrong.
     pub pacing: Pacing,
-    /// How many renewals are worked on at once.
+    /// What each member may have in an hour.
+    pub budgets: Budgets,
+    /// How many calls of members that end in certificates are worked on at once.
     pub renewals: Turnstile,
     /// How many joins are worked on at once.
     pub joins: Turnstile,
@@ -66,8 +71,33 @@ pub struct Core {
 
 impl Core {
     /// A call that costs much comes to its turnstile. Only when it is there as a whole: nobody holds a place by sending slowly.
-    pub fn enter(&self, turnstile: &Turnstile) -> Result<Inside, Problem> {
-        turnstile.enter(Instant::now()).inspect_err(|_| self.metrics.put_off())
+    pub fn enter(&self, turnstile: &Turnstile, caller: &Caller) -> Result<Inside, Problem> {
+        turnstile.enter(caller.spender(), Instant::now()).inspect_err(|_| self.metrics.put_off())
+    }
+
+    /// Spends so many certificates of what the caller may have. Of those it does not get, the audit log says so: no agent needs
+    /// that many.
+    pub async fn spend(&self, of: &Spending, caller: &Caller, amount: usize) -> Result<(), Problem> {
+        let who = caller.spender().filter(|who| amount > 0 && !matches!(who, Spender::LocalAdmin(_)));
+        let Some(who) = who else { return Ok(()) };
+        let Err((pause, _)) = of.spend(&who, amount, self.now()) else { return Ok(()) };
+        let reason = format!(
+            "{} has had as many certificates as one identity may have: {} at once, then {} in an hour",
+            caller.name(),
+            of.most(),
+            of.per_hour(),
+        );
+        let event = caller.describe(Event::new(crate::audit::kind::CERT_DENIED));
+        self.tell_refusal(caller, event.with("reason", TOO_MANY).failed(&reason)).await;
+        let problem = Problem::new(Class::Exhausted, TOO_MANY, reason).again_in(pause);
+        Err(problem.hint("an agent needs far fewer: see who else uses this identity, and lock it (tctl lock) if somebody does"))
+    }
+
+    /// Keeps an event that says no to the caller, in moderation; a refusal stays a refusal when it cannot be kept.
+    pub async fn tell_refusal(&self, caller: &Caller, event: Event) {
+        if let Err(error) = self.catalog.tell_refusal(caller.spender(), event).await {
+            tracing::error!(%error, "a refusal could not be recorded");
+        }
     }
 
     /// The time.

@@ -54,7 +54,7 @@ impl CertificateService for Certificates {
         request: Request<v1::RenewBotRequest>,
     ) -> Result<Response<v1::RenewBotResponse>, Status> {
         let caller = Caller::of_request(&request)?;
-        let _inside = self.core.enter(&self.core.renewals)?;
+        let _inside = self.core.enter(&self.core.renewals, &caller)?;
         let credentials = bot::renew(&self.core, &caller, request.get_ref()).await?;
         Ok(Response::new(v1::RenewBotResponse { credentials: Some(credentials) }))
     }
@@ -76,7 +76,7 @@ impl CertificateService for Certificates {
         request: Request<v1::IssueOutputsRequest>,
     ) -> Result<Response<v1::IssueOutputsResponse>, Status> {
         let caller = Caller::of_request(&request)?;
-        let _inside = self.core.enter(&self.core.renewals)?;
+        let _inside = self.core.enter(&self.core.renewals, &caller)?;
         self.core.metrics.output_call();
         Ok(Response::new(outputs::issue(&self.core, &caller, &request.get_ref().outputs).await?))
     }
@@ -86,6 +86,7 @@ impl CertificateService for Certificates {
         request: Request<v1::RenewHostRequest>,
     ) -> Result<Response<v1::RenewHostResponse>, Status> {
         let caller = Caller::of_request(&request)?;
+        let _inside = self.core.enter(&self.core.renewals, &caller)?;
         let credentials = host::renew(&self.core, &caller, request.get_ref()).await?;
         Ok(Response::new(v1::RenewHostResponse { credentials: Some(credentials) }))
     }
@@ -95,6 +96,7 @@ impl CertificateService for Certificates {
         request: Request<v1::SignUserRequest>,
     ) -> Result<Response<v1::SignUserResponse>, Status> {
         let caller = Caller::of_request(&request)?;
+        let _inside = self.core.enter(&self.core.renewals, &caller)?;
         let credentials = user::sign(&self.core, &caller, request.get_ref()).await?;
         Ok(Response::new(v1::SignUserResponse { credentials: Some(credentials) }))
     }
@@ -144,13 +146,13 @@ fn not_a_bot() -> Problem {
     Problem::new(Class::Denied, "wrong_role", "only the own identity of a bot may call this")
 }
 
-/// Keeps a refusal of certificates, unless it may pass by itself.
+/// Keeps a refusal of certificates, in moderation, unless it may pass by itself.
 async fn refused(core: &Core, caller: &Caller, problem: &Problem) {
     if problem.class.is_transient() {
         return;
     }
     let event = caller.describe(Event::new(kind::CERT_DENIED)).with("reason", problem.code.as_str());
-    core.note(event.failed(&problem.reason)).await;
+    core.tell_refusal(caller, event.failed(&problem.reason)).await;
 }
 
 /// Something that is issued on the strength of what the cluster says now.

@@ -23,7 +23,7 @@ use crate::audit::{Event, kind, masked};
 use crate::caller::{Caller, Who};
 use crate::core::Core;
 use crate::issuer;
-use crate::pacing::Source;
+use crate::pacing::{Source, Spender};
 use crate::refusal;
 use crate::rpc_policy::Via;
 use access::SystemRole;
@@ -72,7 +72,7 @@ impl Join {
             );
             return Err(problem.hint("try again in a minute").again_in(pause).into());
         }
-        let _inside = core.enter(&core.joins)?;
+        let _inside = core.enter(&core.joins, caller)?;
         let role = role(&request.role).map_err(Refused::unproven)?;
         let admission = self.proven(caller, role, request).map_err(Refused::unproven)?;
         let invalid = |reason: &str| Refused::unproven(refusal::invalid(reason));
@@ -167,12 +167,10 @@ impl Join {
         }
         let (role, code, why) = (&request.role, &refused.problem.code, &refused.why);
         let untold = match refused.proved {
-            true => 0,
-            false => match core.pacing.tells(core.now()) {
-                Some(untold) => untold,
-                None => return tracing::debug!(role, code, why, "join refused"),
-            },
+            true => core.catalog.refusals.tells(&Spender::Token(shown(&request.token)), core.now()),
+            false => core.pacing.tells(core.now()),
         };
+        let Some(untold) = untold else { return tracing::debug!(role, code, why, "join refused") };
         let kind = if request.role == "Bot" { kind::BOT_JOIN_FAILED } else { kind::INSTANCE_JOIN_FAILED };
         let event = Event::new(kind)
             .with("method", method(request))
@@ -193,7 +191,7 @@ impl Join {
         };
         let event = caller.locate(event);
         tracing::info!(role, code, why, untold, "join refused");
-        core.note(event).await;
+        core.note(event.brief()).await;
     }
 }
 

@@ -578,9 +578,10 @@ async fn whoever_comes_while_auth_is_busy_is_told_when_to_come_back() {
     let auth = Auth::start().await;
     let own = auth.joined_bot("ci").await;
     let joiner = Joiner::bot(&auth.bot_token("ci").await);
+    let node = auth.join(&Joiner::node("web-1")).await.expect("joins");
     let fill = |turnstile: &Turnstile| {
         let now = Instant::now();
-        std::iter::from_fn(|| turnstile.enter(now).ok()).collect::<Vec<_>>()
+        std::iter::from_fn(|| turnstile.enter(None, now).ok()).collect::<Vec<_>>()
     };
     let is_put_off = |problem: Problem| {
         assert_eq!((problem.class, problem.code.as_str()), (Class::Exhausted, "busy"));
@@ -596,6 +597,14 @@ async fn whoever_comes_while_auth_is_busy_is_told_when_to_come_back() {
         is_put_off(renew(auth.member(&renewed), &key()).await.expect_err("too many"));
         is_put_off(output(auth.member(&renewed), &[], 0).await.expect_err("too many"));
     }
+    let signing = [
+        CertificateServiceClient::new(auth.admin()).sign_user(v1::SignUserRequest::default()).await.map(drop),
+        CertificateServiceClient::new(auth.member(&node))
+            .renew_host(v1::RenewHostRequest::default())
+            .await
+            .map(drop),
+    ];
+    signing.into_iter().for_each(|signed| is_put_off(Problem::of(&signed.expect_err("too many"))));
     drop((joins, renewals));
     auth.join(&joiner).await.expect("now");
     output(auth.member(&renewed), &[], 0).await.expect("now");

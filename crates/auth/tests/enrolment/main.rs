@@ -3,6 +3,7 @@
 mod abuse;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod shares;
 mod ssh_server;
 
 use access::SystemRole;

@@ -74,6 +74,7 @@ impl Bench {
             tokens: Arc::new(Tokens::new(&Envelope::open_or_make(directory.path()).expect("a key"), vec![])),
             challenges: ChallengeKey::new(&[7; 32]),
             pacing: Pacing::new(SystemClock.now()),
+            budgets: auth::pacing::Budgets::new(SystemClock.now()),
             renewals: auth::turnstile::Turnstile::new(std::time::Instant::now()),
             joins: auth::turnstile::Turnstile::new(std::time::Instant::now()),
             presence: Arc::new(Presence::default()),

@@ -29,6 +29,7 @@ pub async fn renew(
     let details = request.host.as_ref().ok_or_else(|| refusal::invalid("the host details are missing"))?;
     let ssh_key = issuer::ssh_key(details)?;
     let keys = HostKeys { tls: &key, ssh: ssh_key.as_ref() };
+    core.spend(&core.budgets.renewals, caller, 1).await?;
     let renewing = Renewing { core, caller, bearer, keys, details };
     let certificates = committed(core, caller, &renewing).await?;
     core.metrics.issued(Issued::Host, 1);

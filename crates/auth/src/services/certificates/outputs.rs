@@ -33,15 +33,18 @@ pub async fn issue(
     let bearer = Bearer::of(caller)?;
     let issuing = Issuing { core, caller, bearer: &bearer };
     let requests: Vec<Request<'_>> = requests.iter().map(Request::of).collect();
-    let asked: Vec<&Ask<'_>> = requests.iter().filter_map(Request::ask).collect();
+    let over = Over::of(core, caller, &requests).await;
+    let asked: Vec<&Ask<'_>> =
+        requests.iter().filter(|request| over.refuses(request).is_none()).filter_map(Request::ask).collect();
     let workload_trust = asked.iter().any(|ask| matches!(ask, Ask::Svid(_))).then(|| core.workload_trust());
     let mut decided = issuing.together(&asked).await?.into_iter();
     let mut outputs = Vec::with_capacity(requests.len());
     for request in &requests {
-        let outcome = match request {
-            Request::Host(request) => ssh_host::issue(issuing, request).await.map(Answer::Host),
-            Request::Ask(_) => decided.next().unwrap_or_else(|| Err(unanswered())),
-            Request::Unknown => {
+        let outcome = match (over.refuses(request), request) {
+            (Some(problem), _) => Err(problem.clone()),
+            (None, Request::Host(request)) => ssh_host::issue(issuing, request).await.map(Answer::Host),
+            (None, Request::Ask(_)) => decided.next().unwrap_or_else(|| Err(unanswered())),
+            (None, Request::Unknown) => {
                 Err(refusal::invalid("the auth service knows no output of this kind; upgrade it first"))
             }
         };
@@ -53,6 +56,28 @@ pub async fn issue(
 
 fn unanswered() -> Problem {
     refusal::internal("an output was left without an answer", "fewer answers than requests")
+}
+
+/// What the caller has had as much of as it may have: of the one kind, or of the other.
+struct Over {
+    certificates: Option<Problem>,
+    svids: Option<Problem>,
+}
+
+impl Over {
+    /// Spends what is asked for.
+    async fn of(core: &Core, caller: &Caller, requests: &[Request<'_>]) -> Self {
+        let svids = requests.iter().filter(|request| request.is_svid()).count();
+        let certificates = requests.len() - svids;
+        Self {
+            certificates: core.spend(&core.budgets.outputs, caller, certificates).await.err(),
+            svids: core.spend(&core.budgets.svids, caller, svids).await.err(),
+        }
+    }
+
+    fn refuses(&self, request: &Request<'_>) -> Option<&Problem> {
+        if request.is_svid() { self.svids.as_ref() } else { self.certificates.as_ref() }
+    }
 }
 
 /// What is asked for.
@@ -82,6 +107,10 @@ impl<'a> Request<'a> {
             Some(Kind::JwtSvid(request)) => Self::Ask(Ask::Svid(request.into())),
             None => Self::Unknown,
         }
+    }
+
+    fn is_svid(&self) -> bool {
+        matches!(self, Self::Ask(Ask::Svid(_)))
     }
 
     fn ask(&self) -> Option<&Ask<'a>> {

@@ -83,7 +83,7 @@ pub async fn refused(issuing: &Issuing<'_>, ask: &Ask<'_>, problem: &Problem) {
     let event = described(issuing, Event::new(kind::SPIFFE_SVID_DENIED), ask);
     let asked: String = ask.path.chars().take(256).collect();
     let event = event.with("path", asked).with("reason", problem.code.as_str());
-    issuing.core.note(event.failed(&problem.reason)).await;
+    issuing.core.tell_refusal(issuing.caller, event.failed(&problem.reason)).await;
 }
 
 /// What an event says of a request, whatever becomes of it.
