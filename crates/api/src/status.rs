@@ -121,8 +121,31 @@ impl Problem {
             0 => asked_pause(status),
             milliseconds => Some(Duration::from_millis(milliseconds)),
         };
-        Self { class, code, reason: status.message().to_owned(), hint: details.hint, again_in }
+        let problem = Self { class, code, reason: status.message().to_owned(), hint: details.hint, again_in };
+        match ended_waiting(status) {
+            true => problem.unanswered(),
+            false => problem,
+        }
     }
+
+    /// What the client library says of it names nothing.
+    fn unanswered(mut self) -> Self {
+        self.reason = "the auth service took the call and did not answer in time".to_owned();
+        self.hint("it hangs or has too much to do: look at its log, its /readyz and its machine; what was asked for may \
+                   still be done, so look before you ask again")
+    }
+}
+
+/// Whether the client gave up.
+fn ended_waiting(status: &Status) -> bool {
+    let mut next = std::error::Error::source(status);
+    while let Some(error) = next {
+        if error.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// As anybody else says it.

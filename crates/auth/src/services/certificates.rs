@@ -150,10 +150,23 @@ fn not_a_bot() -> Problem {
 
 /// Keeps a refusal of certificates, unless it may pass by itself.
 async fn refused(core: &Core, caller: &Caller, problem: &Problem) {
+    refused_names(core, caller, problem, &[]).await;
+}
+
+/// The same of a host's certificate, with the names that were asked for.
+async fn refused_names(core: &Core, caller: &Caller, problem: &Problem, names: &[String]) {
     if problem.class.is_transient() {
         return;
     }
-    let event = caller.describe(Event::new(kind::CERT_DENIED)).with("reason", problem.code.as_str());
+    let event = match names {
+        [] => Event::new(kind::CERT_DENIED),
+        names => {
+            // Anybody's, until they were checked.
+            let names = names.iter().take(64).map(|name| name.chars().take(255).collect::<String>());
+            Event::new(kind::CERT_DENIED).with("names", names.collect::<Vec<_>>())
+        }
+    };
+    let event = caller.describe(event).with("reason", problem.code.as_str());
     core.note(event.failed(&problem.reason)).await;
 }
 

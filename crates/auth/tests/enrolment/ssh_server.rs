@@ -96,6 +96,7 @@ async fn a_rule_lets_a_bot_have_host_certificates() {
     assert_eq!(asking.refused(&["web.example.com"]).await, "action_not_allowed");
     let denied = auth.events("cert.denied").await;
     assert_eq!(denied.len(), 2, "{denied:?}");
+    assert_eq!(denied[0]["names"], json!(["web.example.com", "web.elsewhere.org"]), "what was asked for");
     // Renewed as long as it asks, with the same key or another.
     asking.roles.clear();
     let key = key();

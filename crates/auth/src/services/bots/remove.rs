@@ -1,7 +1,8 @@
-//! Removing a bot with its instances and unused tokens. Locks stay: a bot that was locked is locked when it is made
-//! again under its name.
+//! Removing a bot with its instances and unused tokens. What its instances have got is refused at once, see [`super::leftover`].
+//! Locks stay: a bot that was locked is locked when it is made again under its name.
 
 use super::bot_name;
+use super::leftover::{Leftover, lock_of, refuse_name};
 use crate::audit::{Event, kind};
 use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
@@ -10,36 +11,58 @@ use crate::services::change::{Change, make};
 use crate::services::resources::{Action, event};
 use crate::services::rights::Rights;
 use crate::services::shelf::{Shelf, place};
-use access::BotName;
+use access::{BotName, InstanceId};
 use access::rbac::Verb;
 use access::resource::{Kind, Resource};
-use api::status::Problem;
+use api::status::{Class, Problem};
 use async_trait::async_trait;
 use store::{Key, Range, Txn};
 
-/// How much goes in one transaction, which has room for a few more writes.
-const BATCH: usize = 100;
+/// How much goes in one transaction, which has room for the locks and events, and for a few more writes.
+const BATCH: usize = 80;
+/// As many instances are locked one by one; a bot of more is locked as a whole. Locks are in every node's policy.
+const MOST_LOCKS: usize = 16;
 
-/// Removes a bot, in as many transactions as it takes; the last one takes the bot itself.
+/// Removes a bot, in as many transactions as it takes; the last one takes the bot itself, and whatever joined in that very
+/// moment goes after it. Each locks what it takes. Repeated after a crash, it goes on.
 pub(in crate::services) async fn remove(
     shelf: Shelf<'_>,
     caller: &Caller,
     name: &str,
-) -> Result<(), Problem> {
+) -> Result<Leftover, Problem> {
     let change = Remove { shelf, name: bot_name(name)? };
-    while let (Left::More, _) = make(shelf.catalog, caller, &change).await? {}
-    Ok(())
+    let mut done: Option<Leftover> = None;
+    loop {
+        match (make(shelf.catalog, caller, &change).await, &mut done) {
+            (Ok((step, _)), done) => done.get_or_insert_default().add(step),
+            (Err(problem), Some(done)) if problem.class == Class::NotFound => return Ok(std::mem::take(done)),
+            (Err(problem), _) => return Err(problem),
+        }
+    }
 }
 
 /// Adds to the making of a bot that nothing is left of an earlier one of that name. An instance that joined in the
-/// very moment of a removal could be.
+/// very moment of a removal could be. Refused while all certificates of that name are.
 pub(in crate::services) async fn without_leftovers(
     shelf: Shelf<'_>,
-    txn: Txn,
+    reads: &mut Reads<'_>,
+    mut txn: Txn,
+    caller: &Caller,
     bot: &BotName,
 ) -> Result<Txn, Problem> {
+    if let Some(Resource::Lock(lock)) = shelf.read_for(reads, Kind::Lock, &lock_of(bot)).await? {
+        return Err(refuse_name(bot, &lock));
+    }
     let left = instances(shelf, bot).await?;
+    let mut locks = Leftover::default();
+    for id in ids(&left).take(MOST_LOCKS) {
+        txn = locks.refuse_instance(shelf, txn, caller, (bot, id))?;
+    }
     Ok(left.into_iter().fold(txn, Txn::delete))
+}
+
+fn ids(instances: &[Key]) -> impl Iterator<Item = InstanceId> + '_ {
+    instances.iter().filter_map(|key| key.name().parse().ok())
 }
 
 struct Remove<'a> {
@@ -47,43 +70,50 @@ struct Remove<'a> {
     name: BotName,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Left {
-    More,
-    Nothing,
-}
-
 #[async_trait]
 impl Change for Remove<'_> {
-    type Done = Left;
+    type Done = Leftover;
 
     async fn decide(
         &self,
         reads: &mut Reads<'_>,
         rights: &Rights,
         caller: &Caller,
-    ) -> Result<(Txn, Left), Problem> {
+    ) -> Result<(Txn, Leftover), Problem> {
         let (shelf, name) = (self.shelf, self.name.as_str());
-        let Some(bot) = shelf.read_for(reads, Kind::Bot, name).await? else {
-            rights.check(Verb::Delete, Kind::Bot.as_str())?;
+        let bot = shelf.read_for(reads, Kind::Bot, name).await?;
+        let instances = instances(shelf, &self.name).await?;
+        match &bot {
+            Some(bot) => rights.may(Verb::Delete, Kind::Bot.as_str(), Some(bot.metadata()))?,
+            None => rights.check(Verb::Delete, Kind::Bot.as_str())?,
+        }
+        if bot.is_none() && instances.is_empty() {
             return Err(refusal::not_found(Kind::Bot, name));
-        };
-        rights.may(Verb::Delete, Kind::Bot.as_str(), Some(bot.metadata()))?;
-        let mut belongings = tokens(shelf, &self.name).await?;
-        belongings.extend(instances(shelf, &self.name).await?);
+        }
+        let mut left = Leftover::default();
+        let mut txn = Txn::new();
+        let whole = shelf.read_for(reads, Kind::Lock, &lock_of(&self.name)).await?.is_some();
+        if instances.len() > MOST_LOCKS {
+            txn = left.refuse_bot(shelf, txn, caller, &self.name)?;
+        } else if !whole {
+            for id in ids(&instances) {
+                txn = left.refuse_instance(shelf, txn, caller, (&self.name, id))?;
+            }
+        }
+        let mut belongings = instances;
+        belongings.extend(tokens(shelf, &self.name).await?);
         let is_last = belongings.len() <= BATCH;
         belongings.truncate(BATCH);
         let count = belongings.len();
-        let mut txn = belongings.into_iter().fold(Txn::new(), Txn::delete);
-        let happened = match is_last {
-            true => {
+        txn = belongings.into_iter().fold(txn, Txn::delete);
+        let happened = match &bot {
+            Some(bot) if is_last => {
                 txn = txn.delete(place(Kind::Bot, name)?);
-                event(Action::Delete, &bot)
+                event(Action::Delete, bot)
             }
-            false => Event::new(kind::BOT_INSTANCE_DELETE).name(name),
+            _ => Event::new(kind::BOT_INSTANCE_DELETE).name(name),
         };
         let record = caller.describe(happened.with("removed_instances_and_tokens", count));
-        let left = if is_last { Left::Nothing } else { Left::More };
         Ok((txn.event(shelf.catalog.audit.record(record)), left))
     }
 }

@@ -53,7 +53,7 @@ pub async fn issue(
                 }
             }
             Err(problem) if !reads.try_fresh() => {
-                super::refused(core, caller, &problem).await;
+                super::refused_names(core, caller, &problem, &request.principals).await;
                 return Err(problem);
             }
             Err(_) => {}

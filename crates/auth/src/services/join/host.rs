@@ -112,7 +112,7 @@ impl Joining<'_> {
         self.refuse_bound_keys().await?;
         let (until, vouched) = (Claim::until(grant.expires(), core.now()), by.is_vouched());
         let claim = Claim::Host { id: wish.id, role: wish.role, vouched, until };
-        let txn = admission.spend(&grant, &claim, false).expect(Host::key_of(wish.id, wish.role), expect);
+        let txn = admission.spend(&grant, &claim, None).expect(Host::key_of(wish.id, wish.role), expect);
         let (txn, certificates) =
             self.enrolled(txn, Enrolment { names: &names, ..Enrolment::default() }).await?;
         Ok((txn.event(core.audit().record(self.event(by))), certificates.into()))

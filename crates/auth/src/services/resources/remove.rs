@@ -8,6 +8,7 @@ use crate::catalog::{Reads, layout};
 use crate::enrol::host::Host;
 use crate::enrol::host_names::{Owner, owned};
 use crate::refusal;
+use crate::services::bots::Leftover;
 use crate::services::change::Change;
 use crate::services::rights::Rights;
 use crate::services::shelf::{Shelf, place, spoken};
@@ -28,21 +29,22 @@ pub(super) struct Remove<'a> {
 
 #[async_trait]
 impl Change for Remove<'_> {
-    type Done = ();
+    /// What refuses the certificates of a bot instance.
+    type Done = Leftover;
 
     async fn decide(
         &self,
         reads: &mut Reads<'_>,
         rights: &Rights,
         caller: &Caller,
-    ) -> Result<(Txn, ()), Problem> {
+    ) -> Result<(Txn, Leftover), Problem> {
         let Self { shelf, kind, name } = *self;
         if kind == Kind::CertAuthority {
             let reason = "certificate authorities cannot be deleted";
             return Err(Problem::new(Class::Invalid, "not_supported", reason));
         }
         if kind == Kind::Node {
-            return self.host(reads, rights, caller).await.map(|txn| (txn, ()));
+            return self.host(reads, rights, caller).await.map(|txn| (txn, Leftover::default()));
         }
         let Some(current) = self.current(reads).await? else {
             rights.check(Verb::Delete, kind.as_str())?;
@@ -60,8 +62,13 @@ impl Change for Remove<'_> {
         if kind == Kind::Lock {
             txn = txn.put(layout::lock_epoch(), "");
         }
+        let mut left = Leftover::default();
+        if let Resource::BotInstance(instance) = &current {
+            let whose = (&instance.spec.bot_name, instance.spec.instance_id);
+            txn = left.refuse_instance(shelf, txn, caller, whose)?;
+        }
         let record = shelf.catalog.audit.record(caller.describe(event(Action::Delete, &current)));
-        Ok((txn.event(record), ()))
+        Ok((txn.event(record), left))
     }
 }
 
