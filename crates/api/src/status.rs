@@ -212,6 +212,14 @@ mod tests {
     }
 
     #[test]
+    fn who_waited_in_vain_hears_for_whom_and_what_to_look_at() {
+        let problem = Problem::of(&Status::from_error(Box::new(tonic::TimeoutExpired(()))));
+        assert_eq!(problem.class, Class::Unavailable);
+        assert!(problem.reason.contains("the auth service took the call and did not answer"), "{problem}");
+        assert!(problem.hint.contains("look at its log"), "{problem}");
+    }
+
+    #[test]
     fn foreign_statuses_are_read_too() {
         for (status, class) in [
             (Status::deadline_exceeded("too late"), Class::Unavailable),

@@ -190,7 +190,7 @@ async fn a_removed_bot_leaves_only_its_locks() {
     assert!(locks[0] == "l" && locks[1].starts_with("removed-") && locks.len() == 2, "{locks:?}");
     assert_eq!(Problem::of(&delete().await.expect_err("is gone")).class, Class::NotFound);
     bench.delete(&root(), "lock", "l").await.expect("goes");
-    assert_eq!(report(&bench, &instance, json!({})).await.expect_err("is gone").code, "bot_not_found");
+    assert_eq!(report(&bench, &instance, json!({})).await.expect_err("is gone").code, "locked");
     let request = AddInstanceRequest { name: "ci".into(), token_ttl_seconds: 0 };
     let none = bench.bots.add_instance(from(&root(), request)).await.expect_err("no such bot");
     assert_eq!(Problem::of(&none).class, Class::NotFound);
@@ -305,7 +305,7 @@ async fn heartbeats_come_from_the_instance_itself() {
         assert_eq!(refused.code, "not_an_instance");
     }
     bench.delete(&root(), "bot_instance", &names[0]).await.expect("goes");
-    assert_eq!(report(&bench, &instance, json!({})).await.expect_err("is removed").code, "not_an_instance");
+    assert_eq!(report(&bench, &instance, json!({})).await.expect_err("is removed").code, "locked");
 }
 
 #[tokio::test]
