@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { readFileSync } from "node:fs";
 
-const [modules, key, cert, prefix, name] = process.argv.slice(2);
+const [modules, key, cert, prefix, name, template] = process.argv.slice(2);
 const library = pathToFileURL(`${modules}/oauth2-mock-server/dist/index.mjs`);
 const { HttpServer, OAuth2Issuer, OAuth2Service } = await import(library);
 
@@ -13,6 +13,8 @@ let asked = 0;
 let reviewed = 0;
 let held, release;
 let vouched = {};
+const machines = {};
+let looked = 0;
 
 async function renew(alg, kid) {
   issuer = new OAuth2Issuer();
@@ -73,7 +75,34 @@ async function review(request, response) {
   say(201, { kind, apiVersion, metadata: {}, spec, status });
 }
 
+// The Resource Manager of Azure: tells of a machine to who shows an access token that is good for it.
+async function manage(request, response) {
+  const say = (status, body) => {
+    response.writeHead(status, { "content-type": "application/json" });
+    response.end(JSON.stringify(body));
+  };
+  looked += 1;
+  const { pathname, searchParams } = new URL(request.url, url);
+  const machine = machines[pathname.toLowerCase()];
+  const { createLocalJWKSet, jwtVerify } = await import(pathToFileURL(`${modules}/jose/dist/webapi/index.js`));
+  try {
+    const token = request.headers.authorization.replace("Bearer ", "");
+    await jwtVerify(token, createLocalJWKSet({ keys: issuer.keys.toJSON() }), { audience: "https://management.azure.com/" });
+  } catch (error) {
+    return say(401, { error: { code: "InvalidAuthenticationToken", message: error.message } });
+  }
+  if (!searchParams.get("api-version")) return say(400, { error: { code: "MissingApiVersionParameter" } });
+  if (!machine) return say(404, { error: { code: "ResourceNotFound" } });
+  say(machine.status ?? 200, machine);
+}
+
 const server = new HttpServer(async (request, response) => {
+  if (request.url.startsWith("/subscriptions/")) return manage(request, response);
+  if (template && request.url === `${prefix}/.well-known/openid-configuration`) {
+    asked += 1;
+    response.writeHead(200, { "content-type": "application/json" });
+    return response.end(JSON.stringify({ issuer: template, jwks_uri: `${url}/jwks` }));
+  }
   if (request.url === "/apis/authentication.k8s.io/v1/tokenreviews") return review(request, response);
   if (request.url.startsWith("/runner")) return runner(request, response);
   asked += 1;
@@ -97,6 +126,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (command === "vouch") vouched = rest.claims;
   if (command === "asked") answer = asked;
   if (command === "reviewed") answer = reviewed;
+  if (command === "machine") machines[rest.path.toLowerCase()] = rest.machine;
+  if (command === "looked") answer = looked;
   if (command === "hold") held = new Promise((done) => (release = done));
   if (command === "release") held = release();
   if (command === "keys") answer = { keys: issuer.keys.toJSON() };

@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("modes", modes()),
         ("vouchers", vouchers()),
         ("tpm", tpm()),
+        ("authority", authority()),
     ];
     for (target, seeds) in seeds {
         let directory = directory.join(target);
@@ -86,6 +87,8 @@ fn vouchers() -> Seeds {
     let pod = claims(r#""sub":"system:serviceaccount:ci:runner","kubernetes.io":{"pod":{"name":"p"}}"#);
     let review = r#"{"status":{"authenticated":true,"audiences":["example.com"],"user":{"username":"system:serviceaccount:ci:runner","groups":["system:serviceaccounts"],"extra":{"authentication.kubernetes.io/pod-name":["p"]}}}}"#;
     let caller = r#"{"GetCallerIdentityResponse":{"GetCallerIdentityResult":{"Account":"123456789012","Arn":"arn:aws:iam::123456789012:user/ci"}}}"#;
+    let machine = "/subscriptions/11111111-2222-3333-4444-555555555555/resourcegroups/ci/providers/Microsoft.Compute/virtualMachines/runner-1";
+    let answer = format!(r#"{{"id":"{machine}","properties":{{"vmId":"11111111-2222-3333-4444-555555555555"}},"identity":{{"principalId":"p"}}}}"#);
     let request = "sts.eu-central-1.amazonaws.com\n20231114T221320Z\nAKIDEXAMPLEEXAMPLE\ntoken";
     // With a part of the signature gone: what is right would be a finding.
     let forged = |claims: &str| {
@@ -98,7 +101,10 @@ fn vouchers() -> Seeds {
         ("forged", behind(&[1], &forged(&gitlab))),
         ("gitlab", behind(&[2], gitlab.as_bytes())),
         ("gcp", behind(&[26], gcp.as_bytes())),
-        ("pod", behind(&[32], pod.as_bytes())),
+        ("azure-document", behind(&[6], include_bytes!("attested-document.der"))),
+        ("azure-machine", behind(&[7], machine.as_bytes())),
+        ("azure-answer", behind(&[7], answer.as_bytes())),
+        ("pod", behind(&[34], pod.as_bytes())),
         ("claimed", behind(&[3], &forged(&pod))),
         ("review", behind(&[4], review.as_bytes())),
         ("caller", behind(&[5], caller.as_bytes())),
@@ -315,6 +321,26 @@ fn modes() -> Seeds {
     vec![
         ("openssh", openssh.to_vec()),
         ("raw", [[51, 0, 0, 0, 0], [70, 0, 0, 0, 0], [92, 0, 0, 0, 1]].concat()),
+    ]
+}
+
+/// A stream as gRPC's C core begins one, and scripts by which frames are written.
+fn authority() -> Seeds {
+    let block = b"\x83\x40\x0a:authority\x0crun%2Fa.sock\x00\x01x\x03a%b";
+    let stream = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &b"\0\0\0\x04\0\0\0\0\0"[..],
+        &[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1],
+        block,
+        b"\0\0\x03\0\0\0\0\0\x01%%%",
+    ]
+    .concat();
+    // In a frame with padding: by its number, in letters, in Huffman's code, a field of another name, one that is known.
+    let script = b"\x01\x28\x03\x05\x02\0\x03a%b\x01\x0e\0\x01\x03a%b\x01\x02\0\x03a%b\x04\x14\0\x01x\x01\x03a%b\x01\0\x01";
+    vec![
+        ("stream", behind(&[0, 7], &stream)),
+        ("written", behind(&[1, 3], script)),
+        ("other-frames", behind(&[1, 255], b"\0\x04\x05%%%%%\x01\x04\x01\x02\0\x02%%")),
     ]
 }
 

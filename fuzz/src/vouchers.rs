@@ -1,5 +1,5 @@
 //! What joiners show for a platform to vouch for them, and what platforms answer: ID tokens, key sets, reviews of tokens,
-//! particulars of requests to AWS.
+//! particulars of requests to AWS, attested documents and machines of Azure.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use join::oidc::{self, Jwks, review};
-use join::{Claim, iam};
+use join::{Claim, azure, iam};
 use serde_json::{Value, json};
 
 pub const CLUSTER: &str = "example.com";
@@ -55,7 +55,7 @@ pub fn run(data: &[u8]) {
     let now = Timestamp::from_second(NOW).expect("a time");
     let text = String::from_utf8_lossy(data);
     let settings = &SETTINGS[usize::from(choice >> 3) % SETTINGS.len()];
-    match choice % 6 {
+    match choice % 8 {
         0 => {
             if let Ok(keys) = Jwks::parse(data) {
                 // Of another issuer, or of this one.
@@ -87,13 +87,53 @@ pub fn run(data: &[u8]) {
                 assert!(claims.text("sub").is_some_and(|sub| sub.starts_with("system:serviceaccount:")));
             }
         }
-        _ => {
-            if let Some(claims) = iam::caller(data) {
+        5 => {
+            let signature = [7; 32];
+            let good = iam::Shown {
+                host: "sts.eu-central-1.amazonaws.com",
+                date: "20300131T235959Z",
+                access_key_id: "AKIDEXAMPLEEXAMPLE",
+                session_token: "",
+                signature: &signature,
+            };
+            if let Some(claims) = iam::verify(&claim(), &good).expect("is one").caller(data) {
                 let account = claims.text("Account").expect("it has one");
-                assert!(claims.text("Arn").is_some_and(|arn| arn.contains(account)));
+                let fits = |arn: &str| arn.starts_with("arn:aws:") && arn.contains(account);
+                assert!(claims.text("Arn").is_some_and(fits));
             }
             request(&text);
         }
+        6 => attested(data, now),
+        _ => machine(data),
+    }
+}
+
+/// No document is signed by anybody here; what the joiner finds in it is a certificate and an address at most.
+fn attested(data: &[u8], now: Timestamp) {
+    let verified = azure::Attested::verify(data, &[data.to_vec()], &[], "nonce", now);
+    assert!(verified.is_err(), "only Azure signs");
+    if let Some(signer) = azure::signer(data) {
+        assert!(data.windows(signer.len()).any(|window| window == signer));
+        address(&signer);
+    }
+    address(data);
+    let _ = azure::stated_nonce(data);
+}
+
+fn address(certificate: &[u8]) {
+    if let Some(url) = azure::issuer_url(certificate) {
+        assert!(url.starts_with("http://") && url.bytes().all(|byte| byte.is_ascii_graphic()));
+    }
+}
+
+/// Whatever a machine is called, nobody else than the Resource Manager is asked about it, and nothing else.
+fn machine(data: &[u8]) {
+    let _ = azure::Machine::parse(data);
+    if let Some(id) = azure::MachineId::parse(&String::from_utf8_lossy(data)) {
+        let url = id.url(&azure::Cloud::ALL[0]);
+        assert!(url.starts_with("https://management.azure.com/subscriptions/"));
+        assert!(url.split('/').count() == 11 && !url.contains("/..") && url.matches('?').count() == 1, "{url}");
+        assert_eq!(azure::MachineId::parse(&id.to_string()), Some(id));
     }
 }
 
@@ -103,20 +143,23 @@ fn request(text: &str) {
     let mut next = || parts.next().unwrap_or_default();
     let (host, date, access_key_id, session_token) = (next(), next(), next(), next());
     let signature = [7; 32];
-    let claim = Claim {
-        token: "machines",
-        role: SystemRole::Bot,
-        attempt: &[1; 32],
-        public_key: &[2; 91],
-        challenge: &[3; 57],
-    };
     let shown = iam::Shown { host, date, access_key_id, session_token, signature: &signature };
-    if let Ok(request) = iam::verify(&claim, &shown) {
+    if let Ok(request) = iam::verify(&claim(), &shown) {
         assert!(request.url.ends_with(".amazonaws.com/") || request.url.ends_with(".amazonaws.com.cn/"));
         assert!(request.url.starts_with("https://sts"));
         assert!(
             request.headers.iter().all(|(_, value)| value.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
         );
+    }
+}
+
+fn claim() -> Claim<'static> {
+    Claim {
+        token: "machines",
+        role: SystemRole::Bot,
+        attempt: &[1; 32],
+        public_key: &[2; 91],
+        challenge: &[3; 57],
     }
 }
 

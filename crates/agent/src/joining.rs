@@ -9,6 +9,7 @@ use std::time::Duration;
 use access::{HostPort, SystemRole};
 use api::convert;
 use api::status::Problem;
+use api::v1;
 use api::v1::join_service_client::JoinServiceClient;
 use api::v1::{ChallengeRequest, HostDetails, JoinRequest};
 use aws_lc_rs::rand::SystemRandom;
@@ -131,16 +132,7 @@ impl Joiner<'_> {
         let signature = key.sign(&join::prove(&claim)).map_err(lasting)?;
         let bound = attempt.bound.as_ref();
         let bound_keypair = bound.map(|(bound, next)| bound.shown(&claim, self.secret(), next)).transpose();
-        let tpm = match begun {
-            None => None,
-            Some((talk, keys)) => {
-                let question = tpm::question(&claim, &keys);
-                let answer = client.tpm_challenge(within(CALL, question.clone())).await;
-                let answer = answer.map_err(|status| self.failure(&status))?.into_inner();
-                Some(tpm::shown(talk, question, answer).await.map_err(passing)?)
-            }
-        };
-        let request = JoinRequest {
+        let mut request = JoinRequest {
             token: self.source.token.to_string(),
             role: self.role.as_str().to_owned(),
             attempt: attempt.bytes.clone(),
@@ -151,9 +143,17 @@ impl Joiner<'_> {
             host: Some(self.host.clone()),
             bound_keypair: bound_keypair.map_err(lasting)?,
             id_token: self.id_token().map_err(Failure::Lasting)?,
-            tpm,
+            tpm: None,
             aws: None,
+            azure: None,
         };
+        if let Some((talk, keys)) = begun {
+            let question = convert::tpm_question(&request, keys.clone());
+            let answer = client.tpm_challenge(within(CALL, question)).await;
+            let answer = answer.map_err(|status| self.failure(&status))?.into_inner();
+            let secret = tpm::opened(talk, answer).await.map_err(passing)?;
+            request.tpm = Some(v1::Tpm { keys: Some(keys), secret });
+        }
         let answer = client.join(within(CALL, request)).await.map_err(|status| self.failure(&status))?;
         let bad = |reason: String| Failure::Lasting(StartError::BadCredentials(reason));
         let answer = answer.into_inner();

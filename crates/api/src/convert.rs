@@ -138,6 +138,18 @@ pub fn host_credentials(
     }
 }
 
+/// What a joiner asks before it can show its TPM with this request.
+pub fn tpm_question(request: &v1::JoinRequest, keys: v1::TpmKeys) -> v1::TpmChallengeRequest {
+    v1::TpmChallengeRequest {
+        token: request.token.clone(),
+        role: request.role.clone(),
+        public_key: request.public_key.clone(),
+        attempt: request.attempt.clone(),
+        challenge: request.challenge.clone(),
+        keys: Some(keys),
+    }
+}
+
 fn of_somebody(key: SubjectKey, message: v1::Credentials) -> Result<Credentials, ConvertError> {
     let v1::Credentials { ssh_certificate, tls_certificates, trust: bundle } = message;
     let bundle = trust(bundle.ok_or(ConvertError::Missing("trust bundle"))?)?;

@@ -1,5 +1,6 @@
 //! What every service stands on.
 
+use crate::arm::ResourceManager;
 use crate::attempts::Attempts;
 use crate::audit::{AuditLog, Event, UserKind};
 use crate::caller::{Caller, Who};
@@ -46,6 +47,8 @@ pub struct Core {
     pub issuers: Issuers,
     /// Says who signed requests to it.
     pub sts: Sts,
+    /// Says where machines of Azure are.
+    pub arm: ResourceManager,
     /// The Kubernetes cluster that this runs in.
     pub kubernetes: Option<Reviews>,
     /// Joiners that were refused.

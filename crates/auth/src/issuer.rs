@@ -65,6 +65,12 @@ impl Issuer {
         self.trust.borrow().clone()
     }
 
+    /// The line of the key that signs the SSH certificates of hosts now.
+    pub fn host_signer(&self) -> String {
+        let signer = self.authorities.load().ssh_signer(CaKind::Host);
+        signer.and_then(|key| key.to_openssh().ok()).unwrap_or_default()
+    }
+
     /// Follows [`Self::trust`].
     pub fn trust_changes(&self) -> watch::Receiver<Arc<TrustBundle>> {
         self.trust.subscribe()

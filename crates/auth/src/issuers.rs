@@ -1,7 +1,8 @@
 //! The keys of those who issue ID tokens: found where OpenID Connect Discovery 1.0 (section 4) says, kept for a while,
 //! fetched again when a token names a key that is not among them.
 //!
-//! Only issuers that an administrator wrote into a token resource are asked, and however many joiners come, each seldom.
+//! Only issuers that an administrator wrote into a token resource are asked, and those of the clouds of Azure; and however
+//! many joiners come, each seldom.
 
 use crate::web::Web;
 use jiff::{SignedDuration, Timestamp};
@@ -57,7 +58,12 @@ impl Issuers {
 
     /// The keys of an issuer; `anew` when those that are kept lack one. The error is for administrators.
     pub async fn keys(&self, issuer: &str, anew: bool) -> Result<Arc<Jwks>, String> {
-        let known = self.known(issuer);
+        self.keys_at(issuer, issuer, anew).await
+    }
+
+    /// The same of one whose discovery document is elsewhere than its name says.
+    pub async fn keys_at(&self, address: &str, issuer: &str, anew: bool) -> Result<Arc<Jwks>, String> {
+        let known = self.known(address);
         let came = self.clock.now();
         if !anew && let Some(keys) = known.state().not_older(came, FRESH) {
             return Ok(keys);
@@ -74,9 +80,10 @@ impl Issuers {
         if known.state().may_ask(now) {
             // On its own, so that a joiner that goes away takes the answer from nobody.
             let (client, clock) = (self.web.client().clone(), Arc::clone(&self.clock));
-            let (known, issuer) = (Arc::clone(&known), issuer.to_owned());
+            let known = Arc::clone(&known);
+            let (address, issuer) = (address.to_owned(), issuer.to_owned());
             let asking = tokio::spawn(async move {
-                let found = fetch(&client, &issuer).await;
+                let found = fetch(&client, &address, &issuer).await;
                 known.state().learn(&issuer, found, clock.now());
                 drop(turn);
             });
@@ -95,12 +102,14 @@ impl Issuers {
     }
 }
 
-async fn fetch(client: &Client, issuer: &str) -> Result<Jwks, String> {
+async fn fetch(client: &Client, address: &str, issuer: &str) -> Result<Jwks, String> {
     let ask = async |url: &str| {
         let answer = client.ask(Question::get(url)).await;
         answer.map_err(|error| error.to_string())
     };
-    let found = ask(&format!("{issuer}/.well-known/openid-configuration")).await?;
+    // As the standard has it, without the slash that it may end with.
+    let address = address.strip_suffix('/').unwrap_or(address);
+    let found = ask(&format!("{address}/.well-known/openid-configuration")).await?;
     let found: Discovery =
         serde_json::from_slice(&found).map_err(|_| "its discovery document is not one".to_owned())?;
     if found.issuer != issuer {

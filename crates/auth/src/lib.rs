@@ -4,6 +4,7 @@
 //! [`enrol::lineage`]; this crate reads what they need, commits what they say, and answers. It must not name rustls,
 //! SQL or the SSH engine.
 
+pub mod arm;
 pub mod attempts;
 pub mod audit;
 pub mod bootstrap;

@@ -163,10 +163,14 @@ impl Presence {
         inner.hosts.iter().filter(|((host, _), _)| *host == id).for_each(|(_, host)| host.cut.token.cancel());
     }
 
-    /// All nodes that have a stream.
+    /// All nodes that have a stream and said what they are.
     pub fn nodes_online(&self) -> BTreeSet<HostId> {
-        let inner = self.lock();
-        inner.hosts.keys().filter(|(_, role)| *role == SystemRole::Node).map(|(id, _)| *id).collect()
+        self.lock().routes.live().map(|route| route.node.id).collect()
+    }
+
+    /// Every host that has a stream, whether others may see it or not.
+    pub fn online(&self) -> BTreeSet<HostId> {
+        self.lock().hosts.keys().map(|(id, _)| *id).collect()
     }
 
     /// The `host:port`s of the proxies that have a stream, each once.
@@ -242,6 +246,11 @@ impl Ticket {
     /// The node says what it is; `revision` is that of its record.
     pub fn node(&self, node: Node, revision: Revision) -> Result<(), Superseded> {
         self.with(|inner| inner.routes.put(node, revision))
+    }
+
+    /// The host is there, and nobody is to find it any more.
+    pub fn unlisted(&self) -> Result<(), Superseded> {
+        self.with(|inner| inner.routes.end(self.id, Instant::now()))
     }
 
     /// The proxy says where it can be reached.

@@ -56,5 +56,6 @@ pub fn routes(core: &Arc<Core>, shutdown: &CancellationToken) -> Routes {
 /// What services do when nobody calls.
 pub fn background(core: &Arc<Core>, tasks: &TaskTracker, stop: &CancellationToken) {
     tasks.spawn(Policies::follow(core.clone(), policy::Pace::default(), stop.clone()));
+    tasks.spawn(inventory::removed::follow(core.clone(), stop.clone()));
     tasks.spawn(core.presence.clone().keep(core.catalog.clone(), stop.clone()));
 }

@@ -1,5 +1,6 @@
 //! Starts the auth service, and stops it.
 
+use crate::arm::ResourceManager;
 use crate::attempts::Attempts;
 use crate::audit::{AuditLog, Event, Export, kind};
 use crate::bootstrap::{self, StartError};
@@ -178,7 +179,8 @@ async fn core(
         renewals: Turnstile::new(Instant::now()),
         joins: Turnstile::new(Instant::now()),
         issuers: Issuers::new(web.clone(), config.clock()),
-        sts: Sts::new(web, config.clock()),
+        sts: Sts::new(web.clone(), config.clock()),
+        arm: ResourceManager::new(web, config.clock()),
         kubernetes: config.kubernetes.clone().map(|api| Reviews::new(api, config.clock())),
         attempts: Attempts::default(),
         presence: Arc::new(Presence::default()),

@@ -8,8 +8,9 @@ use api::status::{Class, Problem};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// At once. Enough to keep processors and the store's group commits busy, few enough that each is answered soon.
-const MOST: usize = 256;
+/// At once. Few enough that each is answered long before its caller gives up, also where auth is slow, and that all fit into the store's
+/// queue; otherwise as many as can be: who waits here has shaken hands already, and whoever is put off does it once more.
+const MOST: usize = 1_024;
 /// Nobody is asked to come back sooner.
 const SOONEST: Duration = Duration::from_millis(500);
 /// Nobody is asked to stay away longer.

@@ -139,6 +139,11 @@ impl Authorities {
         &self.authority(kind).rotation
     }
 
+    /// The key that signs SSH certificates now; every phase of a rotation trusts it. None for workloads.
+    pub fn ssh_signer(&self, kind: CaKind) -> Option<ssh_key::PublicKey> {
+        self.authority(kind).signer().ssh_public()
+    }
+
     /// The public halves, as of a revision of the store.
     pub fn trust_bundle(&self, revision: i64) -> TrustBundle {
         let mut bundle = TrustBundle::empty(self.cluster.clone());

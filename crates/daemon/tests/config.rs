@@ -203,7 +203,7 @@ fn combinations_that_cannot_work() {
         ),
         (
             node("auth_server: a, auth_token: x, join_params: {token_name: y}"),
-            "postern.yaml:4: postern.join_params: stands beside auth_token; keep one of them",
+            "postern.yaml:4: postern.auth_token: stands beside join_params; keep one of them",
         ),
         (
             node("auth_server: a, join_params: {token_name: y, bound_keypair: {registration_secret: z}}"),

@@ -74,7 +74,8 @@ pub enum TrustError {
 pub(crate) const MAX_KEYS: usize = 16;
 
 impl Authority {
-    /// Checks that each key and certificate can be an authority's.
+    /// Checks that each key and certificate can be an authority's. Not the signature of a certificate over itself: whoever says whom
+    /// to trust could say so of a certificate of his own.
     pub fn check(&self, kind: CaKind) -> Result<(), TrustError> {
         let kind = kind.as_str();
         if self.ssh.len() > MAX_KEYS || self.tls.len() > MAX_KEYS {
@@ -85,7 +86,7 @@ impl Authority {
             crate::ssh::key_blob::check_authority(&blob).map_err(|_| TrustError::SshKey { kind })?;
         }
         for certificate in &self.tls {
-            crate::x509::parsed::authority(certificate)
+            crate::x509::parsed::anchor(certificate)
                 .map_err(|refusal| TrustError::Certificate { kind, reason: refusal.to_string() })?;
         }
         Ok(())

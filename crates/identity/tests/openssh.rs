@@ -12,6 +12,7 @@ use identity::ssh::SshCertificate;
 use identity::verify::ssh;
 use identity::{Identity, Refusal, TrustBundle};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -143,6 +144,33 @@ mod keygen {
         assert!(!is_good(&two, &bot));
         assert!(is_good(&two, &alice), "another user of the same authority");
         assert!(is_good(&two, &elsewhere), "a user of that name, of an authority that is not the cluster's");
+        // What no user can be called costs nobody else's lock, and not the list.
+        for odd in ["bot\0", "\0", "a\nb", "\r\u{1b}[2J", "\u{fffd}", "#", "id: x"] {
+            let list = revoked(&[odd, "bot-example"], &[5]);
+            assert!(!is_good(&list, &bot), "{odd:?}");
+            assert!(is_good(&list, &alice), "{odd:?}");
+        }
+        // As many as a server is told of, and more, by two authorities.
+        let many: Vec<u64> = (0..150_000).map(|at| u64::MAX - at).chain([99]).collect();
+        let mut both = trust.clone();
+        both.user.ssh.push(other.public());
+        let list = openssh::RevocationList {
+            trust: &both,
+            key_ids: &BTreeSet::new(),
+            serials: &many.iter().copied().collect(),
+            version: 8,
+            made_at: real_now(),
+        };
+        let encoded = list.encode();
+        assert!(encoded.len() < 2 * (150_001 * 8 + 200) + 100, "{} bytes", encoded.len());
+        let path = directory.path().join("many");
+        fs::write(&path, encoded).expect("written");
+        assert!(!is_good(&path, &numbered) && !is_good(&path, &elsewhere), "each has the serial 99");
+        let output = run(Command::new(keygen).args(["-Q", "-l", "-f"]).arg(&path));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        // It prints what follows each other as one, for each authority.
+        let range = format!("serial: {}-{}", u64::MAX - 149_999, u64::MAX);
+        assert_eq!(text(&output.stdout).matches(&range).count(), 2, "{}", text(&output.stdout));
         let output = run(Command::new(keygen).args(["-Q", "-l", "-f"]).arg(&two));
         let listed = text(&output.stdout);
         assert!(output.status.success(), "{}", text(&output.stderr));

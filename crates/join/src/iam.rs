@@ -109,6 +109,15 @@ impl Endpoint {
         Self::all().find(|endpoint| endpoint.region == region && fits(endpoint))
     }
 
+    /// The part of AWS that it is of, as ARNs name it. Numbers of accounts are given out in each of them anew.
+    pub fn partition(self) -> &'static str {
+        match self.kind {
+            Kind::China => "aws-cn",
+            _ if self.region.starts_with("us-gov-") => "aws-us-gov",
+            _ => "aws",
+        }
+    }
+
     /// The one that is called so.
     pub fn of_host(host: &str) -> Option<Self> {
         Self::all().find(|endpoint| endpoint.host() == host)
@@ -184,6 +193,7 @@ pub struct Request {
     pub headers: Vec<(&'static str, Zeroizing<String>)>,
     /// To be posted.
     pub body: &'static str,
+    partition: &'static str,
 }
 
 /// The server's half: the request, if everything in it is of the one form that it has.
@@ -216,7 +226,8 @@ pub fn verify(claim: &Claim<'_>, shown: &Shown<'_>) -> Result<Request, NoRequest
     );
     headers.retain(|(name, _)| *name != "host");
     headers.push(("authorization", authorization.into()));
-    Ok(Request { url: format!("https://{}/", endpoint.host()), headers, body: BODY })
+    let (url, partition) = (format!("https://{}/", endpoint.host()), endpoint.partition());
+    Ok(Request { url, headers, body: BODY, partition })
 }
 
 #[derive(Deserialize)]
@@ -239,14 +250,23 @@ struct Caller {
     arn: String,
 }
 
-/// Who signed, by the answer of STS.
-pub fn caller(answer: &[u8]) -> Option<Claims> {
+impl Request {
+    /// Who signed, by the answer of STS.
+    pub fn caller(&self, answer: &[u8]) -> Option<Claims> {
+        caller(answer, self.partition)
+    }
+}
+
+/// An endpoint knows who is of its own partition, and nobody else.
+fn caller(answer: &[u8], partition: &str) -> Option<Claims> {
     let Answer { response: Response { result: Caller { account, arn } } } =
         serde_json::from_slice(answer).ok()?;
     let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-    // The fifth part of an ARN is the account.
-    let is_its = arn.len() <= 2048 && arn.split(':').nth(4) == Some(account.as_str());
-    let claims = [("Account", account), ("Arn", arn)];
+    // The second part of an ARN is the partition, the fifth the account.
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let is_its = arn.len() <= 2048
+        && matches!(parts[..], ["arn", of, _, _, id, _] if of == partition && id == account);
+    let claims = [("Account", account), ("Partition", partition.to_owned()), ("Arn", arn)];
     let claims = claims.map(|(name, value)| (name.to_owned(), Value::String(value)));
     (is_account && is_its).then(|| Claims::of(Map::from_iter(claims)))
 }
@@ -455,12 +475,38 @@ mod tests {
             let caller = json!({"Account": account, "Arn": arn, "UserId": "AIDA"});
             json!({"GetCallerIdentityResponse": {"GetCallerIdentityResult": caller}}).to_string()
         };
-        let arn = "arn:aws:sts::123456789012:assumed-role/ci/i-0123";
-        let claims = caller(answer("123456789012", arn).as_bytes()).expect("is one");
-        assert_eq!((claims.text("Account"), claims.text("Arn")), (Some("123456789012"), Some(arn)));
-        assert_eq!(caller(answer("210987654321", arn).as_bytes()), None);
-        assert_eq!(caller(answer("", "arn:aws:sts:::x").as_bytes()), None);
-        assert_eq!(caller(b"<xml/>"), None);
+        let id = "123456789012";
+        for partition in ["aws", "aws-cn", "aws-us-gov"] {
+            let arn = format!("arn:{partition}:sts::{id}:assumed-role/ci/i-0123");
+            let claims = caller(answer(id, &arn).as_bytes(), partition).expect("is one");
+            let found = ["Account", "Partition", "Arn"].map(|name| claims.text(name));
+            assert_eq!(found, [Some(id), Some(partition), Some(arn.as_str())]);
+            for other in ["aws", "aws-cn", "aws-us-gov"].iter().filter(|other| **other != partition) {
+                assert_eq!(
+                    caller(answer(id, &arn).as_bytes(), other),
+                    None,
+                    "{other} knows nobody of {partition}"
+                );
+            }
+            assert_eq!(caller(answer("210987654321", &arn).as_bytes(), partition), None);
+        }
+        assert_eq!(caller(answer("", "arn:aws:sts:::x").as_bytes(), "aws"), None);
+        assert_eq!(caller(answer(id, "aws:sts::123456789012").as_bytes(), "aws"), None);
+        assert_eq!(caller(b"<xml/>", "aws"), None);
+    }
+
+    #[test]
+    fn each_endpoint_is_of_one_partition() {
+        for (host, partition) in [
+            ("sts.amazonaws.com", "aws"),
+            ("sts.eu-central-1.amazonaws.com", "aws"),
+            ("sts-fips.us-west-2.amazonaws.com", "aws"),
+            ("sts.us-gov-west-1.amazonaws.com", "aws-us-gov"),
+            ("sts.us-gov-east-1.amazonaws.com", "aws-us-gov"),
+            ("sts.cn-north-1.amazonaws.com.cn", "aws-cn"),
+        ] {
+            assert_eq!(Endpoint::of_host(host).map(Endpoint::partition), Some(partition), "{host}");
+        }
     }
 
     proptest! {

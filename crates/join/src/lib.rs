@@ -4,6 +4,7 @@
 //! Pure: no I/O, no clock, no randomness of its own; all three are arguments. This crate says whether a proof is
 //! good, never whether a token exists or has uses left: that is a transaction, and auth's.
 
+pub mod azure;
 pub mod bound_keypair;
 pub mod challenge;
 pub mod iam;

@@ -6,11 +6,13 @@
 
 mod jwk;
 mod jws;
+mod managed_identity;
 pub mod review;
 mod rules;
 mod svid;
 
 pub use jwk::{Jwks, KeySetError};
+pub use managed_identity::{ManagedIdentity, verify_managed_identity};
 pub use rules::{Check, Verdict, judge};
 pub use svid::verify_svid;
 
@@ -105,6 +107,10 @@ pub fn verify(
         && claims.get("email_verified") != Some(&Value::Bool(true))
     {
         return Err(differs(&claims, "email_verified", "true".to_owned()));
+    }
+    // env0 gives such tokens to others than deployments too.
+    if oidc.provider == Provider::Env0 {
+        same(&claims, "apiKeyType", "oidc")?;
     }
     Ok(Claims(claims))
 }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "what it measured is its output")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tbot::agent::services::Agent;
@@ -41,10 +42,13 @@ pub async fn run(pin: &str, servers: &[String], tokens: &[String]) -> serde_json
             bot.renew(woken).await
         })
     });
-    let (mut times, mut surfaced) = (Vec::new(), 0);
+    let (mut times, mut surfaced, mut reasons) = (Vec::new(), 0, BTreeMap::new());
     for round in rounds.collect::<Vec<_>>() {
         let renewed = round.await.expect("ends");
         surfaced += u32::from(renewed.failures > 0);
+        for reason in renewed.reasons {
+            *reasons.entry(reason).or_insert(0) += 1;
+        }
         times.extend(renewed.after.map(|after| after.as_secs_f64()));
     }
     times.sort_by(f64::total_cmp);
@@ -54,7 +58,7 @@ pub async fn run(pin: &str, servers: &[String], tokens: &[String]) -> serde_json
     };
     serde_json::json!({
         "bots": count, "joined_in": joined_in, "renewed": times.len(), "lost": count - times.len(),
-        "surfaced": surfaced, "median": at(0.5), "p99": at(0.99), "last": at(1.0),
+        "surfaced": surfaced, "reasons": reasons, "median": at(0.5), "p99": at(0.99), "last": at(1.0),
     })
 }
 
@@ -89,6 +93,8 @@ struct Bot {
 struct Renewed {
     after: Option<Duration>,
     failures: u64,
+    /// What was told of them.
+    reasons: BTreeSet<String>,
 }
 
 impl Bot {
@@ -111,17 +117,24 @@ impl Bot {
         (rounds.unwrap_or_default(), renewing.map(|service| service.failures).sum())
     }
 
+    fn told(&self) -> impl Iterator<Item = String> {
+        let services = self.health.services().into_iter();
+        services.filter_map(|service| Some(format!("{}: {}", service.name, service.problem?)))
+    }
+
     async fn renew(mut self, woken: Instant) -> Renewed {
         let (rounds, failures) = self.done();
+        let mut reasons = BTreeSet::new();
         self.agent.hurry();
         while woken.elapsed() < PATIENCE {
             self.agent.round().await;
+            reasons.extend(self.told());
             let (now, failed) = self.done();
             if now > rounds {
-                return Renewed { after: Some(woken.elapsed()), failures: failed - failures };
+                return Renewed { after: Some(woken.elapsed()), failures: failed - failures, reasons };
             }
             tokio::time::sleep(self.agent.pause()).await;
         }
-        Renewed { after: None, failures: self.done().1 - failures }
+        Renewed { after: None, failures: self.done().1 - failures, reasons }
     }
 }

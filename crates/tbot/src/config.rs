@@ -94,6 +94,11 @@ pub enum Method {
         /// Which of its endorsement keys is shown.
         algorithm: join::tpm::Algorithm,
     },
+    /// By what Azure says of this machine.
+    Azure {
+        /// Which of its managed identities asks.
+        client_id: Option<String>,
+    },
     /// By what a platform says of it.
     Platform {
         /// The platform.

@@ -7,6 +7,9 @@ use crate::wait::until;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// A token for a bot that needs none any more: it has joined.
+pub const SPENT: &str = "0123456789abcdef0123456789abcdef";
+
 /// One agent: its configuration, its storage, its output.
 pub struct Bot {
     directory: PathBuf,
@@ -104,6 +107,19 @@ impl Bot {
     pub fn openssh(&self, program: &str, arguments: &[&str]) -> Command {
         let mut ssh = command(Path::new("/usr/bin").join(program));
         ssh.arg("-F").arg(self.file("ssh_config")).args(["-o", "BatchMode=yes"]).args(arguments);
+        ssh
+    }
+
+    /// Real `ssh`, by the files of the output and nothing else, straight to a port of this machine where a server is known as
+    /// `name` of the cluster.
+    pub fn straight(&self, name: &str, port: u16, login: &str) -> Command {
+        let mut ssh = command("/usr/bin/ssh");
+        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
+            .args(["-o", "GlobalKnownHostsFile=none", "-o", "IdentitiesOnly=yes", "-o"])
+            .arg(format!("UserKnownHostsFile={}", self.file("known_hosts").display()))
+            .args(["-o", &format!("HostKeyAlias={}", Self::host(name)), "-p", &port.to_string(), "-i"])
+            .arg(self.file("key"))
+            .arg(format!("{login}@127.0.0.1"));
         ssh
     }
 

@@ -58,6 +58,15 @@ impl Cluster {
         cluster
     }
 
+    /// Starts everything in one process, and makes a bot whose agent has not been started: `tester`, who may log in to `my-host`
+    /// as root.
+    pub fn with_bot() -> (Self, Bot) {
+        let cluster = Self::start(Layout::OneProcess);
+        cluster.role("tester", "[root]", "{env: test}");
+        let bot = cluster.bot("tester", &["tester"]);
+        (cluster, bot)
+    }
+
     /// Starts auth alone, on a port that it keeps.
     pub fn auth_alone() -> Self {
         let mut cluster = Self::empty();
@@ -113,9 +122,15 @@ impl Cluster {
 
     /// Joins a node by these `join_params`, as they stand in braces.
     pub fn add_node_joining(&mut self, settings: &NodeSettings<'_>, params: &str) {
+        self.prepare_node_joining(settings, params);
+        self.restart(settings.name);
+    }
+
+    /// Writes the configuration of such a node, and starts nothing.
+    pub fn prepare_node_joining(&self, settings: &NodeSettings<'_>, params: &str) {
         let joining = self.reaching(&format!("join_params: {{{params}}}"));
         let services = format!("{NO_AUTH}{NO_PROXY}{}", ssh_service(settings));
-        self.launch_joined(settings.name, &services, settings.name, &joining);
+        self.configure(settings.name, &services, settings.name, &joining);
     }
 
     fn joining(&self, kind: &str) -> String {
@@ -243,6 +258,28 @@ impl Cluster {
             "kind: role\nversion: v6\nmetadata:\n  name: {name}\nspec:\n  allow:\n    logins: {logins}\n    \
              node_labels: {labels}\n"
         ));
+    }
+
+    /// Creates a role that allows host certificates where `condition` holds (always, if it is empty), and perhaps to put such hosts
+    /// among the nodes.
+    pub fn host_role(&self, name: &str, condition: &str, registers: bool) {
+        let condition =
+            if condition.is_empty() { String::new() } else { format!("\n      where: '{condition}'") };
+        let nodes = if registers { "\n    - {resources: [node], verbs: [create, update]}" } else { "" };
+        self.create(&format!(
+            "kind: role\nversion: v7\nmetadata:\n  name: {name}\nspec:\n  allow:\n    rules:\n    - resources: \
+             [host_cert]\n      verbs: [create]{condition}{nodes}\n"
+        ));
+    }
+
+    /// Removes every lock.
+    pub fn unlock(&self) {
+        let locks = self.tctl(&["get", "locks", "--format=json"]).ok();
+        let locks: serde_json::Value = serde_json::from_str(&locks).expect("JSON");
+        for lock in locks.as_array().expect("a list") {
+            let name = lock["metadata"]["name"].as_str().expect("a name");
+            self.tctl(&["rm", &format!("lock/{name}")]).ok();
+        }
     }
 
     /// Creates a bot with these roles and an agent that has not been started.

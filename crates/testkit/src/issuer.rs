@@ -22,19 +22,35 @@ pub struct Issuer {
 impl Issuer {
     /// Starts one whose issuer is `https://<host><prefix>`; none where its parts are not installed, which is said.
     pub fn start(prefix: &str) -> Option<Self> {
-        Self::launch("localhost", &[prefix])
+        Self::launch(&["localhost"], &[prefix])
     }
 
     /// Starts one whose issuer is `https://<name>`, wherever it listens.
     pub fn named(name: &str) -> Option<Self> {
-        Self::launch(name, &["", name])
+        Self::launch(&[name], &["", name])
     }
 
-    fn launch(name: &str, args: &[&str]) -> Option<Self> {
+    /// Starts what Azure has for its machines: keys as those of `login.microsoftonline.com` for all tenants, and a Resource
+    /// Manager, `management.azure.com`, that tells of machines to who shows an access token signed with them.
+    pub fn azure() -> Option<Self> {
+        let login = "login.microsoftonline.com";
+        let names = ["management.azure.com", login];
+        Self::launch(&names, &["/common", login, "https://sts.windows.net/{tenantid}/"])
+    }
+
+    /// Starts one at `https://<name>` that calls itself `issuer`.
+    pub fn calling_itself(issuer: &str, name: &str) -> Option<Self> {
+        Self::launch(&[name], &["", name, issuer])
+    }
+
+    fn launch(names: &[&str], args: &[&str]) -> Option<Self> {
         let modules = node_module("oauth2-mock-server")?;
         let node = crate::programs::theirs("node")?;
         let directory = tempfile::tempdir().expect("a scratch directory");
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        let made = rcgen::generate_simple_self_signed(
+            names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(),
+        )
+        .expect("a certificate");
         let (key, cert) = (directory.path().join("key.pem"), directory.path().join("cert.pem"));
         std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
         std::fs::write(&cert, made.cert.pem()).expect("written");
@@ -86,6 +102,16 @@ impl Issuer {
     /// How often it was asked about a token, as the API of a Kubernetes cluster.
     pub fn reviewed(&self) -> u64 {
         self.tell(&json!({"command": "reviewed"})).as_u64().expect("a number")
+    }
+
+    /// From now on the Resource Manager says this of a machine.
+    pub fn manage(&self, path: &str, machine: &Value) {
+        self.tell(&json!({"command": "machine", "path": path, "machine": machine}));
+    }
+
+    /// How often it was asked, as the Resource Manager of Azure.
+    pub fn looked(&self) -> u64 {
+        self.tell(&json!({"command": "looked"})).as_u64().expect("a number")
     }
 
     /// Answers no more questions for its discovery document and keys, until [`Self::release`].

@@ -30,8 +30,16 @@ pub struct Metadata {
 
 impl Metadata {
     /// Serves what `answer` gives; 404 where that is nothing.
-    pub fn serve(answer: impl Fn(&Asked) -> Option<String> + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    pub fn serve<B: AsRef<[u8]>>(answer: impl Fn(&Asked) -> Option<B> + Send + 'static) -> Self {
+        Self::serve_at("127.0.0.1:0", answer)
+    }
+
+    /// The same where programs look for it, which takes a network of one's own.
+    pub fn serve_at<B: AsRef<[u8]>>(
+        address: &str,
+        answer: impl Fn(&Asked) -> Option<B> + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("binds");
         let host = listener.local_addr().expect("an address").to_string();
         let asked = Arc::new(Mutex::new(vec![]));
         let all = Arc::clone(&asked);
@@ -51,7 +59,7 @@ impl Metadata {
     }
 }
 
-fn respond(stream: TcpStream, answer: &impl Fn(&Asked) -> Option<String>) -> Option<Asked> {
+fn respond<B: AsRef<[u8]>>(stream: TcpStream, answer: &impl Fn(&Asked) -> Option<B>) -> Option<Asked> {
     let mut reader = BufReader::new(stream.try_clone().ok()?.take(64 * 1024));
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -65,13 +73,12 @@ fn respond(stream: TcpStream, answer: &impl Fn(&Asked) -> Option<String>) -> Opt
         headers.push((name.to_lowercase(), value.to_owned()));
     }
     let asked = Asked { line: format!("{} {path}", method.to_lowercase()), headers };
-    let (status, body) = match answer(&asked) {
-        Some(body) => ("200 OK", body),
-        None => ("404 Not Found", String::new()),
-    };
+    let body = answer(&asked);
+    let status = if body.is_some() { "200 OK" } else { "404 Not Found" };
+    let body = body.as_ref().map_or(&[][..], AsRef::as_ref);
     let mut stream = stream;
     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).ok()?;
-    stream.write_all(body.as_bytes()).ok()?;
+    stream.write_all(body).ok()?;
     Some(asked)
 }

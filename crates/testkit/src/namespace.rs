@@ -9,7 +9,7 @@ const INSIDE: &str = "POSTERN_TEST_NETWORK";
 /// Runs the test of this name (as `--exact` takes it) once more in a network namespace with nothing but a loopback
 /// interface, and says that it has; `false` inside, where the test goes on, and where namespaces cannot be had.
 pub fn ran_in_own_network(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() || !root() || !available() {
+    if is_own_network() || !root() || !available() {
         return false;
     }
     let this = std::env::current_exe().expect("a running test has a path");
@@ -19,6 +19,11 @@ pub fn ran_in_own_network(test: &str) -> bool {
     let status = inside.status().unwrap_or_else(|error| panic!("{inside:?}: {error}"));
     assert!(status.success(), "{test} failed in its own network");
     true
+}
+
+/// Whether this runs inside.
+pub fn is_own_network() -> bool {
+    std::env::var_os(INSIDE).is_some()
 }
 
 fn available() -> bool {

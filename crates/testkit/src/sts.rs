@@ -3,7 +3,7 @@
 use crate::programs::{command, venv};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::Mutex;
 
@@ -20,9 +20,11 @@ pub struct Sts {
     pub user: Value,
     /// Of the role `runner` there, in session `i-0123`.
     pub role: Value,
+    /// That role's name for who may become it: everybody with the web identity `vouched`.
+    pub role_arn: String,
     /// The authority of its certificate, DER.
     pub root: Vec<u8>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Sts {
@@ -35,7 +37,8 @@ impl Sts {
             return None;
         }
         let directory = tempfile::tempdir().expect("a scratch directory");
-        let made = rcgen::generate_simple_self_signed([STS.to_owned()]).expect("a certificate");
+        let made =
+            rcgen::generate_simple_self_signed([STS, "localhost"].map(str::to_owned)).expect("a certificate");
         let (key, cert) = (directory.path().join("key.pem"), directory.path().join("cert.pem"));
         std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
         std::fs::write(&cert, made.cert.pem()).expect("written");
@@ -57,9 +60,15 @@ impl Sts {
             port: said["port"].as_u64().and_then(|port| port.try_into().ok()).expect("a port"),
             user: said["user"].clone(),
             role: said["role"].clone(),
+            role_arn: said["role_arn"].as_str().expect("a name").to_owned(),
             root: made.cert.der().to_vec(),
-            _directory: directory,
+            directory,
         })
+    }
+
+    /// The authority of its certificate, a PEM file.
+    pub fn root_file(&self) -> PathBuf {
+        self.directory.path().join("cert.pem")
     }
 
     /// How often it was asked.

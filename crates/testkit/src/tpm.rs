@@ -1,6 +1,7 @@
 //! TPMs of software (swtpm), with endorsement certificates by a maker.
 
 use crate::programs::{command, theirs};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use tempfile::TempDir;
@@ -78,6 +79,13 @@ fn socket(directory: &Path) -> PathBuf {
 }
 
 impl SoftTpm {
+    /// Lets every user of this machine use it, as an administrator lets the daemon's.
+    pub fn share(&self) {
+        for (path, mode) in [(self.directory.path().to_owned(), 0o711), (self.socket(), 0o666)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+        }
+    }
+
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
         socket(self.directory.path())

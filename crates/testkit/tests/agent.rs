@@ -1,11 +1,9 @@
 //! What the agent does with a configuration that changes under a healthy instance, or asks for more than it gets.
 
-use testkit::{Bot, Cluster, Layout};
+use testkit::{Bot, Cluster};
 
 fn with_bot() -> (Cluster, Bot) {
-    let cluster = Cluster::start(Layout::OneProcess);
-    cluster.role("tester", "[root]", "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
+    let (cluster, bot) = Cluster::with_bot();
     bot.oneshot().ok();
     (cluster, bot)
 }

@@ -2,16 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 use testkit::programs::{command, ours};
-use testkit::{Bot, Cluster, Layout, Outcome, run, until};
+use testkit::{Bot, Cluster, Outcome, run, until};
 
 const SPENT: &str = "0123456789abcdef0123456789abcdef";
-
-fn with_bot() -> (Cluster, Bot) {
-    let cluster = Cluster::start(Layout::OneProcess);
-    cluster.role("tester", "[root]", "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
-    (cluster, bot)
-}
 
 fn doctor(bot: &Bot, more: &[&str]) -> Outcome {
     run(command(ours("tbot")).args(["doctor", "-c"]).arg(bot.config()).args(more))
@@ -30,7 +23,7 @@ fn wrong(bot: &Bot, parts: &[&str]) {
 
 #[test]
 fn nothing_is_wrong_before_during_and_after_a_run() {
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     let before = doctor(&bot, &[]).ok();
     assert!(before.contains("none yet: the agent has to join"), "{before}");
     assert!(!bot.storage().exists() && !bot.output().exists(), "it changes nothing");
@@ -58,7 +51,7 @@ fn nothing_is_wrong_before_during_and_after_a_run() {
 
 #[test]
 fn a_server_that_is_not_there_or_another_is_told_apart() {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     let good = std::fs::read_to_string(bot.config()).expect("written before");
     let proxy = cluster.endpoint("proxy");
     let server =
@@ -85,7 +78,7 @@ fn a_server_that_is_not_there_or_another_is_told_apart() {
 
 #[test]
 fn files_and_tokens_are_looked_at_with_their_rights() {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     let token = bot.directory().join("token");
     bot.configure(token.to_str().expect("UTF-8"), &cluster.pin(), "");
     wrong(&bot, &["wrong    token: cannot read", "fix: put the token there"]);
@@ -111,7 +104,7 @@ fn files_and_tokens_are_looked_at_with_their_rights() {
 
 #[test]
 fn an_identity_that_ended_and_an_agent_that_complains_are_found() {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     let config = std::fs::read_to_string(bot.config()).expect("written before");
     std::fs::write(bot.config(), format!("{config}certificate_ttl: 2s\n")).expect("written");
     bot.oneshot().ok();
@@ -131,7 +124,7 @@ fn a_disk_without_room_is_found() {
     if !testkit::programs::root() {
         return;
     }
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     std::fs::create_dir(bot.output()).expect("created");
     let mut mount = command("/bin/mount");
     mount.args(["-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs"]).arg(bot.output());

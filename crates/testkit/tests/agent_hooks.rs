@@ -3,12 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use testkit::programs::{command, ours};
-use testkit::{Bot, Cluster, Layout, run};
+use testkit::{Bot, Cluster, run};
 
 fn with_hooks(hooks: &str) -> (Cluster, Bot) {
-    let cluster = Cluster::start(Layout::OneProcess);
-    cluster.role("tester", "[root]", "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
+    let (cluster, bot) = Cluster::with_bot();
     let config = std::fs::read_to_string(bot.config()).expect("written before");
     let hooks = hooks.replace("HERE", &cluster.path().display().to_string());
     std::fs::write(bot.config(), format!("{config}  on_renew:\n{hooks}")).expect("written");

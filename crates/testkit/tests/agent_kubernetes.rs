@@ -4,14 +4,12 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::process::Stdio;
 use testkit::programs::command;
-use testkit::{Bot, Cluster, Kubernetes, Layout, run};
+use testkit::{Bot, Cluster, Kubernetes, run};
 
 const SECRET: &str = "apps/machine-id";
 
 fn with_secret(api: &Kubernetes, more: &str) -> (Cluster, Bot) {
-    let cluster = Cluster::start(Layout::OneProcess);
-    cluster.role("tester", "[root]", "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
+    let (cluster, bot) = Cluster::with_bot();
     let config = std::fs::read_to_string(bot.config()).expect("written before");
     let directory = format!("    type: directory\n    path: {}\n", bot.output().display());
     let secret = format!(

@@ -4,17 +4,10 @@
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use testkit::programs::{command, ours, root};
-use testkit::{Bot, Cluster, Layout, Process, run, until};
+use testkit::{Bot, Cluster, Process, run, until};
 
 const SPENT: &str = "0123456789abcdef0123456789abcdef";
 const NOBODY: u32 = 65_534;
-
-fn with_bot() -> (Cluster, Bot) {
-    let cluster = Cluster::start(Layout::OneProcess);
-    cluster.role("tester", "[root]", "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
-    (cluster, bot)
-}
 
 /// The configuration with a renewal each second.
 fn hurried(bot: &Bot) {
@@ -40,7 +33,7 @@ fn becomes(agent: &mut Process, bot: &Bot, name: &str, status: &str) -> serde_js
 
 #[test]
 fn a_network_that_breaks_and_comes_back_needs_nobody() {
-    let (mut cluster, bot) = with_bot();
+    let (mut cluster, bot) = Cluster::with_bot();
     cluster.keep_proxy_port("all");
     hurried(&bot);
     let mut agent = bot.start();
@@ -61,7 +54,7 @@ fn a_network_that_breaks_and_comes_back_needs_nobody() {
 
 #[test]
 fn an_agent_that_starts_before_its_cluster_joins_when_it_comes() {
-    let (mut cluster, bot) = with_bot();
+    let (mut cluster, bot) = Cluster::with_bot();
     cluster.keep_proxy_port("all");
     cluster.process("all").kill();
     let mut tbot = command(ours("tbot"));
@@ -78,7 +71,7 @@ fn a_full_disk_is_told_and_forgotten_when_there_is_room() {
     if !root() {
         return;
     }
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     std::fs::create_dir(bot.storage()).expect("created");
     let mut mount = command("/bin/mount");
     mount.args(["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs"]).arg(bot.storage());
@@ -108,7 +101,7 @@ fn a_full_disk_is_told_and_forgotten_when_there_is_room() {
 
 #[test]
 fn of_two_running_copies_each_says_what_to_do() {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     bot.oneshot().ok();
     let copy = cluster.bot("copy", &["tester"]);
     let mut cp = command("/bin/cp");
@@ -147,7 +140,7 @@ fn of_two_running_copies_each_says_what_to_do() {
 
 /// The agent and a copy of its state directory; the copy has renewed once, the agent is what is left behind.
 fn with_copy() -> (Cluster, Bot, Bot) {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     bot.oneshot().ok();
     let copy = cluster.bot("copy", &["tester"]);
     run(command("/bin/cp").arg("-a").arg(format!("{}/.", bot.storage().display())).arg(copy.storage())).ok();
@@ -212,7 +205,7 @@ fn directories_of_other_users_and_unwritable_ones_are_told_together() {
     if !root() {
         return;
     }
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     let place = |name: &str| bot.directory().join(name);
     let give = |path: &Path| std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("given");
     give(&bot.config());
@@ -247,7 +240,7 @@ fn directories_of_other_users_and_unwritable_ones_are_told_together() {
 
 #[test]
 fn one_directory_by_two_paths_is_refused() {
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     let config = std::fs::read_to_string(bot.config()).expect("written before");
     let link = bot.directory().join("link");
     std::os::unix::fs::symlink(bot.output(), &link).expect("linked");
@@ -266,7 +259,7 @@ fn one_directory_by_two_paths_is_refused() {
 
 #[test]
 fn tokens_and_files_that_are_not_there_are_one_clear_error_each() {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     let token = bot.directory().join("token");
     bot.configure(token.to_str().expect("UTF-8"), &cluster.pin(), "");
     let refused = |part: &str| {

@@ -4,19 +4,12 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use testkit::programs::{command, ours, root, theirs};
-use testkit::{Bot, Cluster, Layout, Outcome, run};
+use testkit::{Bot, Cluster, Outcome, run};
 
 const SPENT: &str = "0123456789abcdef0123456789abcdef";
 /// Nobody has this number.
 const STRANGER: u32 = 4_123_456;
 const NOBODY: u32 = 65_534;
-
-fn with_bot() -> (Cluster, Bot) {
-    let cluster = Cluster::start(Layout::OneProcess);
-    cluster.role("tester", "[root]", "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
-    (cluster, bot)
-}
 
 /// The output's destination with these further lines.
 fn destination(bot: &Bot, more: &str) {
@@ -44,7 +37,7 @@ fn readers_read_every_generation_and_nobody_else_does() {
     if !root() {
         return;
     }
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     destination(
         &bot,
         &format!("    acls: required\n    readers:\n    - user: nobody\n    - group: {STRANGER}\n"),
@@ -79,7 +72,7 @@ fn a_list_that_somebody_changed_is_corrected() {
     if !root() {
         return;
     }
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     destination(&bot, "    readers: [{user: nobody}]\n");
     bot.oneshot().ok();
     let before = getfacl(&bot.output());
@@ -107,7 +100,7 @@ fn a_file_system_without_lists_is_refused_only_where_they_are_required() {
     if !root() {
         return;
     }
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     std::fs::create_dir(bot.output()).expect("created");
     let mut mount = command("/bin/mount");
     if !run(mount.args(["-t", "ramfs", "-o", "mode=700", "ramfs"]).arg(bot.output())).status.success() {
@@ -129,7 +122,7 @@ fn a_file_system_without_lists_is_refused_only_where_they_are_required() {
 
 #[test]
 fn readers_that_make_no_sense_are_refused() {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     destination(
         &bot,
         "    acls: off\n    readers: [{user: nobody}, {user: a, group: b}, {}]\nservices:\n- type: identity\n  destination: {type: memory, readers: [{user: x}]}\n",
@@ -158,7 +151,7 @@ fn a_directory_is_made_for_an_agent_that_is_another_user() {
     if !root() {
         return;
     }
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     // What an agent that ran as root left, and what somebody else did.
     bot.oneshot().ok();
     std::fs::write(bot.file("notes"), "mine").expect("written");
@@ -190,7 +183,7 @@ fn init_says_what_it_lacks() {
     if !root() {
         return;
     }
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     let refused = |arguments: &[&str], part: &str| {
         let told = init(&bot, arguments).refused();
         assert!(told.contains(part), "{part:?} is not in {told}");

@@ -3,14 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use testkit::programs::{command, ours, theirs};
-use testkit::{Bot, Cluster, Layout, Outcome, Process, run, until};
-
-fn with_bot() -> (Cluster, Bot) {
-    let cluster = Cluster::start(Layout::OneProcess);
-    cluster.role("tester", "[root]", "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
-    (cluster, bot)
-}
+use testkit::{Bot, Cluster, Outcome, Process, run, until};
 
 /// The socket that a manager listens on, and everything that it heard.
 struct Manager {
@@ -46,7 +39,7 @@ impl Manager {
 
 #[test]
 fn a_manager_is_told_when_it_is_ready_alive_and_stopping() {
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     let (mut manager, mut agent) = Manager::start(&bot, "200000");
     manager.until("READY=1");
     assert!(bot.file("ssh_config").exists(), "ready means that everything is written");
@@ -59,7 +52,7 @@ fn a_manager_is_told_when_it_is_ready_alive_and_stopping() {
 
 #[test]
 fn a_watchdog_is_not_deceived() {
-    let (mut cluster, bot) = with_bot();
+    let (mut cluster, bot) = Cluster::with_bot();
     let spent = "0123456789abcdef0123456789abcdef";
     bot.oneshot().ok();
     bot.configure(spent, &cluster.pin(), "  credential_ttl: 3s\n  renewal_interval: 1s\n");
@@ -86,7 +79,7 @@ fn install(bot: &Bot, directory: &Path, more: &[&str]) -> Outcome {
 
 #[test]
 fn a_unit_is_printed_written_and_never_overwritten_by_accident() {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     let units = cluster.path().join("units");
     std::fs::create_dir(&units).expect("created");
     let printed = install(&bot, &units, &[]).ok();
@@ -113,6 +106,23 @@ fn a_unit_is_printed_written_and_never_overwritten_by_accident() {
     assert_eq!(std::fs::read_to_string(&unit).expect("there"), "mine");
     install(&bot, &units, &["--write", "--name=ci", "--force"]).ok();
     assert_eq!(std::fs::read_to_string(&unit).expect("written"), printed);
+    std::fs::write(
+        bot.config(),
+        format!(
+            "version: v2\nproxy_server: p:1\nservices: [{{type: sshd, name: sshd, destination: {0}/s, sshd: {{snippet: {0}/d/x.conf, \
+             reload: {{pid_file: /run/sshd.pid}}}}}}]\n",
+            bot.directory().display()
+        ),
+    )
+    .expect("written");
+    let refused = install(&bot, &units, &["--user=teleport"]).refused();
+    assert!(refused.contains("the service sshd") && refused.contains("leave --user out"), "{refused}");
+    let wrote = install(&bot, &units, &["--write", "--name=sshd"]);
+    let missing = format!("install -d -m 0755 {}/d", bot.directory().display());
+    assert!(wrote.stderr.contains(&missing), "{wrote:#?}");
+    wrote.ok();
+    assert!(std::fs::read_to_string(units.join("sshd.service")).expect("written").contains("User=root\n"));
+    bot.configure("0123456789abcdef0123456789abcdef", &cluster.pin(), "");
     for wrong in ["--name=a/b", "--user=x y"] {
         assert!(install(&bot, &units, &[wrong]).refused().contains("letters"), "{wrong}");
     }
@@ -131,18 +141,31 @@ fn a_unit_leaves_little_to_do_for_an_attacker() {
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a scratch directory");
     let (config, units) = (scratch.path().join("tbot.yaml"), scratch.path().join("units"));
     std::fs::create_dir(&units).expect("created");
-    for hooks in
-        ["", "  on_renew: [{pid_file: /run/x.pid}, {systemd_reload: x.service}, {exec: [/bin/true]}]\n"]
-    {
-        let text =
-            "version: v2\nproxy_server: p:1\noutputs:\n- type: identity\n  destination: /opt/machine-id\n";
-        std::fs::write(&config, format!("{text}{hooks}")).expect("written");
+    let output = "outputs:\n- type: identity\n  destination: /opt/machine-id\n";
+    let hooks = "  on_renew: [{pid_file: /run/x.pid}, {systemd_reload: x.service}, {exec: [/bin/true]}]\n";
+    let sshd = |reload: &str| {
+        format!(
+            "services:\n- {{type: sshd, name: sshd, destination: /var/lib/postern-sshd, sshd: {{reload: {reload}}}}}\n"
+        )
+    };
+    let (by_systemd, by_signal) = (sshd("{systemd_reload: ssh.service}"), sshd("{pid_file: /run/sshd.pid}"));
+    for (what, threshold) in [
+        (output.to_owned(), 15),
+        (format!("{output}{hooks}"), 15),
+        (by_systemd.clone(), 14),
+        (by_signal, 15),
+        // Root, for whom other users exist: whoever reads the output, and whoever is signalled.
+        (format!("{by_systemd}{output}"), 16),
+        (format!("{by_systemd}{output}{hooks}"), 18),
+    ] {
+        std::fs::write(&config, format!("version: v2\nproxy_server: p:1\n{what}")).expect("written");
         let mut tbot = command(ours("tbot"));
         tbot.arg("-c").arg(&config).args(["install", "systemd", "--write", "--force"]);
         run(tbot.arg("--systemd-directory").arg(&units)).ok();
         let unit = units.join("tbot.service");
         let mut security = command(&analyze);
-        security.args(["security", "--offline=true", "--no-pager", "--threshold=15"]).arg(&unit);
+        security.args(["security", "--offline=true", "--no-pager"]).arg(format!("--threshold={threshold}"));
+        security.arg(&unit);
         let told = run(&mut security).ok();
         assert!(told.contains("Overall exposure level for tbot.service"), "{told}");
         let mut verify = command(&analyze);

@@ -2,15 +2,13 @@
 
 use std::net::SocketAddr;
 use testkit::cluster::http_get;
-use testkit::{Bot, Cluster, Layout, Process, until};
+use testkit::{Bot, Cluster, Process, until};
 
 const SPENT: &str = "0123456789abcdef0123456789abcdef";
 
 /// A bot that has joined, and its configuration with more outputs.
 fn with_outputs(more: &str) -> (Cluster, Bot) {
-    let cluster = Cluster::start(Layout::OneProcess);
-    cluster.role("tester", "[root]", "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
+    let (cluster, bot) = Cluster::with_bot();
     bot.oneshot().ok();
     bot.configure(SPENT, &cluster.pin(), more);
     (cluster, bot)

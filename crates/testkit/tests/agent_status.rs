@@ -1,14 +1,7 @@
 //! `tbot status` and `tbot wait` say how the agent on this machine is, whether it runs or not.
 
 use testkit::programs::{command, ours};
-use testkit::{Bot, Cluster, Layout, Outcome, run, until};
-
-fn with_bot() -> (Cluster, Bot) {
-    let cluster = Cluster::start(Layout::OneProcess);
-    cluster.role("tester", "[root]", "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
-    (cluster, bot)
-}
+use testkit::{Bot, Cluster, Outcome, run, until};
 
 fn tbot(bot: &Bot, arguments: &[&str]) -> Outcome {
     run(command(ours("tbot")).arg("-c").arg(bot.config()).args(arguments))
@@ -21,7 +14,7 @@ fn status(bot: &Bot) -> serde_json::Value {
 
 #[test]
 fn a_status_is_told_before_during_and_after_a_run() {
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     let before = tbot(&bot, &["status"]);
     assert_eq!(before.code(), 3, "{before:#?}");
     assert!(before.stdout.contains("tbot has not run with the storage"), "{before:#?}");
@@ -60,7 +53,7 @@ fn a_status_is_told_before_during_and_after_a_run() {
 
 #[test]
 fn the_status_file_holds_no_secret() {
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     bot.oneshot().ok();
     let kept = std::fs::read_to_string(bot.storage().join("status.json")).expect("written");
     let config = std::fs::read_to_string(bot.config()).expect("written before");
@@ -72,7 +65,7 @@ fn the_status_file_holds_no_secret() {
 
 #[test]
 fn a_refusal_at_the_start_is_told_afterwards() {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     bot.configure("0123456789abcdef0123456789abcdef", &cluster.pin(), "");
     let refused = bot.oneshot().refused();
     let told = tbot(&bot, &["status"]);
@@ -83,7 +76,7 @@ fn a_refusal_at_the_start_is_told_afterwards() {
 
 #[test]
 fn storage_in_memory_has_no_status() {
-    let (_cluster, bot) = with_bot();
+    let (_cluster, bot) = Cluster::with_bot();
     let refused = tbot(&bot, &["status", "--data-dir=memory://"]).refused();
     assert!(refused.contains("ask its diag_addr"), "{refused}");
     let usage = tbot(&bot, &["wait", "--timeout=soon"]);
@@ -92,7 +85,7 @@ fn storage_in_memory_has_no_status() {
 
 #[test]
 fn a_running_agent_takes_a_new_token_from_its_file() {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     bot.oneshot().ok();
     let file = bot.directory().join("token");
     std::fs::write(&file, "0123456789abcdef0123456789abcdef").expect("written");
@@ -118,7 +111,7 @@ fn a_running_agent_takes_a_new_token_from_its_file() {
 
 #[test]
 fn the_cluster_is_told_how_the_agent_is() {
-    let (cluster, bot) = with_bot();
+    let (cluster, bot) = Cluster::with_bot();
     let second = bot.directory().join("second");
     let config = std::fs::read_to_string(bot.config()).expect("written before");
     let more = format!(

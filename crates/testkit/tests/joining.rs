@@ -170,21 +170,24 @@ fn a_node_that_lost_everything_but_its_key_comes_back_by_itself() {
     assert_eq!(shown["status"]["bound_keypair"]["recovery_count"], 2, "{shown}");
 }
 
+/// What `tbot tpm identify` prints.
+fn identify(tpm: &SoftTpm, key: &str) -> String {
+    let mut tbot = testkit::programs::command(testkit::programs::ours("tbot"));
+    let device = format!("unix:{}", tpm.socket().display());
+    tbot.args(["tpm", "identify", "--device", &device, "--endorsement-key", key]);
+    testkit::run(&mut tbot).ok()
+}
+
+fn line(text: &str, name: &str) -> String {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+}
+
 #[test]
 fn an_agent_joins_by_the_tpm_of_its_machine_and_by_no_other() {
     let Some(maker) = TpmMaker::new() else { return };
     let (own, other) = (maker.make(), maker.make());
     let cluster = cluster();
-    let identify = |tpm: &SoftTpm, key: &str| {
-        let mut tbot = testkit::programs::command(testkit::programs::ours("tbot"));
-        let device = format!("unix:{}", tpm.socket().display());
-        tbot.args(["tpm", "identify", "--device", &device, "--endorsement-key", key]);
-        testkit::run(&mut tbot).ok()
-    };
-    let line = |text: &str, name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
-    };
     let shown = identify(&own, "rsa");
     let (hash, serial) = (line(&shown, "EK Public Hash: "), line(&shown, "EK Certificate Serial: "));
     assert!(identify(&own, "ecc").contains("EK Certificate Detected: false"), "swtpm has none on P-256");
@@ -208,6 +211,46 @@ fn an_agent_joins_by_the_tpm_of_its_machine_and_by_no_other() {
     configure(&other);
     let refused = bot.oneshot().refused();
     assert!(refused.contains("does not let this joiner in"), "{refused}");
+}
+
+#[test]
+fn a_node_joins_by_the_tpm_of_its_machine_and_by_no_other() {
+    let Some(maker) = TpmMaker::new() else { return };
+    let (own, other) = (maker.make(), maker.make());
+    // The daemon asks as its own user.
+    own.share();
+    other.share();
+    let mut cluster = cluster();
+    let token = |cluster: &Cluster, tpm: &SoftTpm, key: &str| {
+        let hash = line(&identify(tpm, key), "EK Public Hash: ");
+        cluster.create(&format!(
+            "kind: token\nversion: v2\nmetadata:\n  name: rack\nspec:\n  roles: [Node]\n  join_method: tpm\n  \
+             tpm:\n    allow:\n    - ek_public_hash: {hash}\n"
+        ));
+    };
+    let prepare = |cluster: &Cluster, key: &str| {
+        let socket = own.socket();
+        let tpm = format!("{{device: \"unix:{}\", endorsement_key: {key}}}", socket.display());
+        let node = NodeSettings { name: "rack", labels: &[("env", "test")], more: "" };
+        cluster.prepare_node_joining(&node, &format!("method: tpm, token_name: rack, tpm: {tpm}"));
+    };
+    let bot = cluster.bot("ci", &["tester"]);
+    bot.oneshot().ok();
+    for key in ["rsa", "ecc"] {
+        prepare(&cluster, key);
+        token(&cluster, &other, key);
+        let refused = testkit::run(&mut cluster.start_command("rack")).refused();
+        assert!(refused.contains("cannot join the cluster as Node"), "{refused}");
+        assert!(refused.contains("does not let this joiner in with this token"), "{refused}");
+        token(&cluster, &own, key);
+        cluster.restart("rack");
+        until("the node to be found", || {
+            bot.ssh(&[&format!("root@{}", Bot::host("rack")), "true"]).code().eq(&0).then_some(())
+        });
+        assert!(cluster.process("rack").stop().success());
+        // Next time it has nothing but its TPM, and shows the other key of it.
+        std::fs::remove_dir_all(cluster.path().join("rack")).expect("ours");
+    }
 }
 
 #[test]

@@ -4,12 +4,10 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use testkit::programs::{command, ours};
-use testkit::{Bot, Cluster, Layout, run, until};
+use testkit::{Bot, Cluster, run, until};
 
 fn with_bot() -> (Cluster, Bot) {
-    let cluster = Cluster::start(Layout::OneProcess);
-    cluster.role("tester", "[root]", "{env: test}");
-    let bot = cluster.bot("tester", &["tester"]);
+    let (cluster, bot) = Cluster::with_bot();
     bot.oneshot().ok();
     (cluster, bot)
 }

@@ -1,119 +1,16 @@
 //! A stock OpenSSH server that an agent looks after: certificate, authorities, locks, configuration, its place among the nodes;
 //! and nothing of it takes a working server away.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use testkit::cluster::CLUSTER;
+use testkit::bot::SPENT;
 use testkit::process::Signal;
 use testkit::programs::{command, ours, root};
-use testkit::{Bot, Cluster, Layout, Outcome, Process, run, until};
-
-const SPENT: &str = "0123456789abcdef0123456789abcdef";
-
-/// A server of the system with a configuration of its own, as a package leaves it.
-struct Stock {
-    directory: PathBuf,
-    port: u16,
-    process: Process,
-}
-
-impl Stock {
-    fn start(scratch: &Path) -> Self {
-        std::fs::create_dir_all("/run/sshd").ok();
-        let directory = scratch.join("etc-ssh");
-        std::fs::create_dir_all(directory.join("sshd_config.d")).expect("made");
-        let key = directory.join("own_key");
-        run(command("/usr/bin/ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key)).ok();
-        // sshd takes no port that the system chooses.
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
-        let at = |name: &str| directory.join(name).display().to_string();
-        let text = format!(
-            "Include {}/*.conf\nListenAddress 127.0.0.1:{port}\nPidFile {}\nHostKey {}\nUsePAM no\nUseDNS no\n\
-             PermitRootLogin yes\nAuthorizedKeysFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n",
-            at("sshd_config.d"),
-            at("sshd.pid"),
-            at("own_key")
-        );
-        std::fs::write(directory.join("sshd_config"), text).expect("written");
-        let mut sshd = command("/usr/sbin/sshd");
-        sshd.args(["-D", "-e", "-f"]).arg(directory.join("sshd_config"));
-        let process = Process::start("sshd", scratch, &mut sshd);
-        let mut stock = Self { directory, port, process };
-        stock.answers();
-        stock
-    }
-
-    /// Waits until it shows the key that it always had.
-    fn answers(&mut self) {
-        until("sshd to answer with its own key", || {
-            self.process.assert_running();
-            self.shows_own_key().then_some(())
-        });
-    }
-
-    fn shows_own_key(&self) -> bool {
-        let own = std::fs::read_to_string(self.directory.join("own_key.pub")).expect("a key");
-        let own = own.split_whitespace().nth(1).expect("its blob").to_owned();
-        let port = self.port.to_string();
-        let scanned = run(command("/usr/bin/ssh-keyscan").args(["-t", "ed25519", "-p", &port, "127.0.0.1"]));
-        scanned.stdout.contains(&own)
-    }
-
-    fn snippet(&self) -> PathBuf {
-        self.directory.join("sshd_config.d/10-postern.conf")
-    }
-
-    fn config(&self) -> PathBuf {
-        self.directory.join("sshd_config")
-    }
-
-    /// The service in the agent's configuration.
-    fn service(&self, bot: &Bot, more: &str) -> String {
-        format!(
-            "services:\n- type: sshd\n  name: sshd\n  destination: {}\n  principals: [127.0.0.1]\n  sshd:\n    hostname: \
-             stock\n    address: 127.0.0.1:{}\n    labels: {{env: test}}\n    config: {}\n    snippet: {}\n    reload: \
-             {{pid_file: {}}}\n{more}",
-            bot.directory().join("host").display(),
-            self.port,
-            self.config().display(),
-            self.snippet().display(),
-            self.directory.join("sshd.pid").display()
-        )
-    }
-
-    /// Straight to the server, by a bot's files.
-    fn ssh(&self, bot: &Bot, login: &str) -> Command {
-        let mut ssh = command("/usr/bin/ssh");
-        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
-            .args(["-o", "GlobalKnownHostsFile=none", "-o", "IdentitiesOnly=yes"])
-            .arg("-o")
-            .arg(format!("UserKnownHostsFile={}", bot.file("known_hosts").display()))
-            .args(["-o", &format!("HostKeyAlias=stock.{CLUSTER}"), "-p", &self.port.to_string(), "-i"])
-            .arg(bot.file("key"))
-            .arg(format!("{login}@127.0.0.1"))
-            .arg("echo in");
-        ssh
-    }
-
-    fn lets_in(&self, bot: &Bot) -> bool {
-        let outcome = run(&mut self.ssh(bot, "root"));
-        outcome.status.success() && outcome.stdout == "in\n"
-    }
-
-    fn refuses(&self, bot: &Bot) -> bool {
-        run(&mut self.ssh(bot, "root")).stderr.contains("Permission denied")
-    }
-}
+use testkit::{Bot, Cluster, Layout, Outcome, Process, Stock, run, until};
 
 /// A cluster whose bot may look after servers, and log in to them.
 fn cluster_with_bot() -> (Cluster, Bot) {
     let cluster = Cluster::start(Layout::OneProcess);
     cluster.role("tester", "[root]", "{env: test}");
-    cluster.create(
-        "kind: role\nversion: v7\nmetadata:\n  name: keeper\nspec:\n  allow:\n    rules:\n    - {resources: [host_cert], \
-         verbs: [create]}\n    - {resources: [node], verbs: [create, update]}\n",
-    );
+    cluster.host_role("keeper", "", true);
     let bot = cluster.bot("tester", &["tester", "keeper"]);
     bot.oneshot().ok();
     (cluster, bot)
@@ -140,10 +37,10 @@ fn a_stock_server_is_looked_after_and_given_back() {
     }
     let cluster_and_bot = cluster_with_bot();
     let (cluster, bot) = &cluster_and_bot;
-    let mut stock = Stock::start(bot.directory());
-    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, ""));
+    let (stock, mut sshd) = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot.directory(), ""));
     let mut agent = looked_after(bot, &stock);
-    stock.answers();
+    stock.answers(&mut sshd);
 
     // It is a node like others, to whoever may see it.
     until("the server among the nodes", || {
@@ -165,7 +62,7 @@ fn a_stock_server_is_looked_after_and_given_back() {
         status.contains("sshd refuses").then_some(status)
     });
     assert!(status.contains("NoSuchKeyword") || status.contains("nosuchkeyword"), "{status}");
-    stock.process.assert_running();
+    sshd.assert_running();
     assert!(stock.lets_in(bot), "it goes on as it was");
     std::fs::write(stock.config(), &config).expect("ours");
     agent.signal(Signal::USR1);
@@ -176,7 +73,7 @@ fn a_stock_server_is_looked_after_and_given_back() {
     assert!(said.contains("is removed and sshd reloaded"), "{said}");
     assert!(!stock.snippet().exists());
     until("the server to know nobody of the cluster", || (!stock.lets_in(bot)).then_some(()));
-    stock.answers();
+    stock.answers(&mut sshd);
     agent.signal(Signal::USR1);
     until("the agent to say why it does nothing", || {
         tbot(bot, &["status"]).stdout.contains("tbot sshd --redo").then_some(())
@@ -185,6 +82,59 @@ fn a_stock_server_is_looked_after_and_given_back() {
     tbot(bot, &["sshd", "--redo"]).ok();
     agent.signal(Signal::USR1);
     until("the server to be looked after again", || stock.lets_in(bot).then_some(()));
+
+    // By hand, where tbot cannot be had: the mark, the file, a reload.
+    let mark = bot.directory().join("host/sshd-undone");
+    std::fs::write(&mark, "").expect("ours");
+    std::fs::remove_file(stock.snippet()).expect("there");
+    sshd.signal(Signal::HUP);
+    until("the server to know nobody of the cluster", || (!stock.lets_in(bot)).then_some(()));
+    agent.signal(Signal::USR1);
+    until("the agent to say why it does nothing", || {
+        tbot(bot, &["status"]).stdout.contains("tbot sshd --redo").then_some(())
+    });
+    assert!(!stock.snippet().exists());
+    std::fs::remove_file(mark).expect("there");
+    agent.signal(Signal::USR1);
+    until("the server to be looked after once more", || stock.lets_in(bot).then_some(()));
+}
+
+#[test]
+fn a_server_that_is_no_node_hears_of_locks() {
+    if !root() {
+        return;
+    }
+    let cluster_and_bot = cluster_with_bot();
+    let (cluster, bot) = &cluster_and_bot;
+    // Not even a rule for nodes is needed.
+    cluster.host_role("keeper", "", false);
+    let (stock, _sshd) = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot.directory(), "    register: false\n"));
+    let mut agent = looked_after(bot, &stock);
+    cluster.role("others", "[root]", "{env: test}");
+    let other = cluster.bot("other", &["others"]);
+    other.oneshot().ok();
+    assert!(stock.lets_in(&other));
+    for target in ["--user=bot-other", "--role=others"] {
+        cluster.tctl(&["lock", target]).ok();
+        until(&format!("{target} to be in force"), || {
+            agent.assert_running();
+            stock.refuses(&other).then_some(())
+        });
+        assert!(stock.lets_in(bot), "{target} is about somebody else");
+        cluster.unlock();
+        until(&format!("{target} to be lifted"), || stock.lets_in(&other).then_some(()));
+    }
+    assert!(!cluster.tctl(&["nodes", "ls"]).ok().contains("stock"));
+    assert!(tbot(bot, &["status"]).status.success(), "nothing is missing");
+    // Whoever speaks for it is removed: what it heard last stays.
+    cluster.tctl(&["lock", "--user=bot-other"]).ok();
+    until("the lock to be in force", || stock.refuses(&other).then_some(()));
+    cluster.tctl(&["bots", "rm", "tester"]).ok();
+    until("the agent to say so", || {
+        tbot(bot, &["status"]).stdout.contains("the server does not hear of locks").then_some(())
+    });
+    assert!(stock.refuses(&other));
 }
 
 #[test]
@@ -194,8 +144,8 @@ fn locks_reach_a_stock_server() {
     }
     let cluster_and_bot = cluster_with_bot();
     let (cluster, bot) = &cluster_and_bot;
-    let stock = Stock::start(bot.directory());
-    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, ""));
+    let (stock, _sshd) = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot.directory(), ""));
     let mut agent = looked_after(bot, &stock);
     cluster.role("others", "[root]", "{env: test}");
     let other = cluster.bot("other", &["others"]);
@@ -227,12 +177,7 @@ fn locks_reach_a_stock_server() {
         } else {
             assert!(stock.lets_in(bot), "{target} is about somebody else");
         }
-        let locks = cluster.tctl(&["get", "locks", "--format=json"]).ok();
-        let locks: serde_json::Value = serde_json::from_str(&locks).expect("JSON");
-        for lock in locks.as_array().expect("a list") {
-            let name = lock["metadata"]["name"].as_str().expect("a name");
-            cluster.tctl(&["rm", &format!("lock/{name}")]).ok();
-        }
+        cluster.unlock();
         until(&format!("{target} to be lifted"), || {
             (stock.lets_in(&other) && stock.lets_in(bot)).then_some(())
         });
@@ -248,8 +193,8 @@ fn accounts_that_are_not_listed_are_not_logged_in_to() {
     }
     let cluster_and_bot = cluster_with_bot();
     let (cluster, bot) = &cluster_and_bot;
-    let stock = Stock::start(bot.directory());
-    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, "    accounts: [nobody]\n"));
+    let (stock, _sshd) = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot.directory(), "    accounts: [nobody]\n"));
     let mut agent = bot.start();
     until("the configuration of sshd", || {
         agent.assert_running();
@@ -258,7 +203,7 @@ fn accounts_that_are_not_listed_are_not_logged_in_to() {
     });
     until("the certificate of sshd", || stock.refuses(bot).then_some(()));
     // An account more in the configuration is one more in sshd's.
-    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, "    accounts: [nobody, root]\n"));
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot.directory(), "    accounts: [nobody, root]\n"));
     agent.signal(Signal::HUP);
     until("root to be let in", || stock.lets_in(bot).then_some(()));
 }
@@ -270,12 +215,9 @@ fn a_server_that_may_be_no_node_is_looked_after_and_says_so() {
     }
     let cluster_and_bot = cluster_with_bot();
     let (cluster, bot) = &cluster_and_bot;
-    cluster.create(
-        "kind: role\nversion: v7\nmetadata:\n  name: keeper\nspec:\n  allow:\n    rules:\n    - {resources: [host_cert], \
-         verbs: [create]}\n",
-    );
-    let stock = Stock::start(bot.directory());
-    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, ""));
+    cluster.host_role("keeper", "", false);
+    let (stock, _sshd) = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot.directory(), ""));
     let _agent = looked_after(bot, &stock);
     let status = until("the agent to say so", || {
         let status = tbot(bot, &["status"]).stdout;
@@ -292,8 +234,8 @@ fn what_somebody_else_configured_is_not_replaced() {
     }
     let cluster_and_bot = cluster_with_bot();
     let (cluster, bot) = &cluster_and_bot;
-    let stock = Stock::start(bot.directory());
-    bot.configure(SPENT, &cluster.pin(), &stock.service(bot, ""));
+    let (stock, _sshd) = Stock::start(bot.directory());
+    bot.configure(SPENT, &cluster.pin(), &stock.service(bot.directory(), ""));
     let config = std::fs::read_to_string(stock.config()).expect("written");
     let refused = |part: &str| {
         let told = bot.oneshot().refused();

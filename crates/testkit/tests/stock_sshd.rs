@@ -3,27 +3,20 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use testkit::bot::SPENT;
 use testkit::cluster::CLUSTER;
 use testkit::programs::command;
 use testkit::{Bot, Cluster, Layout, Outcome, Sshd, run};
 
-const SPENT: &str = "0123456789abcdef0123456789abcdef";
 const HOSTS: &str = "hosts";
 
 /// A bot that may log in as root, and have certificates for hosts below the cluster's name.
 fn cluster_with_bot() -> (Cluster, Bot) {
     let cluster = Cluster::start(Layout::OneProcess);
     cluster.role("tester", "[root]", "{env: test}");
-    host_rule(&cluster, &format!(r#"all_end_with(host_cert.principals, ".{CLUSTER}")"#));
+    cluster.host_role(HOSTS, &format!(r#"all_end_with(host_cert.principals, ".{CLUSTER}")"#), false);
     let bot = cluster.bot("tester", &["tester", HOSTS]);
     (cluster, bot)
-}
-
-fn host_rule(cluster: &Cluster, condition: &str) {
-    cluster.create(&format!(
-        "kind: role\nversion: v7\nmetadata:\n  name: {HOSTS}\nspec:\n  allow:\n    rules:\n    - resources: \
-         [host_cert]\n      verbs: [create]\n      where: '{condition}'\n"
-    ));
 }
 
 /// The place of the second output.
@@ -49,21 +42,9 @@ fn lines(directory: &Path) -> String {
     )
 }
 
-/// `ssh` to the stock server under a name of the cluster, by the bot's files and nothing else.
+/// `ssh` to the stock server under a name of the cluster.
 fn ssh(bot: &Bot, sshd: &Sshd, name: &str, login: &str) -> Command {
-    let mut ssh = command("/usr/bin/ssh");
-    ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
-        .args(["-o", "GlobalKnownHostsFile=none", "-o", "IdentitiesOnly=yes"])
-        .arg("-o")
-        .arg(format!("UserKnownHostsFile={}", bot.file("known_hosts").display()))
-        .arg("-o")
-        .arg(format!("HostKeyAlias={name}.{CLUSTER}"))
-        .arg("-i")
-        .arg(bot.file("key"))
-        .arg("-p")
-        .arg(sshd.address().port().to_string())
-        .arg(format!("{login}@127.0.0.1"));
-    ssh
+    bot.straight(name, sshd.address().port(), login)
 }
 
 fn listing(certificate: &Path) -> String {

@@ -12,23 +12,22 @@ use ca::{Authorities, EnvelopeKey, Retire};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use store::{SqliteOptions, SqliteStore, Store as _, Txn};
+use testkit::bot::SPENT;
 use testkit::cluster::CLUSTER;
 use testkit::process::Signal;
-use testkit::programs::command;
-use testkit::{Bot, Cluster, Layout, Outcome, Process, run, until};
+use testkit::programs::{command, root};
+use testkit::{Bot, Cluster, Layout, Outcome, Process, Stock, run, until};
 
-const SPENT: &str = "0123456789abcdef0123456789abcdef";
-
-/// Takes a step in the store below `data`, which is the daemon's user's before and after.
-fn step(data: &Path, kind: CaKind, to: RotationPhase) {
+/// Takes a step with each of `kinds` in the store below `data`, which is the daemon's user's before and after.
+fn step(data: &Path, kinds: &[CaKind], to: RotationPhase) {
     let found = std::fs::metadata(data).expect("there");
     let owned_by = |owner: &str| run(command("/usr/bin/chown").args(["-R", owner]).arg(data)).ok();
     owned_by(&format!("{}:{}", rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
-    step_in_own(data, kind, to);
+    step_in_own(data, kinds, to);
     owned_by(&format!("{}:{}", found.uid(), found.gid()));
 }
 
-fn step_in_own(data: &Path, kind: CaKind, to: RotationPhase) {
+fn step_in_own(data: &Path, kinds: &[CaKind], to: RotationPhase) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let engine = SqliteStore::open(data.join("backend"), SqliteOptions::default()).expect("opens");
@@ -38,7 +37,9 @@ fn step_in_own(data: &Path, kind: CaKind, to: RotationPhase) {
         let entry = engine.read(&layout::authorities()).await.expect("reads").expect("authorities");
         let mut authorities =
             Authorities::open(&entry.value, &key, &cluster, jiff::Timestamp::now()).expect("ours");
-        authorities.rotate(kind, to, jiff::Timestamp::now(), Retire::AtOnce).expect("a legal step");
+        for kind in kinds {
+            authorities.rotate(*kind, to, jiff::Timestamp::now(), Retire::AtOnce).expect("a legal step");
+        }
         let sealed = authorities.seal(&key).expect("sealed");
         engine.commit(Txn::new().put(layout::authorities(), sealed)).await.expect("commits").expect("alone");
     });
@@ -48,17 +49,34 @@ struct Running {
     cluster: Cluster,
     bot: Bot,
     agent: Process,
+    /// Looked after by the agent.
+    stock: Option<(Stock, Process)>,
 }
 
 impl Running {
     /// An agent with an output for clients and one for an SSH server, which renews by itself long after the test.
-    fn start() -> Self {
+    fn with_files_for_sshd() -> Self {
+        Self::start(|bot| {
+            let output = format!(
+                "- {{type: ssh_host, name: host, principals: [stock.{CLUSTER}], destination: {}}}\n",
+                bot.directory().join("host").display()
+            );
+            (output, None)
+        })
+    }
+
+    /// An agent with an output for clients that looks after an SSH server.
+    fn with_sshd() -> Self {
+        Self::start(|bot| {
+            let (stock, sshd) = Stock::start(bot.directory());
+            (stock.service(bot.directory(), ""), Some((stock, sshd)))
+        })
+    }
+
+    fn start(more: impl FnOnce(&Bot) -> (String, Option<(Stock, Process)>)) -> Self {
         let mut cluster = Cluster::start(Layout::Processes);
         cluster.role("tester", "[root]", "{env: test}");
-        cluster.create(
-            "kind: role\nversion: v7\nmetadata:\n  name: hosts\nspec:\n  allow:\n    rules:\n    - {resources: \
-             [host_cert], verbs: [create]}\n",
-        );
+        cluster.host_role("hosts", "", true);
         // Where it is found again.
         let config = cluster.config("auth");
         let text = std::fs::read_to_string(&config).expect("written before");
@@ -68,13 +86,10 @@ impl Running {
         cluster.restart("auth");
         let bot = cluster.bot("tester", &["tester", "hosts"]);
         bot.oneshot().ok();
-        let more = format!(
-            "- {{type: ssh_host, name: host, principals: [stock.{CLUSTER}], destination: {}}}\n",
-            bot.directory().join("host").display()
-        );
+        let (more, stock) = more(&bot);
         bot.configure(SPENT, &cluster.pin(), &more);
         let agent = bot.start();
-        let running = Self { cluster, bot, agent };
+        let running = Self { cluster, bot, agent, stock };
         until("both outputs", || running.host("ssh_host").exists().then_some(()));
         // A node goes by the policy that it had until it has found auth again.
         until("the node to know the new role", || running.login().status.success().then_some(()));
@@ -91,16 +106,24 @@ impl Running {
     }
 
     fn works(&self, when: &str) {
-        let said = self.login();
-        assert!(said.status.success(), "{when}: {said:#?}");
+        match &self.stock {
+            // While it is being reloaded, sshd answers nobody.
+            Some((stock, _)) => {
+                until(&format!("{when}: the stock server"), || stock.lets_in(&self.bot).then_some(()))
+            }
+            None => {
+                let said = self.login();
+                assert!(said.status.success(), "{when}: {said:#?}");
+            }
+        }
     }
 
     /// One step, and a login while auth is away, when it is back, and when the agent has followed.
-    fn step(&mut self, kind: CaKind, to: RotationPhase, expected: &[(&str, usize)]) {
-        let when = format!("{kind:?} {to:?}");
+    fn step(&mut self, kinds: &[CaKind], to: RotationPhase, expected: &[(&str, usize)]) {
+        let when = format!("{kinds:?} {to:?}");
         assert!(self.cluster.process("auth").stop().success());
         self.works(&format!("{when}, auth away"));
-        step(&self.cluster.path().join("auth"), kind, to);
+        step(&self.cluster.path().join("auth"), kinds, to);
         self.cluster.restart("auth");
         self.works(&format!("{when}, auth back"));
         for (name, count) in expected {
@@ -139,21 +162,81 @@ impl Running {
 #[test]
 fn what_is_on_disk_follows_the_authorities_and_works_at_every_moment() {
     use RotationPhase::{Init, Rollback, Standby, UpdateClients, UpdateServers};
-    let mut running = Running::start();
+    let mut running = Running::with_files_for_sshd();
     let user = |count| [("teleport-user-ca.crt", count), ("ssh_host-user-ca.pub", count)];
     let host = |count| [("teleport-host-ca.crt", count), ("known_hosts", count)];
     running.works("at first");
     let keys = running.keys();
     for phase in [Init, UpdateClients, UpdateServers] {
-        running.step(CaKind::User, phase, &user(2));
+        running.step(&[CaKind::User], phase, &user(2));
         assert!(running.keys() == keys, "{phase:?}: a bundle is no reason for a new key");
     }
     for (phase, count) in [(Init, 2), (UpdateClients, 2), (Rollback, 2), (Standby, 1)] {
-        running.step(CaKind::Host, phase, &host(count));
+        running.step(&[CaKind::Host], phase, &host(count));
         assert!(running.keys() == keys, "{phase:?}: a bundle is no reason for a new key");
     }
     running.renew();
     let keys = running.keys();
-    running.step(CaKind::User, Standby, &user(1));
+    running.step(&[CaKind::User], Standby, &user(1));
     assert!(running.keys() == keys, "what the new authority signed is as good as before");
+}
+
+#[test]
+fn a_stock_server_follows_the_authorities_and_works_at_every_moment() {
+    use RotationPhase::{Init, Standby, UpdateClients, UpdateServers};
+    if !root() {
+        return;
+    }
+    let mut running = Running::with_sshd();
+    let all = [CaKind::User, CaKind::Host, CaKind::Openssh];
+    let trusting = |count| [("known_hosts", count), ("ssh_host-user-ca.pub", count)];
+    let read = |running: &Running, name: &str| std::fs::read_to_string(running.host(name)).expect("a file");
+    let signer = |running: &Running| {
+        let certificate = running.host("ssh_host-cert.pub");
+        let listed = run(command("/usr/bin/ssh-keygen").args(["-L", "-f"]).arg(certificate)).ok();
+        listed.lines().find(|line| line.contains("Signing CA")).expect("a signer").to_owned()
+    };
+    running.works("at first");
+    let (key, certificate) = (read(&running, "ssh_host"), read(&running, "ssh_host-cert.pub"));
+    let (retired_users, retired_hosts) = (read(&running, "ssh_host-user-ca.pub"), signer(&running));
+    for phase in [Init, UpdateClients] {
+        running.step(&all, phase, &trusting(2));
+        assert_eq!(
+            read(&running, "ssh_host-cert.pub"),
+            certificate,
+            "{phase:?}: who signs hosts is as it was"
+        );
+    }
+    // Nobody renews anything: what the retiring authority signed would be good for days.
+    running.step(&all, UpdateServers, &trusting(2));
+    until("a certificate of the new authority", || (signer(&running) != retired_hosts).then_some(()));
+    until("sshd to show it", || {
+        let (stock, _) = running.stock.as_ref().expect("there is one");
+        let shown = running.bot.directory().join("shown");
+        // By the newest authority alone.
+        let known = std::fs::read_to_string(running.bot.file("known_hosts")).expect("a file");
+        std::fs::write(&shown, known.lines().next_back().expect("two")).expect("written");
+        let mut ssh = running.bot.straight("stock", stock.port(), "root");
+        let file = format!("UserKnownHostsFile={}", shown.display());
+        let mut only = command("/usr/bin/ssh");
+        only.args(["-o", &file]).args(ssh.arg("true").get_args());
+        run(&mut only).status.success().then_some(())
+    });
+    running.works("UpdateServers, by the new authority");
+    assert_eq!(read(&running, "ssh_host"), key, "clients may know it by its key");
+    let before = running.keys();
+    running.agent.signal(Signal::USR1);
+    until("the client to have a certificate of the new authority", || {
+        (running.keys()[0] != before[0]).then_some(())
+    });
+    running.step(&all, Standby, &trusting(1));
+    assert!(
+        !read(&running, "ssh_host-user-ca.pub").contains(retired_users.trim()),
+        "nobody trusts it any more"
+    );
+    assert_ne!(signer(&running), retired_hosts);
+    assert_eq!(read(&running, "ssh_host"), key);
+    let listed =
+        run(command("/usr/bin/ssh-keygen").args(["-Q", "-l", "-f"]).arg(running.host("revoked-keys")));
+    listed.ok();
 }

@@ -2,7 +2,8 @@
 //! and for the API of Kubernetes.
 //!
 //! TLS 1.3 or 1.2 with the system's authorities, nothing else; redirects are not followed, because who is asked is who was meant.
-//! The one exception is [`ask_machine`]: servers of the machine's own platform, at addresses that lead to nobody else.
+//! The exceptions are [`ask_machine`], servers of the machine's own platform at addresses that lead to nobody else, and
+//! [`ask_publicly`], for certificates.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -95,6 +96,9 @@ pub enum FetchError {
         "{0:?} is not http:// with an address of this machine or link (127.0.0.0/8, 169.254.0.0/16, fd00:ec2::/32)"
     )]
     NotOfMachine(String),
+    /// Not an address that can be asked without TLS.
+    #[error("{0:?} is no http address")]
+    NotPlain(String),
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -199,7 +203,25 @@ pub async fn ask_machine(question: Question<'_>) -> Result<Vec<u8>, FetchError> 
     if uri.scheme_str() != Some("http") || !host.is_ok_and(is_of_machine) {
         return Err(bad());
     }
-    let answer = async { exchange(dial(&addr).await?, &addr, &uri, question).await };
+    plainly(&addr, &uri, question).await
+}
+
+/// Asks for something that everybody may see and change, over plain HTTP: a certificate of an authority, which others verify.
+/// Nothing else may be asked for so.
+pub async fn ask_publicly(url: &str) -> Result<Vec<u8>, FetchError> {
+    let bad = || FetchError::NotPlain(url.chars().take(256).collect());
+    let uri: Uri = url.parse().map_err(|_| bad())?;
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(bad)?;
+    let addr = HostPort::parse(authority.as_str(), 80).map_err(|_| bad())?;
+    if uri.scheme_str() != Some("http") {
+        return Err(bad());
+    }
+    let question = Question { headers: &[("accept", "*/*")], ..Question::get(url) };
+    plainly(&addr, &uri, question).await
+}
+
+async fn plainly(addr: &HostPort, uri: &Uri, question: Question<'_>) -> Result<Vec<u8>, FetchError> {
+    let answer = async { exchange(dial(addr).await?, addr, uri, question).await };
     match tokio::time::timeout(DEADLINE, answer).await {
         Ok(answer) => answer,
         Err(_) => Err(FetchError::Late(addr.to_string())),
@@ -285,7 +307,7 @@ impl fmt::Debug for Client {
 
 #[cfg(test)]
 mod tests {
-    use super::{Client, FetchError, Question, Verb, ask_machine};
+    use super::{Client, FetchError, Question, Verb, ask_machine, ask_publicly};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[tokio::test]
@@ -301,6 +323,14 @@ mod tests {
         ] {
             let asked = Client::new(&[]).ask(Question::get(url)).await;
             assert!(matches!(asked, Err(FetchError::BadUrl(_))), "{url}: {asked:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_public_is_asked_for_at_http_addresses_alone() {
+        for url in ["", "x", "https://127.0.0.1/", "http://user@127.0.0.1/", "ftp://127.0.0.1/", "http://"] {
+            let asked = ask_publicly(url).await;
+            assert!(matches!(asked, Err(FetchError::NotPlain(_))), "{url}: {asked:?}");
         }
     }
 

@@ -37,6 +37,9 @@ pub mod alpn {
 
 /// How long a handshake may take, from the first byte to the last.
 pub const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a client waits for each word of a server in the handshake: longer than the server does, because clients that come by the
+/// thousand wait for their turn before it.
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// What a server that cannot serve now may send in place of its part of the handshake: a fatal alert
 /// `internal_error` (RFC 8446, section 6). Clients of ours know it as [`crate::Problem::Unavailable`].

@@ -1,5 +1,7 @@
-//! How a TPM is reached: by the device of the kernel's resource manager, or by the socket of a simulator.
+//! How a TPM is reached: by the device of the kernel's resource manager, or by the socket of a simulator. What is said to it is
+//! not known here.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -15,6 +17,8 @@ pub const DEVICE: &str = "/dev/tpmrm0";
 /// Making an RSA key takes some TPMs half a minute.
 const PATIENCE: Duration = Duration::from_secs(120);
 const CONNECTING: Duration = Duration::from_secs(10);
+/// For all that is asked at once, some of which makes keys.
+const APART: Duration = Duration::from_secs(180);
 /// No answer is longer (`TPM2_MAX_RESPONSE_SIZE`).
 const LONGEST: usize = 4096;
 const HEADER: usize = 10;
@@ -54,20 +58,38 @@ impl FromStr for Address {
     }
 }
 
+/// Sends one command to a TPM and reads the whole answer. Blocks.
+pub type Exchange = Box<dyn FnMut(&[u8]) -> io::Result<Vec<u8>> + Send>;
+
+/// Asks a TPM on a thread of its own, because it takes its time. The error is in words.
+pub async fn apart<T, E>(ask: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, String>
+where
+    T: Send + 'static,
+    E: Display + Send + 'static,
+{
+    match tokio::time::timeout(APART, tokio::task::spawn_blocking(ask)).await {
+        Ok(Ok(asked)) => asked.map_err(|error| error.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it has not answered for {} seconds", APART.as_secs())),
+    }
+}
+
 /// A way to a TPM that is open.
 #[derive(Debug)]
-pub enum Channel {
-    /// To a device.
+enum Channel {
     Device(File),
-    /// To a Unix socket.
     Unix(UnixStream),
-    /// To a TCP socket.
     Tcp(TcpStream),
 }
 
 impl Address {
     /// Opens it.
-    pub fn open(&self) -> io::Result<Channel> {
+    pub fn open(&self) -> io::Result<Exchange> {
+        let mut channel = self.channel()?;
+        Ok(Box::new(move |command| channel.exchange(command)))
+    }
+
+    fn channel(&self) -> io::Result<Channel> {
         match self {
             Self::Device(path) => {
                 if !std::fs::metadata(path)?.file_type().is_char_device() {
@@ -93,8 +115,7 @@ impl Address {
 }
 
 impl Channel {
-    /// Sends one command and reads the whole answer. Blocks.
-    pub fn exchange(&mut self, command: &[u8]) -> io::Result<Vec<u8>> {
+    fn exchange(&mut self, command: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::Device(file) => exchange(file, command),
             Self::Unix(stream) => exchange(stream, command),
@@ -141,7 +162,7 @@ mod tests {
         for wrong in ["", "tpm0", "unix:tpm", "tcp:2321", "udp:a:1"] {
             assert!(wrong.parse::<Address>().is_err(), "{wrong:?}");
         }
-        let error = Address::Device("/etc/passwd".into()).open().expect_err("is refused");
+        let error = Address::Device("/etc/passwd".into()).channel().expect_err("is refused");
         assert!(error.to_string().contains("it is no device"), "{error}");
     }
 

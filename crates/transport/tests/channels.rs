@@ -79,7 +79,16 @@ impl Auth {
     }
 
     async fn start_with(credentials: &LiveCredentials, addr: SocketAddr, limits: Limits) -> Self {
-        let listener = Listener::bind(addr, Caps::default()).await.expect("binds");
+        Self::start_within(credentials, addr, limits, Caps::default()).await
+    }
+
+    async fn start_within(
+        credentials: &LiveCredentials,
+        addr: SocketAddr,
+        limits: Limits,
+        caps: Caps,
+    ) -> Self {
+        let listener = Listener::bind(addr, caps).await.expect("binds");
         let addr = HostPort::parse(&listener.local_addr().to_string(), 0).expect("an address");
         let stop = CancellationToken::new();
         let (credentials, shutdown) = (credentials.clone(), stop.clone());
@@ -109,6 +118,23 @@ async fn problem(channel: Channel) -> ConnectError {
 
 fn pinned(cluster: &Cluster) -> ServerTrust {
     ServerTrust::pins(vec![cluster.pin()])
+}
+
+/// Many more come at once than may be strangers at a time: they wait for their turn, and none is dropped for those behind it.
+#[tokio::test]
+async fn members_that_come_all_at_once_do_not_cost_each_other_their_places() {
+    const MEMBERS: usize = 600;
+    let cluster = Cluster::new();
+    let credentials = cluster.host(SystemRole::Auth, &["auth-1"]);
+    let caps = Caps { connections: 2 * MEMBERS, strangers: 128, strangers_per_address: 128 };
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let auth = Auth::start_within(&credentials, loopback, Limits::default(), caps).await;
+    let member = cluster.user("alice");
+    let calls = (0..MEMBERS).map(|_| tokio::spawn(mirror(connect_auth(&auth.addr, &member))));
+    for call in calls.collect::<Vec<_>>() {
+        assert_eq!(call.await.expect("ends").expect("answers at the first try"), "user alice");
+    }
+    auth.stop().await;
 }
 
 #[tokio::test]

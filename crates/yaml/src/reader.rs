@@ -221,11 +221,18 @@ impl Report<'_> {
     ///
     /// Says nothing when the key has a mistake already; a key that is misspelt is not also missing.
     pub fn mistake(&mut self, path: impl Into<KeyPath>, text: impl Into<String>) {
-        let path = self.dropped.place_in_file(&path.into());
-        if self.meant.iter().any(|meant| meant.is_within(&path)) {
+        let path = path.into();
+        if self.is_mistaken(path.clone()) {
             return;
         }
+        let path = self.dropped.place_in_file(&path);
         self.found.push(Mistake { line: self.positions.line_at_or_above(&path), path, text: text.into() });
+    }
+
+    /// Whether reading the file has found a mistake at this key: its value is not what was meant.
+    pub fn is_mistaken(&self, path: impl Into<KeyPath>) -> bool {
+        let path = self.dropped.place_in_file(&path.into());
+        self.meant.iter().any(|meant| meant.is_within(&path))
     }
 
     /// For `result.map_err(...)` in one line: adds the error at the key and gives what was there otherwise.

@@ -18,8 +18,8 @@ fn tokens_keep_their_secret() {
     refused(token(json!({"roles": ["Bot"]})), "needs a bot_name");
     refused(token(json!({"roles": ["Node"], "bot_name": "example"})), "only a token with role Bot");
     refused(
-        token(json!({"roles": ["Node"], "join_method": "azure"})),
-        "join method \"azure\" is not supported",
+        token(json!({"roles": ["Node"], "join_method": "oracle"})),
+        "join method \"oracle\" is not supported",
     );
     refused(token(json!({"roles": ["Node"], "allow": [{"aws_account": "1"}]})), "has no rules here");
     refused(token(json!({"roles": ["Node"], "status": {}})), "unknown field");
@@ -119,6 +119,14 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
             json!({"type": "oidc", "oidc": {"issuer": "https://oidc.eks.example/id/X"}, "audience": "a", "allow": [{"service_account": "ns:name"}]}),
         ),
         (
+            "azure",
+            json!({"attestation_cas": "-----BEGIN CERTIFICATE-----\n", "allow": [{"subscription": org, "resource_groups": ["a", "b"]}]}),
+        ),
+        (
+            "env0",
+            json!({"audience": "https://app.env0.com", "allow": [{"organization_id": "o", "env0_tag": "t"}]}),
+        ),
+        (
             "gcp",
             json!({"allow": [{"project_ids": ["p", "q"], "locations": ["us-west1"], "service_accounts": ["a@p"]}]}),
         ),
@@ -186,6 +194,14 @@ fn tokens_for_jobs_say_whose_jobs_and_which() {
         ),
         ("gcp", json!({"allow": [{"locations": ["us-west1"]}]}), "a rule needs one of project_ids"),
         ("gcp", json!({"allow": [{"project_ids": []}]}), "a rule needs one of project_ids"),
+        ("azure", json!({"allow": [{"resource_groups": ["a"]}]}), "a rule needs one of subscription"),
+        ("azure", json!({"allow": [{"subscription": "*"}]}), "the id of a subscription is needed"),
+        (
+            "azure",
+            json!({"attestation_cas": "/etc/ca.pem", "allow": [{"subscription": org}]}),
+            "certificates in PEM are needed",
+        ),
+        ("env0", json!({"allow": [{"project_id": "p"}]}), "a rule needs one of organization_id"),
         (
             "kubernetes",
             json!({"oidc": {"issuer": "https://x"}, "allow": [{"service_account": "a:b"}]}),
@@ -218,14 +234,21 @@ fn the_rules_of_iam_are_about_accounts_that_are_named() {
             {"roles": ["Bot"], "bot_name": "ci", "join_method": "iam", "allow": allow}})
     };
     let account = "123456789012";
-    for allow in [
-        json!([{"aws_account": account}]),
-        json!([{"aws_arn": format!("arn:aws:sts::{account}:assumed-role/ci/*")}]),
-        json!([{"aws_account": account, "aws_arn": "*:assumed-role/ci/*"}, {"aws_account": account}]),
+    let arn = |partition: &str| format!("arn:{partition}:sts::{account}:assumed-role/ci/*");
+    for (rule, partition) in [
+        (json!({"aws_account": account}), "aws"),
+        (json!({"aws_account": account, "aws_partition": "aws-us-gov"}), "aws-us-gov"),
+        (json!({"aws_account": account, "aws_arn": "*:assumed-role/ci/*"}), "aws"),
+        (json!({"aws_account": account, "aws_arn": "arn:aws*:assumed-role/ci/*"}), "aws"),
+        (json!({"aws_arn": arn("aws")}), "aws"),
+        (json!({"aws_arn": arn("aws-cn")}), "aws-cn"),
+        (json!({"aws_arn": arn("aws-cn"), "aws_partition": "aws-cn"}), "aws-cn"),
     ] {
-        let resource = decode(token(allow.clone())).unwrap_or_else(|error| panic!("{allow}: {error}"));
-        assert_eq!(resource.to_json()["spec"]["allow"], allow);
-        assert_eq!(decode(resource.to_json()).as_ref(), Ok(&resource));
+        let read = decode(token(json!([rule.clone()]))).unwrap_or_else(|error| panic!("{rule}: {error}"));
+        let mut whole = rule;
+        whole["aws_partition"] = json!(partition);
+        assert_eq!(read.to_json()["spec"]["allow"], json!([whole]), "a rule is about one partition");
+        assert_eq!(decode(read.to_json()).as_ref(), Ok(&read));
     }
     for (allow, reason) in [
         (json!([]), "nobody joins without one"),
@@ -239,6 +262,9 @@ fn the_rules_of_iam_are_about_accounts_that_are_named() {
         ),
         (json!([{"aws_account": "12345"}]), "12 digits"),
         (json!([{"aws_account": "*"}]), "12 digits"),
+        (json!([{"aws_partition": "aws"}]), "a rule needs one of aws_account, aws_arn"),
+        (json!([{"aws_account": account, "aws_partition": "*"}]), "is one of aws, aws-cn, aws-us-gov"),
+        (json!([{"aws_arn": arn("aws"), "aws_partition": "aws-cn"}]), "nobody fits both"),
         (json!([{"aws_account": account, "aws_role": "x"}]), "unknown field"),
     ] {
         refused(token(allow), reason);

@@ -45,15 +45,11 @@ impl<'a> Reads<'a> {
 
     /// A role; the role of a bot follows from the bot.
     pub async fn role(&mut self, name: &RoleName) -> Result<Option<Arc<Role>>, Problem> {
-        let stored = match self.view()? {
-            Some(view) => {
-                Self::note(&mut self.seen, Kind::Role, name.as_str(), view.roles.get(name.as_str()))?
-            }
-            None => match self.fetch(Kind::Role, name.as_str()).await? {
-                Some(Resource::Role(role)) => Some(Arc::from(role)),
-                _ => None,
-            },
+        let read = |found| match found {
+            Resource::Role(role) => Some(Arc::from(role)),
+            _ => None,
         };
+        let stored = self.one(Kind::Role, name.as_str(), |view| &view.roles, read).await?;
         match (stored, bot_name(name.as_str())) {
             (Some(role), _) => Ok(Some(role)),
             (None, Some(bot)) => Ok(self.bot(&bot).await?.map(|bot| Arc::new(access::bot::role_of(&bot)))),
@@ -63,15 +59,11 @@ impl<'a> Reads<'a> {
 
     /// A user; the user of a bot follows from the bot.
     pub async fn user(&mut self, name: &UserName) -> Result<Option<Arc<User>>, Problem> {
-        let stored = match self.view()? {
-            Some(view) => {
-                Self::note(&mut self.seen, Kind::User, name.as_str(), view.users.get(name.as_str()))?
-            }
-            None => match self.fetch(Kind::User, name.as_str()).await? {
-                Some(Resource::User(user)) => Some(Arc::new(user)),
-                _ => None,
-            },
+        let read = |found| match found {
+            Resource::User(user) => Some(Arc::new(user)),
+            _ => None,
         };
+        let stored = self.one(Kind::User, name.as_str(), |view| &view.users, read).await?;
         match (stored, bot_name(name.as_str())) {
             (Some(user), _) => Ok(Some(user)),
             (None, Some(bot)) => Ok(self.bot(&bot).await?.map(|bot| Arc::new(access::bot::user_of(&bot)))),
@@ -81,13 +73,11 @@ impl<'a> Reads<'a> {
 
     /// A bot.
     pub async fn bot(&mut self, name: &BotName) -> Result<Option<Arc<Bot>>, Problem> {
-        match self.view()? {
-            Some(view) => Self::note(&mut self.seen, Kind::Bot, name.as_str(), view.bots.get(name.as_str())),
-            None => match self.fetch(Kind::Bot, name.as_str()).await? {
-                Some(Resource::Bot(bot)) => Ok(Some(Arc::new(bot))),
-                _ => Ok(None),
-            },
-        }
+        let read = |found| match found {
+            Resource::Bot(bot) => Some(Arc::new(bot)),
+            _ => None,
+        };
+        self.one(Kind::Bot, name.as_str(), |view| &view.bots, read).await
     }
 
     /// Roles by name with the traits that fill them. One that is missing fails the whole, because leaving it out
@@ -190,14 +180,18 @@ impl<'a> Reads<'a> {
         Ok(Some(view.clone()))
     }
 
-    fn note<T>(
-        seen: &mut BTreeMap<Key, Expect>,
+    /// One from the view, or from the store.
+    async fn one<T>(
+        &mut self,
         kind: Kind,
         name: &str,
-        found: Option<&Found<T>>,
+        all: fn(&View) -> &BTreeMap<String, Found<T>>,
+        read: fn(Resource) -> Option<Arc<T>>,
     ) -> Result<Option<Arc<T>>, Problem> {
+        let Some(view) = self.view()? else { return Ok(self.fetch(kind, name).await?.and_then(read)) };
+        let found = all(&view).get(name);
         let expect = found.map_or(Expect::Absent, |found| Expect::Revision(found.revision));
-        seen.insert(place(kind, name)?, expect);
+        self.seen.insert(place(kind, name)?, expect);
         Ok(found.map(|found| found.value.clone()))
     }
 

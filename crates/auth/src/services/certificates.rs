@@ -16,10 +16,11 @@ pub use bot::{Renewing, Stop};
 pub use host::mismatch as host_mismatch;
 pub use incident::{Incident, Sighting, Sightings, Whose, lock_name};
 pub(super) use outputs::Issuing;
-pub(super) use ssh_host::{held, id_of, kept_by};
+pub(super) use ssh_host::{KEPT_BY, held, id_of, kept_by};
 
 use crate::audit::{Event, kind};
 use crate::caller::{Caller, OwnBot, User, Who};
+use crate::catalog::Reads;
 use crate::core::Core;
 use crate::enrol::instance::Instance;
 use crate::enrol::lineage::Presented;
@@ -27,8 +28,9 @@ use crate::refusal;
 use api::status::{Class, Problem};
 use api::v1;
 use api::v1::certificate_service_server::CertificateService;
+use async_trait::async_trait;
 use std::sync::Arc;
-use store::Revision;
+use store::{Revision, Txn};
 use tonic::{Request, Response, Status};
 
 /// The service.
@@ -168,6 +170,40 @@ async fn refused_names(core: &Core, caller: &Caller, problem: &Problem, names: &
     };
     let event = caller.describe(event).with("reason", problem.code.as_str());
     core.note(event.failed(&problem.reason)).await;
+}
+
+/// Something that is issued on the strength of what the cluster says now.
+#[async_trait]
+trait Plan: Sync {
+    /// What comes of it.
+    type Made: Send;
+
+    /// Decides from what is read; may be asked several times.
+    async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Self::Made), Problem>;
+
+    /// The names that are asked for, where it is for a host.
+    fn names(&self) -> &[String] {
+        &[]
+    }
+}
+
+/// What was planned, once it is committed while all that it was decided by still holds. A refusal is in the audit log.
+async fn committed<P: Plan>(core: &Core, caller: &Caller, what: &P) -> Result<P::Made, Problem> {
+    let mut reads = Reads::new(&core.catalog);
+    loop {
+        match what.plan(&mut reads).await {
+            Ok((txn, made)) => {
+                if reads.commit(txn).await?.is_some() {
+                    return Ok(made);
+                }
+            }
+            Err(problem) if !reads.try_fresh() => {
+                refused_names(core, caller, &problem, what.names()).await;
+                return Err(problem);
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// A failure that happens at most when the table and the services disagree.

@@ -5,6 +5,7 @@
 //! has a bounded queue, and who does not read it or does not answer is cut and comes back.
 
 mod link;
+pub mod removed;
 mod report;
 mod revoked;
 mod ssh_server;

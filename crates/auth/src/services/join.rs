@@ -5,6 +5,7 @@
 //! then the answer. What is wrong with a token is never told apart.
 
 mod admission;
+mod attested;
 mod bot;
 mod bound;
 mod host;
@@ -33,7 +34,7 @@ use api::v1;
 use api::v1::join_service_server::JoinService;
 use bot::Joined;
 use join::bound_keypair::{self, Proofs, Showing};
-use join::{Attempt, AttemptId, Claim, Proven, iam};
+use join::{Attempt, AttemptId, Claim, Proven, azure, iam};
 use refused::Refused;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -222,21 +223,26 @@ fn proof(
     claim: &Claim<'_>,
     request: &v1::JoinRequest,
 ) -> Result<Proof, Problem> {
-    let v1::JoinRequest { bound_keypair, id_token, tpm, aws, .. } = request;
-    let bound = match (bound_keypair, id_token.as_str(), tpm, aws) {
-        (None, "", None, None) => return Ok(Proof::Name),
-        (None, id_token, None, None) => {
+    let v1::JoinRequest { bound_keypair, id_token, tpm, aws, azure, .. } = request;
+    let bound = match (bound_keypair, id_token.as_str(), tpm, aws, azure) {
+        (None, "", None, None, None) => return Ok(Proof::Name),
+        (None, id_token, None, None, None) => {
             return Ok(Proof::Vouched(Voucher::IdToken(Zeroizing::new(id_token.to_owned()))));
         }
-        (None, "", None, Some(aws)) => return signed(claim, aws).map(Voucher::Aws).map(Proof::Vouched),
-        (None, "", Some(tpm), None) => {
+        (None, "", None, Some(aws), None) => {
+            return signed(claim, aws).map(Voucher::Aws).map(Proof::Vouched);
+        }
+        (None, "", None, None, Some(azure)) => {
+            return attested(claim, azure).map(Voucher::Azure).map(Proof::Vouched);
+        }
+        (None, "", Some(tpm), None, None) => {
             let showing = tpm::showing(tpm.keys.as_ref());
             let activated = join::tpm::verify(proven, claim, &showing, &tpm.secret, &core.challenges);
             return activated.map(Proof::Tpm).map_err(|refusal| problem(&refusal));
         }
-        (Some(bound), "", None, None) => bound,
+        (Some(bound), "", None, None, None) => bound,
         _ => {
-            let reason = "a joiner shows one of a bound key, an ID token, a TPM and a signed request";
+            let reason = "a joiner shows one of a bound key, an ID token, a TPM, a signed request and an attested document";
             return Err(refusal::invalid(reason));
         }
     };
@@ -257,6 +263,24 @@ fn signed(claim: &Claim<'_>, aws: &v1::AwsRequest) -> Result<iam::Request, Probl
     iam::verify(claim, &shown).map_err(|error| refusal::invalid(format!("the signed request: {error}")))
 }
 
+fn attested(claim: &Claim<'_>, shown: &v1::AzureAttestation) -> Result<azure::Shown, Problem> {
+    let v1::AzureAttestation { document, certificates, access_token } = shown;
+    let fits = (1..=azure::LONGEST_DOCUMENT).contains(&document.len())
+        && certificates.len() <= azure::MOST_CERTIFICATES
+        && certificates.iter().all(|der| der.len() <= azure::LONGEST_CERTIFICATE)
+        && !access_token.is_empty();
+    if !fits {
+        let reason = "an attested document of at most 16 KiB, at most 4 certificates of 8 KiB and an access token are needed";
+        return Err(refusal::invalid(reason));
+    }
+    Ok(azure::Shown {
+        document: document.clone(),
+        certificates: certificates.clone(),
+        access_token: Zeroizing::new(access_token.clone()),
+        nonce: azure::nonce(claim),
+    })
+}
+
 /// What the attempt is called, to the joiner too.
 fn attempt(request: &v1::JoinRequest) -> Option<AttemptId> {
     Attempt::new(&request.attempt).ok().map(|attempt| AttemptId::of(&request.public_key, attempt))
@@ -264,12 +288,13 @@ fn attempt(request: &v1::JoinRequest) -> Option<AttemptId> {
 
 /// What the joiner seems to mean.
 fn method(request: &v1::JoinRequest) -> &'static str {
-    match (&request.bound_keypair, &request.tpm, &request.aws, request.id_token.as_str()) {
+    match (&request.bound_keypair, &request.tpm, &request.aws, &request.azure) {
         (Some(_), ..) => "bound_keypair",
-        (None, _, _, id_token) if !id_token.is_empty() => "id_token",
+        _ if !request.id_token.is_empty() => "id_token",
         (None, Some(_), ..) => "tpm",
         (None, None, Some(_), _) => "iam",
-        (None, None, None, _) => "token",
+        (None, None, None, Some(_)) => "azure",
+        (None, None, None, None) => "token",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Machines that a cloud vouches for, with real counterparts: moto for AWS STS, which verifies signatures, and
-//! oauth2-mock-server for Google; the agent is the real one.
+//! oauth2-mock-server for Google and Azure, whose documents OpenSSL signs; the agent is the real one.
 
+mod azure;
 #[path = "../harness/mod.rs"]
 mod harness;
 
@@ -16,17 +17,21 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use testkit::metadata::Asked;
+use testkit::namespace::{is_own_network, ran_in_own_network};
 use testkit::sts::STS;
 use testkit::{Issuer, Metadata, Outcome, Sts};
 use zeroize::Zeroizing;
 
 /// A cluster that finds `name` on this machine, and a bot.
 async fn cluster(root: &[u8], name: &str, port: u16) -> Auth {
+    cluster_with(root, &[name], port).await
+}
+
+async fn cluster_with(root: &[u8], names: &[&str], port: u16) -> Auth {
     let directory = Arc::new(tempfile::tempdir().expect("a directory"));
-    let reach = vec![(
-        HostPort::new(name, 443).expect("an address"),
-        HostPort::new("127.0.0.1", port).expect("an address"),
-    )];
+    let address = |name: &str, port| HostPort::new(name, port).expect("an address");
+    let reach = names.iter().map(|name| (address(name, 443), address("127.0.0.1", port))).collect();
     let roots = vec![root.to_vec()];
     let auth = Auth::start_in(directory, Arc::default(), |config| {
         (config.issuer_roots, config.reach) = (roots, reach);
@@ -73,12 +78,17 @@ struct Agent {
 
 impl Agent {
     fn new(auth: &Auth, method: &str) -> Self {
+        Self::with(auth, method, "")
+    }
+
+    /// With more in the section of joining.
+    fn with(auth: &Auth, method: &str, more: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let (at, config) = (directory.path().display().to_string(), directory.path().join("tbot.yaml"));
         let (addr, pin) = (&auth.addr, &auth.pins[0]);
         let text = format!(
             "version: v2\nauth_server: {addr}\n\
-             onboarding: {{join_method: {method}, token: machines, ca_pins: [\"{pin}\"]}}\n\
+             onboarding: {{join_method: {method}, token: machines, ca_pins: [\"{pin}\"]{more}}}\n\
              storage: {{type: directory, path: {at}/storage}}\n\
              outputs:\n- type: identity\n  destination: {{type: directory, path: {at}/output}}\n  ssh_config: off\n"
         );
@@ -139,6 +149,13 @@ async fn a_principal_of_aws_joins_by_a_request_that_it_signed() {
     }
     token(&auth, "iam", &json!({"allow": [{"aws_arn": "arn:aws:iam::123456789012:user/c?"}]})).await;
     auth.join(&machine(&sts.user)).await.expect("a pattern fits");
+    // An account of the same number in another part of AWS is somebody else's.
+    let other = json!({"aws_account": "123456789012", "aws_partition": "aws-us-gov"});
+    token(&auth, "iam", &json!({"allow": [other]})).await;
+    let refused = auth.join(&machine(&sts.user)).await.expect_err("is of another partition");
+    let told = explained(&auth, &refused.hint).await;
+    let check = told.checks.iter().find(|check| check.field == "aws_partition").expect("was looked at");
+    assert!(!check.fits && check.wanted == "\"aws-us-gov\"" && check.found == "\"aws\"", "{check:?}");
 }
 
 /// Whoever sees the request of another can use nothing of it.
@@ -196,11 +213,34 @@ async fn an_sts_that_is_away_or_somebody_else_may_come_back() {
     assert_eq!(sts.asked(), 0);
 }
 
+/// Credentials as servers of AWS give them.
+fn answer(role: &Value) -> String {
+    let answer = json!({"AccessKeyId": role["AccessKeyId"], "SecretAccessKey": role["SecretAccessKey"],
+        "Token": role["SessionToken"], "Expiration": "2030-01-01T00:00:00Z"});
+    answer.to_string()
+}
+
+/// The metadata of a machine, by a session (IMDSv2), and its region with it.
+fn machine_of_aws(credentials: String) -> impl Fn(&Asked) -> Option<String> + Send + 'static {
+    move |asked| {
+        let session = asked.header("x-aws-ec2-metadata-token") == "session";
+        Some(match asked.line.as_str() {
+            "put /latest/api/token" if !asked.header("x-aws-ec2-metadata-token-ttl-seconds").is_empty() => {
+                "session".to_owned()
+            }
+            "get /latest/meta-data/iam/security-credentials/" if session => "runner".to_owned(),
+            "get /latest/meta-data/iam/security-credentials/runner" if session => credentials.clone(),
+            "get /latest/meta-data/placement/region" if session => "eu-central-1".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_agent_finds_what_aws_gave_the_machine() {
     let Some(sts) = Sts::start() else { return };
     let auth = cluster(&sts.root, STS, sts.port).await;
-    token(&auth, "iam", &json!({"allow": [{"aws_account": "123456789012"}]})).await;
+    token(&auth, "iam", &json!({"allow": [{"aws_account": "123456789012", "aws_arn": "*"}]})).await;
     let region = ("AWS_REGION", "eu-central-1");
     let text = |of: &Value, name: &str| of[name].as_str().expect("a text").to_owned();
     // In its environment.
@@ -208,11 +248,32 @@ async fn the_agent_finds_what_aws_gave_the_machine() {
     let (id, secret) = (text(&sts.user, "AccessKeyId"), text(&sts.user, "SecretAccessKey"));
     agent.run(&[region, ("AWS_ACCESS_KEY_ID", &id), ("AWS_SECRET_ACCESS_KEY", &secret)]).await.ok();
     assert!(exists(&agent.output()));
+    // By the web identity of a pod, for which STS gives it a role.
+    let agent = Agent::new(&auth, "iam");
+    let file = agent.directory.path().join("web-identity");
+    let (endpoint, root) = (format!("https://localhost:{}/", sts.port), sts.root_file());
+    let pod = [
+        region,
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", file.to_str().expect("UTF-8")),
+        ("AWS_ROLE_ARN", sts.role_arn.as_str()),
+        ("AWS_ENDPOINT_URL_STS", endpoint.as_str()),
+        ("SSL_CERT_FILE", root.to_str().expect("UTF-8")),
+    ];
+    let refused = agent.run(&pod).await.refused();
+    assert!(refused.contains("web-identity: No such file"), "{refused}");
+    std::fs::write(&file, "somebody-else\n").expect("written");
+    let refused = agent.run(&pod).await.refused();
+    assert!(refused.contains("the role for a web identity") && refused.contains("400"), "{refused}");
+    assert!(!refused.contains("somebody-else"), "{refused}");
+    std::fs::write(&file, "vouched\n").expect("written");
+    agent.run(&pod).await.ok();
+    assert!(exists(&agent.output()));
+    let joined = auth.events("bot.join").await;
+    let arn = joined.last().expect("it has joined")["attributes"]["aws_arn"].to_string();
+    assert!(arn.contains(":assumed-role/runner/tbot"), "{arn}");
     // From the server of containers, which wants to be shown a token.
-    let role = &sts.role;
-    let temporary = json!({"AccessKeyId": role["AccessKeyId"], "SecretAccessKey": role["SecretAccessKey"],
-        "Token": role["SessionToken"], "Expiration": "2030-01-01T00:00:00Z"});
-    let answer = temporary.to_string();
+    let temporary = answer(&sts.role);
+    let answer = temporary.clone();
     let container = Metadata::serve(move |asked| {
         let good = asked.line == "get /v2/credentials" && asked.header("authorization") == "task-secret";
         good.then(|| answer.clone())
@@ -224,26 +285,21 @@ async fn the_agent_finds_what_aws_gave_the_machine() {
     assert!(refused.contains("the container's credentials") && refused.contains("404"), "{refused}");
     agent.run(&[leads[0], leads[1], ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "task-secret")]).await.ok();
     assert!(exists(&agent.output()));
-    // From the machine's metadata, by a session (IMDSv2), and its region with it.
-    let answer = temporary.to_string();
-    let machine = Metadata::serve(move |asked| {
-        let session = asked.header("x-aws-ec2-metadata-token") == "session";
-        Some(match asked.line.as_str() {
-            "put /latest/api/token" if !asked.header("x-aws-ec2-metadata-token-ttl-seconds").is_empty() => {
-                "session".to_owned()
-            }
-            "get /latest/meta-data/iam/security-credentials/" if session => "runner".to_owned(),
-            "get /latest/meta-data/iam/security-credentials/runner" if session => answer.clone(),
-            "get /latest/meta-data/placement/region" if session => "eu-central-1".to_owned(),
-            _ => return None,
-        })
-    });
+    // Or a token in a file, which is kept fresh, as pods have it.
+    let agent = Agent::new(&auth, "iam");
+    let file = agent.directory.path().join("task-token");
+    std::fs::write(&file, "task-secret\n").expect("written");
+    let named = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.to_str().expect("UTF-8"));
+    agent.run(&[leads[0], leads[1], named]).await.ok();
+    assert!(exists(&agent.output()));
+    // From the machine's metadata.
+    let machine = Metadata::serve(machine_of_aws(temporary));
     let agent = Agent::new(&auth, "iam");
     let endpoint = format!("http://{}", machine.host);
     agent.run(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]).await.ok();
     assert!(exists(&agent.output()));
     let events = auth.events("bot.join").await;
-    assert_eq!(events.iter().filter(|event| event["success"] == true).count(), 3);
+    assert_eq!(events.iter().filter(|event| event["success"] == true).count(), 5);
     // Without any of them it says where it looked.
     let refused = Agent::new(&auth, "iam").run(&[("AWS_EC2_METADATA_DISABLED", "true")]).await.refused();
     assert!(refused.contains("no credentials of AWS") && refused.contains("instance profile"), "{refused}");
@@ -251,6 +307,40 @@ async fn the_agent_finds_what_aws_gave_the_machine() {
     let elsewhere = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://192.0.2.1/credentials")];
     let refused = Agent::new(&auth, "iam").run(&elsewhere).await.refused();
     assert!(refused.contains("address of this machine or link"), "{refused}");
+}
+
+/// At the addresses that AWS has for it, which no variable of the environment names.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_finds_aws_where_it_always_is() {
+    let test = "the_agent_finds_aws_where_it_always_is";
+    if tokio::task::spawn_blocking(|| ran_in_own_network(test)).await.expect("runs") {
+        return;
+    }
+    for address in ["169.254.170.2/32", "169.254.169.254/32"] {
+        let added = Command::new("ip").args(["addr", "add", address, "dev", "lo"]).status();
+        if !is_own_network() || !added.is_ok_and(|added| added.success()) {
+            eprintln!("SKIPPED: there is no network of its own");
+            return;
+        }
+    }
+    let Some(sts) = Sts::start() else { return };
+    let auth = cluster(&sts.root, STS, sts.port).await;
+    token(&auth, "iam", &json!({"allow": [{"aws_account": "123456789012"}]})).await;
+    let answer = answer(&sts.role);
+    let tasks = Metadata::serve_at("169.254.170.2:80", {
+        let answer = answer.clone();
+        move |asked| (asked.line == "get /v2/credentials/7").then(|| answer.clone())
+    });
+    let agent = Agent::new(&auth, "iam");
+    let region = ("AWS_REGION", "eu-central-1");
+    agent.run(&[region, ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/7")]).await.ok();
+    assert!(exists(&agent.output()));
+    testkit::until("the question to be noted", || (tasks.asked().len() == 1).then_some(()));
+    let machines = Metadata::serve_at("169.254.169.254:80", machine_of_aws(answer));
+    let agent = Agent::new(&auth, "iam");
+    agent.run(&[]).await.ok();
+    assert!(exists(&agent.output()));
+    testkit::until("session, role, credentials, region", || (machines.asked().len() == 4).then_some(()));
 }
 
 const GOOGLE: &str = "accounts.google.com";
@@ -295,13 +385,14 @@ async fn a_machine_of_google_joins_by_the_id_token_of_its_metadata_server() {
     let of =
         |claims: &mut Value, name: &str, value: &str| claims["google"]["compute_engine"][name] = json!(value);
     type Change<'a> = &'a dyn Fn(&mut Value);
-    let cases: [(&str, Change<'_>); 7] = [
+    let cases: [(&str, Change<'_>); 8] = [
         ("project_ids", &|claims| of(claims, "project_id", "their-project")),
         ("project_ids", &|claims| claims["google"] = json!(null)),
         ("locations", &|claims| of(claims, "zone", "us-west2-b")),
         ("locations", &|claims| of(claims, "zone", "us-west1-b-x")),
         ("service_accounts", &|claims| claims["email"] = json!("other@my-project.iam.gserviceaccount.com")),
         ("email_verified", &|claims| claims["email_verified"] = json!(false)),
+        ("email_verified", &|claims| drop(claims.as_object_mut().expect("claims").remove("email_verified"))),
         ("aud", &|claims| claims["aud"] = json!("https://example.com")),
     ];
     for (field, change) in cases {
@@ -311,7 +402,27 @@ async fn a_machine_of_google_joins_by_the_id_token_of_its_metadata_server() {
         assert!(told.checks.iter().any(|check| !check.fits && check.field == field), "{field}: {told:?}");
     }
     // A machine without a service account, and somewhere that is no machine of Google's.
-    let nobody = Metadata::serve(|_| None);
+    let nobody = Metadata::serve(|_| None::<String>);
     let refused = Agent::new(&auth, "gcp").run(&[("GCE_METADATA_HOST", &nobody.host)]).await.refused();
     assert!(refused.contains("has no service account"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_of_env0_joins_by_its_id_token() {
+    let (name, itself) = ("login.app.env0.com", "https://login.app.env0.com/");
+    let Some(env0) = Issuer::calling_itself(itself, name) else { return };
+    let auth = cluster(&env0.root, name, port(&env0)).await;
+    token(&auth, "env0", &json!({"env0": {"allow": [{"organization_id": "o", "project_name": "prod"}]}}))
+        .await;
+    let claims = |project: &str| {
+        json!({"iss": itself, "aud": ["https://prod.env0.com"], "apiKeyType": "oidc", "organizationId": "o",
+            "projectName": project})
+    };
+    let run = async |id_token: &str| Agent::new(&auth, "env0").run(&[("ENV0_OIDC_TOKEN", id_token)]).await;
+    run(&env0.mint(&claims("prod"))).await.ok();
+    let refused = run(&env0.mint(&claims("test"))).await.refused();
+    let told = explained(&auth, &refused).await;
+    assert!(told.checks.iter().any(|check| !check.fits && check.field == "project_name"), "{told:?}");
+    let refused = Agent::new(&auth, "env0").run(&[]).await.refused();
+    assert!(refused.contains("ENV0_OIDC_TOKEN is not set"), "{refused}");
 }

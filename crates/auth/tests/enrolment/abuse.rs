@@ -298,6 +298,39 @@ async fn j6_guesses_are_paced() {
     auth.join(&Joiner::node("web-1")).await.expect("joins");
 }
 
+/// Row J6: an attacker who fails from many addresses, through a proxy or not, spends what there is for those like him.
+/// Who comes for the first time is not held up, and the guesses end.
+#[tokio::test]
+async fn j6_guesses_from_everywhere_hold_up_nobody_who_comes_for_the_first_time() {
+    const ADDRESSES: usize = 12;
+    const EACH: usize = 60;
+    let auth = Auth::start().await;
+    auth.clock.halt();
+    let proxy = auth.join(&Joiner::host(harness::STATIC_TOKEN, "Proxy", "edge-1")).await.expect("joins");
+    let channel = auth.member(&proxy);
+    let through = async |request: &v1::JoinRequest, from: &str| {
+        let mut request = tonic::Request::new(request.clone());
+        request.metadata_mut().insert(transport::rpc::FORWARDED_FOR, from.parse().expect("a value"));
+        let joined = JoinServiceClient::new(channel.clone()).join(request).await;
+        joined.map(drop).map_err(|status| Problem::of(&status))
+    };
+    let guess = Joiner::node("web-1").with_token("guess").request(&auth.stranger()).await.expect("a request");
+    let mut guesses = 0;
+    for n in 0..ADDRESSES * EACH {
+        let from = format!("192.0.{}.7:4711", n % ADDRESSES);
+        match through(&guess, &from).await.expect_err("refused").code.as_str() {
+            "token_invalid" => guesses += 1,
+            code => assert_eq!(code, "too_many_failures"),
+        }
+    }
+    assert!(guesses < ADDRESSES * EACH, "he is stopped before each of his addresses is");
+    let honest = Joiner::node("web-1").request(&auth.stranger()).await.expect("a request");
+    let held = through(&honest, "192.0.3.7:4712").await.expect_err("this address has failed");
+    assert_eq!(held.code, "too_many_failures");
+    through(&honest, "198.51.100.7:4711").await.expect("an address that has not is looked at");
+    auth.join(&Joiner::node("web-2")).await.expect("nor does it hold up those who come directly");
+}
+
 /// A proxy passes strangers on for as long as it is one of the cluster's and not locked.
 #[tokio::test]
 async fn j6_a_locked_or_removed_proxy_passes_nobody_on() {

@@ -1,10 +1,13 @@
 //! Host certificates that a bot gets for an SSH server that it looks after, and everything that it does not get.
 
 use crate::harness::{Auth, Joiner, instance, key};
+use access::HostId;
+use access::resource::Kind;
 use api::status::Problem;
 use api::v1;
 use api::v1::agent_message::Message as Say;
 use api::v1::auth_message::Message as Said;
+use api::v1::bot_service_client::BotServiceClient;
 use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::inventory_service_client::InventoryServiceClient;
 use identity::Credentials;
@@ -13,6 +16,8 @@ use identity::ssh::SshCertificate;
 use identity::verify::ssh::{HostContext, VerifiedHost, host};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use std::time::Duration;
+use store::NewRecord;
 use tonic::transport::Channel;
 
 /// Somebody who asks for host certificates.
@@ -61,9 +66,19 @@ async fn rule(auth: &Auth, role: &str, condition: &str) {
     if !condition.is_empty() {
         rule["where"] = condition.into();
     }
+    rules(auth, role, json!([rule])).await;
+}
+
+async fn rules(auth: &Auth, role: &str, rules: Value) {
     auth.put(json!({"kind": "role", "version": "v7", "metadata": {"name": role},
-        "spec": {"allow": {"rules": [rule]}}}))
+        "spec": {"allow": {"rules": rules}}}))
         .await;
+}
+
+/// The role `hosts`, which lets a bot have servers among the nodes.
+async fn nodes_rule(auth: &Auth) {
+    let rule = json!([{"resources": ["host_cert"], "verbs": ["create"]}, {"resources": ["node"], "verbs": ["create", "update"]}]);
+    rules(auth, "hosts", rule).await;
 }
 
 /// An instance of a bot with these roles.
@@ -180,8 +195,17 @@ async fn connected(
     channel: Channel,
     report: v1::NodeReport,
 ) -> Result<(v1::SshServerState, Stream), Problem> {
+    begun(channel, Say::Node(report)).await
+}
+
+/// The same of one that nobody is to see.
+async fn unlisted(channel: Channel) -> Result<(v1::SshServerState, Stream), Problem> {
+    begun(channel, Say::Unlisted(v1::UnlistedReport {})).await
+}
+
+async fn begun(channel: Channel, first: Say) -> Result<(v1::SshServerState, Stream), Problem> {
     let (out, outgoing) = tokio::sync::mpsc::channel(4);
-    out.send(v1::AgentMessage { message: Some(Say::Node(report)) }).await.expect("room");
+    out.send(v1::AgentMessage { message: Some(first) }).await.expect("room");
     let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
     let answer = InventoryServiceClient::new(channel).connect_ssh_server(outgoing).await;
     let incoming = answer.map_err(|status| Problem::of(&status))?.into_inner();
@@ -210,6 +234,18 @@ impl Stream {
                 _ => {}
             }
         }
+    }
+
+    /// Waits for its end, long before its certificate ends.
+    async fn end(mut self) -> Problem {
+        let ended = async {
+            loop {
+                if let Err(problem) = self.state().await {
+                    return problem;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ended).await.expect("the stream does not end")
     }
 
     /// Waits for one like this.
@@ -242,15 +278,13 @@ async fn a_stock_server_is_a_node_by_rule_and_certificate_and_hears_of_locks() {
     assert_eq!(refused(good()).await, "host_unknown", "it has no certificate");
     Asking::new(channel()).ask(&["web.example.com"]).await.expect("gets one");
     assert_eq!(refused(good()).await, "action_not_allowed", "no rule says that it may be a node");
-    auth.put(json!({"kind": "role", "version": "v7", "metadata": {"name": "hosts"}, "spec": {"allow": {"rules": [
-        {"resources": ["host_cert"], "verbs": ["create"]}, {"resources": ["node"], "verbs": ["create", "update"]}]}}}))
-        .await;
+    nodes_rule(&auth).await;
     assert_eq!(refused(report("other.example.com", "")).await, "host_name_not_own");
     assert_eq!(refused(report("web.example.com", "10.1.2.3:22")).await, "host_addr_not_own");
     let (state, mut stream) = connected(channel(), good()).await.expect("is a node");
     let trust = api::convert::trust(state.trust.expect("a bundle")).expect("a bundle");
     assert_eq!(trust.user.ssh.len(), 1);
-    assert!(auth.core().presence.is_online(access::HostId(instance(&own).parse().expect("an id"))));
+    assert!(auth.core().presence.is_online(host_id(&own)));
     // It is there, so not even its bot's next copy takes its names.
     let again = auth.join(&Joiner::bot(&auth.bot_token("web").await)).await.expect("joins");
     assert_eq!(Asking::new(auth.member(&again)).refused(&["web.example.com"]).await, "host_name_taken");
@@ -277,10 +311,152 @@ async fn a_stock_server_is_a_node_by_rule_and_certificate_and_hears_of_locks() {
     auth.delete(access::resource::Kind::Lock, "server").await;
     stream.until(|state| state.locked.is_empty()).await;
     auth.lock("own", json!({"user": "bot-web"})).await;
-    let ended = loop {
-        if let Err(problem) = stream.state().await {
-            break problem;
+    assert_eq!(stream.end().await.code, "locked", "who speaks for it is locked");
+}
+
+/// The instance of a bot with the role `hosts`, which has a certificate for a server of this name.
+async fn keeper(auth: &Auth, bot: &str) -> Credentials {
+    let own = joined(auth, bot, json!(["hosts"])).await;
+    Asking::new(auth.member(&own)).ask(&[&format!("{bot}.example.com")]).await.expect("gets one");
+    own
+}
+
+fn host_id(own: &Credentials) -> HostId {
+    HostId(instance(own).parse().expect("an id"))
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_right_to_speak() {
+    let auth = Auth::start().await;
+    nodes_rule(&auth).await;
+    let connect = async |own: &Credentials, bot: &str| {
+        let name = format!("{bot}.example.com");
+        connected(auth.member(own), report(&name, &format!("{name}:22"))).await.map(|(_, stream)| stream)
+    };
+    let again = async |own: &Credentials, bot: &str| match connect(own, bot).await {
+        Ok(_) => panic!("{bot} speaks again"),
+        Err(problem) => problem.code,
+    };
+
+    // The instance is removed.
+    let own = keeper(&auth, "one").await;
+    let stream = connect(&own, "one").await.expect("is a node");
+    auth.delete(Kind::BotInstance, &format!("one/{}", instance(&own))).await;
+    assert_eq!(stream.end().await.code, "superseded");
+    assert_eq!(again(&own, "one").await, "instance_unknown");
+
+    // The bot is removed, and with it its instances.
+    let own = keeper(&auth, "two").await;
+    let stream = connect(&own, "two").await.expect("is a node");
+    let mut admin = BotServiceClient::new(auth.admin());
+    admin.delete_bot(v1::DeleteBotRequest { name: "two".to_owned() }).await.expect("goes");
+    let code = stream.end().await.code;
+    assert!(["superseded", "not_found"].contains(&code.as_str()), "{code}");
+    assert!(!auth.core().presence.is_online(host_id(&own)));
+
+    // The bot, the instance, or a role that lets it speak is locked.
+    let own = keeper(&auth, "three").await;
+    for (name, target) in [
+        ("user", json!({"user": "bot-three"})),
+        ("instance", json!({"bot_instance_id": instance(&own)})),
+        ("role", json!({"role": "hosts"})),
+    ] {
+        let stream = connect(&own, "three").await.expect("is a node");
+        auth.lock(name, target).await;
+        assert_eq!(stream.end().await.code, "locked", "{name}");
+        assert_eq!(again(&own, "three").await, "locked", "{name}");
+        auth.delete(Kind::Lock, name).await;
+    }
+
+    // The role lets it no more, and then the bot has it no more.
+    let stream = connect(&own, "three").await.expect("is a node");
+    rule(&auth, "hosts", "").await;
+    assert_eq!(stream.end().await.code, "action_not_allowed");
+    nodes_rule(&auth).await;
+    let stream = connect(&own, "three").await.expect("is a node");
+    auth.put(json!({"kind": "bot", "version": "v1", "metadata": {"name": "three"},
+        "spec": {"roles": [], "traits": []}}))
+        .await;
+    assert_eq!(stream.end().await.code, "no_roles_requested");
+}
+
+#[tokio::test]
+async fn an_unlisted_server_hears_of_locks_and_is_seen_by_nobody() {
+    let auth = Auth::start().await;
+    rule(&auth, "hosts", "").await;
+    let own = joined(&auth, "web", json!(["hosts"])).await;
+    let refused = async || match unlisted(auth.member(&own)).await {
+        Ok((state, _)) => panic!("{state:?}"),
+        Err(problem) => problem.code,
+    };
+    assert_eq!(refused().await, "host_unknown", "it has no certificate");
+    Asking::new(auth.member(&own)).ask(&["web.example.com"]).await.expect("gets one");
+    let (state, mut stream) = unlisted(auth.member(&own)).await.expect("hears");
+    let trust = api::convert::trust(state.trust.expect("a bundle")).expect("a bundle");
+    assert_eq!([state.host_signer], *trust.host.ssh_lines(), "who signs hosts");
+    auth.lock("user", json!({"user": "alice"})).await;
+    stream.until(|state| state.refused_key_ids == ["alice"]).await;
+    let presence = &auth.core().presence;
+    assert!(presence.is_online(host_id(&own)), "nobody else takes its names");
+    assert!(presence.nodes_online().is_empty() && presence.routes().list.is_empty());
+
+    // It was a node, and is to be none any more.
+    nodes_rule(&auth).await;
+    let (_, listed) = connected(auth.member(&own), report("web.example.com", "")).await.expect("is a node");
+    assert!(presence.nodes_online().contains(&host_id(&own)));
+    assert_eq!(stream.end().await.code, "superseded");
+    let (_, stream) = unlisted(auth.member(&own)).await.expect("hears");
+    listed.end().await;
+    assert!(presence.nodes_online().is_empty());
+
+    auth.delete(Kind::BotInstance, &format!("web/{}", instance(&own))).await;
+    assert_eq!(stream.end().await.code, "superseded");
+    assert_eq!(refused().await, "instance_unknown");
+    // A member of the cluster has a policy to go by.
+    let node = auth.join(&Joiner::node("node-1")).await.expect("joins");
+    let (out, outgoing) = tokio::sync::mpsc::channel(1);
+    let first = v1::AgentMessage { message: Some(Say::Unlisted(v1::UnlistedReport {})) };
+    out.send(first).await.expect("room");
+    let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+    let answer = InventoryServiceClient::new(auth.member(&node)).connect(outgoing).await;
+    let told = answer.expect("a stream").into_inner().message().await.expect_err("refused");
+    assert_eq!(Problem::of(&told).code, "wrong_role");
+}
+
+#[tokio::test]
+async fn more_certificates_than_can_be_listed_lock_the_server() {
+    const MOST: u64 = 100_000;
+    let auth = Auth::start().await;
+    nodes_rule(&auth).await;
+    let own = keeper(&auth, "web").await;
+    let expires = (Timestamp::now() + SignedDuration::from_hours(1)).to_string();
+    let issued = async |serials: std::ops::Range<u64>| {
+        let record = |serial: u64| NewRecord {
+            time: Timestamp::now(),
+            name: "cert.create".to_owned(),
+            code: "TC000I".to_owned(),
+            body: json!({"event": "cert.create", "cert_type": "user", "serial": serial,
+                "identity": {"roles": ["many"], "expires": expires}})
+            .to_string()
+            .into(),
+        };
+        let all: Vec<u64> = serials.collect();
+        for some in all.chunks(store::MAX_ACTIONS) {
+            let records = some.iter().map(|serial| record(*serial)).collect();
+            auth.core().catalog.engine.append(records).await.expect("appended");
         }
     };
-    assert_eq!(ended.code, "locked", "who speaks for it is locked");
+    issued(1..MOST + 1).await;
+    let name = || report("web.example.com", "web.example.com:22");
+    let (_, mut stream) = connected(auth.member(&own), name()).await.expect("is a node");
+    auth.lock("first", json!({"role": "many"})).await;
+    let state = stream.until(|state| !state.refused_serials.is_empty()).await;
+    assert_eq!((state.refused_serials.len(), state.locked.as_str()), (100_000, ""));
+    auth.delete(Kind::Lock, "first").await;
+    stream.until(|state| state.refused_serials.is_empty()).await;
+    issued(MOST + 1..MOST + 2).await;
+    auth.lock("second", json!({"role": "many"})).await;
+    let state = stream.until(|state| !state.locked.is_empty()).await;
+    assert!(state.refused_serials.is_empty(), "half a list would let the other half in");
+    assert!(state.locked.contains("Role:\"many\""), "{}", state.locked);
 }

@@ -238,7 +238,11 @@ pub struct Joiner {
     pub bound: Option<Bound>,
     pub id_token: String,
     pub aws: Option<Arc<join::iam::Credentials>>,
+    pub azure: Option<Arc<Attest>>,
 }
+
+/// What a machine of Azure shows for a nonce.
+pub type Attest = dyn Fn(&str) -> v1::AzureAttestation + Send + Sync;
 
 /// What the holder of a bound key keeps.
 #[derive(Clone)]
@@ -287,6 +291,7 @@ impl Joiner {
             bound: None,
             id_token: String::new(),
             aws: None,
+            azure: None,
         }
     }
 
@@ -373,7 +378,9 @@ impl Joiner {
                 signature: signature.to_vec(),
             }
         });
+        let azure = self.azure.as_ref().map(|attest| attest(&join::azure::nonce(&claim)));
         Ok(v1::JoinRequest {
+            azure,
             aws,
             token: self.token.clone(),
             role: self.role.to_owned(),

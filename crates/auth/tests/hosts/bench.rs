@@ -64,7 +64,8 @@ impl Bench {
         let clock: Arc<dyn store::Clock> = Arc::new(store::SystemClock);
         let core = Arc::new(Core {
             issuers: auth::issuers::Issuers::new(web.clone(), clock.clone()),
-            sts: auth::sts::Sts::new(web, clock),
+            sts: auth::sts::Sts::new(web.clone(), clock.clone()),
+            arm: auth::arm::ResourceManager::new(web, clock),
             attempts: auth::attempts::Attempts::default(),
             kubernetes: None,
             cluster,

@@ -19,8 +19,7 @@ use tonic::transport::Channel;
 use transport::tpm::Address;
 
 fn talk(tpm: &SoftTpm, algorithm: Algorithm) -> (Conversation, Keys) {
-    let mut channel = Address::Unix(tpm.socket()).open().expect("it listens");
-    let device = Box::new(move |command: &[u8]| channel.exchange(command));
+    let device = Address::Unix(tpm.socket()).open().expect("it listens");
     Conversation::begin(device, algorithm).expect("has its keys")
 }
 

@@ -61,11 +61,14 @@ impl JoinSecret {
     /// The token; read from the file now, without the line's end.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be read, or is empty.
     pub fn reveal(&self) -> io::Result<String> {
         match self {
             Self::Literal(token) => Ok(token.clone()),
-            Self::File(path) => Ok(super::read::file(path)?.trim().to_owned()),
+            Self::File(path) => match super::read::file(path)?.trim() {
+                "" => Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty")),
+                token => Ok(token.to_owned()),
+            },
         }
     }
 }

@@ -65,6 +65,7 @@ fn check(oidc: &Oidc, field: &Field, wanted: &Wanted, claims: &Claims, rule: usi
         Compare::Place => {
             found == wanted || found.rsplit_once('-').is_some_and(|(region, _)| region == wanted)
         }
+        Compare::AnyCase | Compare::OneOfAnyCase => found.eq_ignore_ascii_case(wanted),
         Compare::Exact | Compare::GlobIfEnabled | Compare::Flag | Compare::OneOf => found == wanted,
     };
     let fits = found.iter().any(|found| wanted.all().iter().any(|wanted| one(wanted, found)));

@@ -293,6 +293,18 @@ fn platforms() -> Vec<(&'static str, Value, Value, Value, Vec<Value>)> {
             ],
         ),
         (
+            "env0",
+            json!({"allow": [{"organization_id": org, "project_name": "prod", "deployment_type": "deploy"},
+                {"organization_id": org, "env0_tag": "trusted"}]}),
+            json!({"iss": "https://login.app.env0.com/", "aud": ["https://prod.env0.com"], "apiKeyType": "oidc"}),
+            json!({"organizationId": org, "projectName": "prod", "deploymentType": "deploy"}),
+            vec![
+                json!({"organizationId": "c3b8a3d2-0000-4000-8000-000000000001"}),
+                json!({"deploymentType": "prPlan"}),
+                json!({"projectName": null, "https://env0.com/projectName": "prod"}),
+            ],
+        ),
+        (
             "kubernetes",
             json!({"type": "static_jwks", "static_jwks": {"jwks": {"keys": [{"kty": "new"}]}}, "allow": [{"service_account": "ci:runner"}]}),
             json!({"iss": "https://kubernetes.default.svc", "aud": [CLUSTER]}),
@@ -339,6 +351,118 @@ fn each_platforms_jobs_join_by_their_rules_and_no_others() {
 }
 
 #[test]
+fn a_deployment_of_env0_shows_a_token_that_was_made_for_it() {
+    let oidc = settings("env0", &json!({"allow": [{"organization_id": "o"}]}));
+    let good = json!({"iss": "https://login.app.env0.com/", "aud": "https://prod.env0.com", "apiKeyType": "oidc",
+        "exp": NOW + 86_400, "iat": NOW, "nbf": null});
+    let check = |oidc: &Oidc, name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        claims.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+        let token = issuer().token(&json!({"alg": "RS256", "kid": "rsa"}), &claims);
+        verify(&token, &issuer().jwks(), oidc, CLUSTER, now()).is_ok()
+    };
+    assert!(check(&oidc, "sub", json!("auth0|x")));
+    for (name, value) in [
+        ("apiKeyType", json!("personal")),
+        ("apiKeyType", Value::Null),
+        ("aud", json!(CLUSTER)),
+        ("aud", json!("https://app.env0.com")),
+        ("iss", json!("https://login.app.env0.com")),
+    ] {
+        assert!(!check(&oidc, name, value.clone()), "{name}: {value}");
+    }
+    let section = json!({"audience": "https://app.env0.com", "allow": [{"organization_id": "o"}]});
+    assert!(check(&settings("env0", &section), "aud", json!("https://app.env0.com")));
+}
+
+#[test]
+fn an_access_token_of_azure_says_which_machine_its_identity_is_of() {
+    use crate::azure::{Cloud, MachineId};
+    let (tenant, principal) =
+        ("33333333-AAAA-4bbb-8ccc-444444444444", "55555555-aaaa-4bbb-8ccc-666666666666");
+    let machine = |kind: &str| {
+        format!(
+            "/subscriptions/11111111-aaaa-4bbb-8ccc-222222222222/resourcegroups/ci_(1)/providers/{kind}/runner-1"
+        )
+    };
+    let vm = machine("Microsoft.Compute/virtualMachines");
+    let own = machine("Microsoft.ManagedIdentity/userAssignedIdentities");
+    // As Azure dates them.
+    let good = json!({"aud": "https://management.azure.com/", "iss": format!("https://sts.windows.net/{}/", tenant.to_lowercase()),
+        "tid": tenant, "oid": principal, "iat": NOW - 300, "nbf": NOW - 300, "exp": NOW + 86_400, "xms_mirid": vm});
+    let check = |cloud: usize, header: Value, changes: Value| {
+        let mut claims = good.clone();
+        for (name, value) in changes.as_object().expect("an object") {
+            claims[name] = value.clone();
+        }
+        let token = issuer().token(&header, &claims);
+        verify_managed_identity(&token, &issuer().jwks(), &Cloud::ALL[cloud], now())
+    };
+    let rsa = || json!({"alg": "RS256", "kid": "rsa"});
+    for changes in [
+        json!({}),
+        json!({"aud": "https://management.azure.com"}),
+        json!({"xms_mirid": own, "xms_az_rid": vm}),
+    ] {
+        let identity = check(0, rsa(), changes).expect("is one");
+        assert_eq!((identity.tenant, identity.principal.as_str()), (tenant.to_lowercase(), principal));
+        let url = identity.machine.url(&Cloud::ALL[0]);
+        assert!(
+            url.starts_with(
+                "https://management.azure.com/subscriptions/11111111-aaaa-4bbb-8ccc-222222222222/"
+            )
+        );
+        assert_eq!(identity.machine.resource_group, "ci_(1)");
+    }
+    for (claim, changes) in [
+        ("aud", json!({"aud": "https://management.azure.com.evil.example/"})),
+        ("aud", json!({"aud": "https://vault.azure.net"})),
+        ("iss", json!({"iss": "https://sts.windows.net/common/"})),
+        ("iss", json!({"tid": principal})),
+        ("tid", json!({"tid": "x/../y", "iss": "https://sts.windows.net/x/../y/"})),
+        ("oid", json!({"oid": null})),
+        ("exp", json!({"exp": NOW - 11})),
+        ("exp", json!({"exp": NOW + 3 * 86_400})),
+        ("nbf", json!({"nbf": NOW + 60})),
+        ("xms_mirid", json!({"xms_mirid": own})),
+        ("xms_az_rid", json!({"xms_az_rid": own})),
+    ] {
+        let refused = check(0, rsa(), changes);
+        assert!(
+            matches!(refused, Err(Unverified::Claim { claim: found, .. }) if found == claim),
+            "{claim}: {refused:?}"
+        );
+    }
+    // Another cloud's Resource Manager, and what is no signature.
+    assert!(matches!(check(1, rsa(), json!({})), Err(Unverified::Claim { claim: "aud", .. })));
+    for algorithm in ["none", "HS256"] {
+        let refused = check(0, json!({"alg": algorithm, "kid": "ec"}), json!({}));
+        assert!(matches!(refused, Err(Unverified::Algorithm(_))), "{refused:?}");
+    }
+    for wrong in [
+        "",
+        "/",
+        "/subscriptions/11111111-aaaa-4bbb-8ccc-222222222222",
+        &vm[1..],
+        &format!("{vm}/"),
+        &format!("{vm}/extensions"),
+        &vm.replace("runner-1", ".."),
+        &vm.replace("runner-1", ""),
+        &vm.replace("runner-1", "a?b"),
+        &vm.replace("runner-1", "a#b"),
+        &vm.replace("runner-1", "a%2fb"),
+        &vm.replace("ci_(1)", "."),
+        &vm.replace("Microsoft.Compute", "Microsoft.Compute.x"),
+        &vm.replace("11111111-", "1111-1111"),
+        &machine("Microsoft.Compute/virtualMachineScaleSets"),
+    ] {
+        assert_eq!(MachineId::parse(wrong), None, "{wrong}");
+    }
+    assert!(MachineId::parse(&vm.to_uppercase()).is_some());
+}
+
+#[test]
 fn a_service_account_needs_a_pod_and_a_short_life() {
     let (_, section, _, _, _) = platforms().pop().expect("the last one");
     let oidc = settings("kubernetes", &section);
@@ -355,6 +479,36 @@ fn a_service_account_needs_a_pod_and_a_short_life() {
         json!({"kubernetes.io": pod, "exp": NOW + 1801}),
     ] {
         assert!(matches!(check(&change), Err(Unverified::Claim { .. })), "{change}");
+    }
+}
+
+/// Whoever makes an account with somebody else's address has an ID token that names it.
+#[test]
+fn an_address_counts_once_google_has_verified_it() {
+    let oidc =
+        settings("gcp", &json!({"allow": [{"project_ids": ["p"], "service_accounts": ["ci@p.example"]}]}));
+    let of_machine = json!({"iss": "https://accounts.google.com", "email": "ci@p.example",
+        "google": {"compute_engine": {"project_id": "p"}}});
+    let check = |verified: Value| {
+        let mut all = with(&of_machine);
+        match verified {
+            Value::Null => {}
+            verified => all["email_verified"] = verified,
+        }
+        let token = issuer().token(&json!({"alg": "ES256", "kid": "ec"}), &all);
+        verify(&token, &issuer().jwks(), &oidc, CLUSTER, now())
+    };
+    let claims = check(json!(true)).expect("is verified");
+    assert_eq!(judge(&oidc, &claims).rule, Some(0));
+    for (wrong, shown) in [
+        (Value::Null, "missing"),
+        (json!(false), "false"),
+        (json!("true"), "\"true\""),
+        (json!(1), "1"),
+        (json!([true]), "[true]"),
+    ] {
+        let Err(Unverified::Claim { claim, found, .. }) = check(wrong) else { panic!("{shown} is refused") };
+        assert_eq!((claim, found.as_str()), ("email_verified", shown));
     }
 }
 

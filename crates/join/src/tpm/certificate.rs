@@ -224,3 +224,27 @@ fn extension<'a, T: FromDer<'a, x509_parser::error::X509Error>>(
         _ => Found::Wrong,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST_CERTIFICATE, is_authority};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+
+    /// The certificate of an authority whose name is so long.
+    fn authority(name: usize) -> Vec<u8> {
+        let mut params = CertificateParams::new([]).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::OrganizationName, "x".repeat(name));
+        params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate").der().to_vec()
+    }
+
+    #[test]
+    fn no_certificate_is_read_that_is_longer_than_any() {
+        // Subject and issuer are one.
+        let longest = authority(LONGEST_CERTIFICATE / 2 - 400);
+        assert!(longest.len() <= LONGEST_CERTIFICATE, "{}", longest.len());
+        assert!(is_authority(&longest));
+        let too_long = authority(LONGEST_CERTIFICATE / 2);
+        assert!(!is_authority(&too_long), "{}", too_long.len());
+    }
+}

@@ -38,6 +38,13 @@ pub enum TpmError {
     },
 }
 
+impl TpmError {
+    /// There is no way to it.
+    pub fn opening(error: std::io::Error) -> Self {
+        Self::Device { doing: "opening the TPM", error }
+    }
+}
+
 fn hint(code: u32) -> &'static str {
     match code {
         0x0100 => "; it was not started (a simulator needs --flags startup-clear)",
@@ -287,9 +294,11 @@ fn unpadded(mut content: Vec<u8>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Conversation, Device, TpmError, unpadded};
-    use crate::tpm::Algorithm;
+    use super::{Conversation, Device, LONGEST_CREDENTIAL, TpmError, unpadded};
+    use crate::tpm::{Algorithm, Credential};
     use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Answers with whatever is given.
     fn noise(mut answers: Vec<Vec<u8>>) -> Device {
@@ -305,6 +314,27 @@ mod tests {
             });
             let _ = Conversation::begin(noise(answers.collect()), Algorithm::Rsa2048);
         }
+    }
+
+    /// Lengths of 16 bits stand before both parts: whoever answers in auth's place could make commands of other lengths.
+    #[test]
+    fn a_credential_that_no_tpm_takes_is_not_shown_to_one() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let device: Device = Box::new(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Err(std::io::Error::other("it was asked"))
+        });
+        let mut talk = Conversation { device, made: vec![], endorsement: 1, attestation: 2 };
+        let credential = |object, seed| Credential { object: vec![0; object], seed: vec![0; seed] };
+        let longest = LONGEST_CREDENTIAL;
+        for (object, seed) in [(longest + 1, 1), (1, longest + 1), (0x1_0001, 256), (256, 0x1_0001)] {
+            let refused = talk.activate(&credential(object, seed), &[7; 32]).expect_err("too long");
+            assert!(matches!(refused, TpmError::Malformed { .. }), "{object} {seed}: {refused}");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
+        let asked_for = talk.activate(&credential(longest, longest), &[7; 32]).expect_err("it only counts");
+        assert!(asked_for.to_string().contains("it was asked"), "{asked_for}");
     }
 
     #[test]

@@ -52,6 +52,8 @@ mod tests {
             (platform(Provider::Kubernetes, None), vec![]),
             (platform(Provider::Gcp, None), vec![]),
             (platform(Provider::Iam, None), vec![]),
+            (platform(Provider::Env0, None), vec!["ENV0_OIDC_TOKEN"]),
+            (Method::Azure { client_id: None }, vec![]),
         ] {
             let mut command = Command::new("true");
             withhold(&mut command, &method);

@@ -10,7 +10,7 @@ use api::v1::agent_message::Message as Say;
 use api::v1::auth_message::Message as Said;
 use api::v1::cluster_service_client::ClusterServiceClient;
 use api::v1::inventory_service_client::InventoryServiceClient;
-use api::v1::{AgentMessage, NodeReport, SshServerState, TrustRequest};
+use api::v1::{AgentMessage, SshServerState, TrustRequest};
 use identity::TrustBundle;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use tonic::transport::Channel;
 use transport::Backoff;
 use transport::backoff::between_zero_and;
 
-/// Within this time every agent has taken news of trust in.
-const SPREAD: Duration = Duration::from_secs(2);
+/// Within this time every agent has taken news of trust in, and has begun with what follows from it.
+pub const SPREAD: Duration = Duration::from_secs(2);
 /// Auth pings far more often; a stream that is silent this long leads nowhere.
 const SILENCE: Duration = Duration::from_secs(90);
 /// After a failure.
@@ -61,7 +61,7 @@ pub enum News {
     Trust(Arc<TrustBundle>),
     /// What the SSH server of this service is to do.
     Server(String, Arc<SshServerState>),
-    /// Whether the SSH server of this service is in the inventory, and why not.
+    /// Whether the cluster is heard for the SSH server of this service, and why not.
     Link(String, Option<String>),
 }
 
@@ -100,7 +100,7 @@ impl Follow {
         }
     }
 
-    /// What is said of the SSH server of a service, which is in the inventory from then on.
+    /// What is said of the SSH server of a service, for which the cluster is heard from then on.
     pub fn register(&self, name: &str, registration: Registration) {
         let server = self.servers.iter().find(|server| server.name == name);
         if let Some(server) = server {
@@ -253,7 +253,7 @@ impl Speaking {
         let mut lived = false;
         let mut pause = Duration::ZERO;
         let mut registration = self.registration.clone();
-        // There is no certificate yet, and so nothing to be in the inventory as.
+        // There is no certificate yet, and so nothing that the cluster would hear of.
         let Ok(report) =
             registration.wait_for(|known| known.is_certified()).await.map(|known| known.report())
         else {
@@ -273,7 +273,7 @@ impl Speaking {
     async fn speak(
         &self,
         channel: Channel,
-        report: NodeReport,
+        report: Say,
         registration: &mut watch::Receiver<Registration>,
         lived: &mut bool,
         pause: &mut Duration,
@@ -283,7 +283,7 @@ impl Speaking {
             let message = AgentMessage { message: Some(what) };
             out.send(message).await.map_err(|_| Status::unavailable("the stream has ended"))
         };
-        say(Say::Node(report)).await?;
+        say(report).await?;
         let mut client = InventoryServiceClient::new(channel);
         let mut applied = self.applied.clone();
         let mut incoming = client.connect_ssh_server(ReceiverStream::new(outgoing)).await?.into_inner();
@@ -293,7 +293,10 @@ impl Speaking {
                 changed = registration.changed() => {
                     changed.map_err(|_| Status::cancelled("the agent ends"))?;
                     let report = registration.borrow_and_update().report();
-                    say(Say::Node(report)).await?;
+                    // Who is in no inventory has nothing more to say.
+                    if let Say::Node(_) = report {
+                        say(report).await?;
+                    }
                     continue;
                 }
                 changed = applied.changed() => {

@@ -7,6 +7,7 @@
 use super::AgentError;
 use super::member::{address, credentials, fresh_key, token_hash};
 use super::platform::aws::Aws;
+use super::platform::azure::Machine;
 use super::storage::{BoundKey, Pending, PendingJoin, Storage, Stored};
 use super::{platform, tpm};
 use crate::config::{Config, FirstTrust, Method, Onboarding, TokenSource};
@@ -29,7 +30,7 @@ use transport::rpc;
 use transport::tls::ServerTrust;
 use zeroize::Zeroizing;
 
-const DOING: &str = "joining the cluster";
+pub(super) const DOING: &str = "joining the cluster";
 
 /// What joining needs, each time.
 pub struct Joiner {
@@ -145,7 +146,7 @@ impl Joiner {
         let mut client = JoinServiceClient::new(server.channel.clone());
         let challenge = client.challenge(ChallengeRequest {}).await.map_err(AgentError::call(DOING))?;
         let v1::ChallengeResponse { challenge, cluster } = challenge.into_inner();
-        let mut signs = None;
+        let (mut signs, mut attests) = (None, None);
         let id_token = match &self.onboarding.method {
             Method::Platform { provider: Provider::Iam, .. } => {
                 signs = Some(Aws(platform::environment).credentials().await?);
@@ -154,6 +155,12 @@ impl Joiner {
             Method::Platform { provider, variable } => {
                 let cluster = server.cluster(cluster, &self.addr)?;
                 platform::id_token(*provider, variable.as_deref(), &cluster).await?.to_string()
+            }
+            // An access token is worth something elsewhere: who is not proven to be the cluster is shown none.
+            Method::Azure { client_id } => {
+                server.cluster(cluster, &self.addr)?;
+                attests = Some(client_id.as_deref());
+                String::new()
             }
             Method::Token | Method::BoundKeypair { .. } | Method::Tpm { .. } => String::new(),
         };
@@ -171,11 +178,14 @@ impl Joiner {
         let bound_keypair =
             bound.map(|bound| self.shown(&claim, bound, pending.offered.as_ref())).transpose()?;
         let aws = signs.map(|(credentials, endpoint)| signed(&claim, &credentials, endpoint));
-        let tpm = match begun {
-            Some(begun) => Some(tpm::shown(&mut client, &claim, begun).await?),
+        let azure = match attests {
+            Some(client_id) => {
+                let machine = Machine::new(platform::environment);
+                Some(machine.attest(&join::azure::nonce(&claim), client_id).await?)
+            }
             None => None,
         };
-        let request = JoinRequest {
+        let mut request = JoinRequest {
             aws,
             token: token.to_owned(),
             role: SystemRole::Bot.as_str().to_owned(),
@@ -187,8 +197,12 @@ impl Joiner {
             host: None,
             bound_keypair,
             id_token,
-            tpm,
+            tpm: None,
+            azure,
         };
+        if let Some(begun) = begun {
+            request.tpm = Some(tpm::shown(&mut client, &request, begun).await?);
+        }
         Ok(client.join(request).await.map_err(AgentError::call(DOING))?.into_inner())
     }
 

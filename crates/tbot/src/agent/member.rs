@@ -210,9 +210,10 @@ impl Member {
             }
         };
         let request = RenewBotRequest { public_key: pending.key.spki_der(), ttl_seconds: self.ttl.as_secs() };
-        let mut client = CertificateServiceClient::new(self.channel());
         let doing = "renewing the bot's identity";
-        let answer = client.renew_bot(request).await.map_err(AgentError::call(doing))?.into_inner();
+        // The old connection ends with the call: the next one is another identity's, and nobody needs both.
+        let answer = CertificateServiceClient::new(self.channel()).renew_bot(request).await;
+        let answer = answer.map_err(AgentError::call(doing))?.into_inner();
         let credentials = credentials(pending.key, answer.credentials)?;
         self.storage.commit(now, &credentials, self.token_hash.as_deref(), None)?;
         self.take(credentials, now)?;

@@ -2,6 +2,7 @@
 //! such tokens live for minutes.
 
 pub mod aws;
+pub mod azure;
 
 use super::AgentError;
 use crate::config::Method;
@@ -58,14 +59,16 @@ fn source(
         Provider::Gcp => {
             Source::Metadata(environment("GCE_METADATA_HOST").unwrap_or_else(|| METADATA.to_owned()))
         }
-        Provider::Iam => Source::None,
+        Provider::Env0 => named("ENV0_OIDC_TOKEN"),
+        Provider::Iam | Provider::Azure => Source::None,
     }
 }
 
 /// The environment variables that hold what this method joins with, or lead to it.
 pub fn variables(method: &Method) -> Vec<String> {
     match method {
-        Method::Token | Method::Tpm { .. } => Vec::new(),
+        // What Azure gives out is for every program of the machine.
+        Method::Token | Method::Tpm { .. } | Method::Azure { .. } => Vec::new(),
         Method::BoundKeypair { .. } => vec!["TBOT_REGISTRATION_SECRET".to_owned()],
         Method::Platform { provider, variable } => match source(*provider, variable.as_deref(), |_| None) {
             Source::Variable(name) => vec![name],
@@ -164,6 +167,8 @@ fn advice(provider: Provider) -> &'static str {
         Provider::Kubernetes => "mount a projected service account token, or set KUBERNETES_TOKEN_PATH",
         Provider::Gcp => "give the machine a service account, and run tbot on it",
         Provider::Iam => "run tbot on a machine of AWS",
+        Provider::Azure => "run tbot on a machine of Azure",
+        Provider::Env0 => "enable OIDC for deployments in the policies of the organization",
         Provider::Spacelift | Provider::TerraformCloud => "run tbot inside a run of that platform",
     }
 }
@@ -184,6 +189,7 @@ mod tests {
             (Provider::Spacelift, "SPACELIFT_OIDC_TOKEN"),
             (Provider::TerraformCloud, "TFC_WORKLOAD_IDENTITY_TOKEN"),
             (Provider::Bitbucket, "BITBUCKET_STEP_OIDC_TOKEN"),
+            (Provider::Env0, "ENV0_OIDC_TOKEN"),
         ] {
             assert_eq!(source(provider, None, nothing), variable(default));
             assert_eq!(source(provider, Some("OTHER"), nothing), variable("OTHER"));

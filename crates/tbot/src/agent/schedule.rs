@@ -77,6 +77,18 @@ impl Schedule {
         self.due = None;
     }
 
+    /// Makes it due within this time, unless it is sooner, or is being retried: a server that has too much to do is not asked
+    /// more often for that.
+    pub fn hurry_within(&mut self, now: Moment, within: Duration) {
+        if !self.is_retried() && self.pause(now) > within {
+            self.due = Some(now.after(within));
+        }
+    }
+
+    fn is_retried(&self) -> bool {
+        self.failures > 0 || self.put_off > 0
+    }
+
     /// Time until it is due: whichever clock says so first.
     pub fn pause(&self, now: Moment) -> Duration {
         let Some(due) = self.due else { return Duration::ZERO };
@@ -92,8 +104,7 @@ impl Schedule {
     /// Whether it may as well be done with others that are due: it is not being retried, and has at most a tenth of its
     /// interval left.
     pub fn is_nearly_due(&self, now: Moment) -> bool {
-        let is_retried = self.failures > 0 || self.put_off > 0;
-        self.is_due(now) || !is_retried && self.pause(now) <= self.interval / 10
+        self.is_due(now) || !self.is_retried() && self.pause(now) <= self.interval / 10
     }
 
     /// When it is due by the wall clock; `None` for at once.
@@ -184,6 +195,21 @@ mod tests {
         assert!(schedule.is_due(at(13_600, 5)), "the machine slept");
         assert!(schedule.is_due(at(0, 3600)), "the clock was set back");
         assert!(schedule.is_nearly_due(at(13_300, 3300)) && !schedule.is_nearly_due(at(13_000, 3000)));
+    }
+
+    #[test]
+    fn what_is_retried_is_not_hurried() {
+        let (now, soon) = (at(0, 0), Duration::from_secs(2));
+        let mut schedule = Schedule::new(HOUR);
+        schedule.succeeded(now, 24 * HOUR, 0.0);
+        schedule.hurry_within(now, soon);
+        assert_eq!(schedule.pause(now), soon);
+        schedule.hurry_within(now, HOUR);
+        assert_eq!(schedule.pause(now), soon, "it is due sooner already");
+        let asked = Some(Duration::from_secs(50));
+        schedule.failed(now, Failure { asked, is_put_off: true, ..Failure::default() }, 0.0);
+        schedule.hurry_within(now, soon);
+        assert_eq!(schedule.pause(now), Duration::from_secs(50));
     }
 
     #[test]

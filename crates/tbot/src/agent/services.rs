@@ -2,7 +2,7 @@
 //! is; what is due at the same time is done in one round.
 
 use super::AgentError;
-use super::follow::{Follow, News};
+use super::follow::{Follow, News, SPREAD};
 use super::heartbeat::{self, About};
 use super::hooks::{self, Ran};
 use super::member::Member;
@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use transport::backoff::between_zero_and;
 
 /// The name of the service that keeps the agent's own identity.
 pub const IDENTITY: &str = "identity";
@@ -47,8 +48,8 @@ pub struct Agent {
     trusts: Vec<i64>,
     /// What SSH servers have still to be told, by service.
     unapplied: BTreeMap<String, Arc<SshServerState>>,
-    /// Why SSH servers are not among the cluster's nodes, by service.
-    unlisted: BTreeMap<String, String>,
+    /// Why the cluster is not heard for SSH servers, by service.
+    unheard: BTreeMap<String, String>,
     heartbeat: Schedule,
     /// What came of hooks, and was not told yet.
     ran: Vec<Ran>,
@@ -89,7 +90,7 @@ impl Agent {
             outputs: Vec::new(),
             trusts: Vec::new(),
             unapplied: BTreeMap::new(),
-            unlisted: BTreeMap::new(),
+            unheard: BTreeMap::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
             ran: Vec::new(),
             apis: Apis::default(),
@@ -292,7 +293,7 @@ impl Agent {
         services.push(Service::new(HEARTBEAT, Kind::Heartbeat));
         self.health.set_services(services);
         // Streams begin anew, and tell of trouble anew; those of services that are in no inventory any more have none.
-        for name in std::mem::take(&mut self.unlisted).into_keys() {
+        for name in std::mem::take(&mut self.unheard).into_keys() {
             self.health.hooked(&name, Ok(()));
         }
     }
@@ -365,10 +366,10 @@ impl Agent {
         failed
     }
 
-    /// The stock servers that are to be in the inventory.
+    /// The stock servers that hear of locks, and those of them that are to be in the inventory.
     pub(super) fn servers(&self) -> Vec<(String, Registration)> {
         let servers = self.config.outputs.iter().filter_map(|output| match &output.content {
-            Content::Sshd(sshd) if sshd.register => {
+            Content::Sshd(sshd) => {
                 Some((output.name.clone(), Registration::of(sshd, refresh::is_valid(output))))
             }
             _ => None,
@@ -390,7 +391,7 @@ impl Agent {
             match item {
                 News::Trust(trust) => self.trust(&trust).await,
                 News::Server(name, state) => _ = self.unapplied.insert(name, state),
-                News::Link(name, trouble) => self.listed(name, trouble),
+                News::Link(name, trouble) => self.heard(name, trouble),
             }
         }
         for (name, state) in std::mem::take(&mut self.unapplied) {
@@ -440,19 +441,28 @@ impl Agent {
         }
     }
 
-    /// Whether an SSH server is among the cluster's nodes; where it is not, what it keeps is good all the same.
-    fn listed(&mut self, name: String, trouble: Option<String>) {
-        match &trouble {
-            None => {
-                tracing::info!(service = name, "the SSH server is among the cluster's nodes");
-                self.unlisted.remove(&name);
+    /// Whether the cluster is heard for an SSH server; where it is not, what the server keeps is good all the same.
+    fn heard(&mut self, name: String, trouble: Option<String>) {
+        let outputs = &self.config.outputs;
+        let listed = outputs.iter().any(|output| {
+            output.name == name && matches!(&output.content, Content::Sshd(sshd) if sshd.register)
+        });
+        let told = trouble.map_or(Ok(()), |trouble| Err(unheard(listed, &trouble)));
+        match &told {
+            Ok(()) if listed => {
+                tracing::info!(
+                    service = name,
+                    "the SSH server is among the cluster's nodes and hears of locks"
+                );
             }
-            Some(trouble) => {
-                tracing::warn!(service = name, trouble, "the SSH server is not among the cluster's nodes");
-                self.unlisted.insert(name.clone(), trouble.clone());
-            }
+            Ok(()) => tracing::info!(service = name, "the SSH server hears of locks"),
+            Err(trouble) => tracing::warn!(service = name, "{trouble}"),
         }
-        self.health.hooked(&name, trouble.map_or(Ok(()), |trouble| Err(unlisted(&trouble))));
+        match &told {
+            Ok(()) => _ = self.unheard.remove(&name),
+            Err(trouble) => _ = self.unheard.insert(name.clone(), trouble.clone()),
+        }
+        self.health.hooked(&name, told);
     }
 
     /// What the cluster said of one SSH server. Gives whether it is in force.
@@ -462,8 +472,25 @@ impl Agent {
         let Some(at) = found else { return true };
         let method = &self.config.onboarding.method;
         let Some(server) = sshd::Server::of(&self.config.outputs[at], method) else { return true };
-        match server.apply(state, Timestamp::now()).await {
-            Ok(_) => true,
+        let applied = match server.apply(state, Timestamp::now()).await {
+            Ok(_) => Ok(server.is_signed_by_another(state).unwrap_or_else(|error| {
+                tracing::warn!(service = name, %error, "the certificate stays as it is");
+                false
+            })),
+            Err(error) => Err(error),
+        };
+        match applied {
+            Ok(is_behind) => {
+                if is_behind {
+                    tracing::info!(
+                        service = name,
+                        "another authority signs hosts now; asking for a certificate of that one"
+                    );
+                    let now = self.now();
+                    self.outputs[at].hurry_within(now, between_zero_and(SPREAD));
+                }
+                true
+            }
             Err(error) => {
                 let now = self.now();
                 let left = failure(&error, self.health.expires(name), now);
@@ -482,8 +509,8 @@ impl Agent {
         let output = &self.config.outputs[at];
         let ran = hooks::run(output, &self.config.onboarding.method).await;
         let outcome = hooks::outcome(&ran);
-        let outcome = match self.unlisted.get(&output.name) {
-            Some(trouble) if outcome.is_ok() => Err(unlisted(trouble)),
+        let outcome = match self.unheard.get(&output.name) {
+            Some(trouble) if outcome.is_ok() => Err(trouble.clone()),
             _ => outcome,
         };
         if let Err(fault) = &outcome {
@@ -586,8 +613,9 @@ fn same_directories(config: &Config) -> Vec<AgentError> {
     errors
 }
 
-fn unlisted(trouble: &str) -> String {
-    format!("the server is not among the cluster's nodes, and does not hear of locks: {trouble}")
+fn unheard(listed: bool, trouble: &str) -> String {
+    let beside = if listed { "is not among the cluster's nodes, and " } else { "" };
+    format!("the server {beside}does not hear of locks: {trouble}")
 }
 
 fn left(expires: Timestamp, now: Timestamp) -> Duration {
@@ -625,11 +653,11 @@ mod tests {
             let mut agent = Agent::open(config(scratch.path(), true), health.clone()).expect("opens");
             let trouble =
                 || health.services().into_iter().find(|service| service.name == "sshd")?.hook_problem;
-            agent.listed("sshd".to_owned(), Some("no rule".to_owned()));
+            agent.heard("sshd".to_owned(), Some("no rule".to_owned()));
             assert!(trouble().is_some_and(|told| told.contains("no rule")));
             agent.reconfigure(config(scratch.path(), register));
             assert_eq!(trouble(), None);
-            assert!(agent.unlisted.is_empty());
+            assert!(agent.unheard.is_empty());
         }
     }
 }

@@ -17,12 +17,15 @@ use super::output::Fresh;
 use super::ssh_host::{self, Issued, Wanted};
 use crate::config::{Content, Method, Output, Sshd};
 use crate::destination::FileSet;
+use access::resource::cert_authority::CaKind;
 use access::{ClusterName, Login, NodeName};
-use api::v1::{NodeReport, SshServerState};
+use api::v1::agent_message::Message;
+use api::v1::{NodeReport, SshServerState, UnlistedReport};
 use identity::TrustBundle;
 use identity::key::SubjectKey;
 use identity::openssh::RevocationList;
 use identity::ssh::SshCertificate;
+use identity::trust::Authority;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +48,7 @@ pub const NAMES: [&str; 5] =
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     certified: bool,
+    listed: bool,
     hostname: String,
     addr: String,
     labels: BTreeMap<String, String>,
@@ -55,7 +59,7 @@ impl Registration {
     pub fn of(sshd: &Sshd, certified: bool) -> Self {
         let hostname = hostname(sshd);
         let addr = sshd.address.as_ref().map_or_else(|| format!("{hostname}:22"), ToString::to_string);
-        Self { certified, hostname, addr, labels: sshd.labels.clone() }
+        Self { certified, listed: sshd.register, hostname, addr, labels: sshd.labels.clone() }
     }
 
     /// Whether it has a certificate to be known by.
@@ -63,14 +67,17 @@ impl Registration {
         self.certified
     }
 
-    /// The report of a node.
-    pub fn report(&self) -> NodeReport {
-        NodeReport {
-            hostname: self.hostname.clone(),
-            addr: self.addr.clone(),
-            labels: self.labels.clone().into_iter().collect(),
-            version: "OpenSSH".to_owned(),
-            ..NodeReport::default()
+    /// How it introduces itself: as a node, or, where it is to be in no inventory, as somebody who only hears of locks.
+    pub fn report(&self) -> Message {
+        match self.listed {
+            true => Message::Node(NodeReport {
+                hostname: self.hostname.clone(),
+                addr: self.addr.clone(),
+                labels: self.labels.clone().into_iter().collect(),
+                version: "OpenSSH".to_owned(),
+                ..NodeReport::default()
+            }),
+            false => Message::Unlisted(UnlistedReport {}),
         }
     }
 }
@@ -108,6 +115,7 @@ impl State {
             refused_logins,
             locked,
             revision: _,
+            host_signer: _,
         } = told;
         Self {
             version,
@@ -183,6 +191,19 @@ impl<'a> Server<'a> {
         let before = before.ok();
         let state = State::of(told, before.as_ref().map_or(0, |before| before.version));
         self.rewrite(before, state, trust, now).await
+    }
+
+    /// Whether another authority signs hosts by now than the one that signed the certificate: clients will trust that one no
+    /// more some day, and this server must have followed by then.
+    pub fn is_signed_by_another(&self, told: &SshServerState) -> Result<bool, AgentError> {
+        // An auth service that is older than this agent does not say.
+        let Some(signer) = Some(told.host_signer.as_str()).filter(|line| !line.is_empty()) else {
+            return Ok(false);
+        };
+        let signer = Authority::from_parts(CaKind::Host, [signer], [])
+            .map_err(AgentError::unusable("the cluster's word on who signs hosts"))?;
+        let certificate = self.certificate()?;
+        Ok(certificate.is_some_and(|certificate| !ssh_host::signed_by(&certificate, &signer)))
     }
 
     /// Puts another trust bundle in force, with the locks as they are. `false` when the certificate is not one that it covers:

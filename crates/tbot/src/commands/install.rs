@@ -3,7 +3,7 @@
 mod unit;
 
 use crate::agent::Source;
-use crate::config::StartFlags;
+use crate::config::{Config, Content, Output, StartFlags};
 use crate::program::Global;
 use clap::{Args, Subcommand};
 use std::io::Write;
@@ -25,12 +25,12 @@ pub struct SystemdFlags {
     /// Name of the unit, without .service
     #[arg(long, default_value = "tbot")]
     name: String,
-    /// The user that the agent runs as
-    #[arg(long, default_value = "teleport")]
-    user: String,
-    /// Its group
-    #[arg(long, default_value = "teleport")]
-    group: String,
+    /// The user that the agent runs as; teleport unless set, and root where it looks after sshd
+    #[arg(long)]
+    user: Option<String>,
+    /// Its group; teleport unless set, and root where it looks after sshd
+    #[arg(long)]
+    group: Option<String>,
     /// Where units are
     #[arg(long, default_value = "/etc/systemd/system", value_name = "DIR")]
     systemd_directory: PathBuf,
@@ -56,14 +56,15 @@ fn systemd(global: &Global, flags: &SystemdFlags) -> Result<(), String> {
             "give the configuration that the unit is for with -c; tbot configure writes one".to_owned()
         );
     };
-    for (flag, word) in [("name", &flags.name), ("user", &flags.user), ("group", &flags.group)] {
+    let path = std::fs::canonicalize(config).map_err(|error| format!("{}: {error}", config.display()))?;
+    let (checked, _) = Source { path: Some(path.clone()), flags: StartFlags::default() }.load()?;
+    let (user, group) = run_as(flags, &checked)?;
+    for (flag, word) in [("name", flags.name.as_str()), ("user", user), ("group", group)] {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if word.is_empty() || word.starts_with('-') || !word.chars().all(plain) {
             return Err(format!("--{flag} {word:?} has letters, digits, '-', '_' and '.' only"));
         }
     }
-    let path = std::fs::canonicalize(config).map_err(|error| format!("{}: {error}", config.display()))?;
-    let (checked, _) = Source { path: Some(path.clone()), flags: StartFlags::default() }.load()?;
     if checked.oneshot {
         return Err(
             "the configuration says oneshot: true, and a unit is for an agent that goes on; remove it"
@@ -71,13 +72,7 @@ fn systemd(global: &Global, flags: &SystemdFlags) -> Result<(), String> {
         );
     }
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let unit = Unit {
-        program: &program,
-        config_file: &path,
-        config: &checked,
-        user: &flags.user,
-        group: &flags.group,
-    };
+    let unit = Unit { program: &program, config_file: &path, config: &checked, user, group };
     let text = unit.render()?;
     let target = flags.systemd_directory.join(format!("{}.service", flags.name));
     if !flags.write {
@@ -88,13 +83,32 @@ fn systemd(global: &Global, flags: &SystemdFlags) -> Result<(), String> {
     write(&target, &text, flags.force)?;
     for directory in unit.to_be_made() {
         eprintln!(
-            "{} is missing, and the unit will not start without it: install -d -m 0700 -o {} -g {} {0}",
+            "{} is missing, and the unit will not start without it: install -d -m 0700 -o {user} -g {group} {0}",
             directory.display(),
-            flags.user,
-            flags.group
+        );
+    }
+    for directory in unit.to_be_made_for_sshd() {
+        eprintln!(
+            "{} is missing, and the unit will not start without it: install -d -m 0755 {0}",
+            directory.display()
         );
     }
     Ok(())
+}
+
+/// The user and the group that the agent runs as.
+fn run_as<'a>(flags: &'a SystemdFlags, config: &Config) -> Result<(&'a str, &'a str), String> {
+    let of_sshd = |output: &&Output| matches!(output.content, Content::Sshd(_));
+    let of_sshd = config.outputs.iter().find(of_sshd);
+    let default = if of_sshd.is_some() { "root" } else { "teleport" };
+    let user = flags.user.as_deref().unwrap_or(default);
+    match of_sshd {
+        Some(output) if user != "root" => Err(format!(
+            "the service {} looks after sshd, whose configuration and keys are root's; leave --user out",
+            output.name
+        )),
+        _ => Ok((user, flags.group.as_deref().unwrap_or(default))),
+    }
 }
 
 fn write(target: &Path, text: &str, force: bool) -> Result<(), String> {

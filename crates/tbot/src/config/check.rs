@@ -126,22 +126,31 @@ fn onboarding(file: file::Onboarding, report: &mut Report<'_>) -> Option<Onboard
         .filter_map(|(at, pin)| report.take(yaml::KeyPath::from("onboarding.ca_pins").item(at), pin.parse()))
         .collect();
     let trust = match (file.ca_pins.is_empty(), file.ca_path) {
-        (true, None) => FirstTrust::System,
-        (true, Some(path)) => FirstTrust::CaFile(PathBuf::from(path)),
-        (false, None) => FirstTrust::Pins(pins),
+        (true, None) => Some(FirstTrust::System),
+        (true, Some(path)) => Some(FirstTrust::CaFile(PathBuf::from(path))),
+        (false, None) => Some(FirstTrust::Pins(pins)),
         (false, Some(_)) => {
             report.mistake("onboarding.ca_path", "given together with ca_pins; keep one");
-            return None;
+            None
         }
     };
     let token = given(file.token);
-    let sections =
-        Sections { bound: file.bound_keypair, tpm: file.tpm, gitlab: file.gitlab, terraform: file.terraform };
+    // What belongs to a method that cannot be read is not known.
+    if report.is_mistaken("onboarding.join_method") {
+        return None;
+    }
+    let sections = Sections {
+        bound: file.bound_keypair,
+        tpm: file.tpm,
+        gitlab: file.gitlab,
+        terraform: file.terraform,
+        azure: file.azure,
+    };
     let method = method(&file.join_method, sections, report);
     if token.is_none() && method != Method::Token {
         report.mistake("onboarding.token", "missing; with this join method it is the name of the token");
     }
-    Some(Onboarding { token, method, trust })
+    Some(Onboarding { token, method, trust: trust? })
 }
 
 fn given(text: Option<String>) -> Option<TokenSource> {
@@ -154,16 +163,18 @@ struct Sections {
     tpm: Option<file::Tpm>,
     gitlab: Option<file::Gitlab>,
     terraform: Option<file::Terraform>,
+    azure: Option<file::Azure>,
 }
 
 fn method(word: &Option<file::JoinMethod>, sections: Sections, report: &mut Report<'_>) -> Method {
-    let Sections { bound, tpm, gitlab, terraform } = sections;
+    let Sections { bound, tpm, gitlab, terraform, azure } = sections;
     let word = word.map(|file::JoinMethod(word)| word).unwrap_or_default();
     for (key, given, of) in [
         ("onboarding.bound_keypair", bound.is_some(), JoinMethod::BoundKeypair),
         ("onboarding.tpm", tpm.is_some(), JoinMethod::Tpm),
         ("onboarding.gitlab", gitlab.is_some(), JoinMethod::Oidc(Provider::Gitlab)),
         ("onboarding.terraform", terraform.is_some(), JoinMethod::Oidc(Provider::TerraformCloud)),
+        ("onboarding.azure", azure.is_some(), JoinMethod::Oidc(Provider::Azure)),
     ] {
         if given && word != of {
             let text = format!("this section does not belong to join_method: {}; remove it", word.as_str());
@@ -174,6 +185,16 @@ fn method(word: &Option<file::JoinMethod>, sections: Sections, report: &mut Repo
     let tag = terraform.and_then(|terraform| terraform.audience_tag);
     let variable = variable.or(tag.map(|tag| format!("TFC_WORKLOAD_IDENTITY_TOKEN_{tag}")));
     match word {
+        JoinMethod::Oidc(Provider::Azure) => {
+            let client_id = azure.and_then(|azure| azure.client_id).filter(|id| !id.is_empty());
+            let plain = |id: &String| {
+                id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            };
+            if client_id.as_ref().is_some_and(|id| !plain(id)) {
+                report.mistake("onboarding.azure.client_id", "the client id of a managed identity is needed");
+            }
+            Method::Azure { client_id }
+        }
         JoinMethod::Oidc(provider) => Method::Platform { provider, variable },
         JoinMethod::BoundKeypair => {
             let secret = bound.and_then(|bound| given(bound.registration_secret));

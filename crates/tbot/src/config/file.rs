@@ -88,6 +88,9 @@ pub struct Onboarding {
     /// For `terraform_cloud`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terraform: Option<Terraform>,
+    /// For `azure`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure: Option<Azure>,
     /// `sha256:...` pins of the cluster's host authority, as `tctl status` shows them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ca_pins: Vec<String>,
@@ -147,6 +150,15 @@ pub struct Terraform {
     /// With `X`, the ID token is in `TFC_WORKLOAD_IDENTITY_TOKEN_X`; `TFC_WORKLOAD_IDENTITY_TOKEN` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience_tag: Option<String>,
+}
+
+/// For join method `azure`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Azure {
+    /// The client id of the managed identity that asks; needed where the machine has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
 }
 
 /// For join method `bound_keypair`.
@@ -521,7 +533,7 @@ pub struct Sshd {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<String>,
     /// Whether it is among the nodes of the cluster; yes unless set. The bot's roles need the rule `{resources: [node], verbs:
-    /// [create, update]}`.
+    /// [create, update]}`. A server that is not among them hears of locks all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub register: Option<bool>,
     /// The file that is written for sshd; `/etc/ssh/sshd_config.d/10-postern.conf` unless set. `config` has to include it.
@@ -545,7 +557,6 @@ pub enum SshConfig {
     Off,
 }
 
-const NO_METHOD: &str = "Postern does not know this join method yet; bound_keypair works everywhere";
 const NOT_THIS_PRODUCT: &str =
     "this kind of output is not part of Postern, which is about SSH; use type: identity";
 const NO_SELECTOR: &str =
@@ -558,7 +569,6 @@ const NO_SKIPPING: &str =
 pub static REFUSED: Refusals = Refusals::new(&[
     refuse("insecure", NO_SKIPPING).unless_off(),
     refuse("fips", "there is no FIPS build of Postern").unless_off(),
-    refuse("onboarding.azure", NO_METHOD),
     refuse("outputs.type", NOT_THIS_PRODUCT).value("application"),
     refuse("outputs.type", NOT_THIS_PRODUCT).value("database"),
     refuse("outputs.type", NOT_THIS_PRODUCT).value("kubernetes"),

@@ -121,6 +121,7 @@ impl StartFlags {
             tpm: None,
             gitlab: None,
             terraform: None,
+            azure: None,
             ca_pins: self.ca_pins.clone(),
             ca_path: None,
         }))

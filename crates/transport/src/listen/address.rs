@@ -10,8 +10,9 @@ use tokio::net::TcpListener;
 
 use super::BindError;
 
-/// Connections that wait for being accepted.
-const BACKLOG: i32 = 1024;
+/// Connections that wait for being accepted; the system may allow fewer. As many as hands can be shaken with before the first of
+/// them gives up: of whoever finds no place the system hears again only after a second and more.
+const BACKLOG: i32 = 4096;
 
 /// Where a service listens.
 #[derive(Debug, Clone)]

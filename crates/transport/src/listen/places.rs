@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How many connections a listener holds.
@@ -19,20 +22,24 @@ pub struct Caps {
     /// At once from everywhere, of peers that have not proved who they are: well below `connections`, so that they
     /// cannot keep out those who can prove it. As many again may be on their way out.
     pub strangers: usize,
-    /// At once from one address (IPv6: one /64), of peers that have not proved who they are.
+    /// At once from one address (IPv6: one /64), of peers that have not proved who they are. A proxy passes a whole fleet on from one.
     pub strangers_per_address: usize,
 }
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { connections: 20_000, strangers: 4_096, strangers_per_address: 1_024 }
+        Self { connections: 20_000, strangers: 4_096, strangers_per_address: 4_096 }
     }
 }
+
+/// So long after somebody has proved who he is, the next is expected to.
+const SOON: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) struct Places {
     caps: Caps,
     held: Mutex<Held>,
+    proved: Notify,
     turned_away: AtomicU64,
     dropped: AtomicU64,
 }
@@ -46,6 +53,8 @@ struct Held {
     arrivals: u64,
     /// Have lost their places and are not gone yet.
     leaving: usize,
+    /// When somebody last proved who he is.
+    proved: Option<Instant>,
 }
 
 /// A source that lost a place to a newcomer.
@@ -80,7 +89,17 @@ struct Fate {
 impl Places {
     pub(super) fn new(caps: Caps) -> Arc<Self> {
         let (turned_away, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { caps, held: Mutex::default(), turned_away, dropped })
+        Arc::new(Self { caps, held: Mutex::default(), proved: Notify::new(), turned_away, dropped })
+    }
+
+    /// Returns when the next newcomer may come in. That is at once, unless half of the places of strangers are taken, by peers
+    /// who prove one after the other who they are: then one comes for each that has, so that none of a crowd
+    /// loses his place to those behind him. Where nobody proves anything, nobody waits for it.
+    pub(super) async fn turn(&self) {
+        let proved = self.proved.notified();
+        if self.held().is_moving_crowd(self.caps) {
+            let _ = tokio::time::timeout(SOON, proved).await;
+        }
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -123,7 +142,11 @@ impl Place {
     pub fn known(&mut self) {
         let Some(stranger) = self.stranger.take() else { return };
         stranger.fate.known.store(true, Ordering::Release);
-        self.places.held().leave(&stranger);
+        let mut held = self.places.held();
+        held.leave(&stranger);
+        held.proved = Some(Instant::now());
+        drop(held);
+        self.places.proved.notify_waiters();
     }
 
     /// A load balancer in front has said where the peer comes from.
@@ -160,12 +183,22 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.known();
-        self.places.held().taken -= 1;
+        let mut held = self.places.held();
+        if let Some(stranger) = self.stranger.take() {
+            held.leave(&stranger);
+        }
+        held.taken -= 1;
     }
 }
 
 impl Held {
+    fn is_moving_crowd(&self, caps: Caps) -> bool {
+        let (half, half_of_one) = (caps.strangers / 2, caps.strangers_per_address / 2);
+        let is_moving = self.proved.is_some_and(|proved| proved.elapsed() < SOON);
+        let one_has_half = || self.by_source.values().any(|held| held.len() >= half_of_one);
+        is_moving && (self.strangers >= half || self.strangers >= half_of_one && one_has_half())
+    }
+
     /// Makes room, where there is none, by dropping somebody.
     fn room_for(&mut self, source: IpAddr, caps: Caps) -> Result<Option<Dropped>, ()> {
         if self.leaving >= caps.strangers.max(1) {
@@ -310,6 +343,28 @@ mod tests {
         assert!(dropped.is_some_and(|dropped| dropped.held == 2), "{dropped:?}");
         assert!(!new.iter().any(lost));
         drop((busy, two, new, sixth));
+        assert_empty(&places);
+    }
+
+    /// Of a crowd that proves who it is, one comes in for each that has; silent ones hold nobody up.
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_that_moves_comes_in_one_by_one() {
+        let caps = Caps { connections: 99, strangers: 8, strangers_per_address: 8 };
+        let places = Places::new(caps);
+        let mut crowd: Vec<Place> = (0..6).map(|_| take(&places, "10.0.0.1")).collect();
+        assert!(places.turn().now_or_never().is_some(), "they may all be silent");
+        crowd[0].known();
+        let mut turn = std::pin::pin!(places.turn());
+        assert!(turn.as_mut().now_or_never().is_none(), "the next will prove it soon");
+        crowd[1].known();
+        assert!(turn.as_mut().now_or_never().is_some());
+        let start = tokio::time::Instant::now();
+        places.turn().await;
+        assert_eq!(start.elapsed(), super::SOON, "nobody did");
+        assert!(places.turn().now_or_never().is_some());
+        crowd[2].known();
+        assert!(places.turn().now_or_never().is_some(), "there is room enough");
+        drop(crowd);
         assert_empty(&places);
     }
 

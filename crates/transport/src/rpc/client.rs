@@ -12,7 +12,7 @@ use crate::backoff::Backoff;
 use crate::error::{ConnectError, Problem};
 use crate::hello::Rewind;
 use crate::tls::{
-    Connecting, Expected, HANDSHAKE, LiveCredentials, SecureStream, ServerTrust, alpn, first_word_problem,
+    Connecting, Expected, LiveCredentials, PATIENCE, SecureStream, ServerTrust, alpn, first_word_problem,
 };
 
 /// A call without a deadline of its own ends after this long; streams only have to begin by then.
@@ -64,11 +64,11 @@ async fn to_auth(
     let mut stream = Rewind::new(connecting.connect().await?);
     // In TLS 1.3 a server judges our certificate after our side is done: what it thinks shows in its first byte,
     // and only here can a refusal be told as one.
-    match tokio::time::timeout(HANDSHAKE, stream.fill_to(1)).await {
+    match tokio::time::timeout(PATIENCE, stream.fill_to(1)).await {
         Ok(Ok(())) => Ok(stream),
         Ok(Err(error)) => Err(ConnectError::new(addr, first_word_problem(error, protocols))),
         Err(_) => {
-            let problem = Problem::Timeout { waiting_for: "first word of auth", after: HANDSHAKE };
+            let problem = Problem::Timeout { waiting_for: "first word of auth", after: PATIENCE };
             Err(ConnectError::new(addr, problem))
         }
     }

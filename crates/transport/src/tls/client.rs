@@ -18,12 +18,13 @@ use tokio_rustls::TlsConnector;
 
 use super::provider::{VERSIONS, provider};
 use super::verify::{Judgement, ServerVerifier};
-use super::{HANDSHAKE, LiveCredentials, SecureStream, ServerTrust};
+use super::{LiveCredentials, PATIENCE, SecureStream, ServerTrust};
 use crate::error::{ConnectError, Problem};
 use crate::listen::prepare;
 
-/// How long name resolution and TCP may take together.
-const DIAL: Duration = Duration::from_secs(10);
+/// How long name resolution and TCP may take, each. A server that cannot take all who come at once is asked again by TCP after 1, 3, 7
+/// and 15 seconds.
+const DIAL: Duration = Duration::from_secs(20);
 /// How long an address is tried alone before the next one is tried too.
 const STAGGER: Duration = Duration::from_millis(250);
 
@@ -124,8 +125,8 @@ pub(crate) async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
         .map_err(|_| untrusted(addr, "bad_name", "its address is not a name that TLS can check"))?;
     let config = Arc::new(config(&wanted));
     let handshake = TlsConnector::from(config).connect(name, stream);
-    match timeout(HANDSHAKE, handshake).await {
-        Err(_) => Err(failed_waiting(addr, "TLS handshake", HANDSHAKE)),
+    match timeout(PATIENCE, handshake).await {
+        Err(_) => Err(failed_waiting(addr, "TLS handshake", PATIENCE)),
         Ok(Err(error)) => Err(ConnectError::new(addr, handshake_problem(error, wanted.protocols))),
         Ok(Ok(stream)) => Ok(SecureStream::new(stream)),
     }

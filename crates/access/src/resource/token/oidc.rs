@@ -32,6 +32,10 @@ pub enum Provider {
     Gcp,
     /// Principals of AWS. No ID token: STS says who signed a request.
     Iam,
+    /// Machines of Azure. No ID token: what Azure signed says which one, and its Resource Manager where that is.
+    Azure,
+    /// Deployments of env0.
+    Env0,
 }
 
 /// What the table says of a provider.
@@ -71,6 +75,8 @@ pub enum Form {
     Url,
     /// Anything printable.
     Text,
+    /// Certificates in PEM.
+    Certificates,
 }
 
 /// What may stand in a rule.
@@ -109,8 +115,12 @@ pub enum Compare {
     GlobIfEnabled,
     /// `true` or `false`.
     Flag,
+    /// It is the same but for upper and lower case.
+    AnyCase,
     /// It is one of a list.
     OneOf,
+    /// It is one of a list but for upper and lower case.
+    OneOfAnyCase,
     /// It is one of a list, or a zone of a region in it: `us-west1-b` of `us-west1`.
     Place,
 }
@@ -118,7 +128,7 @@ pub enum Compare {
 impl Compare {
     /// Whether a rule has a list there.
     pub fn is_list(self) -> bool {
-        matches!(self, Self::OneOf | Self::Place)
+        matches!(self, Self::OneOf | Self::OneOfAnyCase | Self::Place)
     }
 }
 
@@ -173,7 +183,7 @@ impl fmt::Display for Wanted {
 
 impl Provider {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Github,
         Self::Gitlab,
         Self::Circleci,
@@ -184,6 +194,8 @@ impl Provider {
         Self::Kubernetes,
         Self::Gcp,
         Self::Iam,
+        Self::Azure,
+        Self::Env0,
     ];
 
     /// The word used in files.
@@ -221,7 +233,8 @@ impl Oidc {
             }
             Provider::Kubernetes => return self.remote.clone(),
             Provider::Gcp => "https://accounts.google.com".to_owned(),
-            Provider::Iam => return None,
+            Provider::Env0 => "https://login.app.env0.com/".to_owned(),
+            Provider::Iam | Provider::Azure => return None,
         })
     }
 
@@ -233,7 +246,9 @@ impl Oidc {
             Provider::Spacelift => setting("hostname"),
             Provider::TerraformCloud | Provider::Bitbucket | Provider::Kubernetes => setting("audience"),
             Provider::AzureDevops => Some("api://AzureADTokenExchange".to_owned()),
-            Provider::Github | Provider::Gitlab | Provider::Gcp | Provider::Iam => None,
+            // The one that env0 puts into every token.
+            Provider::Env0 => Some(setting("audience").unwrap_or_else(|| "https://prod.env0.com".to_owned())),
+            Provider::Github | Provider::Gitlab | Provider::Gcp | Provider::Iam | Provider::Azure => None,
         };
         given.unwrap_or_else(|| cluster.to_owned())
     }

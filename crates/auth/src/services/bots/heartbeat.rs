@@ -39,11 +39,7 @@ impl<'a> Report<'a> {
             return Err(refusal::invalid(format!("a heartbeat tells of {MAX_SERVICES} services at most")));
         }
         let of_services = services.iter().flat_map(|s| [&s.name, &s.kind, &s.status, &s.reason]);
-        for text in [hostname, version, architecture, os].into_iter().chain(of_services) {
-            if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
-                return Err(refusal::invalid("a heartbeat's texts are short and have no control characters"));
-            }
-        }
+        plain("a heartbeat", [hostname, version, architecture, os].into_iter().chain(of_services))?;
         heartbeat.recorded_at = Some(shelf.catalog.now());
         Ok(Self { shelf, heartbeat })
     }
@@ -62,6 +58,14 @@ impl Change for Report<'_> {
         let mut instance = own_instance(self.shelf, reads, caller).await?;
         instance.report(self.heartbeat.clone());
         Ok((instance.put(Txn::new()), ()))
+    }
+}
+
+/// Holds the texts of a report to what may be shown and kept: short, and nothing that would move a terminal.
+pub(super) fn plain<'a>(what: &str, mut texts: impl Iterator<Item = &'a String>) -> Result<(), Problem> {
+    match texts.any(|text| text.len() > MAX_TEXT || text.chars().any(char::is_control)) {
+        true => Err(refusal::invalid(format!("{what}'s texts are short and have no control characters"))),
+        false => Ok(()),
     }
 }
 

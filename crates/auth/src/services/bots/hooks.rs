@@ -1,7 +1,7 @@
 //! What came of what agents do after a renewal: one audit event each, and nothing else. An agent can say of itself what it likes; it
 //! cannot say much.
 
-use super::heartbeat::own_instance;
+use super::heartbeat::{own_instance, plain};
 use crate::audit::{Event, kind};
 use crate::caller::Caller;
 use crate::catalog::Reads;
@@ -16,8 +16,6 @@ use store::Txn;
 
 /// The most results in one report.
 const MOST: usize = 32;
-/// The longest text.
-const LONGEST: usize = 256;
 
 /// Results to be written down.
 pub(super) struct Hooked<'a> {
@@ -32,11 +30,7 @@ impl<'a> Hooked<'a> {
             return Err(refusal::invalid(format!("a report has results of 1 to {MOST} hooks")));
         }
         let texts = results.iter().flat_map(|one| [&one.output, &one.action, &one.fault, &one.tail]);
-        for text in texts {
-            if text.len() > LONGEST || text.chars().any(char::is_control) {
-                return Err(refusal::invalid("a report's texts are short and have no control characters"));
-            }
-        }
+        plain("a report", texts)?;
         Ok(Self { shelf, results })
     }
 }

@@ -1,7 +1,7 @@
 //! A host's next certificate: the same host, the same role, names that are nobody else's.
 
 use super::bot::holder_answered;
-use super::unexpected_caller;
+use super::{Plan, committed, unexpected_caller};
 use crate::caller::{Caller, Host as Bearer, Who};
 use crate::catalog::{Reads, layout};
 use crate::core::Core;
@@ -14,6 +14,7 @@ use crate::services::join::{Taking, identity_of, name_problem, owner, refuse_bou
 use access::rbac::lock::LockSubject;
 use api::status::{Class, Problem};
 use api::v1;
+use async_trait::async_trait;
 use join::bound_keypair::Holder;
 use store::{Entry, Expect, Txn};
 
@@ -29,22 +30,9 @@ pub async fn renew(
     let ssh_key = issuer::ssh_key(details)?;
     let keys = HostKeys { tls: &key, ssh: ssh_key.as_ref() };
     let renewing = Renewing { core, caller, bearer, keys, details };
-    let mut reads = Reads::new(&core.catalog);
-    loop {
-        match renewing.plan(&mut reads).await {
-            Ok((txn, certificates)) => {
-                if reads.commit(txn).await?.is_some() {
-                    core.metrics.issued(Issued::Host, 1);
-                    return Ok(certificates.message());
-                }
-            }
-            Err(problem) if !reads.try_fresh() => {
-                super::refused(core, caller, &problem).await;
-                return Err(problem);
-            }
-            Err(_) => {}
-        }
-    }
+    let certificates = committed(core, caller, &renewing).await?;
+    core.metrics.issued(Issued::Host, 1);
+    Ok(certificates.message())
 }
 
 /// A host has stored the answer to its join or renewal: nobody repeats the attempt from now on.
@@ -81,7 +69,10 @@ struct Renewing<'a> {
     details: &'a v1::HostDetails,
 }
 
-impl Renewing<'_> {
+#[async_trait]
+impl Plan for Renewing<'_> {
+    type Made = Certificates;
+
     async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Certificates), Problem> {
         let Self { core, caller, bearer, keys, details } = *self;
         if details.host_id != bearer.id.to_string() {
@@ -124,7 +115,9 @@ impl Renewing<'_> {
         let txn = host.put(txn).put_until(layout::subject_key(&fingerprint), me, host.expires);
         Ok((txn.event(core.issued(caller, &identity, &certificates)), certificates))
     }
+}
 
+impl Renewing<'_> {
     async fn enrolment(&self) -> Result<Entry, Problem> {
         let Bearer { id, role, .. } = self.bearer;
         let entry = self.core.catalog.read(&Host::key_of(*id, *role)).await?;

@@ -1,6 +1,6 @@
 //! Outputs of a bot: certificates with the roles it may ask for, which can be exchanged for nothing.
 
-use super::{Bearer, bot};
+use super::{Bearer, Plan, bot, committed};
 use crate::caller::Caller;
 use crate::catalog::{Reads, RolesOf};
 use crate::core::Core;
@@ -17,6 +17,7 @@ use access::resource::Bot;
 use access::{Login, RoleName};
 use api::status::{Class, Problem};
 use api::v1::{Credentials, OutputRequest};
+use async_trait::async_trait;
 use ca::Extra;
 use identity::{BotIdentity, Identity, Permits, Subject, UserIdentity};
 use std::sync::Arc;
@@ -36,22 +37,31 @@ pub async fn issue(
         return Err(refusal::invalid(format!("1 to {MOST} outputs can be asked for at once")));
     }
     let bearer = Bearer::of(caller)?;
-    let mut reads = Reads::new(&core.catalog);
-    loop {
-        let issuing = Issuing { core, caller, bearer: &bearer };
-        match issuing.plan(&mut reads, requests).await {
-            Ok((txn, certificates)) => {
-                if reads.commit(txn).await?.is_some() {
-                    core.metrics.issued(Issued::Output, certificates.len() as u64);
-                    return Ok(certificates.iter().map(Certificates::message).collect());
-                }
-            }
-            Err(problem) if !reads.try_fresh() => {
-                super::refused(core, caller, &problem).await;
-                return Err(problem);
-            }
-            Err(_) => {}
+    let issuing = Issuing { core, caller, bearer: &bearer };
+    let certificates = committed(core, caller, &Outputs { issuing, requests }).await?;
+    core.metrics.issued(Issued::Output, certificates.len() as u64);
+    Ok(certificates.iter().map(Certificates::message).collect())
+}
+
+struct Outputs<'a> {
+    issuing: Issuing<'a>,
+    requests: &'a [OutputRequest],
+}
+
+#[async_trait]
+impl Plan for Outputs<'_> {
+    type Made = Vec<Certificates>;
+
+    async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Vec<Certificates>), Problem> {
+        let issuing = &self.issuing;
+        let (bot, mut txn) = issuing.begin(reads).await?;
+        let mut all = Vec::with_capacity(self.requests.len());
+        for request in self.requests {
+            let (identity, certificates) = issuing.output(reads, &bot, request).await?;
+            txn = txn.event(issuing.core.issued(issuing.caller, &identity, &certificates));
+            all.push(certificates);
         }
+        Ok((txn, all))
     }
 }
 
@@ -74,23 +84,13 @@ impl Issuing<'_> {
             let stored = instance.lineage.newest().number;
             return Err(bot::stale(Mismatch::Copied { stored, presented: self.bearer.bot.generation }));
         }
-        let bot = bot::bot_of(reads, self.bearer).await?;
+        let bot = self.bot(reads).await?;
         Ok((bot, Txn::new().expect(instance.key(), Expect::Revision(revision))))
     }
 
-    async fn plan(
-        &self,
-        reads: &mut Reads<'_>,
-        requests: &[OutputRequest],
-    ) -> Result<(Txn, Vec<Certificates>), Problem> {
-        let (bot, mut txn) = self.begin(reads).await?;
-        let mut all = Vec::with_capacity(requests.len());
-        for request in requests {
-            let (identity, certificates) = self.output(reads, &bot, request).await?;
-            txn = txn.event(self.core.issued(self.caller, &identity, &certificates));
-            all.push(certificates);
-        }
-        Ok((txn, all))
+    /// The bot.
+    pub async fn bot(&self, reads: &mut Reads<'_>) -> Result<Arc<Bot>, Problem> {
+        bot::bot_of(reads, self.bearer).await
     }
 
     async fn output(

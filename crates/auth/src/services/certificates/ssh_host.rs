@@ -4,8 +4,8 @@
 //! A rule says that the bot may have such certificates (`create` on `host_cert`, with `host_cert.principals` in its `where`).
 //! Whatever it says, a name that another host has is not given.
 
-use super::Bearer;
 use super::outputs::Issuing;
+use super::{Bearer, Plan, committed};
 use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
 use crate::core::Core;
@@ -23,6 +23,7 @@ use access::resource::Bot;
 use access::{HostId, SystemRole};
 use api::status::{Class, Problem};
 use api::v1;
+use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use identity::key::PublicKey;
 use std::collections::BTreeMap;
@@ -41,24 +42,11 @@ pub async fn issue(
 ) -> Result<v1::IssueHostResponse, Problem> {
     let bearer = Bearer::of(caller)?;
     let key = issuer::public_key(&request.public_key)?;
-    let mut reads = Reads::new(&core.catalog);
-    loop {
-        let issuing = Issuing { core, caller, bearer: &bearer };
-        let server = Server { issuing, id: id_of(&bearer), key: &key, request };
-        match server.plan(&mut reads).await {
-            Ok((txn, certificates)) => {
-                if reads.commit(txn).await?.is_some() {
-                    core.metrics.issued(Issued::Host, 1);
-                    return Ok(certificates.ssh_message());
-                }
-            }
-            Err(problem) if !reads.try_fresh() => {
-                super::refused_names(core, caller, &problem, &request.principals).await;
-                return Err(problem);
-            }
-            Err(_) => {}
-        }
-    }
+    let issuing = Issuing { core, caller, bearer: &bearer };
+    let server = Server { issuing, id: id_of(&bearer), key: &key, request };
+    let certificates = committed(core, caller, &server).await?;
+    core.metrics.issued(Issued::Host, 1);
+    Ok(certificates.ssh_message())
 }
 
 /// The id of the server that an instance looks after: the instance's own, of which there is one on a machine.
@@ -66,9 +54,12 @@ pub fn id_of(bearer: &Bearer<'_>) -> HostId {
     HostId(bearer.bot.instance.0)
 }
 
+/// How the mark begins that [`kept_by`] makes.
+pub const KEPT_BY: &str = "bot/";
+
 /// What the enrolment of a server says of who enrolled it. No process that joins by a token can have such a mark.
 pub fn kept_by(bot: &access::BotName) -> String {
-    format!("bot/{bot}")
+    format!("{KEPT_BY}{bot}")
 }
 
 struct Server<'a> {
@@ -78,7 +69,14 @@ struct Server<'a> {
     request: &'a v1::IssueHostRequest,
 }
 
-impl Server<'_> {
+#[async_trait]
+impl Plan for Server<'_> {
+    type Made = Certificates;
+
+    fn names(&self) -> &[String] {
+        &self.request.principals
+    }
+
     async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Certificates), Problem> {
         let Self { issuing, id, key, request } = self;
         let Issuing { core, caller, .. } = *issuing;
@@ -106,7 +104,9 @@ impl Server<'_> {
         let txn = txn.put_until(bound, owner(*id, SystemRole::Node), until);
         Ok((txn.event(core.issued(caller, &identity, &certificates)), certificates))
     }
+}
 
+impl Server<'_> {
     /// By the roles of the output, whose locks count as well.
     async fn allowed(&self, reads: &mut Reads<'_>, bot: &Bot, names: &[String]) -> Result<(), Problem> {
         let roles = self.issuing.unlocked_roles(reads, bot, &self.request.roles).await?;

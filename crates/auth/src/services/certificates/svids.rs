@@ -96,13 +96,14 @@ async fn one<R: Ask>(
     request: &R,
 ) -> Result<(Event, R::Svid), Problem> {
     let (core, caller) = (issuing.core, issuing.caller);
-    if request.hint().len() > LONGEST_HINT {
+    let Common { roles, hint, ttl_seconds, .. } = request.common();
+    if hint.len() > LONGEST_HINT {
         return Err(refusal::invalid(format!("a hint has at most {LONGEST_HINT} bytes")));
     }
-    let RolesOf { set, .. } = issuing.unlocked_roles(reads, bot, request.roles()).await?;
+    let RolesOf { set, .. } = issuing.unlocked_roles(reads, bot, roles).await?;
     let permit = check(&set, request.wish()?).map_err(|denial| refusal::denied(&denial))?;
-    let lifetime = issuing.within_own(lifetime::of_svid(request.ttl_seconds(), &set))?;
-    core.note_shorter(caller, request.ttl_seconds(), lifetime);
+    let lifetime = issuing.within_own(lifetime::of_svid(ttl_seconds, &set))?;
+    core.note_shorter(caller, ttl_seconds, lifetime);
     let (svid, told) = request.issue(core, &permit, lifetime)?;
     let event = described(issuing, Event::new(kind::SPIFFE_SVID_ISSUED), request);
     let event = event.with("roles", json!(set.names())).with("granted_by", permit.granted_by().as_str());
@@ -112,7 +113,7 @@ async fn one<R: Ask>(
 /// What an event says of a request, whatever becomes of it.
 fn described<R: Ask>(issuing: &Issuing<'_>, event: Event, request: &R) -> Event {
     let bot = &issuing.bearer.bot;
-    let event = issuing.caller.describe(event).with("svid_type", R::KIND).with("hint", request.hint());
+    let event = issuing.caller.describe(event).with("svid_type", R::KIND).with("hint", request.common().hint);
     event.with("bot_name", bot.name.as_str()).with("bot_instance_id", bot.instance.to_string())
 }
 
@@ -123,9 +124,17 @@ async fn refused<R: Ask>(issuing: &Issuing<'_>, request: Option<&R>, problem: &P
         return;
     }
     let event = described(issuing, Event::new(kind::SPIFFE_SVID_DENIED), request);
-    let asked: String = request.path().chars().take(256).collect();
+    let asked: String = request.common().path.chars().take(256).collect();
     let event = event.with("path", asked).with("reason", problem.code.as_str());
     issuing.core.note(event.failed(&problem.reason)).await;
+}
+
+/// What requests of both kinds say.
+struct Common<'a> {
+    path: &'a str,
+    roles: &'a [String],
+    hint: &'a str,
+    ttl_seconds: u64,
 }
 
 /// A request for a document of either kind.
@@ -135,10 +144,7 @@ trait Ask: Sync {
     /// As the audit log has it.
     const KIND: &'static str;
 
-    fn path(&self) -> &str;
-    fn roles(&self) -> &[String];
-    fn hint(&self) -> &str;
-    fn ttl_seconds(&self) -> u64;
+    fn common(&self) -> Common<'_>;
     /// What is asked for, checked.
     fn wish(&self) -> Result<Wish, Problem>;
     /// The document, and what the audit log says of it.
@@ -160,20 +166,9 @@ impl Ask for v1::X509SvidRequest {
     type Svid = v1::X509Svid;
     const KIND: &'static str = "x509";
 
-    fn path(&self) -> &str {
-        &self.path
-    }
-
-    fn roles(&self) -> &[String] {
-        &self.roles
-    }
-
-    fn hint(&self) -> &str {
-        &self.hint
-    }
-
-    fn ttl_seconds(&self) -> u64 {
-        self.ttl_seconds
+    fn common(&self) -> Common<'_> {
+        let Self { path, roles, hint, ttl_seconds, .. } = self;
+        Common { path, roles, hint, ttl_seconds: *ttl_seconds }
     }
 
     fn wish(&self) -> Result<Wish, Problem> {
@@ -218,20 +213,9 @@ impl Ask for v1::JwtSvidRequest {
     type Svid = v1::JwtSvid;
     const KIND: &'static str = "jwt";
 
-    fn path(&self) -> &str {
-        &self.path
-    }
-
-    fn roles(&self) -> &[String] {
-        &self.roles
-    }
-
-    fn hint(&self) -> &str {
-        &self.hint
-    }
-
-    fn ttl_seconds(&self) -> u64 {
-        self.ttl_seconds
+    fn common(&self) -> Common<'_> {
+        let Self { path, roles, hint, ttl_seconds, .. } = self;
+        Common { path, roles, hint, ttl_seconds: *ttl_seconds }
     }
 
     fn wish(&self) -> Result<Wish, Problem> {

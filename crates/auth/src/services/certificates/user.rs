@@ -1,7 +1,7 @@
 //! A certificate for a user, by an administrator.
 
 use super::outputs::{extra, logins, permits, pinned};
-use super::unexpected_caller;
+use super::{Plan, committed, unexpected_caller};
 use crate::caller::{Caller, Who};
 use crate::catalog::{Reads, RolesOf};
 use crate::core::Core;
@@ -16,6 +16,7 @@ use access::rbac::lock::LockSubject;
 use access::resource::{Kind, User};
 use api::status::{Class, Problem};
 use api::v1;
+use async_trait::async_trait;
 use identity::key::PublicKey;
 use identity::{Identity, Subject, UserIdentity};
 use std::sync::Arc;
@@ -29,35 +30,26 @@ pub async fn sign(
 ) -> Result<v1::Credentials, Problem> {
     let name = UserName::new(request.user.as_str()).map_err(|error| refusal::invalid(error.to_string()))?;
     let key = issuer::public_key(&request.public_key)?;
-    let signing = Signing { core, caller, key: &key, ttl_seconds: request.ttl_seconds };
-    let mut reads = Reads::new(&core.catalog);
-    loop {
-        match signing.plan(&mut reads, &name).await {
-            Ok((txn, certificates)) => {
-                if reads.commit(txn).await?.is_some() {
-                    core.metrics.issued(Issued::User, 1);
-                    return Ok(certificates.message());
-                }
-            }
-            Err(problem) if !reads.try_fresh() => {
-                super::refused(core, caller, &problem).await;
-                return Err(problem);
-            }
-            Err(_) => {}
-        }
-    }
+    let signing = Signing { core, caller, name: &name, key: &key, ttl_seconds: request.ttl_seconds };
+    let certificates = committed(core, caller, &signing).await?;
+    core.metrics.issued(Issued::User, 1);
+    Ok(certificates.message())
 }
 
 struct Signing<'a> {
     core: &'a Core,
     caller: &'a Caller,
+    name: &'a UserName,
     key: &'a PublicKey,
     ttl_seconds: u64,
 }
 
-impl Signing<'_> {
-    async fn plan(&self, reads: &mut Reads<'_>, name: &UserName) -> Result<(Txn, Certificates), Problem> {
-        let core = self.core;
+#[async_trait]
+impl Plan for Signing<'_> {
+    type Made = Certificates;
+
+    async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Certificates), Problem> {
+        let Self { core, name, .. } = *self;
         // Whoever may not sign for a user is told nothing of who exists, nor of what they are.
         let found = reads.user(name).await?;
         let user = match (&found, &self.caller.who) {
@@ -111,7 +103,9 @@ impl Signing<'_> {
         let certificates = core.issuer.issue(&identity, self.key, lifetime, &extra(&options), core.now())?;
         Ok((Txn::new().event(core.issued(self.caller, &identity, &certificates)), certificates))
     }
+}
 
+impl Signing<'_> {
     /// The local administrator may sign for everybody; others for whom their roles let them impersonate.
     async fn allowed(&self, reads: &mut Reads<'_>, user: &User, roles: &RolesOf) -> Result<(), Problem> {
         let own = match &self.caller.who {

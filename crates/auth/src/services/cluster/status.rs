@@ -23,7 +23,7 @@ pub(super) async fn of(core: &Core) -> Result<StatusResponse, Problem> {
         ca_pins: core.issuer.trust().pins().iter().map(Pin::to_string).collect(),
         authorities: CaKind::ALL.into_iter().map(authority).collect(),
         health: health(core),
-        nodes_online: number(core.presence.count(SystemRole::Node)),
+        nodes_online: number(core.presence.nodes_online().len()),
         nodes_known: number(nodes),
         proxies_online: number(core.presence.count(SystemRole::Proxy)),
         bot_instances: number(instances),

@@ -8,6 +8,7 @@ use crate::presence::{Rival, RouteChange, Routes, Ticket};
 use crate::refusal;
 use access::SystemRole;
 use access::rbac::lock::{LockSubject, in_force};
+use access::resource::Node;
 use api::status::{Class, Problem};
 use api::v1::agent_message::Message as Said;
 use api::v1::auth_message::Message;
@@ -61,6 +62,8 @@ struct State {
     next_ping: Instant,
     /// Nothing more is read before.
     read_from: Instant,
+    /// Where a bot speaks for the host: as what it is in the inventory. Its roles have to allow that all the time.
+    registered: Option<Box<Node>>,
 }
 
 impl Link {
@@ -134,26 +137,33 @@ impl Link {
         };
         let host = &self.connected.host;
         let ticket = self.core.presence.begin(host.id, host.role, self.connected.from);
-        self.take_report(&ticket, report).await?;
+        let now = Instant::now();
+        let mut state = State {
+            sent: 0,
+            ping: 0,
+            answered: true,
+            next_ping: now + self.pace.ping,
+            read_from: now,
+            registered: None,
+        };
+        self.take_report(&ticket, &mut state, report).await?;
         if host.role == SystemRole::Proxy {
             follows.routes = Some(self.send_list().await?);
         }
-        self.follow(incoming, follows, &ticket, shutdown).await
+        self.follow(incoming, follows, state, &ticket, shutdown).await
     }
 
     async fn follow<S>(
         &self,
         mut incoming: S,
         mut follows: Follows,
+        mut state: State,
         ticket: &Ticket,
         shutdown: &CancellationToken,
     ) -> Result<Never, End>
     where
         S: Stream<Item = Result<AgentMessage, Status>> + Unpin,
     {
-        let now = Instant::now();
-        let mut state =
-            State { sent: 0, ping: 0, answered: true, next_ping: now + self.pace.ping, read_from: now };
         let expired = tokio::time::sleep(self.left());
         tokio::pin!(expired);
         loop {
@@ -180,6 +190,10 @@ impl Link {
                 changed = follows.views.changed() => {
                     changed.map_err(|_| End::Shutdown)?;
                     self.refuse_locked()?;
+                    if let Some(keeper) = &self.connected.keeper {
+                        let still = keeper.may_still(&self.core, state.registered.as_deref());
+                        still.await.map_err(End::Refused)?;
+                    }
                 }
                 change = next_route(&mut follows.routes) => match change {
                     Ok(change) => self.send(Message::NodeChange(node_change(change))).await?,
@@ -208,23 +222,34 @@ impl Link {
             said => {
                 state.read_from = Instant::now() + self.pace.report;
                 match report::read(&self.connected, &said).map_err(End::Refused)? {
-                    Some(report) => self.take_report(ticket, report).await,
+                    // It would have to be taken from the inventory first; another stream does that.
+                    Some(Report::Unlisted) => Err(End::Refused(refusal::invalid(
+                        "only the first message says that a server is unlisted",
+                    ))),
+                    Some(report) => self.take_report(ticket, state, report).await,
                     None => Ok(()),
                 }
             }
         }
     }
 
-    async fn take_report(&self, ticket: &Ticket, report: Report) -> Result<(), End> {
+    async fn take_report(&self, ticket: &Ticket, state: &mut State, report: Report) -> Result<(), End> {
         let taken = match report {
             Report::Node(node) => {
                 if let Some(keeper) = &self.connected.keeper {
-                    keeper.may_register(&self.core, &node).await.map_err(End::Refused)?;
+                    keeper.may_speak(&self.core, Some(&node)).await.map_err(End::Refused)?;
+                    state.registered = Some(node.clone());
                 }
                 let (node, revision) = report::keep(&self.core, *node).await.map_err(End::Refused)?;
                 ticket.node(node, revision)
             }
             Report::Proxy(addrs) => ticket.proxy(addrs),
+            Report::Unlisted => {
+                if let Some(keeper) = &self.connected.keeper {
+                    keeper.may_speak(&self.core, None).await.map_err(End::Refused)?;
+                }
+                ticket.unlisted()
+            }
         };
         taken.map_err(|_| End::Replaced(ticket.rival()))
     }

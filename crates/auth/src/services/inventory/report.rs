@@ -28,6 +28,8 @@ pub(super) enum Report {
     Node(Box<Node>),
     /// The `host:port`s at which a proxy is reached.
     Proxy(Vec<String>),
+    /// A stock server that nobody is to see.
+    Unlisted,
 }
 
 /// Reads a report; `None` when the message is something else.
@@ -37,7 +39,8 @@ pub(super) fn read(connected: &Connected, message: &Message) -> Result<Option<Re
             node(connected, report).map(|node| Some(Report::Node(Box::new(node))))
         }
         (Message::Proxy(report), SystemRole::Proxy) => proxy(report).map(|addrs| Some(Report::Proxy(addrs))),
-        (Message::Node(_) | Message::Proxy(_), role) => {
+        (Message::Unlisted(_), _) if connected.keeper.is_some() => Ok(Some(Report::Unlisted)),
+        (Message::Node(_) | Message::Proxy(_) | Message::Unlisted(_), role) => {
             let reason = format!("the certificate of a {role} cannot report for a host of another role");
             Err(Problem::new(Class::Denied, "wrong_role", reason))
         }

@@ -57,8 +57,22 @@ impl Keeper {
         self.caller.lock_subject()
     }
 
-    /// Whether the bot's roles let this node be in the inventory.
-    pub async fn may_register(&self, core: &Core, node: &Node) -> Result<(), Problem> {
+    /// Whether the bot may speak for the server; as this node, if it is to be in the inventory. Asked when the stream is on
+    /// record: a removal after that ends the stream (see [`super::removed`]).
+    pub async fn may_speak(&self, core: &Core, node: Option<&Node>) -> Result<(), Problem> {
+        let bearer = Bearer::of(&self.caller)?;
+        let issuing = Issuing { core, caller: &self.caller, bearer: &bearer };
+        let mut reads = Reads::new(&core.catalog);
+        while let Err(problem) = issuing.begin(&mut reads).await {
+            if !reads.try_fresh() {
+                return Err(problem);
+            }
+        }
+        self.may_still(core, node).await
+    }
+
+    /// Whether what the cluster says by now of the bot and its roles lets the stream go on. A refusal is looked up in the store.
+    pub async fn may_still(&self, core: &Core, node: Option<&Node>) -> Result<(), Problem> {
         let bearer = Bearer::of(&self.caller)?;
         let issuing = Issuing { core, caller: &self.caller, bearer: &bearer };
         let mut reads = Reads::new(&core.catalog);
@@ -107,12 +121,15 @@ impl Keeper {
             refused_logins: logins.into_iter().collect(),
             locked,
             revision,
+            host_signer: core.issuer.host_signer(),
         })
     }
 }
 
-async fn decide(issuing: &Issuing<'_>, reads: &mut Reads<'_>, node: &Node) -> Result<(), Problem> {
-    let (bot, _) = issuing.begin(reads).await?;
+async fn decide(issuing: &Issuing<'_>, reads: &mut Reads<'_>, node: Option<&Node>) -> Result<(), Problem> {
+    let bot = issuing.bot(reads).await?;
+    // Whoever is in no inventory needs no rule to hear of locks: without them it would let more people in, not fewer.
+    let Some(node) = node else { return Ok(()) };
     let roles = issuing.unlocked_roles(reads, &bot, &[]).await?;
     let kind = Kind::Node.as_str();
     for verb in [Verb::Create, Verb::Update] {

@@ -15,7 +15,7 @@ use identity::key::PublicKey;
 use jiff::Timestamp;
 use join::bound_keypair::Shown;
 use join::tpm::Activated;
-use join::{Proven, iam};
+use join::{Proven, azure, iam};
 use store::{Expect, Key, Revision, Txn};
 use zeroize::Zeroizing;
 
@@ -53,11 +53,17 @@ pub enum Voucher {
     IdToken(Zeroizing<String>),
     /// A request that AWS answers.
     Aws(iam::Request),
+    /// What Azure says of its machine.
+    Azure(azure::Shown),
 }
 
 impl Voucher {
     fn is_of(&self, provider: Provider) -> bool {
-        matches!(self, Self::Aws(_)) == (provider == Provider::Iam)
+        match self {
+            Self::Aws(_) => provider == Provider::Iam,
+            Self::Azure(_) => provider == Provider::Azure,
+            Self::IdToken(_) => !matches!(provider, Provider::Iam | Provider::Azure),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use super::Refused;
 use super::admission::Admission;
 use super::bot::{By, Joined, Joining, Planned};
-use super::keyed::{Keyed, Last, random};
+use super::keyed::{Kept, Keyed, Last, is_holder, random};
 use crate::catalog::{Reads, layout};
 use crate::enrol::instance::Instance;
 use crate::services::certificates::{Bearer, Renewing, Stop, Whose};
@@ -41,7 +41,7 @@ impl Binding<'_> {
         if let Ok(bearer) = Bearer::of(&self.admission().caller)
             && bearer.bot.name == name
             && !bearer.bot.renewable
-            && is_holders(settings, &status, bearer.bot.instance)
+            && is_holder(settings, status.bound_bot_instance_id, bearer.bot.instance)
         {
             return self.renew(reads, settings, status, &bearer).await;
         }
@@ -71,7 +71,7 @@ impl Binding<'_> {
         &self,
         reads: &mut Reads<'_>,
         settings: &BoundKeypair,
-        mut status: Status,
+        status: Status,
         bearer: &Bearer<'_>,
     ) -> Planned {
         let Self { joining, keyed } = self;
@@ -92,11 +92,7 @@ impl Binding<'_> {
                 return Err(Refused::locked(incident.lock().await));
             }
         };
-        let join_state = bound_keypair::state_of(&status);
-        // Whoever renews has had the answer to its join.
-        status.unconfirmed_attempt = None;
-        let key_accepted = keyed.keep_keys(settings, &mut status);
-        Ok((keyed.remember(txn, status), Joined { certificates, join_state, key_accepted }))
+        Ok(keyed.renewed(txn, settings, status, certificates))
     }
 
     /// Without a valid certificate: a new instance, or the one of this attempt again.
@@ -119,10 +115,7 @@ impl Binding<'_> {
             Some(_) => status,
             None => bound_keypair::joined_as(&status, shown, Holder::Bot(id), core.now(), &random()?),
         };
-        let key_accepted = keyed.keep_keys(settings, &mut next);
-        let join_state = bound_keypair::state_of(&next);
-        let attributes =
-            vec![("step", step.to_string()), ("recovery_count", next.recovery_count.to_string())];
+        let Kept { key_accepted, join_state, attributes } = keyed.kept(settings, &mut next, step);
         let by = By { attributes, ..By::from(token) };
         let removed_until =
             next.last_recovered_at.filter(|_| again.is_some()).map(|last| last + LONGEST_LIFE);
@@ -177,9 +170,4 @@ impl Binding<'_> {
             false => refused("the instance of this attempt has renewed since"),
         }
     }
-}
-
-/// Whether this instance is the one of the key's holder; in mode `insecure` there are several.
-fn is_holders(settings: &BoundKeypair, status: &Status, instance: InstanceId) -> bool {
-    settings.recovery.mode == RecoveryMode::Insecure || status.bound_bot_instance_id == Some(instance)
 }

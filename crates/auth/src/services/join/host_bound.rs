@@ -7,13 +7,12 @@
 use super::Refused;
 use super::bot::{By, Joined, Planned};
 use super::host::{Enrolment, Joining};
-use super::keyed::{Keyed, Last, random};
+use super::keyed::{Kept, Keyed, Last, is_holder, random};
 use crate::caller::{Host as Bearer, Who};
 use crate::catalog::Reads;
 use crate::core::Core;
 use crate::enrol::host::{Host, HostMismatch};
 use crate::services::certificates::{Whose, host_mismatch};
-use access::HostId;
 use access::resource::Token;
 use access::resource::token::BoundKeypair;
 use access::resource::token::bound_keypair::{RecoveryMode, Status};
@@ -38,7 +37,7 @@ impl Binding<'_> {
         match &self.joining.admission.caller.who {
             Who::Host(bearer)
                 if (bearer.id, bearer.role) == (wish.id, wish.role)
-                    && is_holders(settings, &status, bearer.id) =>
+                    && is_holder(settings, status.bound_host_id, bearer.id) =>
             {
                 self.renew(reads, settings, status, bearer).await
             }
@@ -63,7 +62,7 @@ impl Binding<'_> {
         &self,
         reads: &mut Reads<'_>,
         settings: &BoundKeypair,
-        mut status: Status,
+        status: Status,
         bearer: &Bearer,
     ) -> Planned {
         let Self { joining, keyed } = self;
@@ -99,11 +98,7 @@ impl Binding<'_> {
         };
         let txn = Txn::new().expect(entry.key, Expect::Revision(entry.revision));
         let (txn, certificates) = joining.enrolled(txn, enrolment).await?;
-        let join_state = bound_keypair::state_of(&status);
-        // Whoever renews has had the answer to its join.
-        status.unconfirmed_attempt = None;
-        let key_accepted = keyed.keep_keys(settings, &mut status);
-        Ok((keyed.remember(txn, status), Joined { certificates, join_state, key_accepted }))
+        Ok(keyed.renewed(txn, settings, status, certificates))
     }
 
     /// Without a valid certificate: a new host, or the one that it was.
@@ -134,9 +129,8 @@ impl Binding<'_> {
                 bound_keypair::joined_as(&status, shown, Holder::Host(wish.id), core.now(), &random()?)
             }
         };
-        let key_accepted = keyed.keep_keys(settings, &mut next);
-        let join_state = bound_keypair::state_of(&next);
-        by.attributes = vec![("step", step.to_string()), ("recovery_count", next.recovery_count.to_string())];
+        let Kept { key_accepted, join_state, attributes } = keyed.kept(settings, &mut next, step);
+        by.attributes = attributes;
         let had = known.map(|known| known.names).unwrap_or_default();
         let bound_to = Some(token.metadata.name.clone());
         let enrolment = Enrolment { names: &names, had: &had, previous: None, bound_to };
@@ -173,11 +167,6 @@ impl Binding<'_> {
             false => refused("the host of this attempt has renewed since"),
         }
     }
-}
-
-/// Whether this host is the holder of the key; in mode `insecure` there are several.
-fn is_holders(settings: &BoundKeypair, status: &Status, id: HostId) -> bool {
-    settings.recovery.mode == RecoveryMode::Insecure || status.bound_host_id == Some(id)
 }
 
 /// Whether a host came in by a key that is bound to this token.

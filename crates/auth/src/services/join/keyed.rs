@@ -2,17 +2,19 @@
 
 use super::Refused;
 use super::admission::Admission;
+use super::bot::Joined;
 use crate::catalog::layout;
 use crate::core::Core;
+use crate::issuer::Certificates;
 use crate::refusal;
 use crate::services::certificates::{Incident, Whose};
 use access::resource::Token;
-use access::resource::token::bound_keypair::Status;
+use access::resource::token::bound_keypair::{RecoveryMode, Status};
 use access::resource::token::{BoundKeypair, Method};
 use api::status::{Class, Problem};
 use api::v1::JoinCheck;
 use identity::key::PublicKey;
-use join::bound_keypair::{self, Shown, Unfit};
+use join::bound_keypair::{self, Shown, Step, Unfit};
 use store::{Expect, Key, Revision, Txn};
 
 /// A token with a key, and who shows one.
@@ -134,10 +136,48 @@ impl Keyed<'_> {
         self.core.tokens.put(txn, &token)
     }
 
+    /// The holder stays who it is, with other certificates.
+    pub fn renewed(
+        &self,
+        txn: Txn,
+        settings: &BoundKeypair,
+        mut status: Status,
+        certificates: Certificates,
+    ) -> (Txn, Joined) {
+        let join_state = bound_keypair::state_of(&status);
+        // Whoever renews has had the answer to its join.
+        status.unconfirmed_attempt = None;
+        let key_accepted = self.keep_keys(settings, &mut status);
+        (self.remember(txn, status), Joined { certificates, join_state, key_accepted })
+    }
+
+    /// What is remembered of a join, completed by what was shown of keys.
+    pub fn kept(&self, settings: &BoundKeypair, next: &mut Status, step: Step) -> Kept {
+        let key_accepted = self.keep_keys(settings, next);
+        let attributes =
+            vec![("step", step.to_string()), ("recovery_count", next.recovery_count.to_string())];
+        Kept { key_accepted, join_state: bound_keypair::state_of(next), attributes }
+    }
+
     /// Writes down what was shown of keys; true if the one that was offered is accepted.
-    pub fn keep_keys(&self, settings: &BoundKeypair, status: &mut Status) -> bool {
+    fn keep_keys(&self, settings: &BoundKeypair, status: &mut Status) -> bool {
         bound_keypair::keep_keys(settings, status, self.shown, self.core.now())
     }
+}
+
+/// What a join changes.
+pub struct Kept {
+    /// Whether the key that was offered is accepted.
+    pub key_accepted: bool,
+    /// For the holder.
+    pub join_state: Vec<u8>,
+    /// For the audit log.
+    pub attributes: Vec<(&'static str, String)>,
+}
+
+/// Whether this one holds the key; in mode `insecure` there are several.
+pub fn is_holder<T: PartialEq>(settings: &BoundKeypair, bound: Option<T>, one: T) -> bool {
+    settings.recovery.mode == RecoveryMode::Insecure || bound == Some(one)
 }
 
 /// The key that is bound, and since when.

@@ -48,7 +48,8 @@ impl Judging<'_> {
             return Err(self.admission.refused(why).with(verified_check(oidc), checks).settled());
         };
         let fitting = verdict.checks.iter().filter(|check| check.rule == rule);
-        let attributes = fitting.map(|check| (check.field, check.found.clone())).collect();
+        let mut attributes: Vec<_> = fitting.map(|check| (check.field, check.found.clone())).collect();
+        attributes.extend(claims.text("vm_id").map(|id| ("vm_id", format!("{id:?}"))));
         Ok(By { attributes, ..By::from(self.token) })
     }
 
@@ -57,19 +58,23 @@ impl Judging<'_> {
         let id_token = match self.voucher {
             Voucher::IdToken(id_token) => id_token,
             Voucher::Aws(request) => return self.signed(oidc, request).await,
+            Voucher::Azure(shown) => return self.attested(oidc, shown).await,
         };
         let verified = match self.verify(oidc, id_token, false).await? {
             // The issuer may have changed its keys.
             Err(unverified) if unverified.may_be_rotation() => self.verify(oidc, id_token, true).await?,
             verified => verified,
         };
-        verified.map_err(|unverified| {
-            let check = match &unverified {
-                Unverified::Claim { claim, found, wanted } => failed(claim, wanted, found),
-                other => failed("ID token", &whose(oidc), &other.to_string()),
-            };
-            self.admission.refused(format!("the ID token is not good: {unverified}")).with(check, vec![])
-        })
+        verified.map_err(|unverified| self.unverified("ID token", &whose(oidc), &unverified))
+    }
+
+    /// The refusal of a token that is not good.
+    pub(super) fn unverified(&self, what: &str, whose: &str, unverified: &Unverified) -> Refused {
+        let check = match unverified {
+            Unverified::Claim { claim, found, wanted } => failed(claim, wanted, found),
+            other => failed(what, whose, &other.to_string()),
+        };
+        self.admission.refused(format!("the {what} is not good: {unverified}")).with(check, vec![])
     }
 
     /// Who AWS says has signed.
@@ -251,7 +256,7 @@ impl Vouching<'_> {
 }
 
 /// May pass, so the joiner is to try again.
-fn away(issuer: &str, trouble: &str) -> Refused {
+pub(super) fn away(issuer: &str, trouble: &str) -> Refused {
     let reason = "the platform that vouches for this joiner could not be asked";
     let problem = Problem::new(Class::Unavailable, "issuer_unavailable", reason).hint("try again");
     let check = failed("issuer", issuer, trouble);
@@ -260,13 +265,18 @@ fn away(issuer: &str, trouble: &str) -> Refused {
 
 /// What joiners of this platform show.
 fn shown(oidc: &Oidc) -> &'static str {
-    if oidc.provider == Provider::Iam { "signed request" } else { "ID token" }
+    match oidc.provider {
+        Provider::Iam => "signed request",
+        Provider::Azure => "attested document",
+        _ => "ID token",
+    }
 }
 
-fn whose(oidc: &Oidc) -> String {
+pub(super) fn whose(oidc: &Oidc) -> String {
     let other = match oidc.static_jwks {
         Some(_) => "one by the keys of static_jwks",
         None if oidc.provider == Provider::Iam => "one that AWS STS knows the signer of",
+        None if oidc.provider == Provider::Azure => "one that Azure signed for this attempt",
         None => "one of this cluster",
     };
     oidc.issuer().unwrap_or_else(|| other.to_owned())

@@ -33,6 +33,12 @@ pub(super) fn completed(wanted: &Resource, current: Option<&Resource>) -> Result
         }
         Method::Oidc(oidc) => {
             token.status = None;
+            if let Some(text) = oidc.settings.get("attestation_cas")
+                && join::azure::authorities(text).is_none()
+            {
+                let reason = "spec.azure.attestation_cas: certificates of authorities in PEM are needed";
+                return Err(refusal::invalid(reason));
+            }
             if let Some(keys) = &oidc.static_jwks {
                 Jwks::parse(keys.as_bytes()).map_err(|error| {
                     refusal::invalid(format!("spec.{}.static_jwks: {error}", oidc.provider.as_str()))

@@ -27,9 +27,9 @@ impl Check<'_, '_> {
             self.joins_nobody(file);
             return Some(Upstream::ThisProcess);
         }
-        let server = self.server(&file.postern, proxy)?;
+        let server = self.server(&file.postern, proxy);
         let proof = self.proof(file);
-        Some(Upstream::Remote(Remote { server, secret, proof, pins }))
+        Some(Upstream::Remote(Remote { server: server?, secret, proof, pins }))
     }
 
     fn server(&mut self, global: &Global, proxy_enabled: bool) -> Option<Server> {
@@ -88,7 +88,7 @@ impl Check<'_, '_> {
         let token = given(global.auth_token.as_deref());
         let Some(params) = &global.join_params else { return token.map(JoinSecret::new) };
         if token.is_some() {
-            self.report.mistake("postern.join_params", "stands beside auth_token; keep one of them");
+            self.report.mistake("postern.auth_token", "stands beside join_params; keep one of them");
         }
         if params.token_name.is_empty() {
             self.report

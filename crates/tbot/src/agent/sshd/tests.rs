@@ -262,3 +262,42 @@ fn a_fault_of_the_destination_does_not_keep_it_in_place() {
     assert!(stock.snippet().is_none());
     assert_eq!(stock.reloads(), reloads + 1);
 }
+
+#[test]
+fn names_that_could_not_stand_in_a_list_or_a_line_break_nothing() {
+    let Some(stock) = Stock::certified() else { return };
+    let odd = ["ro\not", "a b", "*", "!root", "x,root", "\0", "#", "Match all", "\u{1b}[2J"];
+    let names = || odd.iter().map(ToString::to_string).chain(["deploy".to_owned()]).collect();
+    let told = SshServerState { refused_logins: names(), refused_key_ids: names(), ..stock.locked(&[]) };
+    assert_eq!(stock.apply(&told), Ok(true));
+    let text = stock.snippet().expect("written");
+    assert!(text.ends_with("Match User deploy\n    TrustedUserCAKeys none\n"), "{text}");
+    let list = stock.at("host").join(super::REVOKED);
+    let read = Command::new("/usr/bin/ssh-keygen").args(["-Q", "-l", "-f"]).arg(list).output();
+    let read = read.expect("ssh-keygen runs");
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    assert!(String::from_utf8_lossy(&read.stdout).contains("id: deploy"));
+    // Why it is locked is for people, and stands in no file that sshd reads.
+    let locked = "lock targeting ServerID:\"x\" is in force: \nssh-ed25519 AAAA".to_owned();
+    assert_eq!(stock.apply(&SshServerState { locked, ..stock.locked(&[]) }), Ok(true));
+    let authorities = std::fs::read_to_string(stock.at("host/ssh_host-user-ca.pub")).expect("written");
+    assert!(authorities.lines().all(|line| line.starts_with('#')), "{authorities}");
+}
+
+#[test]
+fn a_server_knows_when_another_authority_signs_hosts() {
+    let Some(stock) = Stock::certified() else { return };
+    let said = |signer: &str| {
+        let host_signer = match signer {
+            "" => String::new(),
+            name => std::fs::read_to_string(stock.at(&format!("{name}.pub")))
+                .expect("made before")
+                .trim()
+                .to_owned(),
+        };
+        stock.server().is_signed_by_another(&SshServerState { host_signer, ..stock.locked(&[]) })
+    };
+    assert!(!said("authority").expect("readable"));
+    assert!(said("later").expect("readable"));
+    assert!(!said("").expect("readable"), "an older auth says nothing of it");
+}

@@ -1,9 +1,12 @@
 //! The unit's text, from what the configuration says it must reach.
 
-use crate::config::hooks::Action;
-use crate::config::{Config, Content, Output, TokenSource};
+use crate::config::hooks::{Action, Hook};
+use crate::config::{Config, Content, Method, Output, Sshd, TokenSource};
+use crate::destination::Destination;
 use std::fmt::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use transport::tpm::Address;
 
 /// What a unit is made from.
 pub(super) struct Unit<'a> {
@@ -19,7 +22,6 @@ const HARDENED: &str = "\
 UMask=0077
 NoNewPrivileges=yes
 ProtectSystem=strict
-PrivateDevices=yes
 DevicePolicy=closed
 PrivateMounts=yes
 ProtectClock=yes
@@ -60,7 +62,7 @@ impl Unit<'_> {
              [Unit]\n\
              Description=Postern machine agent\n\
              Wants=network-online.target\n\
-             After=network-online.target\n\
+             After={after}\n\
              StartLimitIntervalSec=0\n\
              \n\
              [Service]\n\
@@ -79,21 +81,28 @@ impl Unit<'_> {
              {HARDENED}{more}\n\
              [Install]\n\
              WantedBy=multi-user.target\n",
+            after = self.after(),
             more = self.configured_lines(),
         ))
     }
 
-    fn check(&self) -> Result<(), String> {
-        let of_sshd = |output: &&Output| matches!(output.content, Content::Sshd(_));
-        if let Some(output) = self.config.outputs.iter().find(of_sshd) {
-            return Err(format!(
-                "the service {} looks after sshd, which takes root and is not confined as this unit is; write one as in \
-                 \"Hosts that keep stock sshd\"",
-                output.name
-            ));
+    /// The servers that are looked after as well: sshd answers no question about its configuration before its unit has made
+    /// its directory.
+    fn after(&self) -> String {
+        let mut after = vec!["network-online.target"];
+        for sshd in self.servers() {
+            match &sshd.reload.action {
+                Action::Reload(unit) if !after.contains(&unit.as_str()) => after.push(unit),
+                _ => {}
+            }
         }
+        after.join(" ")
+    }
+
+    fn check(&self) -> Result<(), String> {
         let storage = self.config.storage.path();
-        for path in [self.program, self.config_file].into_iter().chain(self.outputs()).chain(storage) {
+        let own = [self.program, self.config_file].into_iter().chain(self.device());
+        for path in own.chain(self.outputs()).chain(storage) {
             if path.to_str().is_none_or(|text| text.contains(char::is_control)) {
                 return Err(format!(
                     "the path {path:?} has a line break or another character that is no text, and would be more than a path \
@@ -118,22 +127,30 @@ impl Unit<'_> {
         self.outputs().chain(storage).filter(|path| !path.exists()).collect()
     }
 
+    /// Directories of sshd's configuration that are not there.
+    pub(super) fn to_be_made_for_sshd(&self) -> Vec<&Path> {
+        self.snippets().filter(|path| !path.exists()).collect()
+    }
+
     fn configured_lines(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let mut line = |key: &str, value: &str| {
             let _ = writeln!(text, "{key}={value}");
         };
-        match self.config.storage.path().map(|path| (path, state_directory(path))) {
-            Some((_, Some(below))) => {
-                line("StateDirectory", &escaped(below));
-                line("StateDirectoryMode", "0700");
-            }
-            Some((path, None)) => line("ReadWritePaths", &escaped(path)),
-            None => {}
+        let made: Vec<String> = self.made_by_systemd().map(escaped).collect();
+        if !made.is_empty() {
+            line("StateDirectory", &made.join(" "));
+            line("StateDirectoryMode", "0700");
         }
-        for path in self.outputs() {
+        let storage = self.config.storage.path().filter(|path| state_directory(path).is_none());
+        for path in storage.into_iter().chain(self.outputs()).chain(self.snippets()) {
             line("ReadWritePaths", &escaped(path));
+        }
+        if self.user == "root" {
+            // ProtectSystem=strict says so already; with other mounts of the unit's own, systemd 252 was seen to leave it out. What
+            // is not root could not write there anyway.
+            line("ReadOnlyPaths", "/run");
         }
         let below = |directories: &[&str]| {
             self.reached().iter().any(|path| directories.iter().any(|directory| path.starts_with(directory)))
@@ -141,35 +158,106 @@ impl Unit<'_> {
         line("ProtectHome", if below(&["/home", "/root", "/run/user"]) { "read-only" } else { "yes" });
         line("PrivateTmp", if below(&["/tmp", "/var/tmp"]) { "no" } else { "yes" });
         // Whose a process is has to be seen before it gets a signal.
-        line("ProtectProc", if self.signals_processes() { "noaccess" } else { "invisible" });
-        let capabilities = if self.signals_processes() { "CAP_KILL" } else { "" };
+        let signals = |hook: &Hook| matches!(hook.action, Action::Signal { .. });
+        let (signals_anybody, signals_sshd) =
+            (self.hooks().any(signals), self.servers().any(|sshd| signals(&sshd.reload)));
+        line("ProtectProc", if signals_anybody || signals_sshd { "noaccess" } else { "invisible" });
+        // Root's own processes, of which sshd is one, take signals from root without any.
+        let capabilities = if signals_anybody { "CAP_KILL" } else { "" };
         line("CapabilityBoundingSet", capabilities);
         line("AmbientCapabilities", capabilities);
+        let device = self.device();
+        line("PrivateDevices", if device.is_some() { "no" } else { "yes" });
+        if let Some(device) = device {
+            line("DeviceAllow", &format!("{} rw", escaped(device)));
+            // Root's group is given to nobody.
+            let group = std::fs::metadata(device).map(|metadata| metadata.gid()).ok().filter(|gid| *gid != 0);
+            if let Some(group) = group {
+                line("SupplementaryGroups", &group.to_string());
+            }
+        }
+        if self.knows_nobody_but_root() {
+            line("PrivateUsers", "yes");
+        }
         text
     }
 
+    /// Below `/var/lib`: the storage, and what is made for sshd, which is nobody else's.
+    fn made_by_systemd(&self) -> impl Iterator<Item = &Path> {
+        let storage = self.config.storage.path();
+        let of_sshd = self.config.outputs.iter().filter(|output| matches!(output.content, Content::Sshd(_)));
+        storage
+            .into_iter()
+            .chain(of_sshd.filter_map(|output| output.destination.path()))
+            .filter_map(state_directory)
+    }
+
+    /// Where outputs are, apart from what systemd makes.
     fn outputs(&self) -> impl Iterator<Item = &Path> {
         self.config.outputs.iter().filter_map(|output| match &output.content {
             Content::WorkloadApi(api) => api.listen.parent(),
-            Content::Identity { .. } | Content::Svid(_) | Content::SshHost { .. } | Content::Sshd(_) => {
+            Content::Identity { .. } | Content::Svid(_) | Content::SshHost { .. } => {
                 output.destination.path()
             }
+            Content::Sshd(_) => output.destination.path().filter(|path| state_directory(path).is_none()),
         })
     }
 
-    fn signals_processes(&self) -> bool {
-        let mut hooks = self.config.outputs.iter().flat_map(|output| &output.on_renew);
-        hooks.any(|hook| matches!(hook.action, Action::Signal { .. }))
+    /// Of a TPM.
+    fn device(&self) -> Option<&Path> {
+        match &self.config.onboarding.method {
+            Method::Tpm { device: Address::Device(path), .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    fn servers(&self) -> impl Iterator<Item = &Sshd> {
+        self.config.outputs.iter().filter_map(|output| match &output.content {
+            Content::Sshd(sshd) => Some(&**sshd),
+            _ => None,
+        })
+    }
+
+    /// Where sshd's configuration is written.
+    fn snippets(&self) -> impl Iterator<Item = &Path> {
+        self.servers().filter_map(|sshd| sshd.snippet.parent())
+    }
+
+    fn hooks(&self) -> impl Iterator<Item = &Hook> {
+        self.config.outputs.iter().flat_map(|output| &output.on_renew)
+    }
+
+    /// Then there need be no other users for it. Who reads a file, gets a signal or calls at a socket may be another one.
+    fn knows_nobody_but_root(&self) -> bool {
+        let alone = |output: &Output| {
+            let unread =
+                matches!(&output.destination, Destination::Directory(of) if of.known_readers().is_empty());
+            matches!(output.content, Content::Sshd(_)) && unread && output.on_renew.is_empty()
+        };
+        self.user == "root" && self.device().is_none() && self.config.outputs.iter().all(alone)
     }
 
     /// Every path that the agent has to get to.
     fn reached(&self) -> Vec<PathBuf> {
         let mut reached = vec![self.program.to_owned(), self.config_file.to_owned()];
         reached.extend(self.outputs().chain(self.config.storage.path()).map(Path::to_owned));
-        if let Some(TokenSource::File(path)) = &self.config.onboarding.token {
-            reached.push(path.clone());
+        let secret = match &self.config.onboarding.method {
+            Method::BoundKeypair { registration_secret } => registration_secret.as_ref(),
+            Method::Tpm { device: Address::Unix(path), .. } => {
+                reached.push(path.clone());
+                None
+            }
+            _ => None,
+        };
+        for source in secret.into_iter().chain(&self.config.onboarding.token) {
+            if let TokenSource::File(path) = source {
+                reached.push(path.clone());
+            }
         }
-        for hook in self.config.outputs.iter().flat_map(|output| &output.on_renew) {
+        for sshd in self.servers() {
+            reached.extend([&sshd.config, &sshd.program, &sshd.snippet].map(Clone::clone));
+        }
+        for hook in self.hooks().chain(self.servers().map(|sshd| &sshd.reload)) {
             match &hook.action {
                 Action::Exec(words) => reached.extend(words.first().map(PathBuf::from)),
                 Action::Signal { pid_file, .. } => reached.push(pid_file.clone()),
@@ -201,6 +289,13 @@ mod tests {
 
     fn unit(more: &str) -> String {
         rendered("/etc/tbot.yaml", more, None).expect("rendered")
+    }
+
+    fn rendered_for(user: &str, more: &str) -> String {
+        let text = format!("version: v2\nproxy_server: p:1\n{more}");
+        let (config, _) = load("tbot.yaml", &text, &StartFlags::default()).expect("read");
+        let (program, config_file) = (Path::new("/usr/bin/tbot"), Path::new("/etc/tbot.yaml"));
+        Unit { program, config_file, config: &config, user, group: user }.render().expect("rendered")
     }
 
     fn rendered(config_file: &str, more: &str, storage: Option<&str>) -> Result<String, String> {
@@ -250,6 +345,44 @@ mod tests {
     }
 
     #[test]
+    fn a_server_is_looked_after_by_root_who_may_do_nothing_else() {
+        let of = |more: &str| {
+            rendered_for(
+                "root",
+                &format!(
+                    "services:\n- {{type: sshd, name: sshd, destination: /var/lib/postern-sshd, sshd: {{reload: {more}}}}}\n"
+                ),
+            )
+        };
+        let text = of("{systemd_reload: ssh.service}");
+        for line in [
+            "After=network-online.target ssh.service\n",
+            "User=root\n",
+            "StateDirectory=teleport/bot postern-sshd\n",
+            "ReadWritePaths=/etc/ssh/sshd_config.d\n",
+            "ProtectProc=invisible\n",
+            "CapabilityBoundingSet=\n",
+            "PrivateUsers=yes\n",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in:\n{text}");
+        }
+        assert_eq!(text.matches("ReadWritePaths").count(), 1, "{text}");
+        let text = of("{pid_file: /run/sshd.pid}");
+        for line in ["ProtectProc=noaccess\n", "CapabilityBoundingSet=\n", "After=network-online.target\n"] {
+            assert!(text.contains(line), "{line:?} is not in:\n{text}");
+        }
+        // Who else is signalled, or reads, is somebody else.
+        for more in [
+            "outputs: [{type: identity, destination: /opt/a}]\n",
+            "outputs: [{type: ssh_host, principals: [x], destination: /opt/a, on_renew: [{pid_file: /run/x.pid}]}]\n",
+        ] {
+            let text = of(&format!("{{systemd_reload: ssh.service}}}}}}\n{more}#"));
+            assert!(!text.contains("PrivateUsers"), "{text}");
+            assert_eq!(text.contains("CAP_KILL"), more.contains("pid_file"), "{text}");
+        }
+    }
+
+    #[test]
     fn what_hooks_need_is_left_open() {
         let text = unit(
             "storage: /srv/tbot\noutputs: [{type: identity, destination: /home/ci/id, on_renew: [{pid_file: /run/x.pid}]}]\n",
@@ -264,5 +397,28 @@ mod tests {
             assert!(text.contains(line), "{line:?} is not in:\n{text}");
         }
         assert!(!text.contains("StateDirectory"), "{text}");
+    }
+
+    #[test]
+    fn what_joining_needs_is_left_open() {
+        let joining = |more: &str| unit(&format!("onboarding: {{token: x, {more}}}\n"));
+        assert!(joining("join_method: token").contains("PrivateDevices=yes\n"));
+        // A device that everybody knows and that is of root's group here.
+        let text = joining("join_method: tpm, tpm: {device: /dev/null}");
+        for line in ["PrivateDevices=no\n", "DevicePolicy=closed\n", "DeviceAllow=/dev/null rw\n"] {
+            assert!(text.contains(line), "{line:?} is not in:\n{text}");
+        }
+        assert!(!text.contains("SupplementaryGroups"), "{text}");
+        let device = tempfile::NamedTempFile::new().expect("a file");
+        if std::os::unix::fs::chown(device.path(), None, Some(123)).is_ok() {
+            let text = joining(&format!("join_method: tpm, tpm: {{device: {}}}", device.path().display()));
+            assert!(text.contains("SupplementaryGroups=123\n"), "{text}");
+        }
+        let text = joining("join_method: tpm, tpm: {device: 'unix:/home/ci/tpm'}");
+        assert!(text.contains("PrivateDevices=yes\n") && text.contains("ProtectHome=read-only"), "{text}");
+        let text = joining("join_method: bound_keypair, bound_keypair: {registration_secret: /root/secret}");
+        assert!(text.contains("ProtectHome=read-only"), "{text}");
+        let odd = "onboarding: {join_method: tpm, token: x, tpm: {device: \"/dev/a\\nb\"}}\n";
+        assert!(rendered("/etc/tbot.yaml", odd, None).expect_err("refused").contains("more than a path"));
     }
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 /// More rules than this are a mistake, and more values of one field.
 const MOST_RULES: usize = 256;
 const MOST_VALUES: usize = 256;
+/// The parts of AWS, as ARNs name them. A rule is about the first one unless it names another.
+const PARTITIONS: [&str; 3] = ["aws", "aws-cn", "aws-us-gov"];
 
 /// The rules of `iam`, which has no section of its own.
 pub(super) fn iam(spec: &mut Fields) -> Result<Oidc, Invalid> {
@@ -123,6 +125,10 @@ fn formed(item: &Item, form: Form) -> Result<String, Invalid> {
                 && rest.len() <= 512
         }),
         Form::Text => text.len() <= 512 && text.chars().all(|c| c.is_ascii_graphic()),
+        // What is in them is looked at where they are used.
+        Form::Certificates => {
+            text.len() <= 64 * 1024 && text.trim_start().starts_with("-----BEGIN CERTIFICATE-----")
+        }
     };
     let reason = match form {
         _ if fits => return Ok(text),
@@ -130,6 +136,7 @@ fn formed(item: &Item, form: Form) -> Result<String, Invalid> {
         Form::Word => "letters, digits, - and _ are needed",
         Form::Url => "an address like https://host/path is needed, without a / at its end",
         Form::Text => "printable characters without spaces are needed",
+        Form::Certificates => "certificates in PEM are needed, as one text of at most 64 KiB",
     };
     Err(item.invalid(reason))
 }
@@ -179,6 +186,14 @@ fn rule(provider: Provider, item: Item) -> Result<Rule, Invalid> {
             "aws_account" if !digits(&value) => {
                 return Err(item.invalid("the number of an account is needed: 12 digits, in quotes"));
             }
+            "aws_partition" if !PARTITIONS.contains(&value.as_str()) => {
+                return Err(item.invalid(format!("is one of {}", PARTITIONS.join(", "))));
+            }
+            "subscription" if !is_guid(&value) => {
+                let reason =
+                    "the id of a subscription is needed, such as 01234567-89ab-cdef-0123-456789abcdef";
+                return Err(item.invalid(reason));
+            }
             _ => {}
         }
         rule.insert(field.name, Wanted::One(value));
@@ -194,7 +209,30 @@ fn rule(provider: Provider, item: Item) -> Result<Rule, Invalid> {
             return Err(Invalid::new(whole.path, reason));
         }
     }
+    if provider == Provider::Iam {
+        in_one_partition(&mut rule).map_err(|reason| Invalid::new(whole.path, reason))?;
+    }
     Ok(rule)
+}
+
+/// Names the partition in a rule of `iam` that does not: an account of this number in another one is somebody else's.
+fn in_one_partition(rule: &mut Rule) -> Result<(), String> {
+    let arn = rule.get("aws_arn").and_then(|arn| arn.all().first()?.split(':').nth(1));
+    let of_arn = arn.and_then(|word| PARTITIONS.into_iter().find(|known| *known == word));
+    match (rule.get("aws_partition").and_then(|wanted| wanted.all().first()), of_arn) {
+        (Some(given), Some(of_arn)) if given != of_arn => {
+            Err(format!("aws_arn is of partition {of_arn}, and aws_partition says {given}; nobody fits both"))
+        }
+        (Some(_), _) => Ok(()),
+        (None, of_arn) => {
+            rule.insert("aws_partition", Wanted::One(of_arn.unwrap_or(PARTITIONS[0]).to_owned()));
+            Ok(())
+        }
+    }
+}
+
+fn is_guid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }
 
 /// A list without what is blank; none where nothing is left.

@@ -1,8 +1,8 @@
 //! The table itself: per platform, what a token resource may say and which claim each field of a rule is about.
 
 use super::Claim::{Among, At, PipelinePart, ServiceAccount, Text};
-use super::Compare::{Exact, Flag, Glob, GlobIfEnabled, OneOf, Place};
-use super::Form::{Host, Url, Word};
+use super::Compare::{AnyCase, Exact, Flag, Glob, GlobIfEnabled, OneOf, OneOfAnyCase, Place};
+use super::Form::{Certificates, Host, Url, Word};
 use super::{Claim, Compare, Field, Form, Provider, Setting, Table};
 
 const DAY: i64 = 24 * 3600;
@@ -19,6 +19,8 @@ pub(super) fn of(provider: Provider) -> &'static Table {
         Provider::Kubernetes => &KUBERNETES,
         Provider::Gcp => &GCP,
         Provider::Iam => &IAM,
+        Provider::Azure => &AZURE,
+        Provider::Env0 => &ENV0,
     }
 }
 
@@ -189,8 +191,45 @@ static IAM: Table = Table {
     joiner: "a principal of AWS IAM",
     settings: &[],
     // As the answer of STS calls them.
-    fields: &[field("aws_account", Text("Account"), Exact), field("aws_arn", Text("Arn"), Glob)],
+    fields: &[
+        field("aws_account", Text("Account"), Exact),
+        // Every rule has one once it is read.
+        field("aws_partition", Text("Partition"), Exact),
+        field("aws_arn", Text("Arn"), Glob),
+    ],
     needs: &[&["aws_account", "aws_arn"]],
     // There is no ID token.
     longest_life: 0,
+};
+
+static AZURE: Table = Table {
+    word: "azure",
+    joiner: "a machine of Azure",
+    settings: &[optional("attestation_cas", Certificates)],
+    // As `join::azure` calls them, after what Azure signed and what its Resource Manager says.
+    fields: &[same("subscription", AnyCase), field("resource_groups", Text("resource_group"), OneOfAnyCase)],
+    needs: &[&["subscription"]],
+    // Access tokens of managed identities: a day, and what their issuer dates them back.
+    longest_life: DAY + 3600,
+};
+
+static ENV0: Table = Table {
+    word: "env0",
+    joiner: "a deployment of env0",
+    settings: &[optional("audience", Form::Text)],
+    fields: &[
+        field("organization_id", Text("organizationId"), Exact),
+        field("project_id", Text("projectId"), Exact),
+        field("project_name", Text("projectName"), Exact),
+        field("template_id", Text("templateId"), Exact),
+        field("template_name", Text("templateName"), Exact),
+        field("environment_id", Text("environmentId"), Exact),
+        field("environment_name", Text("environmentName"), Exact),
+        field("workspace_name", Text("workspaceName"), Exact),
+        field("deployment_type", Text("deploymentType"), Exact),
+        field("deployer_email", Text("deployerEmail"), Exact),
+        field("env0_tag", Text("env0Tag"), Exact),
+    ],
+    needs: &[&["organization_id"]],
+    longest_life: DAY,
 };
