@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn moments_are_not_told() {
-        for (requested, given, told) in [(3600, 3599, false), (3600, 3600, false), (0, 3600, false), (7200, 3600, true)]
+        for (requested, given, told) in
+            [(3600, 3599, false), (3600, 3600, false), (0, 3600, false), (7200, 3600, true)]
         {
             assert_eq!(is_shorter(requested, Duration::from_secs(given)), told, "{requested} {given}");
         }

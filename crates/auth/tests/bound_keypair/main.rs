@@ -222,7 +222,10 @@ async fn a_secret_binds_one_key_and_strangers_learn_nothing() {
     let told = explained(&auth, &heard[3]).await;
     let keys = [&bot, &second].map(|joiner| joiner.bound.as_ref().expect("a key").key.public().fingerprint());
     assert!(told.reason.starts_with("another key is bound to the token: "), "{told:?}");
-    assert!(keys.iter().all(|key| told.reason.contains(key)) && told.reason.contains("bound at 2"), "{told:?}");
+    assert!(
+        keys.iter().all(|key| told.reason.contains(key)) && told.reason.contains("bound at 2"),
+        "{told:?}"
+    );
     assert_eq!((told.checks[0].found.as_str(), told.token_name.as_str()), (keys[1].as_str(), TOKEN));
     assert!(told.checks[0].wanted.starts_with(&keys[0]), "{told:?}");
     let told = explained(&auth, &heard[2]).await;

@@ -223,7 +223,10 @@ async fn j5_tokens_are_no_oracle() {
         (Joiner::bot(&used), format!("by the bot instance ci/{}", harness::instance(&own))),
         (Joiner::bot(&removed), "the token was removed before it ended".to_owned()),
         (Joiner::bot(harness::STATIC_TOKEN), "the token is for the roles Node, not for Bot".to_owned()),
-        (Joiner::host(&wrong_role, "Node", "web-1"), "the token is for the roles Bot, not for Node".to_owned()),
+        (
+            Joiner::host(&wrong_role, "Node", "web-1"),
+            "the token is for the roles Bot, not for Node".to_owned(),
+        ),
     ];
     for (joiner, why) in joiners {
         let refused = auth.join(&joiner).await.expect_err("refused");

@@ -45,12 +45,21 @@ impl Rm {
             };
             let called = called(kind, &name);
             let name = if kind == Kind::Token { access::resource::token::masked(&name) } else { name };
-            removed.push(Removed { kind: kind.as_str(), name, action: "deleted", refused: refused.known(), called });
+            removed.push(Removed {
+                kind: kind.as_str(),
+                name,
+                action: "deleted",
+                refused: refused.known(),
+                called,
+            });
         }
         session.show(&removed, |removed, console| {
             removed.iter().try_for_each(|one| {
                 console.say(format!("{} has been deleted", one.called))?;
-                one.refused.as_ref().and_then(Refused::sentence).map_or(Ok(()), |sentence| console.say(sentence))
+                one.refused
+                    .as_ref()
+                    .and_then(Refused::sentence)
+                    .map_or(Ok(()), |sentence| console.say(sentence))
             })
         })?;
         outcome

@@ -65,11 +65,20 @@ fn what_is_locked_says_by_which_lock() {
         line.split_whitespace().last().expect("words").to_owned()
     };
     let instances = ["bots", "instances", "ls"];
-    assert_eq!((locked(&instances, one), locked(&["nodes", "ls"], "22222222-")), ("1".into(), "offline".into()));
-    for target in [format!("--bot-instance={one}"), "--user=bot-ci".to_owned(), "--join-token=ci-key".to_owned()] {
+    assert_eq!(
+        (locked(&instances, one), locked(&["nodes", "ls"], "22222222-")),
+        ("1".into(), "offline".into())
+    );
+    for target in
+        [format!("--bot-instance={one}"), "--user=bot-ci".to_owned(), "--join-token=ci-key".to_owned()]
+    {
         let made = json(&cluster.tctl(&["lock", &target, "--format=json"]).ok());
         let lock = format!("lock/{}", made["name"].as_str().expect("a name"));
-        assert_eq!((locked(&instances, one), locked(&instances, other)), (lock.clone(), "1".into()), "{target}");
+        assert_eq!(
+            (locked(&instances, one), locked(&instances, other)),
+            (lock.clone(), "1".into()),
+            "{target}"
+        );
         let shown = cluster.tctl(&["bots", "instances", "show", &format!("ci/{one}")]).ok();
         assert!(shown.contains(&format!("{lock}; why: tctl get {lock}")), "{shown}");
         cluster.tctl(&["rm", &lock]).ok();

@@ -48,8 +48,7 @@ impl Leftover {
         whose: (&BotName, InstanceId),
     ) -> Result<Txn, Problem> {
         let (bot, instance) = whose;
-        let target =
-            LockTarget { bot_instance_id: Some(instance.to_string()), ..LockTarget::default() };
+        let target = LockTarget { bot_instance_id: Some(instance.to_string()), ..LockTarget::default() };
         let removed = format!("the bot instance {bot}/{instance} was removed");
         self.refuse(shelf, txn, caller, format!("removed-{instance}"), target, &removed)
     }

@@ -11,9 +11,9 @@ use crate::services::change::{Change, make};
 use crate::services::resources::{Action, event};
 use crate::services::rights::Rights;
 use crate::services::shelf::{Shelf, place};
-use access::{BotName, InstanceId};
 use access::rbac::Verb;
 use access::resource::{Kind, Resource};
+use access::{BotName, InstanceId};
 use api::status::{Class, Problem};
 use async_trait::async_trait;
 use store::{Key, Range, Txn};
@@ -35,7 +35,9 @@ pub(in crate::services) async fn remove(
     loop {
         match (make(shelf.catalog, caller, &change).await, &mut done) {
             (Ok((step, _)), done) => done.get_or_insert_default().add(step),
-            (Err(problem), Some(done)) if problem.class == Class::NotFound => return Ok(std::mem::take(done)),
+            (Err(problem), Some(done)) if problem.class == Class::NotFound => {
+                return Ok(std::mem::take(done));
+            }
             (Err(problem), _) => return Err(problem),
         }
     }

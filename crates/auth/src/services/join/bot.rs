@@ -148,7 +148,9 @@ impl Joining<'_> {
         let Self { core, admission, .. } = self;
         let grant = grant.map_err(|none| admission.no_grant(none))?;
         let Grant::Stored(token, _) = &grant else { return Err(admission.refused("it is no bot's token")) };
-        let Some(name) = &token.spec.bot_name else { return Err(admission.refused("the token names no bot")) };
+        let Some(name) = &token.spec.bot_name else {
+            return Err(admission.refused("the token names no bot"));
+        };
         let by = By::from(&**token);
         let id = InstanceId(uuid::Uuid::new_v4());
         let bot = self.refuse_locked(reads, token, id).await?;
