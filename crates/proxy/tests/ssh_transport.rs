@@ -136,24 +136,6 @@ async fn nodes_that_close_wait_or_say_other_things_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_name_leads_nowhere_is_told_as_that() {
-    let (cluster, alice) = Cluster::with_nodes().await;
-    cluster.hosts[0].agent.report(Report::Node(NodeReport {
-        hostname: "web-1".into(),
-        addr: "no-such-host.invalid:22".into(),
-        labels: [("env".to_owned(), "web".to_owned())].into(),
-        ..NodeReport::default()
-    }));
-    eventually(async || match cluster.dial(&alice, "web-1").await {
-        Err(DialError::Denied { code, reason, .. }) => {
-            code == "node_unreachable" && reason.ends_with("its name cannot be resolved by the proxy")
-        }
-        _ => false,
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn locks_cut_live_relays_and_refuse_new_ones() {
     let (cluster, alice) = Cluster::with_nodes().await;
     let bob = cluster.sign("bob").await;

@@ -205,16 +205,15 @@ async fn j4_two_keys_for_one_generation_are_two_holders() {
 async fn j5_tokens_are_no_oracle() {
     let auth = Auth::start().await;
     auth.bot("ci").await;
-    let (expired, orphan, used) =
-        (auth.bot_token("ci").await, auth.bot_token("gone").await, auth.bot_token("ci").await);
+    let (expired, used) = (auth.bot_token("ci").await, auth.bot_token("ci").await);
     let own = auth.join(&Joiner::bot(&used)).await.expect("joins");
     // The trace stays when the use is confirmed and its retry no longer possible.
     renew(auth.member(&own), &key()).await.expect("renews");
+    auth.clock.advance(SignedDuration::from_hours(1));
+    let (wrong_role, orphan) = (auth.bot_token("ci").await, auth.bot_token("gone").await);
     let removed = auth.bot_token("ci").await;
     let request = v1::DeleteRequest { kind: "token".to_owned(), name: removed.clone() };
     ResourceServiceClient::new(auth.admin()).delete(request).await.expect("goes");
-    auth.clock.advance(SignedDuration::from_hours(1));
-    let wrong_role = auth.bot_token("ci").await;
     let joiners = [
         (Joiner::bot("no-such-token-no-such-token-xxxx"), "there is no such token".to_owned()),
         (Joiner::bot(""), "there is no such token".to_owned()),
@@ -222,7 +221,10 @@ async fn j5_tokens_are_no_oracle() {
         (Joiner::bot(&orphan), "the bot \"gone\" of the token does not exist".to_owned()),
         (Joiner::bot(&used), format!("by the bot instance ci/{}", harness::instance(&own))),
         (Joiner::bot(&removed), "the token was removed before it ended".to_owned()),
-        (Joiner::bot(harness::STATIC_TOKEN), "the token is for the roles Node, not for Bot".to_owned()),
+        (
+            Joiner::bot(harness::STATIC_TOKEN),
+            "the token is for the roles Node, Proxy, not for Bot".to_owned(),
+        ),
         (
             Joiner::host(&wrong_role, "Node", "web-1"),
             "the token is for the roles Bot, not for Node".to_owned(),

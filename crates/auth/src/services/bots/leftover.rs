@@ -74,9 +74,11 @@ impl Leftover {
         target: LockTarget,
         removed: &str,
     ) -> Result<Txn, Problem> {
-        let longest = SignedDuration::try_from(lifetime::LONGEST_OF_BOT).unwrap_or(SignedDuration::MAX);
-        let until = shelf.catalog.now().checked_add(longest + SLACK);
-        let until = until.map_err(|error| refusal::internal("a lock would never end", error))?;
+        // All of one step end together.
+        let until = match self.until {
+            Some(until) => until,
+            None => last_end(shelf.catalog.now())?,
+        };
         let metadata = Metadata {
             name: name.clone(),
             description: format!("set by auth until the last certificate has ended: {removed}"),
@@ -88,6 +90,13 @@ impl Leftover {
         self.add(Self { locks: vec![name], until: Some(until) });
         Ok(shelf.put(txn, &lock)?.event(record))
     }
+}
+
+/// When nothing is valid any more that a bot has got by now.
+fn last_end(now: Timestamp) -> Result<Timestamp, Problem> {
+    let longest = SignedDuration::try_from(lifetime::LONGEST_OF_BOT).unwrap_or(SignedDuration::MAX);
+    let until = now.checked_add(longest).and_then(|until| until.checked_add(SLACK));
+    until.map_err(|error| refusal::internal("a lock would never end", error))
 }
 
 /// The refusal to make a bot whose name is locked since another one of that name was removed.

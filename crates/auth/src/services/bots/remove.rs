@@ -95,9 +95,9 @@ impl Change for Remove<'_> {
         let mut left = Leftover::default();
         let mut txn = Txn::new();
         let whole = shelf.read_for(reads, Kind::Lock, &lock_of(&self.name)).await?.is_some();
-        if instances.len() > MOST_LOCKS {
+        if instances.len() > MOST_LOCKS || (whole && !instances.is_empty()) {
             txn = left.refuse_bot(shelf, txn, caller, &self.name)?;
-        } else if !whole {
+        } else {
             for id in ids(&instances) {
                 txn = left.refuse_instance(shelf, txn, caller, (&self.name, id))?;
             }
