@@ -16,6 +16,7 @@ use crate::sts::Sts;
 use crate::tokens::Tokens;
 use crate::turnstile::{Inside, Turnstile};
 use access::ClusterName;
+use access::spiffe::TokenIssuer;
 use api::status::Problem;
 use identity::{Identity, Subject};
 use jiff::Timestamp;
@@ -33,6 +34,8 @@ pub struct Core {
     pub catalog: Arc<Catalog>,
     /// Its authorities.
     pub issuer: Issuer,
+    /// What JWT-SVIDs say of who issued them.
+    pub workload_issuer: Option<TokenIssuer>,
     /// Its join tokens.
     pub tokens: Arc<Tokens>,
     /// Makes challenges for joiners.
@@ -75,6 +78,11 @@ impl Core {
     /// The audit log.
     pub fn audit(&self) -> &AuditLog {
         &self.catalog.audit
+    }
+
+    /// Whom to trust for workloads, as it is answered.
+    pub fn workload_trust(&self) -> api::v1::WorkloadTrust {
+        api::convert::workload_trust_message(self.issuer.workload_trust(), self.workload_issuer.as_ref())
     }
 
     /// The event that says that certificates were issued; committed before they are released.

@@ -173,6 +173,7 @@ async fn core(
     Ok(Core {
         cluster: opened.cluster.name,
         issuer: Issuer::new(authorities, revision),
+        workload_issuer: config.workload_issuer.clone(),
         tokens: Arc::new(tokens),
         challenges: ChallengeKey::new(&secret),
         pacing: Pacing::new(catalog.now()),

@@ -5,17 +5,19 @@
 //! decided by (the bot, its roles, the locks) to be unchanged.
 
 mod bot;
+mod certificate;
 mod host;
 mod incident;
+mod issuing;
 mod outputs;
 mod ssh_host;
-pub mod svids;
+mod svids;
 mod user;
 
 pub use bot::{Renewing, Stop};
 pub use host::mismatch as host_mismatch;
 pub use incident::{Incident, Sighting, Sightings, Whose, lock_name};
-pub(super) use outputs::Issuing;
+pub(super) use issuing::Issuing;
 pub(super) use ssh_host::{KEPT_BY, held, id_of, kept_by};
 
 use crate::audit::{Event, kind};
@@ -75,16 +77,8 @@ impl CertificateService for Certificates {
     ) -> Result<Response<v1::IssueOutputsResponse>, Status> {
         let caller = Caller::of_request(&request)?;
         let _inside = self.core.enter(&self.core.renewals)?;
-        let credentials = outputs::issue(&self.core, &caller, &request.get_ref().outputs).await?;
-        Ok(Response::new(v1::IssueOutputsResponse { credentials }))
-    }
-
-    async fn issue_host(
-        &self,
-        request: Request<v1::IssueHostRequest>,
-    ) -> Result<Response<v1::IssueHostResponse>, Status> {
-        let caller = Caller::of_request(&request)?;
-        Ok(Response::new(ssh_host::issue(&self.core, &caller, request.get_ref()).await?))
+        self.core.metrics.output_call();
+        Ok(Response::new(outputs::issue(&self.core, &caller, &request.get_ref().outputs).await?))
     }
 
     async fn renew_host(
@@ -181,6 +175,11 @@ trait Plan: Sync {
     /// Decides from what is read; may be asked several times.
     async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Self::Made), Problem>;
 
+    /// Whether something in it is refused: that is decided again from the store, because the view may be old.
+    fn refuses(_: &Self::Made) -> bool {
+        false
+    }
+
     /// The names that are asked for, where it is for a host.
     fn names(&self) -> &[String] {
         &[]
@@ -192,8 +191,10 @@ async fn committed<P: Plan>(core: &Core, caller: &Caller, what: &P) -> Result<P:
     let mut reads = Reads::new(&core.catalog);
     loop {
         match what.plan(&mut reads).await {
+            Ok((_, made)) if P::refuses(&made) && reads.try_fresh() => {}
             Ok((txn, made)) => {
-                if reads.commit(txn).await?.is_some() {
+                // Where everything is refused there is nothing to keep.
+                if txn.events.is_empty() || reads.commit(txn).await?.is_some() {
                     return Ok(made);
                 }
             }

@@ -1,6 +1,6 @@
 //! Host certificates that a bot gets for an SSH server that it looks after, and everything that it does not get.
 
-use crate::harness::{Auth, Joiner, instance, key};
+use crate::harness::{Auth, Joiner, instance, key, one};
 use access::HostId;
 use access::resource::Kind;
 use api::status::Problem;
@@ -8,8 +8,9 @@ use api::v1;
 use api::v1::agent_message::Message as Say;
 use api::v1::auth_message::Message as Said;
 use api::v1::bot_service_client::BotServiceClient;
-use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::inventory_service_client::InventoryServiceClient;
+use api::v1::output_answer::Answer;
+use api::v1::output_request::Kind as Wanted;
 use identity::Credentials;
 use identity::key::SubjectKey;
 use identity::ssh::SshCertificate;
@@ -33,14 +34,15 @@ impl Asking {
     }
 
     async fn with_key(&self, key: &SubjectKey, names: &[&str]) -> Result<VerifiedHost, Problem> {
-        let request = v1::IssueHostRequest {
+        let request = v1::HostRequest {
             public_key: key.spki_der(),
             principals: names.iter().map(|name| (*name).to_owned()).collect(),
             roles: self.roles.clone(),
             ttl_seconds: self.ttl_seconds,
         };
-        let answer = CertificateServiceClient::new(self.channel.clone()).issue_host(request).await;
-        let answer = answer.map_err(|status| Problem::of(&status))?.into_inner();
+        let Answer::Host(answer) = one(self.channel.clone(), Wanted::Host(request)).await? else {
+            panic!("something else")
+        };
         let trust = api::convert::trust(answer.trust.expect("a bundle")).expect("a bundle");
         let certificate = SshCertificate::from_line(&answer.ssh_certificate).expect("a certificate");
         let context = HostContext { trust: &trust, now: Timestamp::now(), names };
@@ -185,7 +187,7 @@ async fn locks_stop_host_certificates() {
     ] {
         auth.lock(name, target).await;
         assert_eq!(asking.refused(&["web.example.com"]).await, "locked", "{name}");
-        auth.delete(access::resource::Kind::Lock, name).await;
+        auth.delete(Kind::Lock, name).await;
     }
     asking.ask(&["web.example.com"]).await.expect("the locks are gone");
 }
@@ -302,13 +304,13 @@ async fn a_stock_server_is_a_node_by_rule_and_certificate_and_hears_of_locks() {
         auth.lock(name, target).await;
         let state = stream.until(|state| state.refused_serials.contains(&output.serial())).await;
         assert!(!state.refused_serials.contains(&own.serial()), "{name}: it is not hit");
-        auth.delete(access::resource::Kind::Lock, name).await;
+        auth.delete(Kind::Lock, name).await;
         stream.until(|state| state.refused_serials.is_empty()).await;
     }
     auth.lock("server", json!({"server_id": instance(&own)})).await;
     let state = stream.until(|state| !state.locked.is_empty()).await;
     assert!(state.locked.contains("is in force"), "{}", state.locked);
-    auth.delete(access::resource::Kind::Lock, "server").await;
+    auth.delete(Kind::Lock, "server").await;
     stream.until(|state| state.locked.is_empty()).await;
     auth.lock("own", json!({"user": "bot-web"})).await;
     assert_eq!(stream.end().await.code, "locked", "who speaks for it is locked");

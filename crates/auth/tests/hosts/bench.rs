@@ -70,6 +70,7 @@ impl Bench {
             kubernetes: None,
             cluster,
             issuer: Issuer::new(authorities, 1),
+            workload_issuer: None,
             tokens: Arc::new(Tokens::new(&Envelope::open_or_make(directory.path()).expect("a key"), vec![])),
             challenges: ChallengeKey::new(&[7; 32]),
             pacing: Pacing::new(SystemClock.now()),

@@ -275,6 +275,7 @@ async fn start_auth(directory: &Path, shutdown: CancellationToken) -> auth::Runn
         issuer_roots: vec![],
         reach: vec![],
         kubernetes: None,
+        workload_issuer: None,
         preference: None,
         networking: None,
         admin: None,

@@ -4,9 +4,8 @@
 //! A rule says that the bot may have such certificates (`create` on `host_cert`, with `host_cert.principals` in its `where`).
 //! Whatever it says, a name that another host has is not given.
 
-use super::outputs::Issuing;
+use super::issuing::Issuing;
 use super::{Bearer, Plan, committed};
-use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
 use crate::core::Core;
 use crate::enrol::host::Host;
@@ -35,16 +34,11 @@ pub const KIND: &str = "host_cert";
 const MOST_NAMES: usize = 64;
 
 /// Issues one.
-pub async fn issue(
-    core: &Core,
-    caller: &Caller,
-    request: &v1::IssueHostRequest,
-) -> Result<v1::IssueHostResponse, Problem> {
-    let bearer = Bearer::of(caller)?;
+pub async fn issue(issuing: Issuing<'_>, request: &v1::HostRequest) -> Result<v1::HostCertificate, Problem> {
+    let core = issuing.core;
     let key = issuer::public_key(&request.public_key)?;
-    let issuing = Issuing { core, caller, bearer: &bearer };
-    let server = Server { issuing, id: id_of(&bearer), key: &key, request };
-    let certificates = committed(core, caller, &server).await?;
+    let server = Server { issuing, id: id_of(issuing.bearer), key: &key, request };
+    let certificates = committed(core, issuing.caller, &server).await?;
     core.metrics.issued(Issued::Host, 1);
     Ok(certificates.ssh_message())
 }
@@ -66,7 +60,7 @@ struct Server<'a> {
     issuing: Issuing<'a>,
     id: HostId,
     key: &'a PublicKey,
-    request: &'a v1::IssueHostRequest,
+    request: &'a v1::HostRequest,
 }
 
 #[async_trait]

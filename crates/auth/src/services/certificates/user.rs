@@ -1,6 +1,6 @@
 //! A certificate for a user, by an administrator.
 
-use super::outputs::{extra, logins, permits, pinned};
+use super::certificate::{extra, logins, permits, pinned};
 use super::{Plan, committed, unexpected_caller};
 use crate::caller::{Caller, Who};
 use crate::catalog::{Reads, RolesOf};
