@@ -113,7 +113,18 @@ impl Problem {
     pub fn of(status: &Status) -> Self {
         let details = v1::Problem::decode(status.details()).unwrap_or_default();
         let problem = Self::read(status.code(), status.message().to_owned(), details);
-        Self { again_in: problem.again_in.or_else(|| asked_pause(status)), ..problem }
+        let problem = Self { again_in: problem.again_in.or_else(|| asked_pause(status)), ..problem };
+        match ended_waiting(status) {
+            true => problem.unanswered(),
+            false => problem,
+        }
+    }
+
+    /// What the client library says of it names nothing.
+    fn unanswered(mut self) -> Self {
+        self.reason = "the auth service took the call and did not answer in time".to_owned();
+        self.hint("it hangs or has too much to do: look at its log, its /readyz and its machine; what was asked for may \
+                   still be done, so look before you ask again")
     }
 
     fn read(wire: Code, reason: String, details: v1::Problem) -> Self {
@@ -143,6 +154,18 @@ impl From<v1::Refused> for Problem {
         let v1::Refused { status, reason, problem } = refused;
         Self::read(Code::from_i32(status), reason, problem.unwrap_or_default())
     }
+}
+
+/// Whether the client gave up.
+fn ended_waiting(status: &Status) -> bool {
+    let mut next = std::error::Error::source(status);
+    while let Some(error) = next {
+        if error.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// As anybody else says it.
@@ -208,6 +231,14 @@ mod tests {
         assert_eq!(Problem::of(&foreign).again_in, Some(Duration::from_secs(7)));
         foreign.metadata_mut().insert(PUSHBACK, "20".parse().expect("ASCII"));
         assert_eq!(Problem::of(&foreign).again_in, Some(Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn who_waited_in_vain_hears_for_whom_and_what_to_look_at() {
+        let problem = Problem::of(&Status::from_error(Box::new(tonic::TimeoutExpired(()))));
+        assert_eq!(problem.class, Class::Unavailable);
+        assert!(problem.reason.contains("the auth service took the call and did not answer"), "{problem}");
+        assert!(problem.hint.contains("look at its log"), "{problem}");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use crate::arm::ResourceManager;
 use crate::attempts::Attempts;
-use crate::audit::{AuditLog, Event};
-use crate::caller::Caller;
+use crate::audit::{AuditLog, Event, UserKind};
+use crate::caller::{Caller, Who};
 use crate::catalog::Catalog;
 use crate::issuer::{Certificates, Issuer};
 use crate::issuers::Issuers;
@@ -140,19 +140,28 @@ impl Core {
                 }),
             ),
         };
-        self.audit()
-            .record(described.with("serial", certificates.serial()).with("requested_by", caller.name()))
+        let described = described.with("serial", certificates.serial());
+        // A joiner is what it becomes.
+        let described = match &caller.who {
+            Who::Stranger => {
+                let name = name_of(identity);
+                described.user(&name, UserKind::Bot).with("requested_by", name)
+            }
+            _ => described.with("requested_by", caller.name()),
+        };
+        self.audit().record(described)
     }
 
     /// Says in the log that a certificate ends sooner than was asked for. Who asked sees it in the certificate.
     pub fn note_shorter(&self, caller: &Caller, requested_seconds: u64, lifetime: Duration) {
-        if requested_seconds > lifetime.as_secs() {
+        if is_shorter(requested_seconds, lifetime) {
             let (caller, given) = (caller.name(), lifetime.as_secs());
             tracing::info!(
                 caller,
                 requested_seconds,
                 given,
-                "a certificate is shorter than was asked for; see max_session_ttl of the bot and of the roles"
+                "a certificate is shorter than was asked for: see max_session_ttl of the bot and of the roles; what an \
+                 identity gets that cannot renew itself ends with it"
             );
         }
     }
@@ -171,5 +180,33 @@ impl Core {
         let mut changes = self.catalog.changes();
         let seen = changes.wait_for(|seen| *seen >= revision);
         let _ = tokio::time::timeout(Duration::from_millis(500), seen).await;
+    }
+}
+
+/// As a caller with that identity is called.
+fn name_of(identity: &Identity) -> String {
+    match &identity.subject {
+        Subject::User(user) => user.name.to_string(),
+        Subject::Host(host) => format!("{}/{}", host.role.as_str().to_ascii_lowercase(), host.id),
+    }
+}
+
+/// By more than the moments between a certificate and one that must not outlive it.
+fn is_shorter(requested_seconds: u64, given: Duration) -> bool {
+    requested_seconds.saturating_sub(given.as_secs()) > 60
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_shorter;
+    use std::time::Duration;
+
+    #[test]
+    fn moments_are_not_told() {
+        for (requested, given, told) in
+            [(3600, 3599, false), (3600, 3600, false), (0, 3600, false), (7200, 3600, true)]
+        {
+            assert_eq!(is_shorter(requested, Duration::from_secs(given)), told, "{requested} {given}");
+        }
     }
 }

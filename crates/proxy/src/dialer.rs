@@ -214,7 +214,7 @@ async fn connect(node: &Entry) -> Result<(SshBytes<Rewind<TcpStream>>, SocketAdd
     // The address itself is the cluster's business, not the caller's.
     let (stream, address) = reach(addr).await.map_err(|error| {
         tracing::info!(node = %node.node().id, %addr, %error, "a node cannot be reached");
-        unreachable(node, &error.kind().to_string())
+        unreachable(node, &in_words(&error))
     })?;
     listen::prepare(&stream);
     match Rewind::starting_with(stream, b"SSH-").await {
@@ -258,6 +258,16 @@ fn may_be_dialled(addr: &HostPort, address: SocketAddr) -> bool {
         Reach::Far => true,
         Reach::Own => addr.host() == "localhost" || addr.host().parse() == Ok(address.ip()),
         Reach::Nowhere => false,
+    }
+}
+
+/// Why there is no connection. What the system says has a number; that a name leads nowhere has none, and no kind either.
+fn in_words(error: &std::io::Error) -> String {
+    let is_systems = error.raw_os_error().is_some();
+    match error.kind() {
+        ErrorKind::NotFound if !is_systems => "its name has no address".to_owned(),
+        kind if is_systems || kind == ErrorKind::AddrNotAvailable => kind.to_string(),
+        _ => "its name cannot be resolved by the proxy".to_owned(),
     }
 }
 

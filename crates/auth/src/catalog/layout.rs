@@ -80,6 +80,11 @@ pub fn claim(token: TokenHash, attempt: AttemptId) -> Key {
     below(below(fixed("/claims"), &token.to_string()), &attempt.to_string())
 }
 
+/// What is left of a token, by the hash of its name.
+pub fn token_trace(token: TokenHash) -> Key {
+    below(fixed("/token_traces"), &token.to_string())
+}
+
 /// All instances of a bot.
 pub fn instances(bot: &BotName) -> Key {
     below(kind(Kind::BotInstance), bot.as_str())

@@ -5,12 +5,14 @@ mod create;
 mod heartbeat;
 mod hooks;
 mod instance;
+mod leftover;
 mod remove;
 #[cfg(test)]
 mod tests;
 mod unlock;
 mod update;
 
+pub(super) use leftover::Leftover;
 pub(super) use remove::{remove, without_leftovers};
 
 use super::change::{answer, make};
@@ -190,7 +192,10 @@ impl BotService for Bots {
     ) -> Result<Response<v1::DeleteBotResponse>, Status> {
         let caller = Caller::of_request(&request)?;
         let removed = remove(self.shelf(), &self.presence, &caller, &request.into_inner().name).await;
-        let result = removed.map(|()| v1::DeleteBotResponse {});
+        let result = removed.map(|left| {
+            let locked_until = left.told_until();
+            v1::DeleteBotResponse { locks: left.locks, locked_until }
+        });
         answer(&self.catalog, &caller, "/postern.v1.BotService/DeleteBot", result).await
     }
 

@@ -148,10 +148,23 @@ fn not_a_bot() -> Problem {
 
 /// Keeps a refusal of certificates, in moderation, unless it may pass by itself.
 async fn refused(core: &Core, caller: &Caller, problem: &Problem) {
+    refused_names(core, caller, problem, &[]).await;
+}
+
+/// The same of a host's certificate, with the names that were asked for.
+async fn refused_names(core: &Core, caller: &Caller, problem: &Problem, names: &[String]) {
     if problem.class.is_transient() {
         return;
     }
-    let event = caller.describe(Event::new(kind::CERT_DENIED)).with("reason", problem.code.as_str());
+    let event = match names {
+        [] => Event::new(kind::CERT_DENIED),
+        names => {
+            // Anybody's, until they were checked.
+            let names = names.iter().take(64).map(|name| name.chars().take(255).collect::<String>());
+            Event::new(kind::CERT_DENIED).with("names", names.collect::<Vec<_>>())
+        }
+    };
+    let event = caller.describe(event).with("reason", problem.code.as_str());
     core.tell_refusal(caller, event.failed(&problem.reason)).await;
 }
 
@@ -168,6 +181,11 @@ trait Plan: Sync {
     fn refuses(_: &Self::Made) -> bool {
         false
     }
+
+    /// The names that are asked for, where it is for a host.
+    fn names(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// What was planned, once it is committed while all that it was decided by still holds. A refusal is in the audit log.
@@ -183,7 +201,7 @@ async fn committed<P: Plan>(core: &Core, caller: &Caller, what: &P) -> Result<P:
                 }
             }
             Err(problem) if !reads.try_fresh() => {
-                refused(core, caller, &problem).await;
+                refused_names(core, caller, &problem, what.names()).await;
                 return Err(problem);
             }
             Err(_) => {}

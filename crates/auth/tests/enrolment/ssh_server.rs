@@ -119,6 +119,7 @@ async fn a_rule_lets_a_bot_have_host_certificates() {
     assert_eq!(asking.refused(&["web.example.com"]).await, "action_not_allowed");
     let denied = auth.events("cert.denied").await;
     assert_eq!(denied.len(), 2, "{denied:?}");
+    assert_eq!(denied[0]["names"], json!(["web.example.com", "web.elsewhere.org"]), "what was asked for");
     // Renewed as long as it asks, with the same key or another.
     asking.roles.clear();
     let key = key();
@@ -413,7 +414,7 @@ async fn a_stream_ends_with_the_right_to_speak() {
     let mut admin = BotServiceClient::new(auth.admin());
     admin.delete_bot(v1::DeleteBotRequest { name: "two".to_owned() }).await.expect("goes");
     let code = stream.end().await.code;
-    assert!(["superseded", "not_found"].contains(&code.as_str()), "{code}");
+    assert!(["superseded", "not_found", "locked"].contains(&code.as_str()), "{code}");
     assert!(!auth.core().presence.is_online(host_id(&own)));
 
     // The bot, the instance, or a role that lets it speak is locked.

@@ -66,6 +66,10 @@ struct Server<'a> {
 impl Plan for Server<'_> {
     type Made = Certificates;
 
+    fn names(&self) -> &[String] {
+        &self.request.principals
+    }
+
     async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Certificates), Problem> {
         let Self { issuing, id, key, request } = self;
         let Issuing { core, caller, .. } = *issuing;

@@ -113,7 +113,7 @@ impl Joining<'_> {
         self.refuse_bound_keys().await?;
         let (until, vouched) = (Claim::until(grant.expires(), core.now()), by.is_vouched());
         let claim = Claim::Host { id: wish.id, role: wish.role, vouched, until };
-        let txn = admission.spend(&grant, &claim, false).expect(Host::key_of(wish.id, wish.role), expect);
+        let txn = admission.spend(&grant, &claim, None).expect(Host::key_of(wish.id, wish.role), expect);
         // Names that it had count, but are no reason to have them again.
         let known = known.map(|known| Host { names: vec![], held: known.held_now(), ..known });
         let enrolment = Enrolment { names: &names, known: known.as_ref(), ..Enrolment::default() };

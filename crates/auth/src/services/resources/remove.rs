@@ -7,6 +7,7 @@ use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
 use crate::enrol::host_names;
 use crate::refusal;
+use crate::services::bots::Leftover;
 use crate::services::change::{Change, make};
 use crate::services::rights::Rights;
 use crate::services::shelf::{Shelf, place, spoken};
@@ -21,11 +22,23 @@ use store::{Expect, Txn};
 /// How many names of a host go in one transaction, which has room for a few more writes.
 const BATCH: usize = 100;
 
-/// Removes a resource, in as many transactions as it takes; the last one takes the resource itself.
-pub(super) async fn remove(shelf: Shelf<'_>, caller: &Caller, kind: Kind, name: &str) -> Result<(), Problem> {
+/// Removes a resource, in as many transactions as it takes; the last one takes the resource itself. Gives what refuses what it
+/// has got.
+pub(super) async fn remove(
+    shelf: Shelf<'_>,
+    caller: &Caller,
+    kind: Kind,
+    name: &str,
+) -> Result<Leftover, Problem> {
     let change = Remove { shelf, kind, name };
-    while let (Left::More, _) = make(shelf.catalog, caller, &change).await? {}
-    Ok(())
+    let mut all = Leftover::default();
+    loop {
+        let ((left, step), _) = make(shelf.catalog, caller, &change).await?;
+        all.add(step);
+        if left == Left::Nothing {
+            return Ok(all);
+        }
+    }
 }
 
 /// Whether a removal is complete.
@@ -44,21 +57,23 @@ struct Remove<'a> {
 
 #[async_trait]
 impl Change for Remove<'_> {
-    type Done = Left;
+    /// Whether that was all, and what refuses the certificates of a bot instance.
+    type Done = (Left, Leftover);
 
     async fn decide(
         &self,
         reads: &mut Reads<'_>,
         rights: &Rights,
         caller: &Caller,
-    ) -> Result<(Txn, Left), Problem> {
+    ) -> Result<(Txn, Self::Done), Problem> {
         let Self { shelf, kind, name } = *self;
         if kind == Kind::CertAuthority {
             let reason = "certificate authorities cannot be deleted";
             return Err(Problem::new(Class::Invalid, "not_supported", reason));
         }
         if kind == Kind::Node {
-            return self.host(reads, rights, caller).await;
+            let (txn, left) = self.host(reads, rights, caller).await?;
+            return Ok((txn, (left, Leftover::default())));
         }
         let Some(current) = self.current(reads).await? else {
             rights.check(Verb::Delete, kind.as_str())?;
@@ -76,8 +91,13 @@ impl Change for Remove<'_> {
         if kind == Kind::Lock {
             txn = txn.put(layout::lock_epoch(), "");
         }
+        let mut left = Leftover::default();
+        if let Resource::BotInstance(instance) = &current {
+            let whose = (&instance.spec.bot_name, instance.spec.instance_id);
+            txn = left.refuse_instance(shelf, txn, caller, whose)?;
+        }
         let record = shelf.catalog.audit.record(caller.describe(event(Action::Delete, &current)));
-        Ok((txn.event(record), Left::Nothing))
+        Ok((txn.event(record), (Left::Nothing, left)))
     }
 }
 
