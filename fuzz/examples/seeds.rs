@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("modes", modes()),
         ("vouchers", vouchers()),
         ("tpm", tpm()),
+        ("witness", witness()),
         ("authority", authority()),
     ];
     for (target, seeds) in seeds {
@@ -321,6 +322,26 @@ fn modes() -> Seeds {
     vec![
         ("openssh", openssh.to_vec()),
         ("raw", [[51, 0, 0, 0, 0], [70, 0, 0, 0, 0], [92, 0, 0, 0, 1]].concat()),
+    ]
+}
+
+/// The exchanges of a curve and of a group, and an ignored message, whole and byte by byte.
+fn witness() -> Seeds {
+    let shown = |number: u8| {
+        let key = Message(vec![]).string(b"ssh-ed25519").string(&[7; 32]).0;
+        Message::new(number).string(&key).string(&[8; 32]).string(&[9; 83]).0
+    };
+    let group = Message::new(31).string(&[&[0][..], &[0xff; 256]].concat()).string(&[2]).0;
+    let ignored = Message::new(2).string(b"x").0;
+    let said = |choice: u8, messages: &[Vec<u8>]| {
+        let packets: Vec<u8> = messages.iter().flat_map(|message| fuzzing::packet(message)).collect();
+        behind(&[choice], &[b"SSH-2.0-x\r\n", &packets[..]].concat())
+    };
+    vec![
+        ("curve", said(255, &[kexinit(), shown(31), Message::new(21).0])),
+        ("group", said(1, &[ignored, kexinit(), group, shown(33)])),
+        ("keys-at-once", said(16, &[kexinit(), Message::new(21).0])),
+        ("old-version", behind(&[9], b"SSH-1.99-x\r\n")),
     ]
 }
 

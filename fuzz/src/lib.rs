@@ -15,6 +15,7 @@ pub mod sftp;
 pub mod tampering;
 pub mod vouchers;
 pub mod wire;
+pub mod witness;
 
 use std::alloc::System;
 

@@ -9,6 +9,7 @@ use std::str::FromStr;
 const LONGEST: usize = 2048;
 const SCHEME: &str = "spiffe://";
 const LONGEST_DOMAIN: usize = 255;
+const LONGEST_ISSUER: usize = 255;
 
 /// Why a text is no name of a workload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +25,11 @@ pub enum SpiffeError {
     /// Not a name of a host.
     #[error("{0:?} is not a DNS name; write one of letters, digits and hyphens, without a wildcard")]
     Dns(String),
+    /// Not an issuer of tokens.
+    #[error(
+        "{0:?} is no issuer of tokens; write https://host or https://host:port/path, without a slash at the end"
+    )]
+    Issuer(String),
     /// Not a network.
     #[error("{0:?} is not a network; write address/bits, like 10.0.0.0/8")]
     Network(String),
@@ -134,6 +140,39 @@ impl fmt::Display for DnsName {
     }
 }
 
+/// Who issues JWT-SVIDs, as OpenID Connect names it (Discovery 1.0, section 2): below this address it is found whose keys sign
+/// them. Written in one way alone, because it is compared byte by byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenIssuer(String);
+
+impl FromStr for TokenIssuer {
+    type Err = SpiffeError;
+
+    fn from_str(text: &str) -> Result<Self, SpiffeError> {
+        let wrong = || SpiffeError::Issuer(shortened(text));
+        let rest =
+            text.strip_prefix("https://").filter(|_| text.len() <= LONGEST_ISSUER).ok_or_else(wrong)?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) =
+            authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+        let is_host = host.parse::<DnsName>().is_ok_and(|name| name.as_str() == host);
+        let is_host = is_host || host.parse::<std::net::Ipv4Addr>().is_ok();
+        // 443 goes without saying.
+        let is_port =
+            |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port && number != 443);
+        match is_host && port.is_none_or(is_port) && (path.is_empty() || path.parse::<SpiffePath>().is_ok()) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for TokenIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Addresses that begin with the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
@@ -174,7 +213,7 @@ impl FromStr for Network {
 
 #[cfg(test)]
 mod tests {
-    use super::{DnsName, Network, SpiffeId, SpiffePath};
+    use super::{DnsName, Network, SpiffeId, SpiffePath, TokenIssuer};
     use proptest::prelude::*;
 
     #[test]
@@ -220,6 +259,39 @@ mod tests {
     }
 
     #[test]
+    fn issuers_are_addresses_written_in_one_way() {
+        let path = format!("https://a.example/{}", "a".repeat(300));
+        for text in [
+            "https://a.example",
+            "https://a.example:8443/b/c",
+            "https://10.0.0.1:1",
+            "https://id/workload-identity",
+        ] {
+            assert_eq!(text.parse::<TokenIssuer>().expect(text).to_string(), text);
+        }
+        for text in [
+            "",
+            "https://",
+            "http://a.example",
+            "https://A.example",
+            "https://a.example/",
+            "https://a.example:443",
+            "https://a.example:0443",
+            "https://a.example:",
+            "https://u@a.example",
+            "https://a.example?x",
+            "https://a.example/b#c",
+            "https://a.example/../b",
+            "https://a.example//b",
+            "https://a.example/b c",
+            "a.example",
+            &path,
+        ] {
+            assert!(text.parse::<TokenIssuer>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn networks_hold_their_addresses() {
         for (network, address, expected) in [
             ("10.0.0.0/8", "10.255.0.1", true),
@@ -245,6 +317,9 @@ mod tests {
         #[test]
         fn any_text_is_answered(text in ".{0,60}") {
             let _ = (text.parse::<SpiffePath>(), text.parse::<DnsName>(), text.parse::<Network>());
+            if let Ok(issuer) = format!("https://{text}").parse::<TokenIssuer>() {
+                prop_assert_eq!(issuer.to_string(), format!("https://{text}"));
+            }
             if let Ok(id) = text.parse::<SpiffeId>() {
                 prop_assert_eq!(id.to_string(), text);
             }

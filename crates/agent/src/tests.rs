@@ -51,6 +51,7 @@ impl Auth {
             issuer_roots: vec![],
             reach: vec![],
             kubernetes: None,
+            workload_issuer: None,
             preference: None,
             networking: None,
             admin: None,

@@ -3,6 +3,7 @@
 use crate::v1;
 use access::ClusterName;
 use access::resource::cert_authority::CaKind;
+use access::spiffe::TokenIssuer;
 use identity::credentials::{Credentials, CredentialsError};
 use identity::key::{KeyError, PublicKey, SubjectKey};
 use identity::ssh::SshCertificate;
@@ -10,7 +11,7 @@ use identity::svid::{JwtKey, WorkloadTrust};
 use identity::trust::{Authority, TrustBundle, TrustError};
 use identity::{Refusal, pem};
 
-/// Where a proxy serves what is found of a token's issuer.
+/// Where a proxy serves what is found of the issuer of JWT-SVIDs.
 pub const ISSUER_PATH: &str = "/workload-identity";
 
 /// Why a message does not mean anything.
@@ -83,7 +84,8 @@ pub fn trust_message(bundle: &TrustBundle) -> v1::TrustBundle {
 
 /// Whom to trust for workloads, in a message.
 pub fn workload_trust(message: v1::WorkloadTrust) -> Result<WorkloadTrust, ConvertError> {
-    let v1::WorkloadTrust { cluster, x509_authorities, jwt_authorities, revision } = message;
+    // Who issues JWT-SVIDs is no matter of trust: they are believed by their keys.
+    let v1::WorkloadTrust { cluster, x509_authorities, jwt_authorities, revision, jwt_issuer: _ } = message;
     if x509_authorities.iter().any(|der| der.len() > pem::MAX_LENGTH) {
         return Err(ConvertError::TooLong);
     }
@@ -98,21 +100,16 @@ pub fn workload_trust(message: v1::WorkloadTrust) -> Result<WorkloadTrust, Conve
     Ok(trust)
 }
 
-/// A message with whom to trust for workloads.
-pub fn workload_trust_message(trust: &WorkloadTrust) -> v1::WorkloadTrust {
+/// A message with whom to trust for workloads, and what JWT-SVIDs say of who issued them.
+pub fn workload_trust_message(trust: &WorkloadTrust, issuer: Option<&TokenIssuer>) -> v1::WorkloadTrust {
     let WorkloadTrust { cluster, x509, jwt, revision } = trust;
     v1::WorkloadTrust {
         cluster: cluster.to_string(),
         x509_authorities: x509.iter().map(|der| der.to_vec()).collect(),
         jwt_authorities: jwt.iter().map(|key| key.key().spki_der()).collect(),
         revision: *revision,
+        jwt_issuer: issuer.map(ToString::to_string).unwrap_or_default(),
     }
-}
-
-/// Who says that JWT-SVIDs are good, as OpenID Connect names it: a page of the proxy at this address, where it is found
-/// whose keys they are.
-pub fn token_issuer(proxy: &str) -> String {
-    format!("https://{}{ISSUER_PATH}", proxy.strip_suffix(":443").unwrap_or(proxy))
 }
 
 /// The credentials in a message, made whole with the key that they were asked for.

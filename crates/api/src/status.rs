@@ -111,18 +111,61 @@ impl Problem {
 
     /// What a status of any origin says; one of ours comes back as it was sent.
     pub fn of(status: &Status) -> Self {
-        let class = Class::from_wire(status.code());
         let details = v1::Problem::decode(status.details()).unwrap_or_default();
-        let code = match details.code.is_empty() {
-            true => status.code().to_string(),
-            false => details.code,
-        };
-        let again_in = match details.again_in_ms {
-            0 => asked_pause(status),
-            milliseconds => Some(Duration::from_millis(milliseconds)),
-        };
-        Self { class, code, reason: status.message().to_owned(), hint: details.hint, again_in }
+        let problem = Self::read(status.code(), status.message().to_owned(), details);
+        let problem = Self { again_in: problem.again_in.or_else(|| asked_pause(status)), ..problem };
+        match ended_waiting(status) {
+            true => problem.unanswered(),
+            false => problem,
+        }
     }
+
+    /// What the client library says of it names nothing.
+    fn unanswered(mut self) -> Self {
+        self.reason = "the auth service took the call and did not answer in time".to_owned();
+        self.hint("it hangs or has too much to do: look at its log, its /readyz and its machine; what was asked for may \
+                   still be done, so look before you ask again")
+    }
+
+    fn read(wire: Code, reason: String, details: v1::Problem) -> Self {
+        let v1::Problem { code, hint, again_in_ms } = details;
+        let code = if code.is_empty() { wire.to_string() } else { code };
+        let again_in = Some(again_in_ms).filter(|ms| *ms > 0).map(Duration::from_millis);
+        Self { class: Class::from_wire(wire), code, reason, hint, again_in }
+    }
+
+    fn pause_ms(&self) -> u64 {
+        self.again_in.map_or(0, |pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).max(1))
+    }
+}
+
+/// A refusal of one of several things that were asked for in one call.
+impl From<Problem> for v1::Refused {
+    fn from(problem: Problem) -> Self {
+        let again_in_ms = problem.pause_ms();
+        let Problem { class, code, reason, hint, again_in: _ } = problem;
+        let details = v1::Problem { code, hint, again_in_ms };
+        Self { status: class.wire().into(), reason, problem: Some(details) }
+    }
+}
+
+impl From<v1::Refused> for Problem {
+    fn from(refused: v1::Refused) -> Self {
+        let v1::Refused { status, reason, problem } = refused;
+        Self::read(Code::from_i32(status), reason, problem.unwrap_or_default())
+    }
+}
+
+/// Whether the client gave up.
+fn ended_waiting(status: &Status) -> bool {
+    let mut next = std::error::Error::source(status);
+    while let Some(error) = next {
+        if error.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// As anybody else says it.
@@ -146,8 +189,8 @@ impl std::error::Error for Problem {}
 
 impl From<Problem> for Status {
     fn from(problem: Problem) -> Self {
-        let Problem { class, code, reason, hint, again_in } = problem;
-        let pause = again_in.map_or(0, |pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).max(1));
+        let pause = problem.pause_ms();
+        let Problem { class, code, reason, hint, again_in: _ } = problem;
         let details = v1::Problem { code, hint, again_in_ms: pause }.encode_to_vec();
         let mut status = Status::with_details(class.wire(), reason, details.into());
         if pause > 0 {
@@ -169,6 +212,8 @@ mod tests {
         for (class, _) in Class::ALL {
             let problem = Problem::new(class, "some_code", "role \"x\" not found").hint("create it");
             assert_eq!(Problem::of(&Status::from(problem.clone())), problem);
+            let put_off = problem.again_in(Duration::from_millis(1500));
+            assert_eq!(Problem::from(crate::v1::Refused::from(put_off.clone())), put_off);
         }
     }
 
@@ -186,6 +231,14 @@ mod tests {
         assert_eq!(Problem::of(&foreign).again_in, Some(Duration::from_secs(7)));
         foreign.metadata_mut().insert(PUSHBACK, "20".parse().expect("ASCII"));
         assert_eq!(Problem::of(&foreign).again_in, Some(Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn who_waited_in_vain_hears_for_whom_and_what_to_look_at() {
+        let problem = Problem::of(&Status::from_error(Box::new(tonic::TimeoutExpired(()))));
+        assert_eq!(problem.class, Class::Unavailable);
+        assert!(problem.reason.contains("the auth service took the call and did not answer"), "{problem}");
+        assert!(problem.hint.contains("look at its log"), "{problem}");
     }
 
     #[test]

@@ -11,7 +11,9 @@ mod harness;
 
 use access::HostPort;
 use api::v1::certificate_service_client::CertificateServiceClient;
-use api::v1::{IssueOutputsRequest, OutputRequest};
+use api::v1::output_answer::Answer;
+use api::v1::output_request::Kind;
+use api::v1::{CertificateRequest, IssueOutputsRequest, OutputRequest};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use harness::{Auth, Joiner, key};
 use serde::{Deserialize, Serialize};
@@ -139,9 +141,12 @@ async fn issue(channels: &[Channel], certificates: u64) {
         let public_key = key().spki_der();
         tokio::spawn(async move {
             while asked.fetch_add(1, Ordering::Relaxed) < certificates {
-                let output = OutputRequest { public_key: public_key.clone(), roles: vec![], ttl_seconds: 0 };
+                let public_key = public_key.clone();
+                let request = CertificateRequest { public_key, roles: vec![], ttl_seconds: 0 };
+                let output = OutputRequest { kind: Some(Kind::Certificate(request)) };
                 let answer = client.issue_outputs(IssueOutputsRequest { outputs: vec![output] }).await;
-                assert_eq!(answer.expect("is issued").into_inner().credentials.len(), 1);
+                let answer = answer.expect("is answered").into_inner().outputs.remove(0).answer;
+                assert!(matches!(answer, Some(Answer::Certificate(_))), "{answer:?}");
             }
         })
     });

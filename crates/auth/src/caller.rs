@@ -1,11 +1,12 @@
 //! Who calls, in the words of the services.
 
 use crate::audit::{Event, UserKind};
+use crate::pacing::Spender;
 use access::rbac::lock::LockSubject;
 use access::{BotName, HostId, InstanceId, SystemRole};
 use api::status::Problem;
 use identity::key::PublicKey;
-use identity::{HostIdentity, Subject, UserIdentity};
+use identity::{HostIdentity, Member, Subject, UserIdentity};
 use jiff::Timestamp;
 use std::net::{IpAddr, SocketAddr};
 use transport::{Peer, PeerIdentity};
@@ -126,6 +127,16 @@ impl Caller {
     /// The address without its port.
     pub fn ip(&self) -> Option<IpAddr> {
         self.addr.map(|addr| addr.ip().to_canonical())
+    }
+
+    /// Whom it is counted as; strangers are counted by where they come from.
+    pub fn spender(&self) -> Option<Spender> {
+        match &self.who {
+            Who::Stranger => None,
+            Who::LocalAdmin { uid } => Some(Spender::LocalAdmin(*uid)),
+            Who::User(user) => Some(Spender::Member(user.identity.member())),
+            Who::Host(host) => Some(Spender::Member(Member::Host(host.id))),
+        }
     }
 
     /// What locks may hit.

@@ -13,7 +13,8 @@ pub use reads::{Reads, RolesOf};
 pub use view::{Found, View};
 pub use writes::Writes;
 
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Event};
+use crate::pacing::{Refusals, Spender};
 use api::status::{Class, Problem};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -34,6 +35,8 @@ pub struct Catalog {
     pub audit: AuditLog,
     /// Whether the store takes writes.
     pub writes: Writes,
+    /// How many refusals become events.
+    pub refusals: Refusals,
     clock: Arc<dyn Clock>,
     view: ArcSwap<View>,
     changed: watch::Sender<Revision>,
@@ -52,6 +55,7 @@ impl Catalog {
             engine,
             audit,
             writes: Writes::default(),
+            refusals: Refusals::new(clock.now()),
             clock,
             view: ArcSwap::from_pointee(view),
             changed,
@@ -98,6 +102,19 @@ impl Catalog {
             Err(error) => self.writes.failed(error),
         }
         outcome.map_err(|error| problem(&error))
+    }
+
+    /// Keeps an event that says no to somebody, unless there were too many of them of late: the next one says how many.
+    pub async fn tell_refusal(&self, who: Option<Spender>, event: Event) -> Result<(), StoreError> {
+        let Some(untold) = who.map_or(Some(0), |who| self.refusals.tells(&who, self.now())) else {
+            return Ok(());
+        };
+        let event = if untold > 0 { event.with("untold_failures", untold) } else { event };
+        let kept = self.audit.emit(event.brief()).await;
+        if let Err(error) = &kept {
+            self.writes.failed(error);
+        }
+        kept.map(drop)
     }
 
     /// Keeps the view current until told to stop.

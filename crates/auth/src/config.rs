@@ -2,6 +2,7 @@
 
 use crate::kubernetes::KubernetesApi;
 use access::resource::cluster::{AuthPreferenceSpec, NetworkingSpec};
+use access::spiffe::TokenIssuer;
 use access::{ClusterName, HostPort, SystemRole};
 use std::fmt;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub struct Config {
     pub public: Vec<HostPort>,
     /// Tokens that do not expire.
     pub static_tokens: Vec<StaticToken>,
+    /// What JWT-SVIDs say of who issued them; nothing where it is not set.
+    pub workload_issuer: Option<TokenIssuer>,
     /// Authorities (DER) of web servers that are believed beside the system's, where the issuers of ID tokens are asked.
     pub issuer_roots: Vec<Vec<u8>>,
     /// Web servers that are asked about joiners and are reached at other addresses than their own; who is expected there stays

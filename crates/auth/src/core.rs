@@ -2,21 +2,22 @@
 
 use crate::arm::ResourceManager;
 use crate::attempts::Attempts;
-use crate::audit::{AuditLog, Event};
-use crate::caller::Caller;
+use crate::audit::{AuditLog, Event, UserKind};
+use crate::caller::{Caller, Who};
 use crate::catalog::Catalog;
 use crate::issuer::{Certificates, Issuer};
 use crate::issuers::Issuers;
 use crate::kubernetes::Reviews;
 use crate::metrics::Metrics;
-use crate::pacing::Pacing;
+use crate::pacing::{Budgets, Pacing, Spender, Spending};
 use crate::policy::Policies;
 use crate::presence::Presence;
 use crate::sts::Sts;
 use crate::tokens::Tokens;
 use crate::turnstile::{Inside, Turnstile};
 use access::ClusterName;
-use api::status::Problem;
+use access::spiffe::TokenIssuer;
+use api::status::{Class, Problem};
 use identity::{Identity, Subject};
 use jiff::Timestamp;
 use join::ChallengeKey;
@@ -24,6 +25,9 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::NewRecord;
+
+/// The code of a budget that is spent.
+const TOO_MANY: &str = "too_many_certificates";
 
 /// One running auth service.
 pub struct Core {
@@ -33,13 +37,17 @@ pub struct Core {
     pub catalog: Arc<Catalog>,
     /// Its authorities.
     pub issuer: Issuer,
+    /// What JWT-SVIDs say of who issued them.
+    pub workload_issuer: Option<TokenIssuer>,
     /// Its join tokens.
     pub tokens: Arc<Tokens>,
     /// Makes challenges for joiners.
     pub challenges: ChallengeKey,
     /// How often strangers may be wrong.
     pub pacing: Pacing,
-    /// How many renewals are worked on at once.
+    /// What each member may have in an hour.
+    pub budgets: Budgets,
+    /// How many calls of members that end in certificates are worked on at once.
     pub renewals: Turnstile,
     /// How many joins are worked on at once.
     pub joins: Turnstile,
@@ -63,8 +71,33 @@ pub struct Core {
 
 impl Core {
     /// A call that costs much comes to its turnstile. Only when it is there as a whole: nobody holds a place by sending slowly.
-    pub fn enter(&self, turnstile: &Turnstile) -> Result<Inside, Problem> {
-        turnstile.enter(Instant::now()).inspect_err(|_| self.metrics.put_off())
+    pub fn enter(&self, turnstile: &Turnstile, caller: &Caller) -> Result<Inside, Problem> {
+        turnstile.enter(caller.spender(), Instant::now()).inspect_err(|_| self.metrics.put_off())
+    }
+
+    /// Spends so many certificates of what the caller may have. Of those it does not get, the audit log says so: no agent needs
+    /// that many.
+    pub async fn spend(&self, of: &Spending, caller: &Caller, amount: usize) -> Result<(), Problem> {
+        let who = caller.spender().filter(|who| amount > 0 && !matches!(who, Spender::LocalAdmin(_)));
+        let Some(who) = who else { return Ok(()) };
+        let Err((pause, _)) = of.spend(&who, amount, self.now()) else { return Ok(()) };
+        let reason = format!(
+            "{} has had as many certificates as one identity may have: {} at once, then {} in an hour",
+            caller.name(),
+            of.most(),
+            of.per_hour(),
+        );
+        let event = caller.describe(Event::new(crate::audit::kind::CERT_DENIED));
+        self.tell_refusal(caller, event.with("reason", TOO_MANY).failed(&reason)).await;
+        let problem = Problem::new(Class::Exhausted, TOO_MANY, reason).again_in(pause);
+        Err(problem.hint("an agent needs far fewer: see who else uses this identity, and lock it (tctl lock) if somebody does"))
+    }
+
+    /// Keeps an event that says no to the caller, in moderation; a refusal stays a refusal when it cannot be kept.
+    pub async fn tell_refusal(&self, caller: &Caller, event: Event) {
+        if let Err(error) = self.catalog.tell_refusal(caller.spender(), event).await {
+            tracing::error!(%error, "a refusal could not be recorded");
+        }
     }
 
     /// The time.
@@ -75,6 +108,11 @@ impl Core {
     /// The audit log.
     pub fn audit(&self) -> &AuditLog {
         &self.catalog.audit
+    }
+
+    /// Whom to trust for workloads, as it is answered.
+    pub fn workload_trust(&self) -> api::v1::WorkloadTrust {
+        api::convert::workload_trust_message(self.issuer.workload_trust(), self.workload_issuer.as_ref())
     }
 
     /// The event that says that certificates were issued; committed before they are released.
@@ -102,19 +140,28 @@ impl Core {
                 }),
             ),
         };
-        self.audit()
-            .record(described.with("serial", certificates.serial()).with("requested_by", caller.name()))
+        let described = described.with("serial", certificates.serial());
+        // A joiner is what it becomes.
+        let described = match &caller.who {
+            Who::Stranger => {
+                let name = name_of(identity);
+                described.user(&name, UserKind::Bot).with("requested_by", name)
+            }
+            _ => described.with("requested_by", caller.name()),
+        };
+        self.audit().record(described)
     }
 
     /// Says in the log that a certificate ends sooner than was asked for. Who asked sees it in the certificate.
     pub fn note_shorter(&self, caller: &Caller, requested_seconds: u64, lifetime: Duration) {
-        if requested_seconds > lifetime.as_secs() {
+        if is_shorter(requested_seconds, lifetime) {
             let (caller, given) = (caller.name(), lifetime.as_secs());
             tracing::info!(
                 caller,
                 requested_seconds,
                 given,
-                "a certificate is shorter than was asked for; see max_session_ttl of the bot and of the roles"
+                "a certificate is shorter than was asked for: see max_session_ttl of the bot and of the roles; what an \
+                 identity gets that cannot renew itself ends with it"
             );
         }
     }
@@ -133,5 +180,33 @@ impl Core {
         let mut changes = self.catalog.changes();
         let seen = changes.wait_for(|seen| *seen >= revision);
         let _ = tokio::time::timeout(Duration::from_millis(500), seen).await;
+    }
+}
+
+/// As a caller with that identity is called.
+fn name_of(identity: &Identity) -> String {
+    match &identity.subject {
+        Subject::User(user) => user.name.to_string(),
+        Subject::Host(host) => format!("{}/{}", host.role.as_str().to_ascii_lowercase(), host.id),
+    }
+}
+
+/// By more than the moments between a certificate and one that must not outlive it.
+fn is_shorter(requested_seconds: u64, given: Duration) -> bool {
+    requested_seconds.saturating_sub(given.as_secs()) > 60
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_shorter;
+    use std::time::Duration;
+
+    #[test]
+    fn moments_are_not_told() {
+        for (requested, given, told) in
+            [(3600, 3599, false), (3600, 3600, false), (0, 3600, false), (7200, 3600, true)]
+        {
+            assert_eq!(is_shorter(requested, Duration::from_secs(given)), told, "{requested} {given}");
+        }
     }
 }

@@ -6,6 +6,7 @@ pub mod host;
 pub mod host_names;
 pub mod instance;
 pub mod lineage;
+pub mod trace;
 
 use crate::catalog::layout;
 use jiff::Timestamp;

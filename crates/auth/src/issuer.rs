@@ -151,8 +151,8 @@ impl Certificates {
     }
 
     /// The answer to a bot about a server that it looks after: nothing by which one could be a member of the cluster.
-    pub fn ssh_message(&self) -> v1::IssueHostResponse {
-        v1::IssueHostResponse {
+    pub fn ssh_message(&self) -> v1::HostCertificate {
+        v1::HostCertificate {
             ssh_certificate: self.issued.ssh.line(),
             trust: Some(v1::TrustBundle::clone(&self.trust)),
         }

@@ -27,6 +27,7 @@ pub mod rpc_policy;
 pub mod sealing;
 pub mod services;
 pub mod start;
+pub mod streams;
 pub mod sts;
 pub mod tokens;
 pub mod turnstile;

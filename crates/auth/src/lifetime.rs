@@ -12,6 +12,9 @@ const BOT_MOST: Duration = Duration::from_secs(24 * 3600);
 /// What a user gets at most.
 const USER_MOST: Duration = Duration::from_secs(30 * 3600);
 
+/// No bot has a certificate for longer, but that of an SSH server.
+pub const LONGEST_OF_BOT: Duration = BOT_MOST;
+
 /// No user or bot has a certificate for longer.
 pub const LONGEST: Duration = USER_MOST;
 

@@ -13,6 +13,7 @@ pub struct Metrics {
     incidents: Counter,
     slow_streams: Counter,
     put_off: Counter,
+    rounds: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,7 +48,7 @@ impl Metrics {
     /// Registers everything.
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let Self { certificates, joins, incidents, slow_streams, put_off } = metrics.clone();
+        let Self { certificates, joins, incidents, slow_streams, put_off, rounds } = metrics.clone();
         registry.register("auth_certificates_issued", "Certificates issued", certificates);
         registry.register("auth_joins", "Attempts to join", joins);
         registry.register("auth_generation_mismatches", "Identities found to be in use twice", incidents);
@@ -57,6 +58,7 @@ impl Metrics {
             slow_streams,
         );
         registry.register("auth_calls_put_off", "Joins and renewals told to come back later", put_off);
+        registry.register("auth_output_calls", "Calls by which bots asked for their outputs", rounds);
         metrics
     }
 
@@ -88,6 +90,11 @@ impl Metrics {
     /// Somebody was told to come back later.
     pub fn put_off(&self) {
         self.put_off.inc();
+    }
+
+    /// A bot asked for outputs.
+    pub fn output_call(&self) {
+        self.rounds.inc();
     }
 
     /// A host did not read its stream.

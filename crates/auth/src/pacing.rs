@@ -1,4 +1,5 @@
-//! How often strangers may be wrong, and how many of the failures that prove nothing are written down.
+//! How often strangers may be wrong, and how many of the failures that prove nothing are written down; and what each member may
+//! cause ([`Budgets`], [`Refusals`]).
 //!
 //! Only failures are charged, so that a thousand hosts may join through one address at once. Each is charged to the networks
 //! that it came from, to the proxy that passed it on and to all together; and in the last two, apart by whether its
@@ -7,10 +8,14 @@
 //! failure is held against a network for some minutes. What all together may guess stays bounded by the sum.
 
 mod bucket;
+mod budgets;
 mod networks;
+mod refusals;
 
 pub use bucket::Pace;
+pub use budgets::{Budgets, Spender, Spending};
 pub use networks::network;
+pub use refusals::Refusals;
 
 use access::HostId;
 use bucket::{Bucket, Budget};

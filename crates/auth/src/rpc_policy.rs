@@ -15,6 +15,7 @@ use axum::response::Response;
 use std::sync::Arc;
 use tonic::Status;
 use tonic::service::Routes;
+use transport::rpc::Dismissed;
 use transport::{PassedOnBy, Peer};
 
 /// Who may call a method.
@@ -48,11 +49,8 @@ const TABLE: &[(&str, Allow)] = &[
     (RENEW_BOT, Allow::Bot),
     ("/postern.v1.CertificateService/ConfirmRenewal", Allow::Joined),
     ("/postern.v1.CertificateService/IssueOutputs", Allow::Bot),
-    ("/postern.v1.CertificateService/IssueHost", Allow::Bot),
     ("/postern.v1.CertificateService/RenewHost", Allow::Hosts(&[Proxy, Node])),
     ("/postern.v1.CertificateService/SignUser", Allow::Rbac),
-    ("/postern.v1.WorkloadService/IssueX509Svids", Allow::Bot),
-    ("/postern.v1.WorkloadService/IssueJwtSvids", Allow::Bot),
     ("/postern.v1.WorkloadService/Trust", Allow::Members),
     ("/postern.v1.ResourceService/Get", Allow::Rbac),
     ("/postern.v1.ResourceService/List", Allow::Rbac),
@@ -126,26 +124,37 @@ async fn guard(State(catalog): State<Arc<Catalog>>, mut request: Request, next: 
     };
     let caller = Caller::of(peer);
     let proxy = request.extensions().get::<PassedOnBy>().map(|PassedOnBy(proxy)| Caller::of(proxy));
-    let path = request.uri().path().to_owned();
+    let path = known(request.uri().path());
     if let Some(proxy) = proxy {
-        if let Err(problem) = passes_on(&catalog, &path, &proxy).await {
+        if let Err(problem) = passes_on(&catalog, path, &proxy).await {
             // No event: whoever asks the proxy makes these, and may be anybody.
             tracing::info!(path, proxy = proxy.name(), code = problem.code, "a proxy may not pass calls on");
             return Status::from(problem).into_http();
         }
         request.extensions_mut().insert(Via(proxy));
     }
-    let path = path.as_str();
-    match check(path, &caller).and_then(|()| refuse_locked(&catalog, path, &caller)) {
+    let unlocked = refuse_locked(&catalog, path, &caller);
+    let is_locked = unlocked.is_err();
+    match check(path, &caller).and(unlocked) {
         Ok(()) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(problem) => {
             record(&catalog, path, &caller, &problem).await;
-            Status::from(problem).into_http()
+            let mut answer: Response = Status::from(problem).into_http();
+            if is_locked {
+                // It may come again to hear whether the lock was lifted, at the cost of a handshake each time.
+                answer.extensions_mut().insert(Dismissed);
+            }
+            answer
         }
     }
+}
+
+/// The name of a method; of what is none, whatever a caller made up, nothing is written down.
+fn known(path: &str) -> &'static str {
+    TABLE.iter().find(|(method, _)| *method == path).map_or("unknown", |(method, _)| method)
 }
 
 /// The proxy that passed a call on.
@@ -162,7 +171,7 @@ async fn passes_on(catalog: &Catalog, path: &str, proxy: &Caller) -> Result<(), 
 }
 
 /// Who is locked gets nothing. From the view: what gives out certificates asks the store again.
-fn refuse_locked(catalog: &Catalog, path: &str, caller: &Caller) -> Result<(), Problem> {
+pub fn refuse_locked(catalog: &Catalog, path: &str, caller: &Caller) -> Result<(), Problem> {
     // A locked instance may still be told apart from its copy.
     if path == RENEW_BOT {
         return Ok(());
@@ -175,7 +184,7 @@ fn refuse_locked(catalog: &Catalog, path: &str, caller: &Caller) -> Result<(), P
     }
 }
 
-/// Refusals of members are events; those of strangers are for the debug log, because anybody can make them.
+/// Refusals of members are events, in moderation; those of strangers are for the debug log, because anybody can make them.
 async fn record(catalog: &Catalog, path: &str, caller: &Caller, problem: &Problem) {
     tracing::debug!(path, caller = caller.name(), code = problem.code, "call refused");
     if let Who::Stranger = caller.who {
@@ -183,7 +192,7 @@ async fn record(catalog: &Catalog, path: &str, caller: &Caller, problem: &Proble
     }
     let event = caller.describe(Event::new(kind::ACCESS_DENIED)).with("method", path);
     let event = event.with("reason", problem.code.as_str()).failed(&problem.reason);
-    if let Err(error) = catalog.audit.emit(event).await {
+    if let Err(error) = catalog.tell_refusal(caller.spender(), event).await {
         tracing::error!(%error, "a refusal could not be recorded");
     }
 }
@@ -257,6 +266,7 @@ mod tests {
         let admin = Caller { who: Who::LocalAdmin { uid: 0 }, addr: None };
         for path in ["", "/", "/postern.v1.ResourceService/", "/postern.v1.ResourceService/Get/", "/x/Get"] {
             assert_eq!(check(path, &admin).expect_err(path).code, "unknown_method", "{path}");
+            assert_eq!(known(path), "unknown");
         }
     }
 

@@ -42,7 +42,7 @@ pub fn routes(core: &Arc<Core>, shutdown: &CancellationToken) -> Routes {
     let (catalog, tokens) = (core.catalog.clone(), core.tokens.clone());
     let resources =
         resources::Resources::new(catalog.clone(), tokens.clone(), core.clone(), core.presence.clone());
-    let bots = bots::Bots::new(catalog, tokens);
+    let bots = bots::Bots::new(catalog, tokens, core.presence.clone());
     Routes::new(join.max_decoding_message_size(LARGEST_FROM_STRANGERS))
         .add_service(CertificateServiceServer::new(certificates::Certificates::new(core.clone())))
         .add_service(WorkloadServiceServer::new(workloads::Workloads::new(core.clone())))

@@ -12,7 +12,7 @@ use crate::issuers::Issuers;
 use crate::kubernetes::Reviews;
 use crate::metrics::Metrics;
 use crate::own_host::OwnHost;
-use crate::pacing::Pacing;
+use crate::pacing::{Budgets, Pacing};
 use crate::policy::Policies;
 use crate::presence::Presence;
 use crate::sts::Sts;
@@ -81,6 +81,8 @@ pub async fn start(
     let own_host = OwnHost::new(&opened.cluster, &config.public);
     let core = Arc::new(core(&config, engine, audit, opened, &local_tokens, Metrics::new(registry)).await?);
     core.presence.metrics.register(registry);
+    let untold = core.catalog.refusals.untold.clone();
+    registry.register("auth_refusals_untold", "Refusals of members that the audit log only counts", untold);
     let live = LiveCredentials::new(own_host.credentials(&core).await?)?;
     let listener = Listener::bind(config.listen, Caps::default()).await?;
     let addr = listener.local_addr();
@@ -173,9 +175,11 @@ async fn core(
     Ok(Core {
         cluster: opened.cluster.name,
         issuer: Issuer::new(authorities, revision),
+        workload_issuer: config.workload_issuer.clone(),
         tokens: Arc::new(tokens),
         challenges: ChallengeKey::new(&secret),
         pacing: Pacing::new(catalog.now()),
+        budgets: Budgets::new(catalog.now()),
         renewals: Turnstile::new(Instant::now()),
         joins: Turnstile::new(Instant::now()),
         issuers: Issuers::new(web.clone(), config.clock()),

@@ -5,6 +5,7 @@
 
 use crate::catalog::layout;
 use crate::catalog::record::{Damaged, decode, encode};
+use crate::enrol::trace::Trace;
 use crate::sealing::{Envelope, Sealer};
 use access::SystemRole;
 use access::resource::token::TokenSpec;
@@ -63,13 +64,16 @@ impl Tokens {
         layout::token(TokenHash::of(name))
     }
 
-    /// Adds the writing of a token to a transaction.
+    /// Adds the writing of a token to a transaction, and of when it ends, which is known for longer.
     pub fn put(&self, txn: Txn, token: &Token) -> Txn {
         let key = Self::key(&token.metadata.name);
         let plain = encode(&Resource::Token(token.clone()));
         let sealed = self.sealer.seal(key.as_str(), plain.as_bytes());
         match token.metadata.expires {
-            Some(expires) => txn.put_until(key, sealed, expires),
+            Some(expires) => {
+                let txn = Trace::Made { expires }.put(txn, TokenHash::of(&token.metadata.name));
+                txn.put_until(key, sealed, expires)
+            }
             None => txn.put(key, sealed),
         }
     }

@@ -4,16 +4,21 @@ mod harness;
 
 use api::convert;
 use api::status::Problem;
+use api::v1::output_answer::Answer;
+use api::v1::output_request::Kind;
 use api::v1::workload_service_client::WorkloadServiceClient;
 use api::v1::{self, JwtSvidRequest, X509SvidRequest};
 use auth::catalog::layout;
 use auth::sealing::Envelope;
 use auth::services::resources::Authorities;
-use harness::{Auth, Joiner, key, output};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use harness::{Auth, Joiner, key, one, output, outputs};
 use identity::Credentials;
 use identity::key::SubjectKey;
 use identity::svid::{WorkloadTrust, X509Svid, verify};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use store::{Clock, Expect, Txn};
 use tonic::transport::Channel;
 
@@ -36,16 +41,18 @@ fn asked(key: &SubjectKey, path: &str) -> X509SvidRequest {
     X509SvidRequest { public_key: key.spki_der(), path: path.to_owned(), ..Default::default() }
 }
 
-async fn x509(channel: Channel, svids: Vec<X509SvidRequest>) -> Result<v1::IssueX509SvidsResponse, Problem> {
-    let answer =
-        WorkloadServiceClient::new(channel).issue_x509_svids(v1::IssueX509SvidsRequest { svids }).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| Problem::of(&status))
+async fn x509(channel: Channel, request: X509SvidRequest) -> Result<v1::X509Svid, Problem> {
+    match one(channel, Kind::X509Svid(request)).await? {
+        Answer::X509Svid(svid) => Ok(svid),
+        other => panic!("{other:?}"),
+    }
 }
 
-async fn jwt(channel: Channel, svids: Vec<JwtSvidRequest>) -> Result<v1::IssueJwtSvidsResponse, Problem> {
-    let answer =
-        WorkloadServiceClient::new(channel).issue_jwt_svids(v1::IssueJwtSvidsRequest { svids }).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| Problem::of(&status))
+async fn jwt(channel: Channel, request: JwtSvidRequest) -> Result<v1::JwtSvid, Problem> {
+    match one(channel, Kind::JwtSvid(request)).await? {
+        Answer::JwtSvid(svid) => Ok(svid),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn read(svid: &v1::X509Svid, bundle: &WorkloadTrust, now: jiff::Timestamp) -> X509Svid {
@@ -72,12 +79,20 @@ async fn a_bot_gets_what_its_roles_allow_and_every_svid_is_in_the_log() {
     };
     let second =
         X509SvidRequest { ttl_seconds: 24 * 3600, roles: vec!["web".to_owned()], ..asked(&b, "/svc/api/v1") };
-    let answer = x509(channel.clone(), vec![first, second]).await.expect("issued");
-    let bundle = convert::workload_trust(answer.trust.expect("a bundle")).expect("a bundle");
+    let asked = [first, second].map(Kind::X509Svid).into();
+    let (answers, bundle) = outputs(channel.clone(), asked).await.expect("issued");
+    let svids: Vec<v1::X509Svid> = answers
+        .into_iter()
+        .map(|answer| match answer {
+            Ok(Answer::X509Svid(svid)) => svid,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let bundle = convert::workload_trust(bundle.expect("a bundle")).expect("a bundle");
     assert_eq!(bundle, trust(channel.clone()).await);
     let now = auth.clock.now();
-    let read: Vec<X509Svid> = answer.svids.iter().map(|svid| read(svid, &bundle, now)).collect();
-    assert_eq!(answer.svids[0].spiffe_id, "spiffe://example.com/svc/web");
+    let read: Vec<X509Svid> = svids.iter().map(|svid| read(svid, &bundle, now)).collect();
+    assert_eq!(svids[0].spiffe_id, "spiffe://example.com/svc/web");
     assert_eq!(read[0].id().to_string(), "spiffe://example.com/svc/web");
     assert_eq!(read[1].id().to_string(), "spiffe://example.com/svc/api/v1");
     assert_eq!([read[0].key(), read[1].key()], [a.public(), b.public()]);
@@ -129,16 +144,21 @@ async fn what_no_role_allows_is_refused_and_kept() {
         (with("/svc/web", |r| r.public_key = vec![1, 2]), "key_refused"),
     ] {
         let asked = format!("{request:?}");
-        let refused = x509(channel.clone(), vec![self::asked(&key, "/svc/ok"), request]).await;
-        assert_eq!(refused.expect_err(&asked).code, code, "{asked}");
+        let both = vec![Kind::X509Svid(self::asked(&key, "/svc/ok")), Kind::X509Svid(request)];
+        let (answers, _) = outputs(channel.clone(), both).await.expect("answered");
+        assert!(
+            matches!(&answers[..], [Ok(_), Err(refused)] if refused.code == code),
+            "{asked}: {answers:?}"
+        );
         let last = auth.events("spiffe.svid.issued").await.pop().expect("kept");
         assert_eq!((&last["code"], &last["reason"]), (&json!("TSPIFFE000E"), &json!(code)), "{asked}");
     }
-    let issued = auth.events("spiffe.svid.issued").await;
-    assert!(issued.iter().all(|event| event["code"] != "TSPIFFE000I"), "all or none");
-    assert!(x509(channel.clone(), vec![]).await.is_err() && jwt(channel.clone(), vec![]).await.is_err());
-    let many = vec![asked(&key, "/svc/web"); 33];
-    assert!(x509(channel, many).await.is_err());
+    let events = auth.events("spiffe.svid.issued").await;
+    let issued = events.iter().filter(|event| event["code"] == "TSPIFFE000I").count();
+    assert_eq!((issued, events.len()), (10, 20), "one event each");
+    assert!(outputs(channel.clone(), vec![]).await.is_err());
+    let many = vec![Kind::X509Svid(asked(&key, "/svc/web")); 65];
+    assert!(outputs(channel, many).await.is_err());
 }
 
 /// Its certificates for SSH are exchanged for nothing, those of others neither, and a lock cuts.
@@ -155,14 +175,14 @@ async fn nobody_but_a_bots_own_identity_asks() {
         ("a node", auth.member(&node)),
         ("an administrator", auth.admin()),
     ] {
-        x509(channel.clone(), vec![asked(&key, "/svc/web")]).await.expect_err(who);
+        x509(channel.clone(), asked(&key, "/svc/web")).await.expect_err(who);
         let request =
             JwtSvidRequest { path: "/svc/web".into(), audience: vec!["x".into()], ..Default::default() };
-        jwt(channel, vec![request]).await.expect_err(who);
+        jwt(channel, request).await.expect_err(who);
     }
     assert_eq!(trust(auth.member(&node)).await.x509.len(), 1, "whom to trust, members may know");
     auth.lock("l", json!({"role": "web"})).await;
-    let refused = x509(auth.member(&own), vec![asked(&key, "/svc/web")]).await;
+    let refused = x509(auth.member(&own), asked(&key, "/svc/web")).await;
     assert_eq!(refused.expect_err("locked").code, "locked");
 }
 
@@ -177,18 +197,124 @@ async fn jwt_svids_are_for_their_audience() {
         ttl_seconds: 300,
         ..Default::default()
     };
-    let answer = jwt(channel.clone(), vec![request("/svc/web", &["vault", "db"])]).await.expect("issued");
-    let svid = &answer.svids[0];
+    let svid = jwt(channel.clone(), request("/svc/web", &["vault", "db"])).await.expect("issued");
+    assert_eq!(issuer(&svid), None, "none is configured");
     assert_eq!(svid.spiffe_id, "spiffe://example.com/svc/web");
     let left = svid.expires - auth.clock.now().as_second();
     assert!((240..=300).contains(&left), "{left}");
     let event = auth.events("spiffe.svid.issued").await.pop().expect("kept");
     assert_eq!((&event["svid_type"], &event["audiences"]), (&json!("jwt"), &json!(["vault", "db"])));
     assert!(!event.to_string().contains(svid.token.as_str()), "the token is a secret");
-    let refused = jwt(channel.clone(), vec![request("/svc/db", &["x"])]).await;
+    let refused = jwt(channel.clone(), request("/svc/db", &["x"])).await;
     assert_eq!(refused.expect_err("denied").code, "spiffe_denied");
-    let refused = jwt(channel, vec![request("/svc/web", &[])]).await;
+    let refused = jwt(channel, request("/svc/web", &[])).await;
     assert_eq!(refused.expect_err("for nobody").code, "certificate_refused");
+}
+
+/// What a token says of who issued it.
+fn issuer(svid: &v1::JwtSvid) -> Option<String> {
+    let claims = svid.token.split('.').nth(1).expect("claims");
+    let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64url");
+    let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+    claims["iss"].as_str().map(str::to_owned)
+}
+
+/// Whichever proxies are connected: none of them has a say in it.
+#[tokio::test]
+async fn the_issuer_is_the_configured_one() {
+    let directory = Arc::new(tempfile::tempdir().expect("a directory"));
+    let auth = Auth::start_in(directory, Arc::default(), |config| {
+        config.workload_issuer = Some("https://id.example.com".parse().expect("an issuer"));
+    });
+    let auth = auth.await.expect("starts");
+    let own = bot(&auth).await;
+    let request =
+        JwtSvidRequest { path: "/svc/web".into(), audience: vec!["x".into()], ..Default::default() };
+    let svid = jwt(auth.member(&own), request).await.expect("issued");
+    assert_eq!(issuer(&svid).as_deref(), Some("https://id.example.com"));
+    let told = WorkloadServiceClient::new(auth.admin()).trust(v1::WorkloadTrustRequest {}).await;
+    assert_eq!(told.expect("answers").into_inner().jwt_issuer, "https://id.example.com");
+}
+
+/// Everything that one agent has, and what is refused is refused alone: two host certificates, which each take names, beside what
+/// is an event only.
+#[tokio::test]
+async fn outputs_of_every_kind_come_in_one_call() {
+    let auth = Auth::start().await;
+    bot(&auth).await;
+    auth.put(json!({"kind": "role", "version": "v7", "metadata": {"name": "hosts"},
+        "spec": {"allow": {"rules": [{"resources": ["host_cert"], "verbs": ["create"]}]}}}))
+        .await;
+    auth.put(json!({"kind": "bot", "version": "v1", "metadata": {"name": "all"},
+        "spec": {"roles": ["web", "ops", "hosts"], "traits": []}}))
+        .await;
+    let own = auth.join(&Joiner::bot(&auth.bot_token("all").await)).await.expect("joins");
+    let key = key();
+    let certificate = |roles: &[&str]| {
+        let roles = roles.iter().map(ToString::to_string).collect();
+        Kind::Certificate(v1::CertificateRequest { public_key: key.spki_der(), roles, ttl_seconds: 60 })
+    };
+    let host = |name: &str| {
+        let principals = vec![name.to_owned()];
+        Kind::Host(v1::HostRequest { public_key: key.spki_der(), principals, ..Default::default() })
+    };
+    let token = |audience: &[&str]| {
+        let audience = audience.iter().map(ToString::to_string).collect();
+        Kind::JwtSvid(JwtSvidRequest { path: "/svc/web".into(), audience, ..Default::default() })
+    };
+    let x509 = |path: &str| Kind::X509Svid(asked(&key, path));
+    let asked = vec![
+        host("a.example.org"),
+        certificate(&["ops"]),
+        x509("/svc/db"),
+        token(&["vault"]),
+        certificate(&["nobody-has-it"]),
+        host("example.com"),
+        x509("/svc/web"),
+        token(&[]),
+        host("b.example.org"),
+    ];
+    let (answers, trust) = outputs(auth.member(&own), asked).await.expect("answered");
+    let told: Vec<&str> = answers
+        .iter()
+        .map(|answer| match answer {
+            Ok(Answer::Certificate(_)) => "certificate",
+            Ok(Answer::Host(_)) => "host",
+            Ok(Answer::X509Svid(_)) => "x509",
+            Ok(Answer::JwtSvid(_)) => "jwt",
+            Ok(Answer::Refused(_)) => "told above",
+            Err(problem) => problem.code.as_str(),
+        })
+        .collect();
+    let expected = [
+        "host",
+        "certificate",
+        "spiffe_denied",
+        "jwt",
+        "role_not_found",
+        "host_name_reserved",
+        "x509",
+        "certificate_refused",
+        "host",
+    ];
+    assert_eq!(told, expected, "{answers:?}");
+    assert!(trust.is_some());
+    let count = async |kind: &str, code: &str| {
+        let events = auth.events(kind).await;
+        events.iter().filter(|event| event["code"] == code && event["user"] == "bot-all").count()
+    };
+    assert_eq!(count("spiffe.svid.issued", "TSPIFFE000I").await, 2);
+    assert_eq!(count("spiffe.svid.issued", "TSPIFFE000E").await, 2);
+    let denied = auth.events("cert.denied").await;
+    assert_eq!(denied.len(), 2, "{denied:?}");
+    let created = auth.events("cert.create").await;
+    let of_outputs = created.iter().filter(|event| event["requested_by"] == "bot-all").count();
+    assert_eq!(of_outputs, 3, "{created:?}");
+
+    // Who may have nothing hears it once.
+    auth.lock("l", json!({"user": "bot-all"})).await;
+    let refused = outputs(auth.member(&own), vec![certificate(&[]), x509("/svc/web")]).await;
+    assert_eq!(refused.expect_err("locked").code, "locked");
 }
 
 /// A cluster that was made before there were workloads gets their authority with the next start, once.

@@ -8,6 +8,7 @@ pub mod console;
 pub mod documents;
 pub mod escape;
 mod failure;
+pub mod manual;
 pub mod reference;
 pub mod secret_file;
 pub mod tctl;

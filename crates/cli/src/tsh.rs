@@ -95,13 +95,17 @@ pub fn main() -> ExitCode {
         }
     };
     let proxy = parsed.global.proxy.clone();
+    let is_session = matches!(parsed.command, Command::Ssh(_));
     let outcome = runtime.block_on(run(parsed));
     // A thread that waits for the terminal must not keep the program from ending.
     runtime.shutdown_background();
     match outcome {
         Ok(code) => code,
         Err(failure) => {
-            let failure = failure.assumed(proxy.as_deref(), &proxy_address::PORTS);
+            let mut failure = failure.assumed(proxy.as_deref(), &proxy_address::PORTS);
+            if is_session {
+                failure = failure::in_session(failure);
+            }
             Console::of_process().fail(&failure).into()
         }
     }

@@ -18,6 +18,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use access::{
     ClusterName, HostPort, Labels, NodeName,
     resource::cluster::{AuthPreferenceSpec, NetworkingSpec},
+    spiffe::TokenIssuer,
 };
 
 pub use check::parse;
@@ -134,6 +135,8 @@ pub struct AuthConfig {
     pub storage: PathBuf,
     /// Tokens that stand in the file.
     pub static_tokens: Vec<StaticToken>,
+    /// What JWT-SVIDs say of who issued them.
+    pub workload_issuer: Option<TokenIssuer>,
     /// Set when the file has any of these settings; they then cannot be changed otherwise.
     pub preference: Option<AuthPreferenceSpec>,
     /// Set when the file has any of these settings; they then cannot be changed otherwise.

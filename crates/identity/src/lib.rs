@@ -19,6 +19,6 @@ pub mod verify;
 pub mod x509;
 
 pub use credentials::Credentials;
-pub use meaning::{BadIdentity, BotIdentity, HostIdentity, Identity, Permits, Subject, UserIdentity};
+pub use meaning::{BadIdentity, BotIdentity, HostIdentity, Identity, Member, Permits, Subject, UserIdentity};
 pub use refusal::Refusal;
 pub use trust::{Pin, TrustBundle};

@@ -131,6 +131,47 @@ pub enum Subject {
     Host(HostIdentity),
 }
 
+/// Who is counted as one, whatever certificate it shows: what one holder has in use at once or causes is bounded by this.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Member {
+    /// A copy of a bot, with everything that was issued to it.
+    Instance(InstanceId),
+    /// A person.
+    User(UserName),
+    /// A host, in all its roles.
+    Host(HostId),
+}
+
+impl std::fmt::Display for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Instance(id) => write!(f, "bot instance {id}"),
+            Self::User(name) => write!(f, "user {name}"),
+            Self::Host(id) => write!(f, "host {id}"),
+        }
+    }
+}
+
+impl Subject {
+    /// Who it is counted as.
+    pub fn member(&self) -> Member {
+        match self {
+            Self::User(user) => user.member(),
+            Self::Host(host) => Member::Host(host.id),
+        }
+    }
+}
+
+impl UserIdentity {
+    /// Who it is counted as.
+    pub fn member(&self) -> Member {
+        match &self.bot {
+            Some(bot) => Member::Instance(bot.instance),
+            None => Member::User(self.name.clone()),
+        }
+    }
+}
+
 /// A person or a bot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserIdentity {

@@ -107,7 +107,8 @@ pub async fn start(
         StartError::Helper { path, reason }
     })?;
     let Limits { connections, startups, strangers_per_address, .. } = config.limits;
-    let caps = Caps { connections, strangers: startups, strangers_per_address };
+    // Whose connections they are is not counted here: roles say how many a user may have (`max_connections`).
+    let caps = Caps { connections, strangers: startups, strangers_per_address, of_one_member: connections };
     let failed = |BindError { addr: address, reason: source }| StartError::Listen { address, source };
     let listener = Listener::bind(config.listen.clone(), caps).await.map_err(failed)?;
     let address = listener.local_addr();

@@ -12,12 +12,13 @@ pub(crate) struct Denied {
 }
 
 /// Every code there is; metrics have these labels and no others.
-pub(crate) const CODES: [&str; 14] = [
+pub(crate) const CODES: [&str; 15] = [
     "host_unknown",
     "host_ambiguous",
     "nodes_unknown",
     "node_unreachable",
     "node_not_ssh",
+    "node_other_host",
     "certificate_expired",
     "not_a_user",
     "bad_request",

@@ -21,7 +21,7 @@ use transport::ssh::server::{
 };
 
 use crate::caller::Caller;
-use crate::dialer::{Dialer, Wanted};
+use crate::dialer::{Dialer, Dialled, Wanted};
 use crate::metrics::Protocol;
 use crate::ssh_transport::{by, denial, disconnected, over, refused};
 
@@ -158,12 +158,14 @@ async fn channel(dialer: Dialer, caller: Arc<Caller>, wanted: Wanted, open: Open
         }
     };
     let node = dialled.id();
+    let Dialled { stream, misled, .. } = dialled;
     let _open = dialer.metrics.relay(Protocol::JUMP);
     let opened = open.accept().await;
     tokio::select! {
         // A lock on the node; locks on the caller end the whole connection.
         denied = dialer.revoked(&caller, None, Some(node)) => disconnected(dialer.agent.audit(), &caller, &denied),
-        done = ssh::relay(opened.reader, opened.writer, dialled.stream) => {
+        () = misled.told() => {}
+        done = ssh::relay(opened.reader, opened.writer, stream) => {
             dialer.metrics.bytes(done.from_channel, done.to_channel);
         }
     }

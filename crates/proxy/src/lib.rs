@@ -10,6 +10,8 @@ mod config;
 mod denied;
 mod dialer;
 mod front;
+mod gate;
+mod host_key;
 mod join_forward;
 mod jump;
 mod metrics;

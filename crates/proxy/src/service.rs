@@ -21,6 +21,7 @@ use transport::tls::{
 use crate::config::{Config, StartError};
 use crate::dialer::Dialer;
 use crate::front::Front;
+use crate::host_key::HostKeys;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::relay_auth::AuthRelay;
@@ -66,7 +67,12 @@ pub async fn start(
     let cut = CancellationToken::new();
     let connections = TaskTracker::new();
     let nodes = Nodes::remembered(agent.node_memory());
-    let dialer = Dialer { agent: Arc::clone(&agent), nodes: nodes.clone(), metrics: metrics.clone() };
+    let dialer = Dialer {
+        agent: Arc::clone(&agent),
+        nodes: nodes.clone(),
+        metrics: metrics.clone(),
+        keys: HostKeys::default(),
+    };
     if let Some(events) = agent.take_nodes() {
         let remember = nodes.clone().remember(agent.node_memory().clone());
         tokio::spawn(leave.clone().run_until_cancelled_owned(remember));

@@ -19,7 +19,7 @@ use transport::tls::{SecureStream, Server};
 
 use crate::caller::Caller;
 use crate::denied::Denied;
-use crate::dialer::{Dialer, Wanted};
+use crate::dialer::{Dialer, Dialled, Wanted};
 use crate::metrics::Protocol;
 
 /// From the handshake to the dial request.
@@ -78,6 +78,7 @@ async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     let node = dialled.id();
+    let Dialled { stream: far, misled, .. } = dialled;
     let connected = Connected { host_id: node.to_string() };
     let answer = DialResponse { outcome: Some(Outcome::Connected(connected)) };
     if frame::write(&mut stream, &answer).await.is_err() {
@@ -87,10 +88,11 @@ async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     let stop = async {
         tokio::select! {
             denied = dialer.revoked(caller, wanted.login.as_ref(), Some(node)) => Some(denied),
+            () = misled.told() => None,
             () = cut.cancelled() => None,
         }
     };
-    match relay(stream, dialled.stream, stop).await {
+    match relay(stream, far, stop).await {
         Ending::Done { forth, back } => dialer.metrics.bytes(forth, back),
         Ending::Broken(error) => tracing::debug!(peer = %caller.peer(), %error, "relay broken"),
         Ending::Cut(Some(denied)) => {

@@ -34,6 +34,7 @@ pub mod server;
 mod timings;
 mod transport;
 mod wire;
+pub mod witness;
 
 pub use error::{Error, Violation};
 pub use exchange::ExchangeRecord;

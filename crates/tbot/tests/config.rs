@@ -154,7 +154,7 @@ fn what_is_refused_says_why() {
 #[test]
 fn outputs_of_other_products_are_refused_by_name() {
     for list in ["outputs", "services"] {
-        for kind in ["application", "database", "kubernetes"] {
+        for kind in ["application", "database", "kubernetes", "kubernetes/v2"] {
             let told = mistakes(&format!(
                 "version: v2\nproxy_server: a\n{list}:\n- type: {kind}\n  destination: /x\n"
             ));
@@ -191,6 +191,55 @@ services:
         .map(|o| (o.name.as_str(), o.certificate_ttl.as_secs() / 60, o.renewal_interval.as_secs() / 60))
         .collect();
     assert_eq!(told, [("output-1", 120, 30), ("deploy", 30, 10), ("output-3", 120, 30)]);
+}
+
+/// The least that each kind needs beside its own type.
+const KINDS: [(&str, &str); 8] = [
+    ("identity", "destination: /a"),
+    ("ssh_host", "destination: /a, principals: [a]"),
+    ("sshd", "destination: /a, sshd: {reload: {systemd_reload: ssh}}"),
+    ("spiffe-svid", "destination: /a, svid: {path: /a}"),
+    ("workload-identity-x509", "destination: /a, svid: {path: /a}"),
+    ("workload-identity-jwt", "destination: /a, svid: {path: /a}, audiences: [a]"),
+    ("spiffe-workload-api", "listen: 'unix:///a', svids: [{path: /a}]"),
+    ("workload-identity-api", "listen: 'unix:///a', svids: [{path: /a}]"),
+];
+
+/// What they do with them, `testkit::outputs` shows.
+#[test]
+fn every_kind_takes_the_options_of_all() {
+    let schema = serde_json::to_value(schemars::schema_for!(tbot::config::file::OutputKind)).expect("JSON");
+    let known = schema["oneOf"].as_array().expect("a list").len();
+    assert_eq!(KINDS.len(), known, "a kind is missing here");
+    for (kind, least) in KINDS {
+        for list in ["outputs", "services"] {
+            let with = |options: &str| {
+                format!(
+                    "version: v2\nproxy_server: a\ncredential_ttl: 3h\n{list}:\n- {{type: {kind}, {least}, {options}}}\n"
+                )
+            };
+            let text = with("name: one, roles: [x, y], credential_ttl: 50m, renewal_interval: 11m");
+            let (config, _) = load("tbot.yaml", &text, &StartFlags::default()).expect(kind);
+            let [output] = config.outputs.as_slice() else { panic!("{config:?}") };
+            let roles: Vec<&str> = output.roles.iter().map(|role| role.as_str()).collect();
+            assert_eq!((output.name.as_str(), &roles[..]), ("one", &["x", "y"][..]), "{kind}");
+            let minutes = [output.certificate_ttl, output.renewal_interval].map(|time| time.as_secs() / 60);
+            assert_eq!(minutes, [50, 11], "{kind}");
+            let (config, _) = load("tbot.yaml", &with("roles: []"), &StartFlags::default()).expect(kind);
+            assert_eq!(config.outputs[0].certificate_ttl.as_secs(), 3 * 3600, "{kind}");
+            for (option, told) in [
+                ("name: a/b", "name: a name has letters"),
+                ("name: identity", "is a service of the agent's own"),
+                ("roles: ['a b']", "roles[0]: "),
+                ("credential_ttl: 0", "credential_ttl: must be at least one second"),
+                ("renewal_interval: soon", "renewal_interval: "),
+                ("certificate_ttl: 1h", "certificate_ttl"),
+            ] {
+                let said = mistakes(&with(option));
+                assert!(said.contains(told) && said.contains("tbot.yaml:5: "), "{kind} {option}: {said}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -20,7 +20,9 @@ fn main() -> io::Result<()> {
     for program in programs {
         write(program, &directory)?;
     }
-    Ok(())
+    let man = directory.join("man");
+    cli::manual::TCTL.append_to(&man, "tctl")?;
+    cli::manual::TSH.append_to(&man, "tsh")
 }
 
 /// A page for each command in `man/`, a script for each shell in `completions/`.

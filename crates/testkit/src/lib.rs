@@ -22,6 +22,7 @@ pub mod sts;
 pub mod systemd;
 pub mod tpm;
 pub mod wait;
+pub mod workload;
 
 pub use azure::AzureSigners;
 pub use bot::Bot;

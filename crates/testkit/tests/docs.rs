@@ -49,6 +49,17 @@ fn yaml_blocks(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_page_of_exit_codes_says_what_the_manual_pages_say() {
+    let page = read("docs/src/reference/exit-codes.md");
+    let (tctl, tsh) = page.split_once("## tsh").expect("a heading");
+    for (part, manual) in [(tctl, cli::manual::TCTL), (tsh, cli::manual::TSH)] {
+        let rows: Vec<&str> = part.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+        let expected = manual.exit_status.iter().map(|(code, meaning)| format!("| {code} | {meaning} |"));
+        assert_eq!(rows, expected.collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn the_page_of_commands_is_generated() {
     let programs = [
         daemon::cli::Cli::command(),

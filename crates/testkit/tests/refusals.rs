@@ -28,8 +28,11 @@ fn a_login_that_no_role_allows() {
         refusal.contains("login daemon; ") && refusal.contains("(login_not_in_certificate)"),
         "{refusal}"
     );
-    let refusal = bot.tsh(&["ssh", "daemon@my-host", "true"]).refused();
+    let refused = bot.tsh(&["ssh", "daemon@my-host", "true"]);
+    assert_eq!(refused.code(), 255, "as with ssh, the command cannot have said it");
+    let refusal = refused.refused();
     assert!(refusal.contains("daemon"), "{refusal}");
+    assert_eq!(bot.tsh(&["ssh", "daemon@nowhere", "true"]).code(), 255);
 }
 
 #[test]
@@ -85,6 +88,24 @@ fn a_locked_bot() {
     until("the lock to be in force", || (!bot.ssh(&[&target, "true"]).status.success()).then_some(()));
     let refusal = bot.oneshot().refused();
     assert!(refusal.contains("lock"), "{refusal}");
+}
+
+#[test]
+fn a_removed_bot_is_refused_at_once_and_another_of_its_name_is_not() {
+    let (cluster, bot, target) = cluster_and_bot();
+    let told = cluster.tctl(&["bots", "rm", "tester"]).ok();
+    assert!(told.contains("Its certificates are refused from now on"), "{told}");
+    let (_, lock) = told.trim_end().rsplit_once("tctl rm ").expect("says how to undo it");
+    until("the lock to be in force", || (!bot.ssh(&[&target, "true"]).status.success()).then_some(()));
+    let added = cluster.tctl(&["bots", "add", "tester", "--roles=tester", "--format=json"]).ok();
+    let added: serde_json::Value = serde_json::from_str(&added).expect("JSON");
+    let token = added["token_id"].as_str().expect("a token");
+    let again = Bot::new(cluster.path(), "again", token, &cluster.endpoint("proxy"), &cluster.pin());
+    again.oneshot().ok();
+    assert_eq!(again.ssh(&[&target, "echo in"]).ok().trim(), "in");
+    assert!(!bot.ssh(&[&target, "true"]).status.success(), "the old one stays outside");
+    cluster.tctl(&["rm", lock]).ok();
+    until("the lock to be lifted", || bot.ssh(&[&target, "true"]).status.success().then_some(()));
 }
 
 fn lives(pid: &str) -> bool {

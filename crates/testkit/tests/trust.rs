@@ -16,6 +16,7 @@ use testkit::bot::SPENT;
 use testkit::cluster::CLUSTER;
 use testkit::process::Signal;
 use testkit::programs::{command, root};
+use testkit::workload::{self, Workload};
 use testkit::{Bot, Cluster, Layout, Outcome, Process, Stock, run, until};
 
 /// Takes a step with each of `kinds` in the store below `data`, which is the daemon's user's before and after.
@@ -54,11 +55,12 @@ struct Running {
 }
 
 impl Running {
-    /// An agent with an output for clients and one for an SSH server, which renews by itself long after the test.
-    fn with_files_for_sshd() -> Self {
+    /// An agent with an output for clients, `more`, and one for an SSH server, which renews by itself long after the test.
+    fn with_files_for_sshd(more: impl FnOnce(&Path) -> String) -> Self {
         Self::start(|bot| {
             let output = format!(
-                "- {{type: ssh_host, name: host, principals: [stock.{CLUSTER}], destination: {}}}\n",
+                "{}- {{type: ssh_host, name: host, principals: [stock.{CLUSTER}], destination: {}}}\n",
+                more(bot.directory()),
                 bot.directory().join("host").display()
             );
             (output, None)
@@ -77,6 +79,9 @@ impl Running {
         let mut cluster = Cluster::start(Layout::Processes);
         cluster.role("tester", "[root]", "{env: test}");
         cluster.host_role("hosts", "", true);
+        cluster.create(
+            "kind: role\nversion: v7\nmetadata:\n  name: workloads\nspec:\n  allow:\n    spiffe: [{path: /svc/*}]\n",
+        );
         // Where it is found again.
         let config = cluster.config("auth");
         let text = std::fs::read_to_string(&config).expect("written before");
@@ -84,7 +89,7 @@ impl Running {
         std::fs::write(&config, text.replacen("listen_addr: 127.0.0.1:0", &fixed, 1)).expect("written");
         cluster.process("auth").stop();
         cluster.restart("auth");
-        let bot = cluster.bot("tester", &["tester", "hosts"]);
+        let bot = cluster.bot("tester", &["tester", "hosts", "workloads"]);
         bot.oneshot().ok();
         let (more, stock) = more(&bot);
         bot.configure(SPENT, &cluster.pin(), &more);
@@ -116,6 +121,23 @@ impl Running {
                 assert!(said.status.success(), "{when}: {said:#?}");
             }
         }
+    }
+
+    /// One step of the workloads' authority, while auth is away, until the agent has followed: the server's output is its last.
+    fn step_of_workloads(&mut self, to: RotationPhase) {
+        let followed = |agent: &Process| {
+            let log = agent.log();
+            let is_it = |line: &&str| line.contains("written again") && line.contains("service=\"host\"");
+            log.lines().filter(is_it).count()
+        };
+        let before = followed(&self.agent);
+        assert!(self.cluster.process("auth").stop().success());
+        step(&self.cluster.path().join("auth"), &[CaKind::Spiffe], to);
+        self.cluster.restart("auth");
+        until(&format!("{to:?} to be followed"), || {
+            self.agent.assert_running();
+            (followed(&self.agent) > before).then_some(())
+        });
     }
 
     /// One step, and a login while auth is away, when it is back, and when the agent has followed.
@@ -162,7 +184,7 @@ impl Running {
 #[test]
 fn what_is_on_disk_follows_the_authorities_and_works_at_every_moment() {
     use RotationPhase::{Init, Rollback, Standby, UpdateClients, UpdateServers};
-    let mut running = Running::with_files_for_sshd();
+    let mut running = Running::with_files_for_sshd(|_| String::new());
     let user = |count| [("teleport-user-ca.crt", count), ("ssh_host-user-ca.pub", count)];
     let host = |count| [("teleport-host-ca.crt", count), ("known_hosts", count)];
     running.works("at first");
@@ -239,4 +261,58 @@ fn a_stock_server_follows_the_authorities_and_works_at_every_moment() {
     let listed =
         run(command("/usr/bin/ssh-keygen").args(["-Q", "-l", "-f"]).arg(running.host("revoked-keys")));
     listed.ok();
+}
+
+/// What workloads have goes on with its keys under another bundle, in files and at the socket, until nobody believes it any more.
+#[test]
+fn workloads_follow_their_authority_with_the_keys_that_they_have() {
+    use RotationPhase::{Init, Standby, UpdateClients, UpdateServers};
+    if !workload::possible() {
+        return;
+    }
+    let mut running = Running::with_files_for_sshd(|directory| {
+        let at = |name: &str| directory.join(name).display().to_string();
+        format!(
+            "- {{type: spiffe-svid, name: svid, svid: {{path: /svc/a}}, jwts: [{{audience: x, file_name: x.jwt}}], destination: \
+             {}}}\n- {{type: workload-identity-jwt, name: jwt, svid: {{path: /svc/b}}, audiences: [x], destination: {}}}\n- \
+             {{type: spiffe-workload-api, name: api, listen: 'unix://{}', svids: [{{path: /svc/c}}]}}\n",
+            at("svid"),
+            at("jwt"),
+            at("api.sock")
+        )
+    });
+    let [svid, jwt, socket] = ["svid", "jwt", "api.sock"].map(|name| running.bot.directory().join(name));
+    until("every output", || jwt.join("jwt_svid").exists().then_some(()));
+    until("the socket", || socket.exists().then_some(()));
+    let mut listener = Workload::start(&socket, "bundles", None);
+    let first = listener.says("the first bundle", |said| said["authorities"] == 1);
+    let kept = |name: &str| std::fs::read(svid.join(name)).expect("a file");
+    let documents = || {
+        let token = std::fs::read(jwt.join("jwt_svid")).expect("a file");
+        [kept("svid.pem"), kept("svid_key.pem"), kept("x.jwt"), token]
+    };
+    let authorities =
+        || String::from_utf8_lossy(&kept("svid_bundle.pem")).matches("-----BEGIN CERTIFICATE").count();
+    assert_eq!(authorities(), 1);
+    let before = documents();
+    for phase in [Init, UpdateClients, UpdateServers] {
+        running.step_of_workloads(phase);
+        assert_eq!(authorities(), 2, "{phase:?}");
+        assert!(documents() == before, "{phase:?}: a bundle is no reason for a new key");
+    }
+    let told = listener.says("both authorities", |said| said["authorities"] == 2);
+    assert_eq!(told["serial"], first["serial"], "the same certificate under another bundle");
+    // From here on nobody believes what the first authority signed.
+    running.step_of_workloads(Standby);
+    until("documents of the new authority", || {
+        running.agent.assert_running();
+        let now = documents();
+        (authorities() == 1 && now.iter().zip(&before).all(|(now, before)| now != before)).then_some(())
+    });
+    let path = |name: &str| svid.join(name).display().to_string();
+    let mut openssl = command("/usr/bin/openssl");
+    run(openssl.args(["verify", "-CAfile", &path("svid_bundle.pem"), &path("svid.pem")])).ok();
+    let told = listener.says("one authority", |said| said["authorities"] == 1);
+    assert_ne!(told["serial"], first["serial"], "another certificate");
+    assert!(running.agent.stop().success());
 }

@@ -90,6 +90,12 @@ impl ConnectError {
         Self { addr: addr.to_string(), problem }
     }
 
+    /// What went wrong.
+    #[must_use]
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
     /// Finds the connection error behind `error`, such as a `tonic::Status` of a call that never left.
     #[must_use]
     pub fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {

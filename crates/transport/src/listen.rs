@@ -4,9 +4,11 @@
 //! against its address too, and can lose the place to a newcomer, so that one address cannot fill the service.
 
 mod address;
+mod members;
 mod places;
 
 pub use address::Listen;
+pub use members::{Call, Calls};
 pub use places::{Caps, Place};
 
 use std::io;
@@ -232,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn thousands_of_half_open_connections_keep_nobody_out() {
-        let caps = Caps { connections: 100, strangers: 16, strangers_per_address: 8 };
+        let caps = Caps { connections: 100, strangers: 16, strangers_per_address: 8, of_one_member: 9 };
         let listener = Listener::bind(loopback(), caps).await.expect("binds");
         let accept = async |from: [u8; 4]| {
             let socket = tokio::net::TcpSocket::new_v4().expect("a socket");

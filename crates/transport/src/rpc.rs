@@ -10,7 +10,7 @@ mod server;
 pub use client::{connect_auth, connect_join, within};
 pub use local::{LocalServer, connect_admin};
 pub use open::{OpenServer, UnixPeer};
-pub use server::{FORWARDED_FOR, Limits, RpcServer};
+pub use server::{Dismissed, FORWARDED_FOR, Limits, RpcServer};
 
 /// The channel type of generated clients.
 pub use tonic::transport::Channel;

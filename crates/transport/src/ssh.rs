@@ -20,6 +20,7 @@ mod wire;
 
 pub use ::ssh::algorithms::{Cipher, KeyExchange, UnknownAlgorithm};
 pub use ::ssh::connection::{ExitSignal, Inbound, WindowSize};
+pub use ::ssh::witness;
 pub use ::ssh::{ExchangeRecord, Keepalive, Offer as Algorithms, Rekey};
 pub use channel::{ChannelClosed, Reader, Writer};
 pub use credentials::{CredentialError, HostCredentials, HostSigner, Signing, UserCredentials};

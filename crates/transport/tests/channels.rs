@@ -21,11 +21,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use transport::listen::{Caps, Listener};
-use transport::rpc::{Channel, FORWARDED_FOR, Limits, RpcServer, connect_auth, connect_join};
+use transport::rpc::{Channel, Dismissed, FORWARDED_FOR, Limits, RpcServer, connect_auth, connect_join};
 use transport::tls::{Expected, alpn, connect};
 use transport::{ConnectError, LiveCredentials, Peer, PeerIdentity, Problem, ServerTrust};
 
-/// Answers with what it sees of its caller.
+/// The user whom the service dismisses.
+const UNWELCOME: &str = "unwelcome";
+
+/// Answers with what it sees of its caller, and from which port it comes.
 struct Mirror;
 
 #[tonic::async_trait]
@@ -43,7 +46,13 @@ impl JoinService for Mirror {
                 Subject::Host(host) => format!("host {}", host.role),
             },
         };
-        Ok(Response::new(ChallengeResponse { challenge: seen.into_bytes(), cluster: String::new() }))
+        let dismissed = seen.ends_with(UNWELCOME);
+        let port = peer.addr.map_or(0, |addr| addr.port()).to_string();
+        let mut answer = Response::new(ChallengeResponse { challenge: seen.into_bytes(), cluster: port });
+        if dismissed {
+            answer.extensions_mut().insert(Dismissed);
+        }
+        Ok(answer)
     }
 
     async fn tpm_challenge(
@@ -111,6 +120,12 @@ async fn ask(channel: Channel, request: Request<ChallengeRequest>) -> Result<Str
     Ok(String::from_utf8(answer.into_inner().challenge).expect("text"))
 }
 
+/// By which one tells whether it is the same connection still.
+async fn port(channel: Channel) -> Result<u16, Status> {
+    let answer = JoinServiceClient::new(channel).challenge(ChallengeRequest {}).await?;
+    Ok(answer.into_inner().cluster.parse().expect("a port"))
+}
+
 async fn problem(channel: Channel) -> ConnectError {
     let status = mirror(channel).await.expect_err("no connection");
     ConnectError::behind(&status).unwrap_or_else(|| panic!("not a connection error: {status:?}")).clone()
@@ -126,13 +141,64 @@ async fn members_that_come_all_at_once_do_not_cost_each_other_their_places() {
     const MEMBERS: usize = 600;
     let cluster = Cluster::new();
     let credentials = cluster.host(SystemRole::Auth, &["auth-1"]);
-    let caps = Caps { connections: 2 * MEMBERS, strangers: 128, strangers_per_address: 128 };
+    let caps =
+        Caps { connections: 2 * MEMBERS, strangers: 128, strangers_per_address: 128, of_one_member: MEMBERS };
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let auth = Auth::start_within(&credentials, loopback, Limits::default(), caps).await;
     let member = cluster.user("alice");
     let calls = (0..MEMBERS).map(|_| tokio::spawn(mirror(connect_auth(&auth.addr, &member))));
     for call in calls.collect::<Vec<_>>() {
         assert_eq!(call.await.expect("ends").expect("answers at the first try"), "user alice");
+    }
+    auth.stop().await;
+}
+
+/// One identity opens as many connections as it can: it loses its own that are idle, and nobody else loses any.
+#[tokio::test]
+async fn a_member_with_too_many_connections_loses_its_idle_ones() {
+    let cluster = Cluster::new();
+    let credentials = cluster.host(SystemRole::Auth, &["auth-1"]);
+    let caps = Caps { of_one_member: 4, ..Caps::default() };
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let auth = Auth::start_within(&credentials, loopback, Limits::default(), caps).await;
+    let (eve, bob) = (cluster.user("eve"), cluster.user("bob"));
+    let of_bob = connect_auth(&auth.addr, &bob);
+    let bobs = port(of_bob.clone()).await.expect("answers");
+    let busy = connect_auth(&auth.addr, &eve);
+    port(busy.clone()).await.expect("answers");
+    let unanswered =
+        tokio::spawn(async move { JoinServiceClient::new(busy).join(JoinRequest::default()).await });
+    let mut of_eve = Vec::new();
+    for _ in 0..20 {
+        let channel = connect_auth(&auth.addr, &eve);
+        let port = port(channel.clone()).await.expect("each newcomer is served");
+        of_eve.push((channel, port));
+    }
+    for (channel, before) in &of_eve[..16] {
+        assert_ne!(port(channel.clone()).await.ok(), Some(*before), "this connection had to go");
+    }
+    assert!(!unanswered.is_finished(), "what is in use is not idle");
+    assert_eq!(port(of_bob).await.expect("answers"), bobs, "nobody else's");
+    unanswered.abort();
+    auth.stop().await;
+}
+
+/// A service has the connection of a caller ended: the caller hears why, and does not stay.
+#[tokio::test]
+async fn who_is_dismissed_is_answered_and_does_not_stay() {
+    let cluster = Cluster::new();
+    let auth = Auth::start(&cluster.host(SystemRole::Auth, &["auth-1"])).await;
+    for (name, stays) in [("welcome", true), (UNWELCOME, false)] {
+        let channel = connect_auth(&auth.addr, &cluster.user(name));
+        let first = port(channel.clone()).await.expect("is answered");
+        let mut same = true;
+        for _ in 0..if stays { 5 } else { 500 } {
+            same = port(channel.clone()).await.ok() == Some(first);
+            if !same {
+                break;
+            }
+        }
+        assert_eq!(same, stays, "{name}");
     }
     auth.stop().await;
 }

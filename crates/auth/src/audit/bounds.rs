@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 pub(super) const TEXT: usize = 4 * 1024;
 /// All texts of one event together, in bytes.
 const ALL_TEXTS: usize = 48 * 1024;
+/// The longest text in an event that says no.
+const BRIEF: usize = 512;
 /// The longest name of a field, in bytes.
 const NAME: usize = 128;
 /// The most values in one event, at all depths.
@@ -18,6 +20,8 @@ const CUT: &str = "...";
 
 /// What is left of the bounds of one event.
 pub(super) struct Bounds {
+    /// The longest text.
+    text: usize,
     bytes: usize,
     values: usize,
     cut: bool,
@@ -25,7 +29,12 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub(super) fn new() -> Self {
-        Self { bytes: ALL_TEXTS, values: VALUES, cut: false }
+        Self { text: TEXT, bytes: ALL_TEXTS, values: VALUES, cut: false }
+    }
+
+    /// Of an event that says no: whoever is refused can have many of them.
+    pub(super) fn brief() -> Self {
+        Self { text: BRIEF, bytes: BRIEF * 8, ..Self::new() }
     }
 
     /// True once something had to be left out.
@@ -63,7 +72,7 @@ impl Bounds {
         }
         self.values -= 1;
         Some(match value {
-            Value::String(text) => Value::String(self.text(&text, TEXT)),
+            Value::String(text) => Value::String(self.text(&text, self.text)),
             Value::Array(list) => {
                 Value::Array(list.into_iter().filter_map(|value| self.value(value, depth + 1)).collect())
             }

@@ -15,6 +15,7 @@ use super::kind::Kind;
 pub struct Event {
     pub(super) kind: Kind,
     fields: Map<String, Value>,
+    brief: bool,
 }
 
 /// Whether a user is a person or a bot, as the field `user_kind` says it.
@@ -33,7 +34,7 @@ pub(super) const RESERVED: &[&str] =
 impl Event {
     /// An event of this kind.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, fields: Map::new() }
+        Self { kind, fields: Map::new(), brief: false }
     }
 
     /// Sets a field of this kind of event; the names are those of the reference sheet. Never
@@ -96,6 +97,12 @@ impl Event {
         self.with("name", name)
     }
 
+    /// Nothing in it is long, whatever a caller sent.
+    #[must_use]
+    pub fn brief(self) -> Self {
+        Self { brief: true, ..self }
+    }
+
     /// It worked.
     #[must_use]
     pub fn succeeded(self) -> Self {
@@ -111,12 +118,12 @@ impl Event {
     /// The fields as they came from a host, without those that the log sets.
     pub(super) fn from_fields(kind: Kind, mut fields: Map<String, Value>) -> Self {
         fields.retain(|name, _| !RESERVED.contains(&name.as_str()));
-        Self { kind, fields }
+        Self { kind, fields, brief: false }
     }
 
     /// The body that is kept: a JSON object within the bounds, with the common fields.
     pub(super) fn body(self, time: Timestamp, uid: Uuid, cluster: &str) -> String {
-        let mut bounds = Bounds::new();
+        let mut bounds = if self.brief { Bounds::brief() } else { Bounds::new() };
         let mut body = bounds.fields(self.fields);
         if bounds.have_cut() {
             body.insert("truncated".into(), true.into());
@@ -179,6 +186,16 @@ mod tests {
         let value: Value = serde_json::from_str(&body).expect("the body is JSON");
         assert_eq!((&value["event"], &value["time"]), (&json!("exec"), &json!("1970-01-01T00:00:00Z")));
         assert_eq!((&value["success"], &value["error"]), (&json!(false), &json!("no\\nshell")));
+    }
+
+    #[test]
+    fn what_is_brief_is_short_whatever_was_sent() {
+        let long = "x".repeat(100_000);
+        let event = Event::new(kind::ACCESS_DENIED).failed(&long);
+        let event = (0..1000).fold(event, |event, n| event.with(&format!("field{n}"), long.as_str()));
+        let body =
+            event.with("list", json!([long, long])).brief().body(Timestamp::UNIX_EPOCH, Uuid::nil(), "c");
+        assert!(body.len() < 16 * 1024, "{}", body.len());
     }
 
     #[test]

@@ -80,6 +80,11 @@ pub fn claim(token: TokenHash, attempt: AttemptId) -> Key {
     below(below(fixed("/claims"), &token.to_string()), &attempt.to_string())
 }
 
+/// What is left of a token, by the hash of its name.
+pub fn token_trace(token: TokenHash) -> Key {
+    below(fixed("/token_traces"), &token.to_string())
+}
+
 /// All instances of a bot.
 pub fn instances(bot: &BotName) -> Key {
     below(kind(Kind::BotInstance), bot.as_str())
@@ -116,9 +121,14 @@ pub fn subject_key(fingerprint: &str) -> Key {
     below(fixed("/subject_keys"), &hex)
 }
 
+/// Which hosts have which DNS names.
+pub fn host_names() -> Key {
+    fixed("/host_names")
+}
+
 /// Which host of a role has a DNS name.
 pub fn host_name(role: SystemRole, name: &str) -> Result<Key, KeyError> {
-    below(fixed("/host_names"), role.as_str()).child(&name.to_ascii_lowercase())
+    below(host_names(), role.as_str()).child(&name.to_ascii_lowercase())
 }
 
 fn fixed(text: &str) -> Key {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use store::{Entry, Key, Txn};
 
 /// How long a use is remembered after its token has expired or, without that, after the use.
-const KEPT: SignedDuration = SignedDuration::from_hours(24);
+pub(super) const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a use of a token gave. The attempt is in the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

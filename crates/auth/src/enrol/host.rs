@@ -3,10 +3,12 @@
 use crate::caller;
 use crate::catalog::record::Damaged;
 use crate::catalog::{Catalog, layout};
+use crate::enrol::host_names::{MOST_HELD, NameRefusal, owned};
 use access::{HostId, SystemRole};
 use api::status::{Class, Problem};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use store::{Entry, Key, Txn};
 
@@ -24,6 +26,9 @@ pub struct Host {
     pub previous: Option<String>,
     /// The names in its certificate.
     pub names: Vec<String>,
+    /// The names that are its own, each until the last certificate with it has ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held: BTreeMap<String, Timestamp>,
     /// When its newest certificate ends.
     pub expires: Timestamp,
     /// From where it was enrolled.
@@ -84,6 +89,28 @@ impl Host {
         txn.put_until(Self::key_of(self.id, self.role), text, self.expires)
     }
 
+    /// Takes over what an earlier record of the host says of its names, and adds those of its newest certificate.
+    pub fn hold(mut self, known: Option<&Host>, now: Timestamp) -> Result<Self, NameRefusal> {
+        let mut held = known.map(Host::held_now).unwrap_or_default();
+        for name in owned(&self.names) {
+            let until = held.entry(name.clone()).or_insert(self.expires);
+            *until = self.expires.max(*until);
+        }
+        held.retain(|_, until| *until > now);
+        if held.len() > MOST_HELD {
+            return Err(NameRefusal::TooManyHeld(held.len()));
+        }
+        self.held = held;
+        Ok(self)
+    }
+
+    /// The names that are its own, of a record from before there was such a list as well.
+    pub fn held_now(&self) -> BTreeMap<String, Timestamp> {
+        let mut held: BTreeMap<_, _> = owned(&self.names).map(|name| (name.clone(), self.expires)).collect();
+        held.extend(self.held.clone());
+        held
+    }
+
     /// Whether a certificate over this key is good: the newest one, or the one before.
     pub fn accepts(&self, key: &str) -> bool {
         key == self.key || Some(key) == self.previous.as_deref()
@@ -105,8 +132,10 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::{Host, HostMismatch};
+    use crate::enrol::host_names::{MOST_HELD, NameRefusal};
     use access::{HostId, SystemRole};
-    use jiff::Timestamp;
+    use jiff::{SignedDuration, Timestamp};
+    use std::collections::BTreeMap;
 
     fn host(key: &str, previous: Option<&str>) -> Host {
         Host {
@@ -115,11 +144,36 @@ mod tests {
             key: key.to_owned(),
             previous: previous.map(str::to_owned),
             names: vec![],
+            held: BTreeMap::new(),
             expires: Timestamp::UNIX_EPOCH,
             from: None,
             process: String::new(),
             bound_to: None,
         }
+    }
+
+    #[test]
+    fn names_are_held_until_the_last_certificate_with_them_has_ended() {
+        let now = Timestamp::UNIX_EPOCH;
+        let at = |hours| now + SignedDuration::from_hours(hours);
+        let with = |names: &[&str], hours| Host {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            expires: at(hours),
+            ..host("a", None)
+        };
+        let long = with(&["a", "b", "localhost"], 9).hold(None, now).expect("few");
+        assert_eq!(long.held, [("a".to_owned(), at(9)), ("b".to_owned(), at(9))].into());
+        let short = with(&["b", "c"], 2).hold(Some(&long), now).expect("few");
+        let expected = [("a".to_owned(), at(9)), ("b".to_owned(), at(9)), ("c".to_owned(), at(2))];
+        assert_eq!(short.held, expected.into());
+        let later = with(&["d"], 12).hold(Some(&short), at(5)).expect("few");
+        assert_eq!(later.held.keys().collect::<Vec<_>>(), ["a", "b", "d"]);
+        let many: Vec<String> = (0..MOST_HELD).map(|number| format!("n{number}")).collect();
+        let full = Host { names: many, ..with(&[], 9) }.hold(None, now).expect("just as many as may be");
+        let refused = with(&["one-more"], 9).hold(Some(&full), now).expect_err("too many");
+        assert_eq!(refused, NameRefusal::TooManyHeld(MOST_HELD + 1));
+        with(&["n1"], 9).hold(Some(&full), now).expect("none is new");
+        with(&["one-more"], 12).hold(Some(&full), at(9)).expect("those have ended");
     }
 
     #[test]

@@ -9,7 +9,10 @@
 //! online, so its names pass to nobody but another instance of the same bot until its certificate ends.
 
 use crate::catalog::record::Damaged;
+use crate::catalog::{Catalog, layout};
+use access::address::{Reach, is_number};
 use access::{BotName, ClusterName, HostId, SystemRole};
+use api::status::Problem;
 use identity::trust::AUTH_SERVER_NAME;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -17,6 +20,9 @@ use store::Entry;
 
 /// The most further names and addresses of one host.
 const MOST: usize = 32;
+/// The most names that one host has at a time: those of its certificates that have not ended. It is room for each name of one
+/// certificate to be another in the next.
+pub const MOST_HELD: usize = 96;
 /// Of every machine, so nobody's.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -37,11 +43,19 @@ pub struct Wish<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameRefusal {
     /// Not a DNS name or an address.
-    #[error("{0:?} is not a host name; use letters, digits, dots and hyphens")]
+    #[error(
+        "{0:?} is not a host name; use letters, digits, dots and hyphens, not a number at the end, or an address of one host"
+    )]
     Malformed(String),
     /// More than can be checked.
     #[error("{0} names and addresses are too many; at most {MOST} are allowed")]
     TooMany(usize),
+    /// More than one host may have.
+    #[error(
+        "it would have {0} names; a host has at most {MOST_HELD} at a time, those of all its certificates that have not ended; \
+         ask for fewer names, or wait until those of earlier certificates are free again"
+    )]
+    TooManyHeld(usize),
     /// A name of the system, of the cluster or of another host's id.
     #[error("the host name {0:?} is reserved; choose another nodename or public_addr")]
     Reserved(String),
@@ -65,6 +79,7 @@ impl NameRefusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_) | Self::TooMany(_) => "host_name_invalid",
+            Self::TooManyHeld(_) => "host_names_too_many",
             Self::Reserved(_) => "host_name_reserved",
             Self::Taken { .. } => "host_name_taken",
         }
@@ -131,7 +146,13 @@ pub fn owned(names: &[String]) -> impl Iterator<Item = &String> {
 fn canonical(name: &str) -> Result<String, NameRefusal> {
     let malformed = || NameRefusal::Malformed(name.chars().take(80).collect());
     if let Ok(address) = name.parse::<IpAddr>() {
-        return Ok(address.to_string());
+        return match Reach::of(address) {
+            Reach::Far | Reach::Own => Ok(address.to_canonical().to_string()),
+            Reach::Nowhere => Err(malformed()),
+        };
+    }
+    if is_number(name) {
+        return Err(malformed());
     }
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
     let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
@@ -201,6 +222,17 @@ impl Owner {
     }
 }
 
+/// Every record that says that a name is this host's, whatever else is known of the host. Reads all names.
+pub async fn records_of(catalog: &Catalog, id: HostId) -> Result<Vec<Entry>, Problem> {
+    let mut records = Vec::new();
+    for entry in catalog.all(layout::host_names()).await? {
+        if Owner::read(&entry)?.id == id {
+            records.push(entry);
+        }
+    }
+    Ok(records)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Grounds, NameRefusal, Owner, Wish, names, owned};
@@ -246,6 +278,22 @@ mod tests {
             let refused = asked(role, "fine", &[hostname]).expect_err(hostname);
             assert_eq!(refused.code(), "host_name_reserved", "{hostname}");
         }
+        for address in [
+            "0",
+            "127.1",
+            "10.77.1",
+            "0x7f000001",
+            "0.0.0.0",
+            "::",
+            "169.254.169.254",
+            "fe80::1",
+            "224.0.0.1",
+        ] {
+            let refused = asked(SystemRole::Node, "fine", &[address]).expect_err(address);
+            assert_eq!(refused.code(), "host_name_invalid", "{address}");
+        }
+        let mapped = asked(SystemRole::Node, "fine", &["::ffff:10.0.0.1", "10.0.0.1"]).expect("an address");
+        assert_eq!(mapped[2..], ["10.0.0.1"], "one address is one name");
         for hostname in ["", "*", "a b", "-a", "a..b", "a.", "a,b", "é", "a\n", "$(x)", &"x".repeat(300)] {
             let refused = asked(SystemRole::Node, hostname, &[]).expect_err(hostname);
             assert_eq!(refused.code(), "host_name_invalid", "{hostname}");

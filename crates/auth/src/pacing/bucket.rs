@@ -39,6 +39,16 @@ impl Bucket {
         }
     }
 
+    /// Takes so many, or says how long until there are as many.
+    pub(super) fn take(&mut self, budget: Budget, amount: f64, now: Timestamp) -> Result<(), Duration> {
+        let missing = amount - self.level(budget, now);
+        if missing > 0.0 {
+            return Err(Duration::from_secs_f64(missing / budget.per_second));
+        }
+        self.left -= amount;
+        Ok(())
+    }
+
     pub(super) fn charge(&mut self, budget: Budget, now: Timestamp) {
         self.left = (self.level(budget, now) - 1.0).max(0.0);
     }

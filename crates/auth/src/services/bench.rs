@@ -95,7 +95,7 @@ impl Bench {
                 Arc::new(NoAuthorities),
                 Arc::default(),
             ),
-            bots: Bots::new(catalog.clone(), tokens),
+            bots: Bots::new(catalog.clone(), tokens, Arc::default()),
             catalog,
             _directory: directory,
         };

@@ -5,12 +5,14 @@ mod create;
 mod heartbeat;
 mod hooks;
 mod instance;
+mod leftover;
 mod remove;
 #[cfg(test)]
 mod tests;
 mod unlock;
 mod update;
 
+pub(super) use leftover::Leftover;
 pub(super) use remove::{remove, without_leftovers};
 
 use super::change::{answer, make};
@@ -18,12 +20,14 @@ use super::resources::render;
 use super::shelf::Shelf;
 use crate::caller::Caller;
 use crate::catalog::Catalog;
+use crate::pacing::Spending;
+use crate::presence::Presence;
 use crate::refusal;
 use crate::tokens::Tokens;
 use access::resource::token::{Method, TokenSpec};
 use access::resource::{Resource, Token};
 use access::{BotName, Login, RoleName, SystemRole};
-use api::status::Problem;
+use api::status::{Class, Problem};
 use api::v1;
 use api::v1::bot_service_server::BotService;
 use jiff::{SignedDuration, Timestamp};
@@ -39,12 +43,16 @@ const MAX_TTL: u64 = 7 * 24 * 3600;
 pub struct Bots {
     catalog: Arc<Catalog>,
     tokens: Arc<Tokens>,
+    presence: Arc<Presence>,
+    /// What agents tell of themselves is written down, and they may tell as much as comes of what they get.
+    reports: Spending,
 }
 
 impl Bots {
     /// Over the cluster's state.
-    pub fn new(catalog: Arc<Catalog>, tokens: Arc<Tokens>) -> Self {
-        Self { catalog, tokens }
+    pub fn new(catalog: Arc<Catalog>, tokens: Arc<Tokens>, presence: Arc<Presence>) -> Self {
+        let reports = Spending::of_reports(catalog.now());
+        Self { catalog, tokens, presence, reports }
     }
 
     fn shelf(&self) -> Shelf<'_> {
@@ -81,7 +89,9 @@ impl Bots {
     }
 
     async fn hooked(&self, caller: &Caller, request: v1::ReportHooksRequest) -> Result<(), Problem> {
+        let results = request.results.len();
         let change = hooks::Hooked::new(self.shelf(), request.results)?;
+        self.spend(caller, results)?;
         make(&self.catalog, caller, &change).await.map(drop)
     }
 
@@ -96,8 +106,16 @@ impl Bots {
         Ok(v1::AddInstanceResponse { token: metadata.name, token_ttl_seconds: change.ttl })
     }
 
+    fn spend(&self, caller: &Caller, amount: usize) -> Result<(), Problem> {
+        let Some(who) = caller.spender() else { return Ok(()) };
+        let Err((pause, _)) = self.reports.spend(&who, amount, self.catalog.now()) else { return Ok(()) };
+        let reason = format!("{} tells more of itself than is written down", caller.name());
+        Err(Problem::new(Class::Exhausted, "too_many_reports", reason).again_in(pause))
+    }
+
     async fn report(&self, caller: &Caller, request: &v1::HeartbeatRequest) -> Result<(), Problem> {
         let change = heartbeat::Report::new(self.shelf(), &request.json)?;
+        self.spend(caller, 1)?;
         make(&self.catalog, caller, &change).await.map(drop)
     }
 }
@@ -173,8 +191,11 @@ impl BotService for Bots {
         request: Request<v1::DeleteBotRequest>,
     ) -> Result<Response<v1::DeleteBotResponse>, Status> {
         let caller = Caller::of_request(&request)?;
-        let removed = remove(self.shelf(), &caller, &request.into_inner().name).await;
-        let result = removed.map(|()| v1::DeleteBotResponse {});
+        let removed = remove(self.shelf(), &self.presence, &caller, &request.into_inner().name).await;
+        let result = removed.map(|left| {
+            let locked_until = left.told_until();
+            v1::DeleteBotResponse { locks: left.locks, locked_until }
+        });
         answer(&self.catalog, &caller, "/postern.v1.BotService/DeleteBot", result).await
     }
 

@@ -5,17 +5,19 @@
 //! decided by (the bot, its roles, the locks) to be unchanged.
 
 mod bot;
+mod certificate;
 mod host;
 mod incident;
+mod issuing;
 mod outputs;
 mod ssh_host;
-pub mod svids;
+mod svids;
 mod user;
 
 pub use bot::{Renewing, Stop};
 pub use host::mismatch as host_mismatch;
 pub use incident::{Incident, Sighting, Sightings, Whose, lock_name};
-pub(super) use outputs::Issuing;
+pub(super) use issuing::Issuing;
 pub(super) use ssh_host::{KEPT_BY, held, id_of, kept_by};
 
 use crate::audit::{Event, kind};
@@ -52,7 +54,7 @@ impl CertificateService for Certificates {
         request: Request<v1::RenewBotRequest>,
     ) -> Result<Response<v1::RenewBotResponse>, Status> {
         let caller = Caller::of_request(&request)?;
-        let _inside = self.core.enter(&self.core.renewals)?;
+        let _inside = self.core.enter(&self.core.renewals, &caller)?;
         let credentials = bot::renew(&self.core, &caller, request.get_ref()).await?;
         Ok(Response::new(v1::RenewBotResponse { credentials: Some(credentials) }))
     }
@@ -74,17 +76,9 @@ impl CertificateService for Certificates {
         request: Request<v1::IssueOutputsRequest>,
     ) -> Result<Response<v1::IssueOutputsResponse>, Status> {
         let caller = Caller::of_request(&request)?;
-        let _inside = self.core.enter(&self.core.renewals)?;
-        let credentials = outputs::issue(&self.core, &caller, &request.get_ref().outputs).await?;
-        Ok(Response::new(v1::IssueOutputsResponse { credentials }))
-    }
-
-    async fn issue_host(
-        &self,
-        request: Request<v1::IssueHostRequest>,
-    ) -> Result<Response<v1::IssueHostResponse>, Status> {
-        let caller = Caller::of_request(&request)?;
-        Ok(Response::new(ssh_host::issue(&self.core, &caller, request.get_ref()).await?))
+        let _inside = self.core.enter(&self.core.renewals, &caller)?;
+        self.core.metrics.output_call();
+        Ok(Response::new(outputs::issue(&self.core, &caller, &request.get_ref().outputs).await?))
     }
 
     async fn renew_host(
@@ -92,6 +86,7 @@ impl CertificateService for Certificates {
         request: Request<v1::RenewHostRequest>,
     ) -> Result<Response<v1::RenewHostResponse>, Status> {
         let caller = Caller::of_request(&request)?;
+        let _inside = self.core.enter(&self.core.renewals, &caller)?;
         let credentials = host::renew(&self.core, &caller, request.get_ref()).await?;
         Ok(Response::new(v1::RenewHostResponse { credentials: Some(credentials) }))
     }
@@ -101,6 +96,7 @@ impl CertificateService for Certificates {
         request: Request<v1::SignUserRequest>,
     ) -> Result<Response<v1::SignUserResponse>, Status> {
         let caller = Caller::of_request(&request)?;
+        let _inside = self.core.enter(&self.core.renewals, &caller)?;
         let credentials = user::sign(&self.core, &caller, request.get_ref()).await?;
         Ok(Response::new(v1::SignUserResponse { credentials: Some(credentials) }))
     }
@@ -150,13 +146,26 @@ fn not_a_bot() -> Problem {
     Problem::new(Class::Denied, "wrong_role", "only the own identity of a bot may call this")
 }
 
-/// Keeps a refusal of certificates, unless it may pass by itself.
+/// Keeps a refusal of certificates, in moderation, unless it may pass by itself.
 async fn refused(core: &Core, caller: &Caller, problem: &Problem) {
+    refused_names(core, caller, problem, &[]).await;
+}
+
+/// The same of a host's certificate, with the names that were asked for.
+async fn refused_names(core: &Core, caller: &Caller, problem: &Problem, names: &[String]) {
     if problem.class.is_transient() {
         return;
     }
-    let event = caller.describe(Event::new(kind::CERT_DENIED)).with("reason", problem.code.as_str());
-    core.note(event.failed(&problem.reason)).await;
+    let event = match names {
+        [] => Event::new(kind::CERT_DENIED),
+        names => {
+            // Anybody's, until they were checked.
+            let names = names.iter().take(64).map(|name| name.chars().take(255).collect::<String>());
+            Event::new(kind::CERT_DENIED).with("names", names.collect::<Vec<_>>())
+        }
+    };
+    let event = caller.describe(event).with("reason", problem.code.as_str());
+    core.tell_refusal(caller, event.failed(&problem.reason)).await;
 }
 
 /// Something that is issued on the strength of what the cluster says now.
@@ -167,6 +176,16 @@ trait Plan: Sync {
 
     /// Decides from what is read; may be asked several times.
     async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Self::Made), Problem>;
+
+    /// Whether something in it is refused: that is decided again from the store, because the view may be old.
+    fn refuses(_: &Self::Made) -> bool {
+        false
+    }
+
+    /// The names that are asked for, where it is for a host.
+    fn names(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// What was planned, once it is committed while all that it was decided by still holds. A refusal is in the audit log.
@@ -174,13 +193,15 @@ async fn committed<P: Plan>(core: &Core, caller: &Caller, what: &P) -> Result<P:
     let mut reads = Reads::new(&core.catalog);
     loop {
         match what.plan(&mut reads).await {
+            Ok((_, made)) if P::refuses(&made) && reads.try_fresh() => {}
             Ok((txn, made)) => {
-                if reads.commit(txn).await?.is_some() {
+                // Where everything is refused there is nothing to keep.
+                if txn.events.is_empty() || reads.commit(txn).await?.is_some() {
                     return Ok(made);
                 }
             }
             Err(problem) if !reads.try_fresh() => {
-                refused(core, caller, &problem).await;
+                refused_names(core, caller, &problem, what.names()).await;
                 return Err(problem);
             }
             Err(_) => {}

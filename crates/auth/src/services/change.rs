@@ -54,7 +54,7 @@ async fn attempt<C: Change>(
     change.decide(reads, &rights, caller).await
 }
 
-/// Puts an answer on the wire. A denial is on record before the caller knows of it.
+/// Puts an answer on the wire. A denial is on record before the caller knows of it, unless he has made too many.
 pub(super) async fn answer<T>(
     catalog: &Catalog,
     caller: &Caller,
@@ -70,7 +70,8 @@ pub(super) async fn answer<T>(
             .with("method", method)
             .with("reason_code", problem.code.as_str())
             .failed(&problem.reason);
-        catalog.audit.emit(caller.describe(event)).await.map_err(|error| crate::catalog::problem(&error))?;
+        let told = catalog.tell_refusal(caller.spender(), caller.describe(event)).await;
+        told.map_err(|error| crate::catalog::problem(&error))?;
     }
     Err(problem.into())
 }

@@ -7,39 +7,69 @@ mod status;
 
 use crate::caller::Caller;
 use crate::core::Core;
+use crate::rpc_policy;
+use crate::streams::Streams;
 use api::convert;
 use api::status::{Class, Problem};
 use api::v1;
 use api::v1::cluster_service_server::ClusterService;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+/// How often one may follow the cluster's trust at once: its agents do so once each.
+const WATCHING: usize = 16;
+/// Who follows it more often may try again in so long.
+const AGAIN: Duration = Duration::from_secs(30);
+
 /// The service.
 pub struct Cluster {
     core: Arc<Core>,
     shutdown: CancellationToken,
+    watching: Streams,
 }
 
 impl Cluster {
     /// Over a running auth; its streams end with `shutdown`.
     pub fn new(core: Arc<Core>, shutdown: CancellationToken) -> Self {
-        Self { core, shutdown }
+        Self { core, shutdown, watching: Streams::new(WATCHING) }
     }
 
-    /// `known` is the revision that the caller has.
-    fn watch(&self, known: i64) -> ReceiverStream<Result<v1::TrustBundle, Status>> {
+    /// `known` is the revision that the caller has. The stream ends with the caller's connection, or when a lock hits him.
+    fn watch(
+        &self,
+        caller: Caller,
+        known: i64,
+    ) -> Result<ReceiverStream<Result<v1::TrustBundle, Status>>, Problem> {
+        let Some(lasting) = self.watching.begin(caller.spender()) else {
+            let reason = format!("{} follows the cluster's trust {WATCHING} times already", caller.name());
+            return Err(Problem::new(Class::Exhausted, "too_many_streams", reason).again_in(AGAIN));
+        };
         let (out, stream) = mpsc::channel(2);
+        let (catalog, mut views) = (self.core.catalog.clone(), self.core.catalog.changes());
         let (mut trust, shutdown) = (self.core.issuer.trust_changes(), self.shutdown.clone());
         if trust.borrow().revision != known {
             trust.mark_changed();
         }
         tokio::spawn(async move {
+            let _lasting = lasting;
             loop {
                 tokio::select! {
                     () = out.closed() => return,
+                    changed = views.changed() => {
+                        let locked = rpc_policy::refuse_locked(&catalog, "", &caller).err();
+                        if let Some(problem) = locked {
+                            let _ = out.try_send(Err(problem.into()));
+                            return;
+                        }
+                        match changed {
+                            Ok(()) => continue,
+                            Err(_) => return,
+                        }
+                    }
                     () = shutdown.cancelled() => {
                         let stopping = Problem::new(Class::Unavailable, "stopping", "the auth service is stopping");
                         // A reader that does not read misses nothing but the reason.
@@ -55,7 +85,7 @@ impl Cluster {
                 }
             }
         });
-        ReceiverStream::new(stream)
+        Ok(ReceiverStream::new(stream))
     }
 }
 
@@ -91,8 +121,8 @@ impl ClusterService for Cluster {
         &self,
         request: Request<v1::TrustRequest>,
     ) -> Result<Response<Self::WatchTrustStream>, Status> {
-        Caller::of_request(&request)?;
-        Ok(Response::new(self.watch(request.get_ref().revision)))
+        let caller = Caller::of_request(&request)?;
+        Ok(Response::new(self.watch(caller, request.get_ref().revision)?))
     }
 
     async fn explain_ssh(

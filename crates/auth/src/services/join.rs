@@ -23,9 +23,10 @@ use crate::audit::{Event, kind, masked};
 use crate::caller::{Caller, Who};
 use crate::core::Core;
 use crate::issuer;
-use crate::pacing::Source;
+use crate::pacing::{Source, Spender};
 use crate::refusal;
 use crate::rpc_policy::Via;
+use crate::tokens::Tokens;
 use access::SystemRole;
 use admission::{Admission, Proof, Voucher};
 use api::status::{Class, Problem};
@@ -72,7 +73,7 @@ impl Join {
             );
             return Err(problem.hint("try again in a minute").again_in(pause).into());
         }
-        let _inside = core.enter(&core.joins)?;
+        let _inside = core.enter(&core.joins, caller)?;
         let role = role(&request.role).map_err(Refused::unproven)?;
         let admission = self.proven(caller, role, request).map_err(Refused::unproven)?;
         let invalid = |reason: &str| Refused::unproven(refusal::invalid(reason));
@@ -133,7 +134,7 @@ impl Join {
     }
 
     /// For `tctl join explain`.
-    fn remember(&self, caller: &Caller, request: &v1::JoinRequest, refused: &Refused) {
+    fn remember(&self, caller: &Caller, request: &v1::JoinRequest, token_name: &str, refused: &Refused) {
         let Some(attempt) = attempt(request) else { return };
         let at = self.core.now();
         let told = v1::ExplainJoinResponse {
@@ -141,7 +142,7 @@ impl Join {
             code: refused.problem.code.clone(),
             reason: refused.why.clone(),
             method: method(request).to_owned(),
-            token_name: shown(&request.token),
+            token_name: token_name.to_owned(),
             role: request.role.chars().take(32).collect(),
             remote_addr: caller.addr.map(|addr| addr.to_string()).unwrap_or_default(),
             checks: refused.checks.clone(),
@@ -154,9 +155,23 @@ impl Join {
         });
     }
 
+    /// The token as it may be told: whole, if the store has one of that name and the name is no secret.
+    async fn token_name(&self, request: &v1::JoinRequest) -> String {
+        let core = &*self.core;
+        let hidden = shown(&request.token);
+        if method(request) == "token" {
+            return hidden;
+        }
+        match core.catalog.read(&Tokens::key(&request.token)).await {
+            Ok(Some(entry)) => core.tokens.open(&entry).map_or(hidden, |token| token.safe_name()),
+            _ => hidden,
+        }
+    }
+
     async fn refused(&self, caller: &Caller, source: Source, request: &v1::JoinRequest, refused: &Refused) {
         let core = &*self.core;
-        self.remember(caller, request, refused);
+        let token_name = self.token_name(request).await;
+        self.remember(caller, request, &token_name, refused);
         // What may pass by itself is no failure of the joiner.
         let passes = refused.problem.class.is_transient();
         if refused.charged || !passes {
@@ -167,16 +182,14 @@ impl Join {
         }
         let (role, code, why) = (&request.role, &refused.problem.code, &refused.why);
         let untold = match refused.proved {
-            true => 0,
-            false => match core.pacing.tells(core.now()) {
-                Some(untold) => untold,
-                None => return tracing::debug!(role, code, why, "join refused"),
-            },
+            true => core.catalog.refusals.tells(&Spender::Token(shown(&request.token)), core.now()),
+            false => core.pacing.tells(core.now()),
         };
+        let Some(untold) = untold else { return tracing::debug!(role, code, why, "join refused") };
         let kind = if request.role == "Bot" { kind::BOT_JOIN_FAILED } else { kind::INSTANCE_JOIN_FAILED };
         let event = Event::new(kind)
             .with("method", method(request))
-            .with("token_name", shown(&request.token))
+            .with("token_name", token_name)
             .with("role", request.role.chars().take(32).collect::<String>())
             .with("reason", refused.problem.code.as_str())
             .failed(&refused.why);
@@ -193,7 +206,7 @@ impl Join {
         };
         let event = caller.locate(event);
         tracing::info!(role, code, why, untold, "join refused");
-        core.note(event).await;
+        core.note(event.brief()).await;
     }
 }
 

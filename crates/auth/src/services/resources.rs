@@ -16,6 +16,7 @@ pub(super) use event::{Action, event};
 pub(super) use render::render;
 pub(super) use rules::{known_roles, unused_by_bots};
 
+use super::bots::Leftover;
 use super::change::{answer, make};
 use super::shelf::Shelf;
 use crate::caller::Caller;
@@ -65,17 +66,16 @@ impl Resources {
         Ok((render(&written), created))
     }
 
-    async fn delete_named(&self, caller: &Caller, kind: &str, name: &str) -> Result<(), Problem> {
+    async fn delete_named(&self, caller: &Caller, kind: &str, name: &str) -> Result<Leftover, Problem> {
         let kind = parse_kind(kind)?;
         if kind == Kind::Bot {
-            return super::bots::remove(self.shelf(), caller, name).await;
+            return super::bots::remove(self.shelf(), &self.presence, caller, name).await;
         }
-        let change = remove::Remove { shelf: self.shelf(), kind, name };
-        make(&self.catalog, caller, &change).await?;
+        let left = remove::remove(self.shelf(), caller, kind, name).await?;
         if let (Kind::Node, Ok(id)) = (kind, name.parse()) {
             self.presence.cut(id);
         }
-        Ok(())
+        Ok(left)
     }
 }
 
@@ -143,7 +143,10 @@ impl ResourceService for Resources {
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let caller = Caller::of_request(&request)?;
         let v1::DeleteRequest { kind, name } = request.into_inner();
-        let result = self.delete_named(&caller, &kind, &name).await.map(|()| v1::DeleteResponse {});
+        let result = self.delete_named(&caller, &kind, &name).await.map(|left| {
+            let locked_until = left.told_until();
+            v1::DeleteResponse { locks: left.locks, locked_until }
+        });
         answer(&self.catalog, &caller, "/postern.v1.ResourceService/Delete", result).await
     }
 }

@@ -7,7 +7,7 @@ use crate::tokens::Tokens;
 use access::resource::token::masked;
 use access::resource::{Kind, Resource};
 use api::status::Problem;
-use store::{Entry, Expect, Key, Txn};
+use store::{Entry, Expect, Key, Txn, Write};
 
 /// The stored resources.
 #[derive(Clone, Copy)]
@@ -59,7 +59,7 @@ impl Shelf<'_> {
             Resource::Lock(lock) => {
                 let ends = [lock.spec.expires, lock.metadata.expires].into_iter().flatten().min();
                 let text = record::encode(resource);
-                let txn = txn.put(layout::lock_epoch(), "");
+                let txn = with_lock_epoch(txn);
                 match ends {
                     Some(end) => txn.put_until(key, text, end),
                     None => txn.put(key, text),
@@ -70,6 +70,15 @@ impl Shelf<'_> {
             }
             _ => record::put(txn, key, resource),
         })
+    }
+}
+
+/// Once, however many locks a transaction writes.
+fn with_lock_epoch(txn: Txn) -> Txn {
+    let epoch = layout::lock_epoch();
+    match txn.writes.iter().any(|write| matches!(write, Write::Put { key, .. } if *key == epoch)) {
+        true => txn,
+        false => txn.put(epoch, ""),
     }
 }
 

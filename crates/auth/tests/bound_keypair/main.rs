@@ -6,8 +6,10 @@ mod harness;
 mod hosts;
 mod rotation;
 
+use access::resource::token::masked;
 use api::status::{Class, Problem};
 use api::v1;
+use api::v1::cluster_service_client::ClusterServiceClient;
 use api::v1::resource_service_client::ResourceServiceClient;
 use harness::{Auth, Joiner, confirm, generation, instance, key, output, renew};
 use jiff::SignedDuration;
@@ -193,6 +195,12 @@ async fn a_copied_identity_is_noticed_at_a_renewal() {
     }
 }
 
+async fn explained(auth: &Auth, refused: &Problem) -> v1::ExplainJoinResponse {
+    let (_, attempt) = refused.hint.rsplit_once(' ').expect("names the attempt");
+    let request = v1::ExplainJoinRequest { attempt: attempt.to_owned() };
+    ClusterServiceClient::new(auth.admin()).explain_join(request).await.expect("is explained").into_inner()
+}
+
 #[tokio::test]
 async fn a_secret_binds_one_key_and_strangers_learn_nothing() {
     let (auth, mut bot) = started(recovery(1, "relaxed")).await;
@@ -206,11 +214,22 @@ async fn a_secret_binds_one_key_and_strangers_learn_nothing() {
     bot.join_and_keep(auth.stranger()).await.expect("joins");
     let second = Joiner::bound(TOKEN, &bot.bound.as_ref().expect("a key").secret);
     heard.push(second.join(auth.stranger()).await.expect_err("the secret is used"));
-    for heard in heard {
+    for heard in &heard {
         assert_eq!((heard.class, heard.code.as_str()), (Class::Denied, "join_refused"), "{heard}");
         let (told, _) = heard.hint.rsplit_once(' ').expect("names the attempt");
         assert_eq!(told, "an administrator sees why with: tctl join explain");
     }
+    let told = explained(&auth, &heard[3]).await;
+    let keys = [&bot, &second].map(|joiner| joiner.bound.as_ref().expect("a key").key.public().fingerprint());
+    assert!(told.reason.starts_with("another key is bound to the token: "), "{told:?}");
+    assert!(
+        keys.iter().all(|key| told.reason.contains(key)) && told.reason.contains("bound at 2"),
+        "{told:?}"
+    );
+    assert_eq!((told.checks[0].found.as_str(), told.token_name.as_str()), (keys[1].as_str(), TOKEN));
+    assert!(told.checks[0].wanted.starts_with(&keys[0]), "{told:?}");
+    let told = explained(&auth, &heard[2]).await;
+    assert_eq!(told.token_name, masked(&other), "the name of that one is a secret");
     let named = Joiner::bot(TOKEN).join(auth.stranger()).await.expect_err("the name alone is nothing");
     assert_eq!(named.code, "token_invalid");
     assert!(auth.core().catalog.view().locks.is_empty(), "strangers lock nobody");

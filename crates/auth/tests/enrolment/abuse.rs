@@ -2,6 +2,8 @@
 
 use super::*;
 use api::v1::bot_service_client::BotServiceClient;
+use api::v1::cluster_service_client::ClusterServiceClient;
+use api::v1::resource_service_client::ResourceServiceClient;
 use auth::turnstile::Turnstile;
 use std::time::{Duration, Instant};
 
@@ -203,28 +205,47 @@ async fn j4_two_keys_for_one_generation_are_two_holders() {
 async fn j5_tokens_are_no_oracle() {
     let auth = Auth::start().await;
     auth.bot("ci").await;
-    let (expired, orphan, used) =
-        (auth.bot_token("ci").await, auth.bot_token("gone").await, auth.bot_token("ci").await);
-    auth.join(&Joiner::bot(&used)).await.expect("joins");
+    let (expired, used) = (auth.bot_token("ci").await, auth.bot_token("ci").await);
+    let own = auth.join(&Joiner::bot(&used)).await.expect("joins");
+    // The trace stays when the use is confirmed and its retry no longer possible.
+    renew(auth.member(&own), &key()).await.expect("renews");
     auth.clock.advance(SignedDuration::from_hours(1));
-    let wrong_role = auth.bot_token("ci").await;
+    let (wrong_role, orphan) = (auth.bot_token("ci").await, auth.bot_token("gone").await);
+    let removed = auth.bot_token("ci").await;
+    let request = v1::DeleteRequest { kind: "token".to_owned(), name: removed.clone() };
+    ResourceServiceClient::new(auth.admin()).delete(request).await.expect("goes");
     let joiners = [
-        Joiner::bot("no-such-token-no-such-token-xxxx"),
-        Joiner::bot(""),
-        Joiner::bot(&expired),
-        Joiner::bot(&orphan),
-        Joiner::bot(&used),
-        Joiner::bot(harness::STATIC_TOKEN),
-        Joiner::host(&wrong_role, "Node", "web-1"),
+        (Joiner::bot("no-such-token-no-such-token-xxxx"), "there is no such token".to_owned()),
+        (Joiner::bot(""), "there is no such token".to_owned()),
+        (Joiner::bot(&expired), "the token expired at 2".to_owned()),
+        (Joiner::bot(&orphan), "the bot \"gone\" of the token does not exist".to_owned()),
+        (Joiner::bot(&used), format!("by the bot instance ci/{}", harness::instance(&own))),
+        (Joiner::bot(&removed), "the token was removed before it ended".to_owned()),
+        (
+            Joiner::bot(harness::STATIC_TOKEN),
+            "the token is for the roles Node, Proxy, not for Bot".to_owned(),
+        ),
+        (
+            Joiner::host(&wrong_role, "Node", "web-1"),
+            "the token is for the roles Bot, not for Node".to_owned(),
+        ),
     ];
-    for joiner in joiners {
+    for (joiner, why) in joiners {
         let refused = auth.join(&joiner).await.expect_err("refused");
         let expected = Problem::new(Class::Denied, "token_invalid", "the token is not valid");
-        let expected = expected.hint("ask for a new one: tctl tokens add, or tctl bots instances add");
+        let (_, attempt) = refused.hint.rsplit_once(' ').expect("the name of the attempt is its last word");
+        let expected = expected.hint(format!(
+            "ask for a new one: tctl tokens add, or tctl bots instances add; an administrator sees why with: tctl join \
+             explain {attempt}"
+        ));
         assert_eq!(refused, expected, "{}", joiner.role);
+        let request = v1::ExplainJoinRequest { attempt: attempt.to_owned() };
+        let told = ClusterServiceClient::new(auth.admin()).explain_join(request).await.expect("is explained");
+        let told = told.into_inner().reason;
+        assert!(told.contains(&why), "{why:?} is not in {told:?}");
     }
     let failures = auth.events("bot.join").await;
-    assert_eq!(failures.iter().filter(|event| event["code"] == "TJ001E").count(), 6);
+    assert_eq!(failures.iter().filter(|event| event["code"] == "TJ001E").count(), 7);
     let text = serde_json::to_string(&failures).expect("JSON");
     assert!(!text.contains(&expired) && !text.contains(&orphan), "events hold no token");
 }
@@ -578,9 +599,10 @@ async fn whoever_comes_while_auth_is_busy_is_told_when_to_come_back() {
     let auth = Auth::start().await;
     let own = auth.joined_bot("ci").await;
     let joiner = Joiner::bot(&auth.bot_token("ci").await);
+    let node = auth.join(&Joiner::node("web-1")).await.expect("joins");
     let fill = |turnstile: &Turnstile| {
         let now = Instant::now();
-        std::iter::from_fn(|| turnstile.enter(now).ok()).collect::<Vec<_>>()
+        std::iter::from_fn(|| turnstile.enter(None, now).ok()).collect::<Vec<_>>()
     };
     let is_put_off = |problem: Problem| {
         assert_eq!((problem.class, problem.code.as_str()), (Class::Exhausted, "busy"));
@@ -596,6 +618,14 @@ async fn whoever_comes_while_auth_is_busy_is_told_when_to_come_back() {
         is_put_off(renew(auth.member(&renewed), &key()).await.expect_err("too many"));
         is_put_off(output(auth.member(&renewed), &[], 0).await.expect_err("too many"));
     }
+    let signing = [
+        CertificateServiceClient::new(auth.admin()).sign_user(v1::SignUserRequest::default()).await.map(drop),
+        CertificateServiceClient::new(auth.member(&node))
+            .renew_host(v1::RenewHostRequest::default())
+            .await
+            .map(drop),
+    ];
+    signing.into_iter().for_each(|signed| is_put_off(Problem::of(&signed.expect_err("too many"))));
     drop((joins, renewals));
     auth.join(&joiner).await.expect("now");
     output(auth.member(&renewed), &[], 0).await.expect("now");

@@ -3,6 +3,7 @@
 mod abuse;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod shares;
 mod ssh_server;
 
 use access::SystemRole;
@@ -30,6 +31,9 @@ async fn sign_output(channel: tonic::transport::Channel, roles: &[&str]) -> Resu
 async fn a_bot_joins_once_and_gets_outputs() {
     let auth = Auth::start().await;
     let own = auth.joined_bot("ci").await;
+    let told = auth.events("cert.create").await;
+    let first = told.iter().find(|event| event["identity"]["bot_name"] == "ci").expect("an event");
+    assert_eq!((&first["requested_by"], &first["user"]), (&json!("bot-ci"), &json!("bot-ci")), "{first}");
     assert_eq!(generation(&own), Some(1));
     let life = own.expires().duration_since(Timestamp::now());
     assert!(life <= SignedDuration::from_hours(1) && life > SignedDuration::from_mins(59), "{life}");

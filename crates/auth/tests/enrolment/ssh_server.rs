@@ -1,6 +1,6 @@
 //! Host certificates that a bot gets for an SSH server that it looks after, and everything that it does not get.
 
-use crate::harness::{Auth, Joiner, instance, key};
+use crate::harness::{Auth, Joiner, instance, key, one};
 use access::HostId;
 use access::resource::Kind;
 use api::status::Problem;
@@ -8,8 +8,10 @@ use api::v1;
 use api::v1::agent_message::Message as Say;
 use api::v1::auth_message::Message as Said;
 use api::v1::bot_service_client::BotServiceClient;
-use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::inventory_service_client::InventoryServiceClient;
+use api::v1::output_answer::Answer;
+use api::v1::output_request::Kind as Wanted;
+use api::v1::resource_service_client::ResourceServiceClient;
 use identity::Credentials;
 use identity::key::SubjectKey;
 use identity::ssh::SshCertificate;
@@ -32,15 +34,21 @@ impl Asking {
         Self { channel, roles: vec![], ttl_seconds: 0 }
     }
 
-    async fn with_key(&self, key: &SubjectKey, names: &[&str]) -> Result<VerifiedHost, Problem> {
-        let request = v1::IssueHostRequest {
+    async fn request(&self, key: &SubjectKey, names: &[&str]) -> Result<v1::HostCertificate, Problem> {
+        let request = v1::HostRequest {
             public_key: key.spki_der(),
             principals: names.iter().map(|name| (*name).to_owned()).collect(),
             roles: self.roles.clone(),
             ttl_seconds: self.ttl_seconds,
         };
-        let answer = CertificateServiceClient::new(self.channel.clone()).issue_host(request).await;
-        let answer = answer.map_err(|status| Problem::of(&status))?.into_inner();
+        let Answer::Host(answer) = one(self.channel.clone(), Wanted::Host(request)).await? else {
+            panic!("something else")
+        };
+        Ok(answer)
+    }
+
+    async fn with_key(&self, key: &SubjectKey, names: &[&str]) -> Result<VerifiedHost, Problem> {
+        let answer = self.request(key, names).await?;
         let trust = api::convert::trust(answer.trust.expect("a bundle")).expect("a bundle");
         let certificate = SshCertificate::from_line(&answer.ssh_certificate).expect("a certificate");
         let context = HostContext { trust: &trust, now: Timestamp::now(), names };
@@ -111,6 +119,7 @@ async fn a_rule_lets_a_bot_have_host_certificates() {
     assert_eq!(asking.refused(&["web.example.com"]).await, "action_not_allowed");
     let denied = auth.events("cert.denied").await;
     assert_eq!(denied.len(), 2, "{denied:?}");
+    assert_eq!(denied[0]["names"], json!(["web.example.com", "web.elsewhere.org"]), "what was asked for");
     // Renewed as long as it asks, with the same key or another.
     asking.roles.clear();
     let key = key();
@@ -170,6 +179,61 @@ async fn a_rule_for_every_name_gives_nobody_elses() {
 }
 
 #[tokio::test]
+async fn a_name_is_free_when_the_last_certificate_with_it_has_ended() {
+    let auth = Auth::start().await;
+    rule(&auth, "hosts", "").await;
+    let (own, other) =
+        (joined(&auth, "one", json!(["hosts"])).await, joined(&auth, "two", json!(["hosts"])).await);
+    let (mut asking, other) = (Asking::new(auth.member(&own)), Asking::new(auth.member(&other)));
+    asking.ttl_seconds = 2400;
+    let long = asking.ask(&["db-1"]).await.expect("gets one");
+    asking.ttl_seconds = 61;
+    let short = asking.ask(&["db-1"]).await.expect("gets one");
+    assert!(short.valid_before() < long.valid_before());
+    // Not even another instance of the same bot makes the time shorter.
+    let again = auth.join(&Joiner::bot(&auth.bot_token("one").await)).await.expect("joins");
+    let mut again = Asking::new(auth.member(&again));
+    again.ttl_seconds = 61;
+    again.ask(&["db-1"]).await.expect("the same bot");
+    auth.clock.advance(SignedDuration::from_mins(30));
+    assert_eq!(other.refused(&["db-1"]).await, "host_name_taken");
+    auth.clock.advance(SignedDuration::from_mins(11));
+    other.request(&key(), &["db-1"]).await.expect("it is free");
+}
+
+#[tokio::test]
+async fn names_are_few_and_an_administrator_frees_all_of_them() {
+    let auth = Auth::start().await;
+    rule(&auth, "hosts", "").await;
+    let (own, other) =
+        (joined(&auth, "one", json!(["hosts"])).await, joined(&auth, "two", json!(["hosts"])).await);
+    let (asking, other) = (Asking::new(auth.member(&own)), Asking::new(auth.member(&other)));
+    let names = |at: usize| (0..32).map(|number| format!("web-{}", at * 32 + number)).collect::<Vec<_>>();
+    for at in 0..3 {
+        let names = names(at);
+        asking.ask(&names.iter().map(String::as_str).collect::<Vec<_>>()).await.expect("gets one");
+    }
+    assert_eq!(asking.refused(&["web-96"]).await, "host_names_too_many");
+    asking.ask(&["web-0", "web-95"]).await.expect("those are its own");
+    assert_eq!(other.refused(&["web-5"]).await, "host_name_taken");
+    let delete = async |kind: &str, name: &str| {
+        let request = v1::DeleteRequest { kind: kind.to_owned(), name: name.to_owned() };
+        ResourceServiceClient::new(auth.admin()).delete(request).await.expect("deleted");
+    };
+    delete("node", &instance(&own)).await;
+    for at in 0..3 {
+        let names = names(at);
+        other.ask(&names.iter().map(String::as_str).collect::<Vec<_>>()).await.expect("free");
+    }
+    // With a bot go the names of its servers.
+    assert_eq!(asking.refused(&["web-5"]).await, "host_name_taken");
+    delete("bot", "two").await;
+    let left = auth.core().catalog.all(auth::catalog::layout::host_names()).await.expect("reads");
+    assert!(left.is_empty(), "{left:?}");
+    asking.ask(&["web-5"]).await.expect("free");
+}
+
+#[tokio::test]
 async fn locks_stop_host_certificates() {
     let auth = Auth::start().await;
     rule(&auth, "hosts", "").await;
@@ -184,7 +248,7 @@ async fn locks_stop_host_certificates() {
     ] {
         auth.lock(name, target).await;
         assert_eq!(asking.refused(&["web.example.com"]).await, "locked", "{name}");
-        auth.delete(access::resource::Kind::Lock, name).await;
+        auth.delete(Kind::Lock, name).await;
     }
     asking.ask(&["web.example.com"]).await.expect("the locks are gone");
 }
@@ -301,13 +365,13 @@ async fn a_stock_server_is_a_node_by_rule_and_certificate_and_hears_of_locks() {
         auth.lock(name, target).await;
         let state = stream.until(|state| state.refused_serials.contains(&output.serial())).await;
         assert!(!state.refused_serials.contains(&own.serial()), "{name}: it is not hit");
-        auth.delete(access::resource::Kind::Lock, name).await;
+        auth.delete(Kind::Lock, name).await;
         stream.until(|state| state.refused_serials.is_empty()).await;
     }
     auth.lock("server", json!({"server_id": instance(&own)})).await;
     let state = stream.until(|state| !state.locked.is_empty()).await;
     assert!(state.locked.contains("is in force"), "{}", state.locked);
-    auth.delete(access::resource::Kind::Lock, "server").await;
+    auth.delete(Kind::Lock, "server").await;
     stream.until(|state| state.locked.is_empty()).await;
     auth.lock("own", json!({"user": "bot-web"})).await;
     assert_eq!(stream.end().await.code, "locked", "who speaks for it is locked");
@@ -350,7 +414,7 @@ async fn a_stream_ends_with_the_right_to_speak() {
     let mut admin = BotServiceClient::new(auth.admin());
     admin.delete_bot(v1::DeleteBotRequest { name: "two".to_owned() }).await.expect("goes");
     let code = stream.end().await.code;
-    assert!(["superseded", "not_found"].contains(&code.as_str()), "{code}");
+    assert!(["superseded", "not_found", "locked"].contains(&code.as_str()), "{code}");
     assert!(!auth.core().presence.is_online(host_id(&own)));
 
     // The bot, the instance, or a role that lets it speak is locked.

@@ -8,6 +8,8 @@ use api::status::Problem;
 use api::v1;
 use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::join_service_client::JoinServiceClient;
+use api::v1::output_answer::Answer;
+use api::v1::output_request::Kind as Asked;
 use auth::catalog::{layout, record};
 use auth::core::Core;
 use auth::enrol::instance::Instance;
@@ -84,6 +86,7 @@ pub fn config(directory: &Path, clock: &Arc<MovedClock>) -> Config {
         issuer_roots: vec![],
         reach: vec![],
         kubernetes: None,
+        workload_issuer: None,
         preference: None,
         networking: None,
         admin: None,
@@ -435,15 +438,36 @@ pub async fn confirm(channel: Channel) -> Result<(), Problem> {
     answer.map(drop).map_err(|status| Problem::of(&status))
 }
 
-/// One output with these roles.
+/// Certificates with these roles.
 pub async fn output(channel: Channel, roles: &[&str], ttl_seconds: u64) -> Result<Credentials, Problem> {
     let key = key();
     let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-    let output = v1::OutputRequest { public_key: key.spki_der(), roles, ttl_seconds };
-    let request = v1::IssueOutputsRequest { outputs: vec![output] };
+    let request = v1::CertificateRequest { public_key: key.spki_der(), roles, ttl_seconds };
+    let Answer::Certificate(answer) = one(channel, Asked::Certificate(request)).await? else {
+        panic!("something else")
+    };
+    Ok(convert::credentials(key, answer).expect("they fit"))
+}
+
+/// What one output asks for; refused as a call or as the one thing in it.
+pub async fn one(channel: Channel, kind: Asked) -> Result<Answer, Problem> {
+    outputs(channel, vec![kind]).await?.0.remove(0)
+}
+
+/// Everything in one call, and whom to trust for workloads.
+pub async fn outputs(
+    channel: Channel,
+    kinds: Vec<Asked>,
+) -> Result<(Vec<Result<Answer, Problem>>, Option<v1::WorkloadTrust>), Problem> {
+    let outputs = kinds.into_iter().map(|kind| v1::OutputRequest { kind: Some(kind) }).collect();
+    let request = v1::IssueOutputsRequest { outputs };
     let answer = CertificateServiceClient::new(channel).issue_outputs(request).await;
-    let mut answer = answer.map_err(|status| Problem::of(&status))?.into_inner().credentials;
-    Ok(convert::credentials(key, answer.remove(0)).expect("they fit"))
+    let answer = answer.map_err(|status| Problem::of(&status))?.into_inner();
+    let outputs = answer.outputs.into_iter().map(|output| match output.answer.expect("an answer") {
+        Answer::Refused(refused) => Err(refused.into()),
+        granted => Ok(granted),
+    });
+    Ok((outputs.collect(), answer.workload_trust))
 }
 
 pub fn generation(credentials: &Credentials) -> Option<u64> {

@@ -135,6 +135,61 @@ async fn a_node_is_reached_at_addresses_of_its_own_only() {
     }
 }
 
+/// Row P8: an address that many have, or that means another machine to whoever uses it, is nobody's own.
+#[tokio::test]
+async fn where_a_proxy_is_and_loopback_are_no_node_s_own() {
+    let bench = Bench::new().await;
+    let (far, through): (&str, &str) = ("10.1.2.3", "10.0.0.5");
+    let mut proxy = bench.connect_from(host(9, Proxy, "proxy"), Pace::default(), through.parse().ok());
+    proxy.say(proxy_report("proxy:443")).await;
+    proxy.find(|message| matches!(message, Message::Policy(_)).then_some(())).await;
+    let named = || {
+        let mut node = host(1, Node, "web");
+        // As if it had got a certificate with all of these.
+        node.names.extend(
+            ["localhost", "a.localhost", "127.0.0.1", "::1", "0.0.0.0", "169.254.169.254", "127.1", "0"]
+                .map(str::to_owned),
+        );
+        node
+    };
+    for (from, addr, code) in [
+        (through, "10.0.0.5:22", "host_addr_not_own"),
+        (through, "[::ffff:10.0.0.5]:22", "host_addr_not_own"),
+        (through, "0.0.0.0:22", "invalid"),
+        (through, "[::]:22", "invalid"),
+        (far, "127.0.0.1:22", "host_addr_not_own"),
+        (far, "[::1]:22", "host_addr_not_own"),
+        (far, "[::ffff:127.0.0.1]:22", "host_addr_not_own"),
+        (far, "localhost:22", "host_addr_not_own"),
+        (far, "a.localhost:22", "host_addr_not_own"),
+        (far, "127.1:22", "host_addr_not_own"),
+        (far, "0:22", "host_addr_not_own"),
+        (far, "169.254.169.254:80", "host_addr_not_own"),
+        ("127.0.0.1", "10.0.0.9:22", "host_addr_not_own"),
+        ("127.0.0.1", "127.1:22", "host_addr_not_own"),
+    ] {
+        let mut stream = bench.connect_from(named(), Pace::default(), from.parse().ok());
+        stream.say(reached_at(addr, &[])).await;
+        assert_eq!(stream.refusal().await.code, code, "{addr} from {from}");
+    }
+    for (from, addr, kept) in [
+        (far, "[::ffff:10.1.2.3]:22", "10.1.2.3:22"),
+        ("::ffff:10.1.2.3", "10.1.2.3:22", "10.1.2.3:22"),
+        ("::ffff:10.1.2.3", "0.0.0.0:22", "10.1.2.3:22"),
+        // All of it on one machine.
+        ("127.0.0.1", "127.0.0.1:22", "127.0.0.1:22"),
+        ("127.0.0.1", "localhost:22", "localhost:22"),
+        ("::1", "127.0.0.1:22", "127.0.0.1:22"),
+        ("127.0.0.1", "0.0.0.0:22", "127.0.0.1:22"),
+        (through, "web.example.com:22", "web.example.com:22"),
+    ] {
+        let mut stream = bench.connect_from(named(), Pace::default(), from.parse().ok());
+        stream.say(reached_at(addr, &[])).await;
+        stream.find(|message| matches!(message, Message::Policy(_)).then_some(())).await;
+        assert_eq!(record_of(&bench, 1).await.0["spec"]["addr"], kept, "{addr} from {from}");
+    }
+}
+
 /// A node that listens on every address knows its port alone; auth sees the rest.
 #[tokio::test]
 async fn a_node_that_listens_everywhere_is_reached_where_it_comes_from() {

@@ -74,7 +74,7 @@ impl Create {
     async fn apply(&self, mut resource: Resource, resources: &mut Resources) -> Result<Applied, Failure> {
         // The file says what shall be, not what it was made from: revisions matter to edit only.
         resource.metadata_mut().revision = None;
-        let (kind, name) = (resource.kind(), called(resource.kind(), resource.name()));
+        let (kind, name) = (resource.kind(), called_as_shown(&resource.clone().without_secrets()));
         let created = match self.force {
             true => resources.upsert(&resource).await?,
             false => resources.create(&resource).await.map(|_| true)?,
@@ -108,6 +108,11 @@ fn sentence(kind: Kind, called: &str, action: &str) -> String {
         Some(name) => format!("{} has been {action}", name.replace('-', " ")),
         None => format!("{called} has been {action}"),
     }
+}
+
+/// Without secrets the name of a token is one that may be said.
+fn called_as_shown(shown: &Resource) -> String {
+    format!("{} {:?}", shown.kind().as_str(), shown.name())
 }
 
 /// Why the cluster itself makes this one, if it does.

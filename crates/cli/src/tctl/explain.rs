@@ -1,4 +1,5 @@
-//! `tctl explain`: the decision about an access, and the rule behind it. Exit code 0 for yes, 1 for no.
+//! `tctl explain`: the decision about an access, and the rule behind it. Exit code 0 for yes, 3 for no, 1 when
+//! there is no answer.
 
 use super::session::Session;
 use crate::Failure;
@@ -6,6 +7,9 @@ use crate::console::Console;
 use api::v1::{ExplainSshRequest, ExplainSshResponse};
 use clap::{Args, Subcommand};
 use serde::Serialize;
+
+/// The exit code of a denial, apart from that of a failure to find out.
+const DENIED: u8 = 3;
 
 /// What can be explained.
 #[derive(Debug, Subcommand)]
@@ -45,7 +49,7 @@ impl Explain {
         let ExplainSshResponse { allowed, code, reason, rule, trace } = answer;
         session.show(&Shown { allowed, code, reason, rule, trace }, Shown::say)?;
         // The answer is the output; a denial is said by the exit code, not as an error.
-        if allowed { Ok(()) } else { Err(Failure::new("")) }
+        if allowed { Ok(()) } else { Err(Failure { exit: DENIED, ..Failure::new("") }) }
     }
 }
 

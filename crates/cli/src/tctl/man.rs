@@ -2,6 +2,7 @@
 
 use super::session::Session;
 use crate::Failure;
+use crate::manual::TCTL;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -17,10 +18,12 @@ impl Man {
     pub(super) fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let failed = |error: std::io::Error| Failure::new(format!("cannot write the manual page: {error}"));
         if let Some(directory) = self.dir {
-            return clap_mangen::generate_to(super::definition(), directory).map_err(failed);
+            clap_mangen::generate_to(super::definition(), &directory).map_err(failed)?;
+            return TCTL.append_to(&directory, "tctl").map_err(failed);
         }
         let mut page = Vec::new();
         clap_mangen::Man::new(super::definition()).render(&mut page).map_err(failed)?;
+        page.extend(TCTL.roff().bytes());
         session.console.raw(&page)
     }
 }

@@ -1,10 +1,11 @@
 //! The five verbs of resources as commands use them: JSON in, JSON out, refusals as failures.
 
+use super::refused::Refused;
 use crate::Failure;
 use access::resource::token::masked;
 use access::resource::{Kind, Resource};
 use api::v1::resource_service_client::ResourceServiceClient;
-use api::v1::{CreateRequest, DeleteRequest, GetRequest, ListRequest, UpsertRequest};
+use api::v1::{CreateRequest, DeleteRequest, DeleteResponse, GetRequest, ListRequest, UpsertRequest};
 use serde_json::Value;
 use tonic::transport::Channel;
 
@@ -56,11 +57,11 @@ impl Resources {
         Ok(self.0.upsert(request).await?.into_inner().created)
     }
 
-    /// Removes.
-    pub async fn delete(&mut self, kind: Kind, name: &str) -> Result<(), Failure> {
+    /// Removes. Gives what refuses the certificates of what was removed, where it had any.
+    pub async fn delete(&mut self, kind: Kind, name: &str) -> Result<Refused, Failure> {
         let request = DeleteRequest { kind: kind.to_string(), name: name.to_owned() };
-        self.0.delete(request).await?;
-        Ok(())
+        let DeleteResponse { locks, locked_until } = self.0.delete(request).await?.into_inner();
+        Ok(Refused { locks, locked_until })
     }
 }
 

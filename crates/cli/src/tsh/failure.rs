@@ -6,7 +6,7 @@ use transport::dial::DialError;
 use transport::ssh::Ended;
 use transport::ssh::client::{OpenError, RequestError};
 
-/// What ssh ends with when the session, and not the command in it, failed.
+/// What ssh ends with when the session, and not the command in it, failed: no command of it says so by accident.
 const SESSION: u8 = 255;
 
 /// A refusal with a stable code.
@@ -17,7 +17,7 @@ pub fn refusal(reason: &str, code: &str) -> Failure {
     }
 }
 
-/// Of a session that had begun.
+/// Of a session, begun or not.
 pub fn in_session(failure: Failure) -> Failure {
     Failure { exit: SESSION, ..failure }
 }

@@ -10,6 +10,7 @@ pub fn run() -> Result<ExitCode, Failure> {
     clap_mangen::Man::new(super::definition())
         .render(&mut page)
         .map_err(|error| Failure::new(format!("cannot write the manual page: {error}")))?;
+    page.extend(crate::manual::TSH.roff().bytes());
     Console::of_process().raw(&page)?;
     Ok(ExitCode::SUCCESS)
 }

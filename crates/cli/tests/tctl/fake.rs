@@ -52,7 +52,7 @@ impl Fake {
         self.requests.lock().expect("not poisoned").push(format!("{request:?}"));
     }
 
-    fn put(&self, mut value: Value) -> Value {
+    pub fn put(&self, mut value: Value) -> Value {
         let mut revision = self.revision.lock().expect("not poisoned");
         *revision += 1;
         value["metadata"]["revision"] = json!(revision.to_string());
@@ -124,7 +124,7 @@ impl ResourceService for Fake {
         let DeleteRequest { kind, name } = request.into_inner();
         self.find(&kind, &name)?;
         self.resources.lock().expect("not poisoned").remove(&(kind, name));
-        Ok(Response::new(DeleteResponse {}))
+        Ok(Response::new(DeleteResponse::default()))
     }
 }
 
@@ -256,7 +256,7 @@ impl BotService for Fake {
         let name = request.into_inner().name;
         self.find("bot", &name)?;
         self.resources.lock().expect("not poisoned").remove(&("bot".to_owned(), name));
-        Ok(Response::new(DeleteBotResponse {}))
+        Ok(Response::new(DeleteBotResponse::default()))
     }
 
     async fn add_instance(

@@ -49,6 +49,48 @@ fn nodes_are_listed_with_their_labels() {
 }
 
 #[test]
+fn what_is_locked_says_by_which_lock() {
+    let cluster = Cluster::start();
+    let (one, other) = ("31111111-1111-4111-8111-111111111111", "32222222-2222-4222-8222-222222222222");
+    for (bot, id, token) in [("ci", one, "ci-key"), ("cd", other, "****")] {
+        cluster.fake.put(serde_json::json!({
+            "kind": "bot_instance", "version": "v1", "metadata": {"name": format!("{bot}/{id}")},
+            "spec": {"bot_name": bot, "instance_id": id},
+            "status": {"latest_authentications": [{"join_method": "token", "join_token": token, "generation": 1}]}
+        }));
+    }
+    let locked = |command: &[&str], thing: &str| {
+        let text = cluster.tctl(command).ok();
+        let line = text.lines().find(|line| line.contains(thing)).expect("a line of it");
+        line.split_whitespace().last().expect("words").to_owned()
+    };
+    let instances = ["bots", "instances", "ls"];
+    assert_eq!(
+        (locked(&instances, one), locked(&["nodes", "ls"], "22222222-")),
+        ("1".into(), "offline".into())
+    );
+    for target in
+        [format!("--bot-instance={one}"), "--user=bot-ci".to_owned(), "--join-token=ci-key".to_owned()]
+    {
+        let made = json(&cluster.tctl(&["lock", &target, "--format=json"]).ok());
+        let lock = format!("lock/{}", made["name"].as_str().expect("a name"));
+        assert_eq!(
+            (locked(&instances, one), locked(&instances, other)),
+            (lock.clone(), "1".into()),
+            "{target}"
+        );
+        let shown = cluster.tctl(&["bots", "instances", "show", &format!("ci/{one}")]).ok();
+        assert!(shown.contains(&format!("{lock}; why: tctl get {lock}")), "{shown}");
+        cluster.tctl(&["rm", &lock]).ok();
+    }
+    let node = "22222222-2222-4222-8222-222222222222";
+    let made = json(&cluster.tctl(&["lock", &format!("--server-id={node}"), "--format=json"]).ok());
+    let text = cluster.tctl(&["nodes", "ls"]).ok();
+    let line = format!("locked (lock/{})", made["name"].as_str().expect("a name"));
+    assert!(text.lines().any(|text| text.starts_with("db") && text.ends_with(&line)), "{text}");
+}
+
+#[test]
 fn a_refused_join_is_explained_field_by_field() {
     let cluster = Cluster::start();
     let told = cluster.tctl(&["join", "explain", "0123456789abcdef"]).ok();
@@ -71,7 +113,7 @@ fn explain_answers_with_its_exit_code() {
         "ALLOWED (allowed): of the roles\nrule: role \"access\": allow.logins\n  1. labels match\n"
     ));
     let no = ask("nobody");
-    assert_eq!((no.exit, no.errors.as_str()), (1, ""));
+    assert_eq!((no.exit, no.errors.as_str()), (3, ""));
     assert!(no.output.starts_with("DENIED (login_not_allowed): "), "{no:?}");
 }
 

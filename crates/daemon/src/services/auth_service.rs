@@ -37,6 +37,7 @@ pub(super) async fn start(
         preference: config.preference.clone(),
         networking: config.networking.clone(),
         admin,
+        workload_issuer: config.workload_issuer.clone(),
         issuer_roots: vec![],
         reach: vec![],
         kubernetes: auth::kubernetes::KubernetesApi::of_environment(),

@@ -208,3 +208,14 @@ fn an_expired_certificate_and_a_stale_view_let_nobody_through() {
         assert_eq!(answer.map(drop).map_err(|denied| denied.code), expected);
     }
 }
+
+/// As `connect` meets them.
+#[tokio::test]
+async fn a_name_that_leads_nowhere_is_told_apart_from_a_host_that_is_down() {
+    let nowhere =
+        tokio::net::TcpStream::connect(("no-such-host.invalid", 22)).await.expect_err("no such name");
+    assert_eq!(super::in_words(&nowhere), "its name cannot be resolved by the proxy", "{nowhere}");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("an address");
+    let down = tokio::net::TcpStream::connect(free).await.expect_err("nobody listens");
+    assert_eq!(super::in_words(&down), "connection refused");
+}

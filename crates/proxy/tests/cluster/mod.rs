@@ -117,12 +117,12 @@ impl Cluster {
         }
     }
 
-    /// A host joins at auth or at the proxy, and serves an SSH port that says hello and echoes.
+    /// A host joins at auth or at the proxy, and serves an SSH port that says hello and listens.
     pub async fn node(&mut self, name: &str, env: &str, at: HostPort, trust: ServerTrust) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let received = Arc::new(Mutex::new(Vec::new()));
         let addr = listener.local_addr().expect("an address").to_string();
-        tokio::spawn(echo(listener, Arc::clone(&received)));
+        tokio::spawn(listen(listener, Arc::clone(&received)));
         let report = NodeReport {
             hostname: name.into(),
             addr,
@@ -275,6 +275,7 @@ async fn start_auth(directory: &Path, shutdown: CancellationToken) -> auth::Runn
         issuer_roots: vec![],
         reach: vec![],
         kubernetes: None,
+        workload_issuer: None,
         preference: None,
         networking: None,
         admin: None,
@@ -283,8 +284,8 @@ async fn start_auth(directory: &Path, shutdown: CancellationToken) -> auth::Runn
     auth::start(config, health, &mut Registry::default(), shutdown).await.expect("auth starts")
 }
 
-/// Says hello and echoes what comes, for ever.
-async fn echo(listener: TcpListener, received: Arc<Mutex<Vec<u8>>>) {
+/// Says hello and listens, for ever.
+async fn listen(listener: TcpListener, received: Arc<Mutex<Vec<u8>>>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let received = Arc::clone(&received);
         tokio::spawn(async move {
@@ -292,7 +293,6 @@ async fn echo(listener: TcpListener, received: Arc<Mutex<Vec<u8>>>) {
             let mut bytes = [0; 4096];
             while let Ok(count @ 1..) = stream.read(&mut bytes).await {
                 received.lock().expect("lock").extend(&bytes[..count]);
-                let _ = stream.write_all(&bytes[..count]).await;
             }
         });
     }

@@ -1,14 +1,17 @@
-//! An `identity` output: certificates for each, files for all who use them (fact sheet, sections 3.2 to 3.5).
+//! An `identity` output: certificates, and files for all who use them (fact sheet, sections 3.2 to 3.5).
 
 use super::AgentError;
-use super::issue;
+use super::issue::{Given, Wish, too_few};
 use super::member::{self, Member};
+use super::refresh::Followed;
 use super::ssh_host::signed_by;
 use crate::config::{Content, Output, Server};
 use crate::destination::FileSet;
 use access::HostPort;
-use api::v1::PingRequest;
 use api::v1::cluster_service_client::ClusterServiceClient;
+use api::v1::output_answer::Answer;
+use api::v1::output_request::Kind;
+use api::v1::{CertificateRequest, PingRequest};
 use identity::TrustBundle;
 use identity::credentials::Credentials;
 use identity::openssh;
@@ -33,33 +36,17 @@ pub struct Fresh {
 /// What came of one output.
 pub type Written = Result<Fresh, Arc<AgentError>>;
 
-/// Fresh certificates for `outputs` in one call, each written whole. One that fails does not keep the others from
-/// theirs; what came of each is in the order of `outputs`.
-pub async fn refresh(member: &Member, server: &Server, outputs: &[&Output], now: Timestamp) -> Vec<Written> {
-    let able: Vec<Result<&Output, Arc<AgentError>>> =
-        outputs.iter().map(|output| able(member, output).map_err(Arc::new)).collect();
-    let asking: Vec<&Output> = able.iter().filter_map(|able| able.as_ref().ok().copied()).collect();
-    let mut issued = issue::certificates(member, &asking).await.into_iter();
-    let proxy = match asking.iter().any(|output| output.ssh_config()) {
-        true => proxy_address(member, server).await.map(Some).map_err(Arc::new),
-        false => Ok(None),
+/// What it asks the cluster for. Before that, whether the answer could be used.
+pub fn wish(member: &Member, output: &Output) -> Result<Wish, AgentError> {
+    of_own_cluster(output, &member.credentials())?;
+    output.destination.prepare()?;
+    let key = member::fresh_key()?;
+    let request = CertificateRequest {
+        public_key: key.spki_der(),
+        roles: output.roles.iter().map(ToString::to_string).collect(),
+        ttl_seconds: output.certificate_ttl.as_secs(),
     };
-    let mut written = Vec::with_capacity(outputs.len());
-    for able in able {
-        written.push(match able {
-            Err(error) => Err(error),
-            Ok(output) => match issued.next() {
-                Some(Ok(credentials)) => written_output(member, output, &credentials, &proxy, now).await,
-                Some(Err(error)) => Err(error),
-                None => Err(Arc::new(too_few())),
-            },
-        });
-    }
-    written
-}
-
-pub(super) fn too_few() -> AgentError {
-    AgentError::Unusable { what: "the cluster's answer", reason: "it has too few certificates".into() }
+    Ok(Wish { kind: Kind::Certificate(request), key: Some(key) })
 }
 
 /// What an earlier run wrote is good until then.
@@ -69,50 +56,42 @@ pub fn expires(output: &Output) -> Option<Timestamp> {
     Some(credentials.expires())
 }
 
-/// Before anything is asked of the cluster: whether its answer could be used.
-fn able<'o>(member: &Member, output: &'o Output) -> Result<&'o Output, AgentError> {
-    of_own_cluster(output, &member.credentials())?;
-    output.destination.prepare()?;
-    Ok(output)
-}
-
-async fn written_output(
+/// What the cluster gave, written whole; `proxy` is where clients are sent to.
+pub async fn written(
     member: &Member,
     output: &Output,
-    credentials: &Credentials,
-    proxy: &Result<Option<HostPort>, Arc<AgentError>>,
+    mut given: Given,
+    proxy: Option<&HostPort>,
     now: Timestamp,
-) -> Written {
-    let proxy = match proxy {
-        _ if !output.ssh_config() => None,
-        Ok(proxy) => proxy.as_ref(),
-        Err(error) => return Err(Arc::clone(error)),
-    };
+) -> Result<Fresh, AgentError> {
+    let (answer, key) = given.next()?;
+    let Answer::Certificate(answer) = answer else { return Err(too_few()) };
+    let credentials = member::credentials(key, Some(answer))?;
     let whose = format!("the output {}", output.destination);
     member.compare_life((&whose, OUTPUT_CAP), credentials.expires(), output.certificate_ttl, now);
     let fresh = Fresh { expires: credentials.expires(), trust: credentials.trust.revision };
-    write(output, credentials, proxy, now).await.map(|()| fresh).map_err(Arc::new)
+    write(output, &credentials, proxy, now).await.map(|()| fresh)
 }
 
-/// Writes what is there already with another trust bundle: the same key, the same certificates. `false` when there is nothing
-/// to write, or the bundle does not know who signed it: then everything has to be asked for anew.
+/// Writes what is there already with another trust bundle: the same key, the same certificates. Stale when there is nothing
+/// to write, or the bundle does not know who signed it.
 pub async fn rewrite(
     member: &Member,
     server: &Server,
     output: &Output,
     trust: &TrustBundle,
     now: Timestamp,
-) -> Result<bool, AgentError> {
-    let Some(bundle) = output.destination.read("identity")? else { return Ok(false) };
+) -> Result<Followed, AgentError> {
+    let Some(bundle) = output.destination.read("identity")? else { return Ok(Followed::Stale) };
     let bundle = std::str::from_utf8(&bundle).map_err(AgentError::unusable("what was written before"))?;
     let mut credentials =
         identity::file::decode(bundle).map_err(AgentError::unusable("what was written before"))?;
     if credentials.expires() <= now || !signed_by(&credentials.ssh_certificate, &trust.user) {
-        return Ok(false);
+        return Ok(Followed::Stale);
     }
     credentials.trust = trust.clone();
     let proxy = if output.ssh_config() { Some(proxy_address(member, server).await?) } else { None };
-    write(output, &credentials, proxy.as_ref(), now).await.map(|()| true)
+    write(output, &credentials, proxy.as_ref(), now).await.map(|()| Followed::Written)
 }
 
 fn of_own_cluster(output: &Output, own: &Credentials) -> Result<(), AgentError> {
@@ -128,7 +107,7 @@ fn of_own_cluster(output: &Output, own: &Credentials) -> Result<(), AgentError> 
 }
 
 /// The proxy that clients are sent to: the one configured, else the first that the cluster names.
-async fn proxy_address(member: &Member, server: &Server) -> Result<HostPort, AgentError> {
+pub async fn proxy_address(member: &Member, server: &Server) -> Result<HostPort, AgentError> {
     if let Server::Proxy(_) = server {
         return member::address(server);
     }

@@ -1,8 +1,9 @@
 //! The services of an agent: its own identity, and each output. Each has its own schedule and its own account of how it
 //! is; what is due at the same time is done in one round.
 
+mod hearing;
+
 use super::AgentError;
-use super::follow::{Follow, News, SPREAD};
 use super::heartbeat::{self, About};
 use super::hooks::{self, Ran};
 use super::member::Member;
@@ -12,7 +13,6 @@ use super::refresh;
 use super::report::Report;
 use super::schedule::{Failure, Moment, Retry, Schedule};
 use super::signals::{Signals, Wake};
-use super::sshd::{self, Registration};
 use super::storage::Storage;
 use super::workload_api::Apis;
 use crate::config::{Config, Content, Output};
@@ -33,6 +33,8 @@ pub const HEARTBEAT: &str = "heartbeat";
 /// A wait is cut into pieces of this length, after each of which both clocks are looked at: a timer stands still while
 /// the machine sleeps.
 const LOOK_UP: Duration = Duration::from_secs(30);
+/// Before it asks again whom to trust for workloads, and half as long on the average besides.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// One agent: what it is to do, and how far it is with each of it.
 pub struct Agent {
@@ -46,6 +48,8 @@ pub struct Agent {
     outputs: Vec<Schedule>,
     /// The revision of the trust bundle in what this process wrote of each.
     trusts: Vec<i64>,
+    /// Authorities that some outputs do not follow yet: the cluster could not be asked whom to trust for workloads.
+    unfollowed: Option<Arc<TrustBundle>>,
     /// What SSH servers have still to be told, by service.
     unapplied: BTreeMap<String, Arc<SshServerState>>,
     /// Why the cluster is not heard for SSH servers, by service.
@@ -89,6 +93,7 @@ impl Agent {
             own,
             outputs: Vec::new(),
             trusts: Vec::new(),
+            unfollowed: None,
             unapplied: BTreeMap::new(),
             unheard: BTreeMap::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
@@ -247,7 +252,11 @@ impl Agent {
     pub fn pause(&self) -> Duration {
         let now = self.now();
         let all = [&self.own, &self.heartbeat].into_iter().chain(&self.outputs);
-        all.map(|schedule| schedule.pause(now)).min().unwrap_or(LOOK_UP).min(LOOK_UP)
+        let longest = match self.unfollowed {
+            Some(_) => ASK_AGAIN + between_zero_and(ASK_AGAIN),
+            None => LOOK_UP,
+        };
+        all.map(|schedule| schedule.pause(now)).min().unwrap_or(longest).min(longest)
     }
 
     /// Makes everything due now.
@@ -366,144 +375,6 @@ impl Agent {
         failed
     }
 
-    /// The stock servers that hear of locks, and those of them that are to be in the inventory.
-    pub(super) fn servers(&self) -> Vec<(String, Registration)> {
-        let servers = self.config.outputs.iter().filter_map(|output| match &output.content {
-            Content::Sshd(sshd) => {
-                Some((output.name.clone(), Registration::of(sshd, refresh::is_valid(output))))
-            }
-            _ => None,
-        });
-        servers.collect()
-    }
-
-    /// Tells the streams who the agent is now, and takes in what was heard on them.
-    pub(super) async fn hear(&mut self, follow: &mut Follow) {
-        for (name, registration) in self.servers() {
-            follow.register(&name, registration);
-        }
-        follow.be(self.member.as_ref());
-        let news = follow.heard();
-        if news.is_empty() && self.unapplied.is_empty() {
-            return;
-        }
-        for item in news {
-            match item {
-                News::Trust(trust) => self.trust(&trust).await,
-                News::Server(name, state) => _ = self.unapplied.insert(name, state),
-                News::Link(name, trouble) => self.heard(name, trouble),
-            }
-        }
-        for (name, state) in std::mem::take(&mut self.unapplied) {
-            match self.server(&name, &state).await {
-                true => follow.applied(&name, state.revision),
-                false => _ = self.unapplied.insert(name, state),
-            }
-        }
-        self.report();
-    }
-
-    /// The cluster's authorities have changed. What was written is written again with them, with the keys and certificates
-    /// that it has; what they do not cover any more is asked for anew.
-    async fn trust(&mut self, trust: &TrustBundle) {
-        let Some(member) = &self.member else { return };
-        let now = Timestamp::now();
-        match member.trust(trust, now) {
-            Ok(true) => {}
-            Ok(false) => self.own.hurry(),
-            Err(error) => {
-                tracing::error!(%error, "the agent could not take in whom to trust");
-                self.own.hurry();
-            }
-        }
-        let behind: Vec<usize> = (0..self.outputs.len())
-            .filter(|at| self.trusts[*at] != trust.revision && !self.outputs[*at].is_due(self.now()))
-            .collect();
-        for at in behind {
-            let Some(member) = &self.member else { return };
-            let output = &self.config.outputs[at];
-            match refresh::rewrite(member, &self.config, output, trust, now).await {
-                Ok(true) => {
-                    tracing::info!(
-                        service = output.name,
-                        revision = trust.revision,
-                        "written again: the cluster's authorities have changed"
-                    );
-                    self.trusts[at] = trust.revision;
-                    self.after(at).await;
-                }
-                Ok(false) => self.outputs[at].hurry(),
-                Err(error) => {
-                    tracing::error!(service = output.name, %error, "not written with the new authorities yet");
-                    self.outputs[at].hurry();
-                }
-            }
-        }
-    }
-
-    /// Whether the cluster is heard for an SSH server; where it is not, what the server keeps is good all the same.
-    fn heard(&mut self, name: String, trouble: Option<String>) {
-        let outputs = &self.config.outputs;
-        let listed = outputs.iter().any(|output| {
-            output.name == name && matches!(&output.content, Content::Sshd(sshd) if sshd.register)
-        });
-        let told = trouble.map_or(Ok(()), |trouble| Err(unheard(listed, &trouble)));
-        match &told {
-            Ok(()) if listed => {
-                tracing::info!(
-                    service = name,
-                    "the SSH server is among the cluster's nodes and hears of locks"
-                );
-            }
-            Ok(()) => tracing::info!(service = name, "the SSH server hears of locks"),
-            Err(trouble) => tracing::warn!(service = name, "{trouble}"),
-        }
-        match &told {
-            Ok(()) => _ = self.unheard.remove(&name),
-            Err(trouble) => _ = self.unheard.insert(name.clone(), trouble.clone()),
-        }
-        self.health.hooked(&name, told);
-    }
-
-    /// What the cluster said of one SSH server. Gives whether it is in force.
-    async fn server(&mut self, name: &str, state: &SshServerState) -> bool {
-        let found = self.config.outputs.iter().position(|output| output.name == name);
-        // The service is gone, and with it whom this was for.
-        let Some(at) = found else { return true };
-        let method = &self.config.onboarding.method;
-        let Some(server) = sshd::Server::of(&self.config.outputs[at], method) else { return true };
-        let applied = match server.apply(state, Timestamp::now()).await {
-            Ok(_) => Ok(server.is_signed_by_another(state).unwrap_or_else(|error| {
-                tracing::warn!(service = name, %error, "the certificate stays as it is");
-                false
-            })),
-            Err(error) => Err(error),
-        };
-        match applied {
-            Ok(is_behind) => {
-                if is_behind {
-                    tracing::info!(
-                        service = name,
-                        "another authority signs hosts now; asking for a certificate of that one"
-                    );
-                    let now = self.now();
-                    self.outputs[at].hurry_within(now, between_zero_and(SPREAD));
-                }
-                true
-            }
-            Err(error) => {
-                let now = self.now();
-                let left = failure(&error, self.health.expires(name), now);
-                let Retry { pause, .. } = self.outputs[at].failed(now, left, random());
-                self.health.failed(name, &error, self.outputs[at].due_at());
-                tracing::error!(
-                    service = name, %error, retry_in = ?pause, "what the cluster locks is not in force at sshd"
-                );
-                false
-            }
-        }
-    }
-
     /// What is to be done after a renewal; it fails nothing.
     async fn after(&mut self, at: usize) {
         let output = &self.config.outputs[at];
@@ -613,11 +484,6 @@ fn same_directories(config: &Config) -> Vec<AgentError> {
     errors
 }
 
-fn unheard(listed: bool, trouble: &str) -> String {
-    let beside = if listed { "is not among the cluster's nodes, and " } else { "" };
-    format!("the server {beside}does not hear of locks: {trouble}")
-}
-
 fn left(expires: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(expires.duration_since(now)).unwrap_or_default()
 }
@@ -626,38 +492,4 @@ fn left(expires: Timestamp, now: Timestamp) -> Duration {
 fn random() -> f64 {
     let bits = uuid::Uuid::new_v4().as_u128() as u32;
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Agent;
-    use crate::config::{Config, StartFlags, load};
-    use crate::health::Health;
-    use std::path::Path;
-
-    fn config(scratch: &Path, register: bool) -> Config {
-        let scratch = scratch.display();
-        let text = format!(
-            "version: v2\nproxy_server: p:1\nonboarding: {{token: x}}\nstorage: {scratch}/s\nservices:\n- {{type: sshd, name: sshd, \
-             destination: {scratch}/h, sshd: {{register: {register}, reload: {{pid_file: /run/sshd.pid}}}}}}\n"
-        );
-        load("tbot.yaml", &text, &StartFlags::default()).expect("read").0
-    }
-
-    /// The streams begin anew with each configuration, and tell of their trouble anew.
-    #[test]
-    fn trouble_of_a_stream_ends_with_it() {
-        let scratch = tempfile::tempdir().expect("a scratch directory");
-        for register in [true, false] {
-            let health = Health::default();
-            let mut agent = Agent::open(config(scratch.path(), true), health.clone()).expect("opens");
-            let trouble =
-                || health.services().into_iter().find(|service| service.name == "sshd")?.hook_problem;
-            agent.heard("sshd".to_owned(), Some("no rule".to_owned()));
-            assert!(trouble().is_some_and(|told| told.contains("no rule")));
-            agent.reconfigure(config(scratch.path(), register));
-            assert_eq!(trouble(), None);
-            assert!(agent.unheard.is_empty());
-        }
-    }
 }

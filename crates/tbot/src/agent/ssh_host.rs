@@ -2,12 +2,15 @@
 //! (fact sheet, section 3.6).
 
 use super::AgentError;
-use super::member::{self, Member};
+use super::issue::{Given, Wish, too_few, unusable};
+use super::member;
 use super::output::Fresh;
+use super::refresh::Followed;
 use crate::config::Output;
 use crate::destination::{Destination, FileSet};
-use api::v1::IssueHostRequest;
-use api::v1::certificate_service_client::CertificateServiceClient;
+use api::v1::HostRequest;
+use api::v1::output_answer::Answer;
+use api::v1::output_request::Kind;
 use identity::TrustBundle;
 use identity::key::SubjectKey;
 use identity::openssh::{UserAuthority, trusted_user_authorities};
@@ -25,6 +28,9 @@ pub const CERTIFICATE: &str = "ssh_host-cert.pub";
 pub const USER_AUTHORITIES: &str = "ssh_host-user-ca.pub";
 /// Every file of the output.
 pub const NAMES: [&str; 3] = [KEY, CERTIFICATE, USER_AUTHORITIES];
+
+/// Where the limit of a host certificate's life comes from.
+pub const CAP: &str = "the limit is a week, and the end of the bot's own identity where it joins again";
 
 /// What a server is to be certified as.
 #[derive(Debug, Clone, Copy)]
@@ -58,66 +64,69 @@ impl Issued {
     }
 }
 
-/// A fresh key and a certificate for it, written whole.
-pub async fn refresh(
-    member: &Member,
-    output: &Output,
-    principals: &[String],
-    now: Timestamp,
-) -> Result<Fresh, AgentError> {
-    let key = member::fresh_key()?;
+/// What an output asks the cluster for: a certificate for a fresh key.
+pub fn wish(output: &Output, principals: &[String]) -> Result<Wish, AgentError> {
+    output.destination.prepare()?;
     let wanted = Wanted { principals, roles: &output.roles, ttl: output.certificate_ttl };
-    let issued = certificate(member, &key, wanted).await?;
+    Ok(wanted.over(member::fresh_key()?))
+}
+
+/// What the cluster gave, written whole.
+pub async fn written(output: &Output, mut given: Given, now: Timestamp) -> Result<Fresh, AgentError> {
+    let (key, issued) = read(&mut given)?;
     let (expires, files) = (issued.expires(), files(&key, &issued)?);
-    output.destination.publish(now, expires, |_| files)?;
+    output.destination.publish_output(now, expires, |_| files).await?;
     tracing::info!(service = output.name, output = %output.destination, %expires, "host certificate written");
     Ok(Fresh { expires, trust: issued.trust.revision })
 }
 
-/// The same key and certificate with another trust bundle; `false` when there are none, or none that it covers.
-pub fn rewrite(output: &Output, trust: TrustBundle, now: Timestamp) -> Result<bool, AgentError> {
+/// The same key and certificate with another trust bundle; stale when there are none, or none that it covers.
+pub async fn rewrite(output: &Output, trust: TrustBundle, now: Timestamp) -> Result<Followed, AgentError> {
     let read = |name: &str| -> Result<Option<String>, AgentError> {
         let contents = output.destination.read(name)?;
         Ok(contents.and_then(|contents| String::from_utf8(contents.to_vec()).ok()))
     };
-    let Some((pem, line)) = read(KEY)?.map(Zeroizing::new).zip(read(CERTIFICATE)?) else { return Ok(false) };
+    let Some((pem, line)) = read(KEY)?.map(Zeroizing::new).zip(read(CERTIFICATE)?) else {
+        return Ok(Followed::Stale);
+    };
     let key = SubjectKey::from_pem(&pem).map_err(AgentError::unusable("the host key"))?;
     let certificate =
         SshCertificate::from_line(&line).map_err(AgentError::unusable("the host certificate"))?;
     let issued = Issued { certificate, trust };
     if issued.expires() <= now || !issued.is_covered() {
-        return Ok(false);
+        return Ok(Followed::Stale);
     }
     let (expires, files) = (issued.expires(), files(&key, &issued)?);
-    output.destination.publish(now, expires, |_| files)?;
-    Ok(true)
+    output.destination.publish_output(now, expires, |_| files).await?;
+    Ok(Followed::Written)
 }
 
-/// Asks for a host certificate over `key`.
-pub async fn certificate(
-    member: &Member,
-    key: &SubjectKey,
-    wanted: Wanted<'_>,
-) -> Result<Issued, AgentError> {
-    let request = IssueHostRequest {
-        public_key: key.spki_der(),
-        principals: wanted.principals.to_vec(),
-        roles: wanted.roles.iter().map(ToString::to_string).collect(),
-        ttl_seconds: wanted.ttl.as_secs(),
-    };
-    let mut client = CertificateServiceClient::new(member.channel());
-    let doing = "asking for a host certificate";
-    let answer = client.issue_host(request).await.map_err(AgentError::call(doing))?.into_inner();
-    let wrong = |reason: String| AgentError::Unusable { what: "the cluster's answer", reason };
+impl Wanted<'_> {
+    /// Over this key.
+    pub fn over(&self, key: SubjectKey) -> Wish {
+        let request = HostRequest {
+            public_key: key.spki_der(),
+            principals: self.principals.to_vec(),
+            roles: self.roles.iter().map(ToString::to_string).collect(),
+            ttl_seconds: self.ttl.as_secs(),
+        };
+        Wish { kind: Kind::Host(request), key: Some(key) }
+    }
+}
+
+/// A host certificate that was given, and its key.
+pub fn read(given: &mut Given) -> Result<(SubjectKey, Issued), AgentError> {
+    let (answer, key) = given.next()?;
+    let Answer::Host(answer) = answer else { return Err(too_few()) };
     let certificate = SshCertificate::from_line(&answer.ssh_certificate)
-        .map_err(|refusal| wrong(format!("the host certificate: {refusal}")))?;
+        .map_err(|refusal| unusable(format!("the host certificate: {refusal}")))?;
     let raw = certificate.raw();
     if raw.kind != CertificateType::Host || raw.subject.to_key().ok().as_ref() != Some(&key.public().ssh()) {
-        return Err(wrong("the certificate is not a host's, or about another key".to_owned()));
+        return Err(unusable("the certificate is not a host's, or about another key"));
     }
-    let trust = answer.trust.ok_or_else(|| wrong("it has no trust bundle".to_owned()))?;
-    let trust = api::convert::trust(trust).map_err(AgentError::unusable("the cluster's answer"))?;
-    Ok(Issued { certificate, trust })
+    let trust = answer.trust.ok_or_else(|| unusable("it has no trust bundle"))?;
+    let trust = api::convert::trust(trust).map_err(unusable)?;
+    Ok((key, Issued { certificate, trust }))
 }
 
 /// Until when the certificate that an earlier run wrote is good.

@@ -12,8 +12,10 @@ mod turn;
 pub use program::Installer;
 
 use super::AgentError;
+use super::issue::{Given, Wish};
 use super::member::{self, Member};
 use super::output::Fresh;
+use super::refresh::Followed;
 use super::ssh_host::{self, Issued, Wanted};
 use crate::config::{Content, Method, Output, Sshd};
 use crate::destination::FileSet;
@@ -155,10 +157,9 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Another certificate for the same key, and everything that follows from it.
-    pub async fn renew(&self, member: &Member, now: Timestamp) -> Result<Fresh, AgentError> {
-        let installer = self.installer();
-        installer.refuse_undone().map_err(AgentError::Sshd)?;
+    /// What it asks the cluster for: another certificate for the same key.
+    pub fn wish(&self, member: &Member) -> Result<Wish, AgentError> {
+        self.installer().refuse_undone().map_err(AgentError::Sshd)?;
         let key = match self.key()? {
             Some(key) => key,
             None => member::fresh_key()?,
@@ -166,7 +167,13 @@ impl<'a> Server<'a> {
         let principals = names(self.sshd, &member.credentials().trust.cluster);
         let wanted =
             Wanted { principals: &principals, roles: &self.output.roles, ttl: self.output.certificate_ttl };
-        let issued = ssh_host::certificate(member, &key, wanted).await?;
+        Ok(wanted.over(key))
+    }
+
+    /// What the cluster gave, in force, and everything that follows from it.
+    pub async fn renewed(&self, mut given: Given, now: Timestamp) -> Result<Fresh, AgentError> {
+        let (key, issued) = ssh_host::read(&mut given)?;
+        let installer = self.installer();
         let state = self.state()?;
         let (expires, trust) = (issued.expires(), issued.trust.revision);
         self.publish(&key, &issued, &state, now)?;
@@ -206,14 +213,16 @@ impl<'a> Server<'a> {
         Ok(certificate.is_some_and(|certificate| !ssh_host::signed_by(&certificate, &signer)))
     }
 
-    /// Puts another trust bundle in force, with the locks as they are. `false` when the certificate is not one that it covers:
-    /// then another has to be asked for.
-    pub async fn trust(&self, trust: TrustBundle, now: Timestamp) -> Result<bool, AgentError> {
+    /// Puts another trust bundle in force, with the locks as they are. Stale when the certificate is not one that it covers.
+    pub async fn trust(&self, trust: TrustBundle, now: Timestamp) -> Result<Followed, AgentError> {
         let state = self.state()?;
         self.rewrite(Some(state.clone()), state, trust.clone(), now).await?;
-        let Some(certificate) = self.certificate()? else { return Ok(false) };
+        let Some(certificate) = self.certificate()? else { return Ok(Followed::Stale) };
         let issued = Issued { certificate, trust };
-        Ok(issued.is_covered() && issued.expires() > now)
+        Ok(match issued.is_covered() && issued.expires() > now {
+            true => Followed::Written,
+            false => Followed::Stale,
+        })
     }
 
     async fn rewrite(

@@ -1,23 +1,30 @@
-//! Documents for workloads: asked for, looked at, written (fact sheet, section 3.6).
+//! Documents for workloads: asked for, looked at (fact sheet, section 3.6).
+
+mod files;
+
+pub use files::{expires, names, rewrite, wishes, written};
 
 use super::AgentError;
-use super::member::{self, Member};
-use crate::config::{Output, Svid, SvidFiles};
-use crate::destination::FileSet;
+use super::issue::{Given, Granted, Wish, too_few, unusable};
+use super::member;
+use crate::config::{Output, Svid};
+use api::v1::output_answer::Answer;
+use api::v1::output_request::Kind;
 use api::v1::workload_service_client::WorkloadServiceClient;
-use api::v1::{IssueJwtSvidsRequest, IssueX509SvidsRequest, JwtSvid, JwtSvidRequest, X509SvidRequest};
+use api::v1::{JwtSvid, JwtSvidRequest, WorkloadTrustRequest, X509SvidRequest};
 use identity::key::SubjectKey;
-use identity::pem;
-use identity::svid::{WorkloadTrust, jwt_expires, valid_before, verify};
+use identity::svid::{WorkloadTrust, verify};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
-use zeroize::Zeroizing;
+use std::time::Duration;
+use tonic::transport::Channel;
+use transport::rpc::within;
 
-const SVID: &str = "svid.pem";
-const KEY: &str = "svid_key.pem";
-const BUNDLE: &str = "svid_bundle.pem";
 /// Where the limit of a document's life comes from.
-const CAP: &str = "the limit is the shortest max_session_ttl of the output's roles, and 24h in any case";
+pub const CAP: &str = "the limit is the shortest max_session_ttl of the output's roles, and 24h in any case";
+
+/// What an answer about trust may take; it is asked for again.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// An X.509-SVID with its key.
 pub struct Held {
@@ -46,139 +53,60 @@ impl Terms {
         let roles = output.roles.iter().map(ToString::to_string).collect();
         Self { roles, ttl_seconds: output.certificate_ttl.as_secs() }
     }
+
+    /// An X.509-SVID of a workload, with a fresh key.
+    pub fn x509(&self, svid: &Svid) -> Result<Wish, AgentError> {
+        let key = member::fresh_key()?;
+        let request = X509SvidRequest {
+            public_key: key.spki_der(),
+            path: svid.path.to_string(),
+            dns_sans: svid.dns.iter().map(ToString::to_string).collect(),
+            ip_sans: svid.addresses.iter().map(ToString::to_string).collect(),
+            ttl_seconds: self.ttl_seconds,
+            roles: self.roles.clone(),
+            hint: svid.hint.clone(),
+        };
+        Ok(Wish { kind: Kind::X509Svid(request), key: Some(key) })
+    }
+
+    /// A JWT-SVID of a workload for an audience.
+    pub fn jwt(&self, svid: &Svid, audience: &[String]) -> Wish {
+        let request = JwtSvidRequest {
+            path: svid.path.to_string(),
+            audience: audience.to_vec(),
+            ttl_seconds: self.ttl_seconds,
+            roles: self.roles.clone(),
+            hint: svid.hint.clone(),
+        };
+        Wish { kind: Kind::JwtSvid(request), key: None }
+    }
 }
 
-/// An X.509-SVID with a fresh key for each workload, and whom to trust.
-pub async fn x509(
-    member: &Member,
-    terms: &Terms,
-    svids: &[&Svid],
-    now: Timestamp,
-) -> Result<(Vec<Held>, WorkloadTrust), AgentError> {
-    let mut keys = Vec::with_capacity(svids.len());
-    for _ in svids {
-        keys.push(member::fresh_key()?);
+/// The next thing that was given: an X.509-SVID of this workload.
+pub fn x509(given: &mut Given, svid: &Svid, now: Timestamp) -> Result<Held, AgentError> {
+    let trust = given.workload_trust()?;
+    let (answer, key) = given.next()?;
+    let Answer::X509Svid(answer) = answer else { return Err(too_few()) };
+    let chain: Vec<CertificateDer<'static>> = answer.certificates.into_iter().map(Into::into).collect();
+    let said = verify(&chain, &trust, now.max(Timestamp::now())).map_err(unusable)?;
+    if said.key() != key.public() || said.id().path != svid.path {
+        return Err(unusable("an SVID is about another workload or another key"));
     }
-    let asked = svids.iter().zip(&keys).map(|(svid, key)| X509SvidRequest {
-        public_key: key.spki_der(),
-        path: svid.path.to_string(),
-        dns_sans: svid.dns.iter().map(ToString::to_string).collect(),
-        ip_sans: svid.addresses.iter().map(ToString::to_string).collect(),
-        ttl_seconds: terms.ttl_seconds,
-        roles: terms.roles.clone(),
-        hint: svid.hint.clone(),
-    });
-    let request = IssueX509SvidsRequest { svids: asked.collect() };
-    let answer = WorkloadServiceClient::new(member.channel()).issue_x509_svids(request).await;
-    let answer = answer.map_err(AgentError::call("asking for X.509-SVIDs"))?.into_inner();
-    let trust = trust(answer.trust)?;
-    if answer.svids.len() != keys.len() {
-        return Err(unusable("it has another number of SVIDs than were asked for"));
-    }
-    let mut held = Vec::with_capacity(keys.len());
-    for ((svid, key), given) in svids.iter().zip(keys).zip(answer.svids) {
-        let chain: Vec<CertificateDer<'static>> = given.certificates.into_iter().map(Into::into).collect();
-        let said = verify(&chain, &trust, now.max(Timestamp::now())).map_err(unusable)?;
-        if said.key() != key.public() || said.id().path != svid.path {
-            return Err(unusable("an SVID is about another workload or another key"));
-        }
-        held.push(Held { id: said.id().to_string(), chain, key, valid_before: said.valid_before() });
-    }
-    Ok((held, trust))
+    Ok(Held { id: said.id().to_string(), chain, key, valid_before: said.valid_before() })
 }
 
-/// A JWT-SVID for each workload and audience, and whom to trust.
-pub async fn jwt(
-    channel: tonic::transport::Channel,
-    terms: &Terms,
-    wanted: &[(&Svid, &[String])],
-) -> Result<(Vec<JwtSvid>, WorkloadTrust), AgentError> {
-    let asked = wanted.iter().map(|(svid, audience)| JwtSvidRequest {
-        path: svid.path.to_string(),
-        audience: audience.to_vec(),
-        ttl_seconds: terms.ttl_seconds,
-        roles: terms.roles.clone(),
-        hint: svid.hint.clone(),
-    });
-    let request = IssueJwtSvidsRequest { svids: asked.collect() };
-    let answer = WorkloadServiceClient::new(channel).issue_jwt_svids(request).await;
-    let answer = answer.map_err(AgentError::call("asking for JWT-SVIDs"))?.into_inner();
-    if answer.svids.len() != wanted.len() {
-        return Err(unusable("it has another number of SVIDs than were asked for"));
+/// The next thing that was given: a JWT-SVID.
+pub fn jwt(given: &mut Given) -> Result<JwtSvid, AgentError> {
+    match given.granted.next() {
+        Some(Granted { answer: Answer::JwtSvid(svid), .. }) => Ok(svid),
+        _ => Err(too_few()),
     }
-    Ok((answer.svids, trust(answer.trust)?))
 }
 
-fn trust(given: Option<api::v1::WorkloadTrust>) -> Result<WorkloadTrust, AgentError> {
-    let given = given.ok_or_else(|| unusable("it has no trust bundle"))?;
-    api::convert::workload_trust(given).map_err(unusable)
-}
-
-fn unusable(reason: impl std::fmt::Display) -> AgentError {
-    AgentError::Unusable { what: "the cluster's answer", reason: reason.to_string() }
-}
-
-/// Fresh documents, written whole. Gives until when the first of them is good.
-pub async fn write(
-    member: &Member,
-    output: &Output,
-    files: &SvidFiles,
-    now: Timestamp,
-) -> Result<Timestamp, AgentError> {
-    output.destination.prepare()?;
-    let terms = Terms::of(output);
-    let mut set = FileSet::new();
-    let mut until = Timestamp::MAX;
-    if files.x509 {
-        let (mut held, trust) = x509(member, &terms, &[&files.svid], now).await?;
-        let held = held.pop().ok_or_else(|| unusable("it has no SVID"))?;
-        let key = held.key.to_pem().map_err(AgentError::unusable("the key"))?;
-        let chain: String = held.chain.iter().map(|der| pem::certificate(der)).collect();
-        set.insert(SVID.to_owned(), text(chain));
-        set.insert(KEY.to_owned(), Zeroizing::new(key.as_bytes().to_vec()));
-        set.insert(BUNDLE.to_owned(), text(trust.x509_pem()));
-        until = held.valid_before;
-    }
-    if !files.jwts.is_empty() {
-        let wanted: Vec<(&Svid, &[String])> =
-            files.jwts.iter().map(|jwt| (&files.svid, jwt.audience.as_slice())).collect();
-        let (svids, _) = jwt(member.channel(), &terms, &wanted).await?;
-        for (file, svid) in files.jwts.iter().zip(svids) {
-            let expires = Timestamp::from_second(svid.expires).map_err(unusable)?;
-            until = until.min(expires);
-            set.insert(file.file_name.clone(), text(svid.token));
-        }
-    }
-    let whose = format!("the output {}", output.destination);
-    member.compare_life((&whose, CAP), until, output.certificate_ttl, now);
-    output.destination.publish_output(now, until, |_| set).await?;
-    tracing::info!(service = output.name, output = %output.destination, expires = %until, "SVIDs written");
-    Ok(until)
-}
-
-fn text(contents: String) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(contents.into_bytes())
-}
-
-/// What an earlier run wrote is good until then.
-pub fn expires(output: &Output, files: &SvidFiles) -> Option<Timestamp> {
-    let read = |name: &str| {
-        let bytes = output.destination.read(name).ok()??;
-        Some(Zeroizing::new(std::str::from_utf8(&bytes).ok()?.to_owned()))
-    };
-    let mut until = Vec::new();
-    if files.x509 {
-        let der = pem::first(pem::CERTIFICATE, &read(SVID)?).ok()?;
-        until.push(valid_before(&CertificateDer::from(der.to_vec()))?);
-    }
-    for jwt in &files.jwts {
-        until.push(jwt_expires(&read(&jwt.file_name)?)?);
-    }
-    until.into_iter().min()
-}
-
-/// The files that an output writes.
-pub fn names(files: &SvidFiles) -> Vec<&str> {
-    let x509 = if files.x509 { &[SVID, KEY, BUNDLE][..] } else { &[] };
-    x509.iter().copied().chain(files.jwts.iter().map(|jwt| jwt.file_name.as_str())).collect()
+/// Whom to trust for workloads now.
+pub async fn trust(channel: Channel) -> Result<WorkloadTrust, AgentError> {
+    let request = within(ANSWER, WorkloadTrustRequest {});
+    let answer = WorkloadServiceClient::new(channel).trust(request).await;
+    let answer = answer.map_err(AgentError::call("asking whom to trust for workloads"))?;
+    api::convert::workload_trust(answer.into_inner()).map_err(unusable)
 }

@@ -3,15 +3,19 @@
 //! A service's X.509-SVIDs are renewed by its schedule and pushed to whoever listens; JWT-SVIDs are asked for when a
 //! workload wants one. Who asks is what the kernel says; which workload that is, the configuration says.
 
+mod callers;
 mod jwts;
 mod server;
 
 use super::AgentError;
+use super::issue::{Given, Wish};
 use super::member::Member;
+use super::output::Fresh;
+use super::refresh::Followed;
 use super::workload::{self, Held, Terms};
 use crate::config::{Output, WorkloadApi};
 use api::spiffe::spiffe_workload_api_server::SpiffeWorkloadApiServer;
-use identity::svid::WorkloadTrust;
+use identity::svid::{WorkloadTrust, verify};
 use jiff::Timestamp;
 use jwts::Jwts;
 use server::Workloads;
@@ -32,8 +36,8 @@ pub(super) struct Holding {
     /// What is configured.
     pub(super) api: WorkloadApi,
     /// One for each workload of it, in order.
-    pub(super) held: Vec<Held>,
-    pub(super) trust: WorkloadTrust,
+    pub(super) held: Arc<[Held]>,
+    pub(super) trust: Arc<WorkloadTrust>,
     pub(super) terms: Terms,
 }
 
@@ -79,15 +83,8 @@ impl Apis {
         self.open.retain(|name, _| names.contains(&name.as_str()));
     }
 
-    /// Opens the socket, if it is not yet, and pushes fresh documents to whoever listens. Gives until when the first of
-    /// them is good.
-    pub async fn refresh(
-        &mut self,
-        member: &Member,
-        output: &Output,
-        api: &WorkloadApi,
-        now: Timestamp,
-    ) -> Result<Timestamp, AgentError> {
+    /// Opens the socket, if it is not yet. Gives what the service asks the cluster for: an X.509-SVID for each workload.
+    pub fn wishes(&mut self, output: &Output, api: &WorkloadApi) -> Result<Vec<Wish>, AgentError> {
         if self.open.get(&output.name).is_some_and(|open| open.listen != api.listen) {
             self.open.remove(&output.name);
         }
@@ -97,14 +94,51 @@ impl Apis {
             self.open.insert(output.name.clone(), open);
         }
         let terms = Terms::of(output);
-        let svids: Vec<_> = api.svids.iter().map(|served| &served.svid).collect();
-        let (held, trust) = workload::x509(member, &terms, &svids, now).await?;
-        let until = held.iter().map(|held| held.valid_before).min().unwrap_or(now);
-        if let Some(open) = self.open.get(&output.name) {
-            open.publish.send_replace(Some(Arc::new(Holding { api: api.clone(), held, trust, terms })));
+        api.svids.iter().map(|served| terms.x509(&served.svid)).collect()
+    }
+
+    /// Pushes what the cluster gave to whoever listens.
+    pub fn renewed(
+        &self,
+        member: &Member,
+        output: &Output,
+        api: &WorkloadApi,
+        mut given: Given,
+        now: Timestamp,
+    ) -> Result<Fresh, AgentError> {
+        let trust = given.workload_trust()?;
+        let held = api.svids.iter().map(|served| workload::x509(&mut given, &served.svid, now));
+        let held = held.collect::<Result<Arc<[Held]>, _>>()?;
+        let expires = held.iter().map(|held| held.valid_before).min().unwrap_or(now);
+        let whose = format!("the service {}", output.name);
+        member.compare_life((&whose, workload::CAP), expires, output.certificate_ttl, now);
+        let (svids, fresh) = (held.len(), Fresh { expires, trust: trust.revision });
+        let (api, terms) = (api.clone(), Terms::of(output));
+        self.publish(&output.name, Holding { api, held, trust, terms });
+        tracing::info!(service = output.name, svids, %expires, "SVIDs renewed");
+        Ok(fresh)
+    }
+
+    /// Pushes what is held already with another trust bundle, unless that does not cover all of it.
+    pub fn trust(&self, output: &Output, trust: &WorkloadTrust, now: Timestamp) -> Followed {
+        let holding = self.open.get(&output.name).and_then(|open| open.publish.borrow().clone());
+        let Some(holding) = holding else { return Followed::Stale };
+        if !holding.held.iter().all(|held| verify(&held.chain, trust, now).is_ok()) {
+            return Followed::Stale;
         }
-        tracing::info!(service = output.name, svids = svids.len(), expires = %until, "SVIDs renewed");
-        Ok(until)
+        if (&holding.trust.x509, &holding.trust.jwt) == (&trust.x509, &trust.jwt) {
+            return Followed::AsBefore;
+        }
+        let Holding { api, held, trust: _, terms } = &*holding;
+        let (api, held, terms) = (api.clone(), held.clone(), terms.clone());
+        self.publish(&output.name, Holding { api, held, trust: Arc::new(trust.clone()), terms });
+        Followed::Written
+    }
+
+    fn publish(&self, name: &str, holding: Holding) {
+        if let Some(open) = self.open.get(name) {
+            open.publish.send_replace(Some(Arc::new(holding)));
+        }
     }
 
     fn open(&self, listen: &Path) -> Result<Open, AgentError> {

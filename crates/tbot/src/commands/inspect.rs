@@ -7,12 +7,16 @@ use api::spiffe::{X509svid, X509svidRequest};
 use clap::Args;
 use identity::svid::valid_before;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
 use transport::rpc::{connect_admin, within};
+use transport::{ConnectError, Problem};
 
 const ANSWER: Duration = Duration::from_secs(10);
+const NOT_ONE: &str = "it may be no SPIFFE Workload API: check `listen` of the service, and the agent's log";
 
 /// Flags of `tbot spiffe-inspect`.
 #[derive(Debug, Args)]
@@ -26,18 +30,34 @@ pub struct InspectFlags {
 pub fn run(global: &Global, flags: &InspectFlags) -> Result<ExitCode, String> {
     global.log_quietly(false);
     let path = socket_path(&flags.path)?;
-    let svids = crate::program::runtime()?.block_on(async {
-        let mut request = within(ANSWER, X509svidRequest {});
-        request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
-        let failed =
-            |status: tonic::Status| format!("{} gives nothing: {}", path.display(), status.message());
-        let mut client = SpiffeWorkloadApiClient::new(connect_admin(&path));
-        let mut answer = client.fetch_x509svid(request).await.map_err(failed)?.into_inner();
-        let first = answer.message().await.map_err(failed)?;
-        first.map(|first| first.svids).ok_or_else(|| format!("{} gives nothing", path.display()))
-    })?;
+    let asked = crate::program::runtime()?.block_on(async { tokio::time::timeout(ANSWER, ask(&path)).await });
+    let silent = |_| format!("{} does not answer within {ANSWER:?}; {NOT_ONE}", path.display());
+    let svids = asked.map_err(silent)?.map_err(|status| failed(&path, &status))?;
     crate::console::print(&svids.iter().map(told).collect::<String>())?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn ask(path: &Path) -> Result<Vec<X509svid>, Status> {
+    let mut request = within(ANSWER, X509svidRequest {});
+    request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
+    let mut client = SpiffeWorkloadApiClient::new(connect_admin(path));
+    let mut answer = client.fetch_x509svid(request).await?.into_inner();
+    let first = answer.message().await?.ok_or_else(|| Status::unavailable("the answer is empty"))?;
+    Ok(first.svids)
+}
+
+fn failed(path: &Path, status: &Status) -> String {
+    let place = path.display();
+    match ConnectError::behind(status).map(ConnectError::problem) {
+        Some(Problem::Local(error)) => {
+            format!("cannot connect to {place}: {error}; is tbot running, with a service that listens there?")
+        }
+        _ if status.code() == Code::PermissionDenied => format!(
+            "{place} gives nothing: {}; this process fits no rule of the service (svids[].rules), or there is nothing yet",
+            status.message()
+        ),
+        _ => format!("{place} gives nothing: {}; {NOT_ONE}", status.message()),
+    }
 }
 
 fn told(svid: &X509svid) -> String {

@@ -75,11 +75,55 @@ def follow(client):
     return {"pushed": told}
 
 
+def bundles(client):
+    """Says what it is given each time, until its standard input ends."""
+
+    def changed(context):
+        svid = context.default_svid
+        bundle = context.x509_bundle_set.get_bundle_for_trust_domain(svid.spiffe_id.trust_domain)
+        told = {"serial": str(svid.leaf.serial_number), "authorities": len(bundle.x509_authorities)}
+        print(json.dumps(told), flush=True)
+
+    handler = client.stream_x509_contexts(changed, lambda error: print(json.dumps(str(error)), flush=True))
+    sys.stdin.read()
+    handler.cancel()
+
+
+def flood(client):
+    """Asks for ever new audiences from many threads until its standard input ends, and says when it was refused first."""
+    ended, refused_once = threading.Event(), threading.Event()
+
+    def ask(number):
+        count = 0
+        while not ended.is_set():
+            count += 1
+            try:
+                client.fetch_jwt_svids({f"{number}-{count}"})
+            except Exception as error:
+                if "too many" in str(error) and not refused_once.is_set():
+                    refused_once.set()
+                    print(json.dumps("refused"), flush=True)
+
+    threads = [threading.Thread(target=ask, args=[number]) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    sys.stdin.read()
+    ended.set()
+    for thread in threads:
+        thread.join()
+
+
+def many(client):
+    return [len(client.fetch_jwt_svids({f"audience-{number}"})) for number in range(30)]
+
+
 if task["do"] == "bare":
     print(json.dumps(bare()))
 else:
     with WorkloadApiClient(socket, default_timeout=20) as client:
         try:
-            print(json.dumps({"fetch": fetch, "follow": follow}[task["do"]](client)))
+            done = {"fetch": fetch, "follow": follow, "bundles": bundles, "flood": flood, "many": many}[task["do"]](client)
+            if done is not None:
+                print(json.dumps(done))
         except Exception as error:
             print(json.dumps({"error": f"{type(error).__name__}: {error}"}))

@@ -2,7 +2,9 @@
 //!
 //! Whoever comes gets a place, and somebody who has not proved who he is loses his: one of the source that holds most.
 //! So a source that opens thousands of connections drops its own, and neither keeps out a login from elsewhere nor one
-//! from its own address. Who has proved it never loses his place. Knows counts and addresses, nothing of sockets.
+//! from its own address. Who has proved it never loses his place to a stranger; where it is counted whose connection it is, he
+//! loses it to others that have proved it, when he holds more than they (see [`members`]). Knows counts and addresses, nothing of
+//! sockets.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,9 +12,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use identity::Member;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use super::Complaint;
+use super::members::{Calls, Crowded, Members, Most, Use};
 
 /// How many connections a listener holds.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +31,31 @@ pub struct Caps {
     pub strangers: usize,
     /// At once from one address (IPv6: one /64), of peers that have not proved who they are. A proxy passes a whole fleet on from one.
     pub strangers_per_address: usize,
+    /// At once of one member, where it is counted whose they are (see [`Place::belongs_to`]).
+    pub of_one_member: usize,
 }
 
 impl Default for Caps {
+    /// As many as there may be, and never all that the process has open files for: it has other things to open.
     fn default() -> Self {
-        Self { connections: 20_000, strangers: 4_096, strangers_per_address: 4_096 }
+        Self::within(getrlimit(Resource::Nofile).current)
+    }
+}
+
+impl Caps {
+    fn within(open_files: Option<u64>) -> Self {
+        let open_files = open_files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+        let connections = (open_files / 4 * 3).saturating_sub(512).clamp(64, 20_000);
+        let strangers = (connections / 4).min(4_096);
+        Self { connections, strangers, strangers_per_address: strangers, of_one_member: 64 }
+    }
+
+    /// What strangers cannot take.
+    fn of_members(self) -> Most {
+        Most {
+            all: self.connections.saturating_sub(self.strangers).max(1),
+            of_one: self.of_one_member.max(1),
+        }
     }
 }
 
@@ -42,6 +69,7 @@ pub(super) struct Places {
     proved: Notify,
     turned_away: AtomicU64,
     dropped: AtomicU64,
+    crowded: Mutex<Complaint>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +78,7 @@ struct Held {
     strangers: usize,
     /// By the order of their arrival.
     by_source: HashMap<IpAddr, BTreeMap<u64, Arc<Fate>>>,
+    members: Members,
     arrivals: u64,
     /// Have lost their places and are not gone yet.
     leaving: usize,
@@ -70,6 +99,8 @@ pub(super) struct Dropped {
 pub struct Place {
     places: Arc<Places>,
     stranger: Option<Stranger>,
+    member: Option<(Member, u64)>,
+    usage: Arc<Use>,
 }
 
 #[derive(Debug)]
@@ -89,7 +120,8 @@ struct Fate {
 impl Places {
     pub(super) fn new(caps: Caps) -> Arc<Self> {
         let (turned_away, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { caps, held: Mutex::default(), proved: Notify::new(), turned_away, dropped })
+        let (held, proved, crowded) = (Mutex::default(), Notify::new(), Mutex::default());
+        Arc::new(Self { caps, held, proved, turned_away, dropped, crowded })
     }
 
     /// Returns when the next newcomer may come in. That is at once, unless half of the places of strangers are taken, by peers
@@ -129,7 +161,16 @@ impl Places {
         let stranger = Stranger { source, arrival: held.arrivals, fate: Arc::default() };
         held.enter(&stranger);
         drop(held);
-        Some((Place { places: Arc::clone(self), stranger: Some(stranger) }, dropped))
+        let (places, usage) = (Arc::clone(self), Arc::default());
+        Some((Place { places, stranger: Some(stranger), member: None, usage }, dropped))
+    }
+
+    fn complain(&self, Crowded { member, held }: &Crowded) {
+        let due =
+            self.crowded.lock().unwrap_or_else(PoisonError::into_inner).one_more(std::time::Instant::now());
+        if let Some(dropped) = due {
+            tracing::warn!(%member, held, dropped, "a member holds too many connections; its idle ones are dropped");
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -149,6 +190,40 @@ impl Place {
         self.places.proved.notify_waiters();
     }
 
+    /// The peer has proved that it is this member: it no longer counts as a stranger. Where its member holds too many places, or
+    /// members hold all of them, another connection goes. `false` when there is no place for it.
+    #[must_use]
+    pub fn belongs_to(&mut self, member: &Member) -> bool {
+        let Some(stranger) = self.stranger.take() else { return true };
+        stranger.fate.known.store(true, Ordering::Release);
+        let (arrival, most) = (stranger.arrival, self.places.caps.of_members());
+        let mut held = self.places.held();
+        held.leave(&stranger);
+        held.proved = Some(Instant::now());
+        let entered = held.members.enter(member, arrival, &self.usage, most);
+        if let Ok(crowded) = &entered {
+            held.leaving += usize::from(crowded.is_some());
+            self.member = Some((member.clone(), arrival));
+        }
+        drop(held);
+        self.places.proved.notify_waiters();
+        match entered {
+            Ok(Some(crowded)) => self.places.complain(&crowded),
+            Ok(None) => {}
+            Err(_) => {
+                self.places.turned_away.fetch_add(1, Ordering::Relaxed);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The calls on this connection, by which it is seen whether it is idle.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        Calls(Arc::clone(&self.usage))
+    }
+
     /// A load balancer in front has said where the peer comes from.
     pub fn comes_from(&mut self, ip: IpAddr) {
         let (source, caps) = (source_of(ip), self.places.caps);
@@ -166,17 +241,24 @@ impl Place {
         held.enter(stranger);
     }
 
-    /// Returns when a newcomer got this place, so that the connection must end; never once [`Self::known`] was called.
+    /// Returns when somebody else got this place, so that the connection must end; never once [`Self::known`] was called.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + use<> {
         let fate = self.stranger.as_ref().map(|stranger| Arc::clone(&stranger.fate));
+        let usage = Arc::clone(&self.usage);
         async move {
-            if let Some(fate) = fate {
-                fate.lost.cancelled().await;
-                if !fate.known.load(Ordering::Acquire) {
-                    return;
+            let as_stranger = async {
+                if let Some(fate) = fate {
+                    fate.lost.cancelled().await;
+                    if !fate.known.load(Ordering::Acquire) {
+                        return;
+                    }
                 }
+                std::future::pending().await
+            };
+            tokio::select! {
+                () = as_stranger => {}
+                () = usage.over.cancelled() => {}
             }
-            std::future::pending().await
         }
     }
 }
@@ -186,6 +268,11 @@ impl Drop for Place {
         let mut held = self.places.held();
         if let Some(stranger) = self.stranger.take() {
             held.leave(&stranger);
+        }
+        if let Some((member, arrival)) = self.member.take()
+            && !held.members.leave(&member, arrival)
+        {
+            held.leaving -= 1;
         }
         held.taken -= 1;
     }
@@ -288,7 +375,7 @@ fn source_of(ip: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::{Caps, Dropped, Place, Places};
+    use super::{Caps, Dropped, Member, Place, Places};
     use futures_util::FutureExt;
     use std::net::IpAddr;
     use std::sync::Arc;
@@ -308,11 +395,13 @@ mod tests {
     fn assert_empty(places: &Places) {
         let held = places.held();
         assert_eq!((held.taken, held.strangers, held.leaving, held.by_source.len()), (0, 0, 0, 0));
+        assert_eq!(held.members.held(), 0);
     }
 
     #[test]
     fn a_source_above_its_cap_loses_one_of_its_older_half() {
-        let places = Places::new(Caps { connections: 9, strangers: 9, strangers_per_address: 4 });
+        let places =
+            Places::new(Caps { connections: 9, strangers: 9, strangers_per_address: 4, of_one_member: 9 });
         let elsewhere = take(&places, "10.0.0.2");
         let four: Vec<Place> = (0..4).map(|_| take(&places, "10.0.0.1")).collect();
         let (fifth, dropped) = places.take(ip("10.0.0.1")).expect("a place");
@@ -327,7 +416,8 @@ mod tests {
 
     #[test]
     fn where_all_places_of_strangers_are_taken_the_busiest_source_loses_one() {
-        let places = Places::new(Caps { connections: 99, strangers: 6, strangers_per_address: 5 });
+        let places =
+            Places::new(Caps { connections: 99, strangers: 6, strangers_per_address: 5, of_one_member: 9 });
         let busy: Vec<Place> = (0..4).map(|_| take(&places, "10.0.0.1")).collect();
         let two: Vec<Place> = (0..2).map(|_| take(&places, "10.0.0.2")).collect();
         let mut new: Vec<Place> = Vec::new();
@@ -349,7 +439,7 @@ mod tests {
     /// Of a crowd that proves who it is, one comes in for each that has; silent ones hold nobody up.
     #[tokio::test(start_paused = true)]
     async fn a_crowd_that_moves_comes_in_one_by_one() {
-        let caps = Caps { connections: 99, strangers: 8, strangers_per_address: 8 };
+        let caps = Caps { connections: 99, strangers: 8, strangers_per_address: 8, of_one_member: 9 };
         let places = Places::new(caps);
         let mut crowd: Vec<Place> = (0..6).map(|_| take(&places, "10.0.0.1")).collect();
         assert!(places.turn().now_or_never().is_some(), "they may all be silent");
@@ -370,7 +460,8 @@ mod tests {
 
     #[test]
     fn who_is_known_loses_nothing_and_is_not_counted() {
-        let places = Places::new(Caps { connections: 3, strangers: 2, strangers_per_address: 1 });
+        let places =
+            Places::new(Caps { connections: 3, strangers: 2, strangers_per_address: 1, of_one_member: 9 });
         let mut known = take(&places, "10.0.0.1");
         known.known();
         let one = take(&places, "10.0.0.1");
@@ -391,7 +482,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_login_that_ends_as_its_place_is_lost_stands() {
-        let places = Places::new(Caps { connections: 9, strangers: 9, strangers_per_address: 1 });
+        let places =
+            Places::new(Caps { connections: 9, strangers: 9, strangers_per_address: 1, of_one_member: 9 });
         let mut first = take(&places, "10.0.0.1");
         let second = take(&places, "10.0.0.1");
         assert!(lost(&first));
@@ -403,9 +495,57 @@ mod tests {
         assert_empty(&places);
     }
 
+    #[tokio::test]
+    async fn a_member_holds_its_share_and_loses_its_own() {
+        let member = |name: &str| Member::User(name.parse().expect("a name"));
+        let caps = Caps { connections: 12, strangers: 4, strangers_per_address: 4, of_one_member: 3 };
+        let places = Places::new(caps);
+        let enter = |name: &str| {
+            let mut place = take(&places, "10.0.0.1");
+            let end = place.lost();
+            assert!(place.belongs_to(&member(name)));
+            (place, end)
+        };
+        let (bob, end_of_bob) = enter("bob");
+        let mut eve = std::collections::VecDeque::new();
+        for _ in 0..100 {
+            eve.push_back(enter("eve"));
+            if eve.len() > 3 {
+                let (_oldest, end) = eve.pop_front().expect("one");
+                assert_eq!(end.now_or_never(), Some(()));
+            }
+        }
+        assert!(eve.into_iter().all(|(_place, end)| end.now_or_never().is_none()));
+        assert_eq!(end_of_bob.now_or_never(), None);
+        // Strangers take nothing from them.
+        let strangers: Vec<Place> = (0..8).map(|_| take(&places, "10.0.0.9")).collect();
+        let held = places.held();
+        assert_eq!((held.members.held(), held.strangers), (1, 4));
+        drop(held);
+        assert!(places.take(ip("10.0.0.9")).is_none(), "too many are on their way out");
+        drop((bob, strangers));
+        assert_empty(&places);
+    }
+
+    #[test]
+    fn open_files_bound_the_places() {
+        for (open_files, connections) in [
+            (Some(1_024), 256),
+            (Some(20_000), 14_488),
+            (Some(524_288), 20_000),
+            (None, 20_000),
+            (Some(0), 64),
+        ] {
+            let caps = Caps::within(open_files);
+            assert_eq!(caps.connections, connections, "{open_files:?}");
+            assert!(caps.strangers <= connections / 4 && caps.strangers_per_address <= caps.strangers);
+        }
+    }
+
     #[test]
     fn nobody_new_comes_while_too_many_are_on_their_way_out() {
-        let places = Places::new(Caps { connections: 9, strangers: 2, strangers_per_address: 9 });
+        let places =
+            Places::new(Caps { connections: 9, strangers: 2, strangers_per_address: 9, of_one_member: 9 });
         let all: Vec<Place> = (0..4).map(|_| take(&places, "10.0.0.1")).collect();
         assert_eq!(all.iter().filter(|place| lost(place)).count(), 2);
         assert!(places.take(ip("10.0.0.1")).is_none());
@@ -418,7 +558,8 @@ mod tests {
 
     #[test]
     fn one_64_is_one_source() {
-        let places = Places::new(Caps { connections: 9, strangers: 9, strangers_per_address: 1 });
+        let places =
+            Places::new(Caps { connections: 9, strangers: 9, strangers_per_address: 1, of_one_member: 9 });
         let one = take(&places, "2001:db8::1");
         let two = take(&places, "2001:db8::2");
         let other = take(&places, "2001:db8:0:1::1");
@@ -427,7 +568,8 @@ mod tests {
 
     #[test]
     fn behind_a_load_balancer_clients_count_by_their_own_addresses() {
-        let places = Places::new(Caps { connections: 9, strangers: 4, strangers_per_address: 2 });
+        let places =
+            Places::new(Caps { connections: 9, strangers: 4, strangers_per_address: 2, of_one_member: 9 });
         let mut all: Vec<Place> = Vec::new();
         for from in ["192.0.2.1", "192.0.2.1", "192.0.2.2"] {
             let mut place = take(&places, "10.0.0.1");

@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use access::SystemRole;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,7 +19,7 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 
 use super::open::UnixPeer;
-use crate::listen::{Accepted, Listener};
+use crate::listen::{Accepted, Call, Calls, Listener};
 use crate::peer::{PassedOnBy, Peer, PeerIdentity};
 use crate::tls::{ClientCertificates, LiveCredentials, Server, ServerCertificates, alpn};
 
@@ -117,7 +119,13 @@ async fn serve(accepted: Accepted, tls: Server, serving: Serving) {
         }
     };
     match &accepted.identity {
-        PeerIdentity::Verified(_) => place.known(),
+        PeerIdentity::Verified(verified) => {
+            let member = verified.identity().subject.member();
+            if !place.belongs_to(&member) {
+                tracing::debug!(%addr, %member, "all places are taken by other members");
+                return;
+            }
+        }
         // A proxy relays this protocol for anybody, blindly: a stranger on it would have the proxy's address. Strangers
         // join by a protocol of their own, which proxies forward with the address that they saw.
         PeerIdentity::Stranger if accepted.stream.protocol() == Some(alpn::AUTH) => {
@@ -127,8 +135,38 @@ async fn serve(accepted: Accepted, tls: Server, serving: Serving) {
         PeerIdentity::Stranger | PeerIdentity::LocalAdmin { .. } => {}
     }
     let peer = Peer { identity: accepted.identity, addr: Some(addr) };
-    serving.connection(accepted.stream, peer).await;
+    serving.serve(accepted.stream, peer, None, Some(place.calls())).await;
     drop(place);
+}
+
+/// In the extensions of an answer: the caller gets it, and its connection ends when the calls that are under way have ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Dismissed;
+
+/// The body of an answer, which belongs to a call as long as it lasts.
+struct Counted {
+    body: Body,
+    _call: Option<Call>,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = <Body as hyper::body::Body>::Data;
+    type Error = <Body as hyper::body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// What every connection of a server shares.
@@ -146,7 +184,7 @@ impl Serving {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.serve(stream, peer, None).await;
+        self.serve(stream, peer, None, None).await;
     }
 
     /// The same for a process on this machine.
@@ -154,20 +192,29 @@ impl Serving {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.serve(stream, peer, Some(local)).await;
+        self.serve(stream, peer, Some(local), None).await;
     }
 
-    async fn serve<S>(self, stream: S, peer: Peer, local: Option<UnixPeer>)
+    async fn serve<S>(self, stream: S, peer: Peer, local: Option<UnixPeer>, calls: Option<Calls>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (addr, expiry) = (peer.addr, expiry(peer.clone(), self.limits.stranger));
         let within = self.limits.call;
         let routes = self.routes.prepare();
+        let dismissed = CancellationToken::new();
+        let dismissing = dismissed.clone();
         let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().extend(local.map(extension).unwrap_or_default());
-            let (routes, peer) = (routes.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(answer(routes, peer, request, within).await) }
+            let (routes, peer, dismissed) = (routes.clone(), peer.clone(), dismissing.clone());
+            let call = calls.as_ref().map(Calls::begin);
+            async move {
+                let answer = answer(routes, peer, request, within).await;
+                if answer.extensions().get::<Dismissed>().is_some() {
+                    dismissed.cancel();
+                }
+                Ok::<_, Infallible>(answer.map(|body| Body::new(Counted { body, _call: call })))
+            }
         });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -182,6 +229,7 @@ impl Serving {
         tokio::select! {
             ended = &mut connection => return log(addr, ended),
             () = self.shutdown.cancelled() => {}
+            () = dismissed.cancelled() => tracing::debug!(?addr, "the peer may not stay"),
             why = expiry => tracing::debug!(?addr, "the peer has to reconnect: {why}"),
         }
         connection.as_mut().graceful_shutdown();

@@ -3,11 +3,13 @@
 //! [`connect`] ends with a server that the [`HostVerifier`] agreed to and that accepted our certificate. Host keys
 //! without a certificate are refused unless the verifier says otherwise.
 
+mod asking;
 mod handshake;
 mod session;
 mod side;
 mod verify;
 
+pub use asking::host_certificate;
 pub use session::{Controls, OpenError, PtyRequest, RequestError, Session};
 pub use verify::{ClusterHost, HostRefusal, HostVerifier};
 

@@ -109,7 +109,7 @@ impl Change for Create<'_> {
                 (name, *ttl)
             }
         };
-        txn = without_leftovers(*shelf, txn, &bot.name).await?;
+        txn = without_leftovers(*shelf, reads, txn, caller, &bot.name).await?;
         let name = bot.name.resource_name();
         Ok((txn, CreateBotResponse { user_name: name.clone(), role_name: name, token, token_ttl_seconds }))
     }

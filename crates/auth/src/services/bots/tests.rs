@@ -1,10 +1,11 @@
 //! Bots from their making to their removal, with each refusal, over a real store.
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Who};
 use crate::enrol::instance::{Instance, Seen};
 use crate::services::bench::{Bench, bot, from, key, person, role, root};
 use access::{BotName, InstanceId};
 use api::status::{Class, Problem};
+use api::v1;
 use api::v1::bot_service_server::BotService;
 use api::v1::{
     AddInstanceRequest, CreateBotRequest, CreateBotResponse, DeleteBotRequest, HeartbeatRequest, HookResult,
@@ -185,16 +186,76 @@ async fn a_removed_bot_leaves_only_its_locks() {
     delete().await.expect("goes");
     assert!(bench.list(&root(), "bot_instance", 0, "").await.expect("lists").0.is_empty());
     assert_eq!(bench.list(&root(), "token", 0, "").await.expect("lists").0, ["*****"]);
-    assert_eq!(bench.list(&root(), "lock", 0, "").await.expect("lists").0, ["l"]);
+    let locks = bench.list(&root(), "lock", 0, "").await.expect("lists").0;
+    assert_eq!(locks, ["l", "removed-bot-ci"]);
     assert_eq!(Problem::of(&delete().await.expect_err("is gone")).class, Class::NotFound);
     bench.delete(&root(), "lock", "l").await.expect("goes");
-    assert_eq!(report(&bench, &instance, json!({})).await.expect_err("is gone").code, "bot_not_found");
+    assert_eq!(report(&bench, &instance, json!({})).await.expect_err("is gone").code, "locked");
     let request = AddInstanceRequest { name: "ci".into(), token_ttl_seconds: 0 };
     let none = bench.bots.add_instance(from(&root(), request)).await.expect_err("no such bot");
     assert_eq!(Problem::of(&none).class, Class::NotFound);
+    bench.delete(&root(), "lock", "removed-bot-ci").await.expect("goes");
     joined(&bench).await;
     create(&bench, &root(), ci()).await.expect("is made again");
     assert!(bench.list(&root(), "bot_instance", 0, "").await.expect("lists").0.is_empty(), "nothing is left");
+    let locks = bench.list(&root(), "lock", 0, "").await.expect("lists").0;
+    assert_eq!(locks.len(), 1, "what had been left is refused too: {locks:?}");
+}
+
+/// Removes the bot `ci`.
+async fn removed(bench: &Bench) -> v1::DeleteBotResponse {
+    let request = from(&root(), DeleteBotRequest { name: "ci".into() });
+    bench.bots.delete_bot(request).await.expect("goes").into_inner()
+}
+
+#[tokio::test]
+async fn what_a_removed_bot_has_left_is_refused_until_it_has_ended() {
+    let bench = Bench::new().await;
+    create(&bench, &root(), ci()).await.expect("is made");
+    assert_eq!(removed(&bench).await, v1::DeleteBotResponse::default(), "there was nothing to refuse");
+    create(&bench, &root(), ci()).await.expect("is made");
+    let (one, other) = (joined(&bench).await, joined(&bench).await);
+    let before = Timestamp::now();
+    let answer = removed(&bench).await;
+    let until: Timestamp = answer.locked_until.parse().expect("a time");
+    let longest = SignedDuration::from_hours(24);
+    assert!(until > before + longest && until < Timestamp::now() + longest + SignedDuration::from_mins(6));
+    let mut expected = [&one, &other].map(|caller| match &caller.who {
+        Who::User(user) => {
+            format!("removed-{}", user.identity.bot.as_ref().expect("a bot").instance)
+        }
+        other => panic!("no bot: {other:?}"),
+    });
+    expected.sort();
+    assert_eq!(answer.locks, expected);
+    let lock = bench.look(&root(), "lock", &expected[0]).await.expect("is there");
+    let id = expected[0].strip_prefix("removed-").expect("a name");
+    assert_eq!(lock["spec"]["target"], json!({"bot_instance_id": id}));
+    assert_eq!(lock["spec"]["message"], format!("the bot instance ci/{id} was removed"));
+    assert_eq!(lock["spec"]["expires"], answer.locked_until);
+    create(&bench, &root(), ci()).await.expect("the name is free");
+}
+
+#[tokio::test]
+async fn a_bot_of_many_instances_is_refused_by_its_name() {
+    let bench = Bench::new().await;
+    create(&bench, &root(), ci()).await.expect("is made");
+    for _ in 0..100 {
+        joined(&bench).await;
+    }
+    let answer = removed(&bench).await;
+    assert_eq!(answer.locks, ["removed-bot-ci"], "one for all, however many steps it takes");
+    assert!(bench.list(&root(), "bot_instance", 0, "").await.expect("lists").0.is_empty());
+    let lock = bench.look(&root(), "lock", "removed-bot-ci").await.expect("is there");
+    assert_eq!(lock["spec"]["target"], json!({"user": "bot-ci"}));
+    let refused = create(&bench, &root(), ci()).await.expect_err("it would be locked");
+    assert_eq!(refused.code, "name_locked");
+    assert!(refused.reason.contains(&answer.locked_until), "{}", refused.reason);
+    assert!(refused.hint.contains("tctl rm lock/removed-bot-ci"), "{}", refused.hint);
+    let resource = json!({"kind": "bot", "version": "v1", "metadata": {"name": "ci"}, "spec": {"roles": []}});
+    assert_eq!(bench.create(&root(), resource).await.expect_err("the same").code, "name_locked");
+    bench.delete(&root(), "lock", "removed-bot-ci").await.expect("goes");
+    create(&bench, &root(), ci()).await.expect("is made again");
 }
 
 #[tokio::test]
@@ -245,7 +306,7 @@ async fn heartbeats_come_from_the_instance_itself() {
         assert_eq!(refused.code, "not_an_instance");
     }
     bench.delete(&root(), "bot_instance", &names[0]).await.expect("goes");
-    assert_eq!(report(&bench, &instance, json!({})).await.expect_err("is removed").code, "not_an_instance");
+    assert_eq!(report(&bench, &instance, json!({})).await.expect_err("is removed").code, "locked");
 }
 
 #[tokio::test]

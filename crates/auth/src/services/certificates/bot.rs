@@ -197,6 +197,7 @@ impl<'a> Renewing<'a> {
                 return Err(Problem::new(Class::Invalid, "key_reused", mismatch.to_string()).into());
             }
         }
+        core.spend(&core.budgets.renewals, self.caller, 1).await?;
         let bot = self.bot(reads).await?;
         let lifetime = lifetime::of_bot(ttl_seconds, bot.max_session_ttl);
         core.note_shorter(self.caller, ttl_seconds, lifetime);

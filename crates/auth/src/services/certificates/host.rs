@@ -29,6 +29,7 @@ pub async fn renew(
     let details = request.host.as_ref().ok_or_else(|| refusal::invalid("the host details are missing"))?;
     let ssh_key = issuer::ssh_key(details)?;
     let keys = HostKeys { tls: &key, ssh: ssh_key.as_ref() };
+    core.spend(&core.budgets.renewals, caller, 1).await?;
     let renewing = Renewing { core, caller, bearer, keys, details };
     let certificates = committed(core, caller, &renewing).await?;
     core.metrics.issued(Issued::Host, 1);
@@ -107,6 +108,7 @@ impl Plan for Renewing<'_> {
         let certificates = core.issuer.issue_host(&identity, keys, core.now())?;
         // Where it was enrolled from stays: a renewal may come through a proxy and has that one's address.
         (host.expires, host.names) = (certificates.expires(), names);
+        let host = host.hold(Some(&known), core.now()).map_err(|refused| name_problem(&refused))?;
         let owner = Owner { id: bearer.id, role: bearer.role, from: host.from, bot: None };
         let (names, had) = (&host.names, &known.names);
         let taking = Taking { me: &owner, names, had, joins: false, until: host.expires };

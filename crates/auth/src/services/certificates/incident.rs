@@ -1,10 +1,11 @@
 //! One identity is in use twice: that instance or host is locked, with the token that both join with, and nothing else. The lock
 //! says where each of the two was seen, for whoever lifts it.
 
-use crate::audit::{Event, UserKind, kind};
+use crate::audit::{Event, UserKind, kind, masked};
 use crate::caller::Caller;
 use crate::catalog::{layout, record};
 use crate::core::Core;
+use crate::pacing::Spender;
 use crate::refusal;
 use access::rbac::lock::is_in_force;
 use access::resource::lock::{LockSpec, LockTarget};
@@ -83,16 +84,21 @@ impl Incident<'_> {
         let key = layout::resource(Kind::Lock, &name)
             .map_err(|error| refusal::internal("a lock has no place", error))?;
         let event = self.event();
+        let lock = self.lock_of(&name);
+        let present = core.catalog.read(&key).await?;
+        if present.as_ref().is_some_and(|present| is_that(present, &lock, core.now())) {
+            let who = caller.spender().or_else(|| self.join_token.map(|token| Spender::Token(masked(token))));
+            // It is locked already, and whoever it is may go on trying.
+            return core
+                .catalog
+                .tell_refusal(who, event)
+                .await
+                .map_err(|error| crate::catalog::problem(&error));
+        }
         tracing::warn!(
             whose = %self.whose, lock = name, here = caller.name(), before = self.other_addr,
             mismatch = self.mismatch, "an identity is in use twice; it is locked"
         );
-        let lock = self.lock_of(&name);
-        let present = core.catalog.read(&key).await?;
-        if present.as_ref().is_some_and(|present| is_that(present, &lock, core.now())) {
-            core.note(event).await;
-            return Ok(());
-        }
         // One of that name that has ended, or that hits somebody else, keeps nobody out.
         let expect = present.map_or(Expect::Absent, |present| Expect::Revision(present.revision));
         let created = caller.locate(Event::new(kind::LOCK_CREATED)).name(&name).with("lock", lock.to_json());

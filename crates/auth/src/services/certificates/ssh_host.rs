@@ -4,9 +4,8 @@
 //! A rule says that the bot may have such certificates (`create` on `host_cert`, with `host_cert.principals` in its `where`).
 //! Whatever it says, a name that another host has is not given.
 
-use super::outputs::Issuing;
+use super::issuing::Issuing;
 use super::{Bearer, Plan, committed};
-use crate::caller::Caller;
 use crate::catalog::{Reads, layout};
 use crate::core::Core;
 use crate::enrol::host::Host;
@@ -26,25 +25,19 @@ use api::v1;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use identity::key::PublicKey;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use store::{Entry, Expect, Txn};
 
 /// What rules call such a certificate.
 pub const KIND: &str = "host_cert";
-/// The most names of one server that are remembered at once.
-const MOST_NAMES: usize = 64;
 
 /// Issues one.
-pub async fn issue(
-    core: &Core,
-    caller: &Caller,
-    request: &v1::IssueHostRequest,
-) -> Result<v1::IssueHostResponse, Problem> {
-    let bearer = Bearer::of(caller)?;
+pub async fn issue(issuing: Issuing<'_>, request: &v1::HostRequest) -> Result<v1::HostCertificate, Problem> {
+    let core = issuing.core;
     let key = issuer::public_key(&request.public_key)?;
-    let issuing = Issuing { core, caller, bearer: &bearer };
-    let server = Server { issuing, id: id_of(&bearer), key: &key, request };
-    let certificates = committed(core, caller, &server).await?;
+    let server = Server { issuing, id: id_of(issuing.bearer), key: &key, request };
+    let certificates = committed(core, issuing.caller, &server).await?;
     core.metrics.issued(Issued::Host, 1);
     Ok(certificates.ssh_message())
 }
@@ -66,12 +59,16 @@ struct Server<'a> {
     issuing: Issuing<'a>,
     id: HostId,
     key: &'a PublicKey,
-    request: &'a v1::IssueHostRequest,
+    request: &'a v1::HostRequest,
 }
 
 #[async_trait]
 impl Plan for Server<'_> {
     type Made = Certificates;
+
+    fn names(&self) -> &[String] {
+        &self.request.principals
+    }
 
     async fn plan(&self, reads: &mut Reads<'_>) -> Result<(Txn, Certificates), Problem> {
         let Self { issuing, id, key, request } = self;
@@ -92,12 +89,14 @@ impl Plan for Server<'_> {
         let identity = identity_of(core, *id, SystemRole::Node, names.clone());
         let certificates = core.issuer.issue(&identity, key, lifetime, &[], core.now())?;
         let until = certificates.expires();
+        let host = self.host(&bot, names.clone(), until).await?;
         let me = Owner { id: *id, role: SystemRole::Node, from: caller.ip(), bot: Some(bot.name.clone()) };
         let taking = Taking { me: &me, names: &names, had: &[], joins: false, until };
         let txn = taking.add_to(core, txn).await?;
-        let txn = self.enrolled(txn, &bot, names, &certificates).await?;
+        let (host, expect) = host;
         let bound = layout::subject_key(&fingerprint);
-        let txn = txn.put_until(bound, owner(*id, SystemRole::Node), until);
+        let txn = txn.put_until(bound, owner(*id, SystemRole::Node), host.expires);
+        let txn = host.put(txn.expect(Host::key_of(*id, SystemRole::Node), expect));
         Ok((txn.event(core.issued(caller, &identity, &certificates)), certificates))
     }
 }
@@ -116,13 +115,12 @@ impl Server<'_> {
     }
 
     /// The server is on record as long as one of its certificates is good, so that nobody else can have its id.
-    async fn enrolled(
+    async fn host(
         &self,
-        txn: Txn,
         bot: &Bot,
         names: Vec<String>,
-        certificates: &Certificates,
-    ) -> Result<Txn, Problem> {
+        expires: Timestamp,
+    ) -> Result<(Host, Expect), Problem> {
         let core = self.issuing.core;
         let (key, kept) = (Host::key_of(self.id, SystemRole::Node), kept_by(&bot.name));
         let known = match core.catalog.read(&key).await? {
@@ -130,34 +128,40 @@ impl Server<'_> {
             None => None,
         };
         let fingerprint = self.key.fingerprint();
-        let mut host = Host {
+        let host = Host {
             id: self.id,
             role: SystemRole::Node,
             key: fingerprint.clone(),
             previous: None,
             names,
-            expires: certificates.expires(),
+            held: BTreeMap::new(),
+            expires,
             from: self.issuing.caller.ip(),
             process: kept,
             bound_to: None,
         };
         let expect = known.as_ref().map_or(Expect::Absent, |(_, revision)| Expect::Revision(*revision));
-        if let Some((known, _)) = known {
-            if known.process != host.process {
-                let reason = format!("the host id {} is enrolled already, as a node", self.id);
-                let hint = format!("free it with tctl rm node/{}", self.id);
-                return Err(Problem::new(Class::Denied, "host_id_taken", reason).hint(hint));
-            }
+        if let Some((known, _)) = &known
+            && known.process != host.process
+        {
+            let reason = format!("the host id {} is enrolled already, as a node", self.id);
+            let hint = format!("free it with tctl rm node/{}", self.id);
+            return Err(Problem::new(Class::Denied, "host_id_taken", reason).hint(hint));
+        }
+        let known = known.map(|(known, _)| known);
+        let mut host = host.hold(known.as_ref(), core.now()).map_err(|refused| name_problem(&refused))?;
+        if let Some(known) = known {
             host.expires = host.expires.max(known.expires);
             host.previous = Some(known.key).filter(|key| *key != fingerprint);
             // Another output of the same instance may have a certificate for other names.
-            for name in held(core, self.id, &known.names).await? {
-                if host.names.len() < MOST_NAMES && !host.names.contains(&name) {
+            let more: Vec<String> = known.names.into_iter().chain(known.held.into_keys()).collect();
+            for name in held(core, self.id, &more).await? {
+                if !host.names.contains(&name) {
                     host.names.push(name);
                 }
             }
         }
-        Ok(host.put(txn.expect(key, expect)))
+        Ok((host, expect))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A certificate for a user, by an administrator.
 
-use super::outputs::{extra, logins, permits, pinned};
+use super::certificate::{extra, logins, permits, pinned};
 use super::{Plan, committed, unexpected_caller};
 use crate::caller::{Caller, Who};
 use crate::catalog::{Reads, RolesOf};
@@ -30,6 +30,7 @@ pub async fn sign(
 ) -> Result<v1::Credentials, Problem> {
     let name = UserName::new(request.user.as_str()).map_err(|error| refusal::invalid(error.to_string()))?;
     let key = issuer::public_key(&request.public_key)?;
+    core.spend(&core.budgets.outputs, caller, 1).await?;
     let signing = Signing { core, caller, name: &name, key: &key, ttl_seconds: request.ttl_seconds };
     let certificates = committed(core, caller, &signing).await?;
     core.metrics.issued(Issued::User, 1);

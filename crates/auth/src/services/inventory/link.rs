@@ -132,7 +132,9 @@ impl Link {
             first = timeout(self.pace.first, incoming.next()) => first,
         };
         let first = said(first.map_err(|_| End::Slow("it did not report"))?)?;
-        let Some(report) = report::read(&self.connected, &first).map_err(End::Refused)? else {
+        let Some(report) =
+            report::read(&self.core.presence, &self.connected, &first).map_err(End::Refused)?
+        else {
             return Err(End::Refused(refusal::invalid("the first message must be a report")));
         };
         let host = &self.connected.host;
@@ -221,7 +223,7 @@ impl Link {
             }
             said => {
                 state.read_from = Instant::now() + self.pace.report;
-                match report::read(&self.connected, &said).map_err(End::Refused)? {
+                match report::read(&self.core.presence, &self.connected, &said).map_err(End::Refused)? {
                     // It would have to be taken from the inventory first; another stream does that.
                     Some(Report::Unlisted) => Err(End::Refused(refusal::invalid(
                         "only the first message says that a server is unlisted",

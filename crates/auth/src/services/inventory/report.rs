@@ -3,7 +3,9 @@
 use super::Connected;
 use crate::catalog::{layout, record};
 use crate::core::Core;
+use crate::presence::Presence;
 use crate::refusal;
+use access::address::{Reach, is_number};
 use access::resource::{Kind, Node, Resource};
 use access::{HostPort, SystemRole};
 use api::status::{Class, Problem};
@@ -33,10 +35,15 @@ pub(super) enum Report {
 }
 
 /// Reads a report; `None` when the message is something else.
-pub(super) fn read(connected: &Connected, message: &Message) -> Result<Option<Report>, Problem> {
+pub(super) fn read(
+    presence: &Presence,
+    connected: &Connected,
+    message: &Message,
+) -> Result<Option<Report>, Problem> {
     match (message, connected.host.role) {
         (Message::Node(report), SystemRole::Node) => {
-            node(connected, report).map(|node| Some(Report::Node(Box::new(node))))
+            let places = Places::of(presence, connected);
+            node(connected, &places, report).map(|node| Some(Report::Node(Box::new(node))))
         }
         (Message::Proxy(report), SystemRole::Proxy) => proxy(report).map(|addrs| Some(Report::Proxy(addrs))),
         (Message::Unlisted(_), _) if connected.keeper.is_some() => Ok(Some(Report::Unlisted)),
@@ -48,7 +55,7 @@ pub(super) fn read(connected: &Connected, message: &Message) -> Result<Option<Re
     }
 }
 
-fn node(connected: &Connected, report: &NodeReport) -> Result<Node, Problem> {
+fn node(connected: &Connected, places: &Places<'_>, report: &NodeReport) -> Result<Node, Problem> {
     let NodeReport { hostname, addr, public_addrs, labels, command_labels, version } = report;
     let host = &connected.host;
     let own = hostname.eq_ignore_ascii_case(&host.id.to_string());
@@ -64,10 +71,10 @@ fn node(connected: &Connected, report: &NodeReport) -> Result<Node, Problem> {
         let reason = format!("the label {shown:?} is reserved; node {} cannot give it to itself", host.id);
         return Err(Problem::new(Class::Denied, "label_reserved", reason).hint("choose another label"));
     }
-    let addr = dialled(connected, addr)?;
+    let addr = places.dialled(addr)?;
     for public in public_addrs {
         let host_of = HostPort::parse(public, 0).map_err(|wrong| refusal::invalid(wrong.to_string()))?;
-        own_address(connected, host_of.host(), public)?;
+        places.own(&host_of, public)?;
     }
     let json = json!({
         "kind": "node", "version": Kind::Node.version(),
@@ -84,35 +91,79 @@ fn node(connected: &Connected, report: &NodeReport) -> Result<Node, Problem> {
     }
 }
 
-/// Where proxies dial the node: an address of its own. One that listens everywhere is found where it comes from.
-fn dialled(connected: &Connected, addr: &str) -> Result<String, Problem> {
-    if addr.is_empty() {
-        return Ok(String::new());
+/// Where a node may be: at the names and addresses of its certificate, or where it comes from, and nowhere else. It could stand
+/// in for another host otherwise, or lead proxies to one. (Proxies look for themselves at who answers there.)
+struct Places<'a> {
+    connected: &'a Connected,
+    /// Where it comes from, unless a proxy is there: then that address may be anybody's behind the proxy.
+    from: Option<IpAddr>,
+    /// It comes from auth's own machine, or through a proxy on it, which cannot be told apart.
+    near: bool,
+}
+
+impl<'a> Places<'a> {
+    fn of(presence: &Presence, connected: &'a Connected) -> Self {
+        let from = connected.from.map(|from| from.to_canonical());
+        let near = from.is_some_and(|from| from.is_loopback());
+        let from = from.filter(|from| !near && !presence.is_proxy(*from));
+        Self { connected, from, near }
     }
-    let told = HostPort::parse(addr, 0).map_err(|wrong| refusal::invalid(wrong.to_string()))?;
-    let everywhere = told.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
-    match (everywhere, connected.from) {
-        (false, _) => own_address(connected, told.host(), addr).map(|()| told.to_string()),
-        (true, Some(from)) => Ok(SocketAddr::new(from, told.port()).to_string()),
-        (true, None) => Err(refusal::invalid(
-            "the node listens on every address, and which one it is reached at is not known",
-        )
-        .hint("set ssh_service.public_addr")),
+
+    /// Where proxies dial the node. One that listens everywhere is found where it comes from.
+    fn dialled(&self, addr: &str) -> Result<String, Problem> {
+        if addr.is_empty() {
+            return Ok(String::new());
+        }
+        let told = HostPort::parse(addr, 0).map_err(|wrong| refusal::invalid(wrong.to_string()))?;
+        let everywhere = told.host().parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_unspecified());
+        let from = self.from.or(self.connected.from.filter(|_| self.near));
+        match (everywhere, from) {
+            (false, _) => self.own(&told, addr),
+            (true, Some(from)) => Ok(SocketAddr::new(from.to_canonical(), told.port()).to_string()),
+            (true, None) => Err(refusal::invalid(
+                "the node listens on every address, and which one it is reached at is not known",
+            )
+            .hint("set ssh_service.public_addr")),
+        }
+    }
+
+    /// Whether this place is its own; and how it is written.
+    fn own(&self, told: &HostPort, text: &str) -> Result<String, Problem> {
+        let host = told.host();
+        let named = |host: &str| self.connected.host.names.iter().any(|name| name.eq_ignore_ascii_case(host));
+        let shown = || text.chars().take(80).collect::<String>();
+        let Ok(ip) = host.parse::<IpAddr>().map(|ip| ip.to_canonical()) else {
+            let own = match is_local(host) {
+                true => self.near,
+                false => named(host) && !is_number(host),
+            };
+            return if own { Ok(told.to_string()) } else { Err(self.not_own(&shown())) };
+        };
+        match Reach::of(ip) {
+            Reach::Far if named(host) || named(&ip.to_string()) || self.from == Some(ip) => {}
+            Reach::Own if self.near => {}
+            Reach::Far | Reach::Own => return Err(self.not_own(&shown())),
+            Reach::Nowhere => {
+                let reason = format!("the address {:?} is none that leads to one host", shown());
+                return Err(Problem::new(Class::Denied, "host_addr_not_own", reason)
+                    .hint("set ssh_service.public_addr to an address at which proxies reach the node"));
+            }
+        }
+        Ok(SocketAddr::new(ip, told.port()).to_string())
+    }
+
+    fn not_own(&self, shown: &str) -> Problem {
+        let reason =
+            format!("the address {shown:?} is not in the certificate of node {}", self.connected.host.id);
+        Problem::new(Class::Denied, "host_addr_not_own", reason)
+            .hint("restart the node, so that it asks for a certificate with its public_addr")
     }
 }
 
-/// A node is reached at the names and addresses of its certificate, or where it comes from, and nowhere else: it could
-/// stand in for another host otherwise, or lead proxies to one.
-fn own_address(connected: &Connected, host: &str, told: &str) -> Result<(), Problem> {
-    let named = connected.host.names.iter().any(|name| name.eq_ignore_ascii_case(host));
-    let from = host.parse::<IpAddr>().ok().is_some_and(|ip| connected.from == Some(ip));
-    if named || from {
-        return Ok(());
-    }
-    let shown: String = told.chars().take(80).collect();
-    let reason = format!("the address {shown:?} is not in the certificate of node {}", connected.host.id);
-    Err(Problem::new(Class::Denied, "host_addr_not_own", reason)
-        .hint("restart the node, so that it asks for a certificate with its public_addr"))
+/// A name of every machine.
+fn is_local(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 fn proxy(report: &ProxyReport) -> Result<Vec<String>, Problem> {

@@ -9,16 +9,25 @@ use access::resource::lock::LockTarget;
 use api::status::Problem;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use store::{Direction, EventFilter, Revision};
 use tokio::sync::Mutex;
 
 /// Clocks may have been set, and events may be late.
 const SLACK: SignedDuration = SignedDuration::from_hours(1);
 /// Locks remembered at once.
-const MOST: usize = 1024;
-/// Of all that a server is told of at once. More cannot be listed, and the server is locked.
-pub const MOST_SERIALS: usize = 100_000;
+const REMEMBERED: usize = 1024;
+/// Of all that a server is told of at once. Of a lock that hits more, it is told who has them.
+pub const MOST: Most = Most { serials: 100_000, key_ids: 20_000 };
+
+/// How many a server is told of.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Certificates.
+    pub serials: usize,
+    /// Their holders, none of whose certificates are believed then.
+    pub key_ids: usize,
+}
 
 /// The certificates for each lock that was asked about.
 #[derive(Debug, Default)]
@@ -29,21 +38,97 @@ pub struct Revoked {
 /// What one lock hits.
 #[derive(Debug)]
 struct Hit {
-    certificates: Vec<Certificate>,
-    /// Otherwise there are more than may be told, and how many there are now is seen by looking again.
-    whole: bool,
+    /// None where there are more than may be told.
+    certificates: Option<Vec<Certificate>>,
+    /// Who has them, and until when; none where these are too many as well.
+    holders: Option<HashMap<String, Option<Timestamp>>>,
     made: Timestamp,
+}
+
+/// What a server is told of one lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The serial numbers, if they are not too many.
+    pub serials: Option<BTreeSet<u64>>,
+    /// The key ids of those certificates, if they are not too many.
+    pub holders: Option<BTreeSet<String>>,
+}
+
+/// What a server is told of all locks.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct All {
+    pub serials: BTreeSet<u64>,
+    pub key_ids: BTreeSet<String>,
+    /// Of these it cannot be told: it has to let nobody in, because half a list would let the other half in.
+    pub too_many: bool,
+}
+
+impl All {
+    /// By serial numbers as far as they fit. The lock that hits most is told by the holders first: their other certificates are
+    /// refused with those, and nobody else's.
+    pub fn of(locks: Vec<Told>, most: Most) -> Self {
+        let mut all = Self::default();
+        let (mut listed, named): (Vec<_>, Vec<_>) = locks
+            .into_iter()
+            .map(|told| (told.serials, told.holders))
+            .partition(|(serials, _)| serials.is_some());
+        let mut add = |holders: Option<BTreeSet<String>>| match holders {
+            Some(holders) => all.key_ids.extend(holders),
+            None => all.too_many = true,
+        };
+        named.into_iter().for_each(|(_, holders)| add(holders));
+        listed.sort_by_key(|(serials, _)| serials.as_ref().map_or(0, BTreeSet::len));
+        while listed.iter().flat_map(|(serials, _)| serials).map(BTreeSet::len).sum::<usize>() > most.serials
+        {
+            add(listed.pop().and_then(|(_, holders)| holders));
+        }
+        all.serials = listed.into_iter().filter_map(|(serials, _)| serials).flatten().collect();
+        all.too_many |= all.key_ids.len() > most.key_ids;
+        match all.too_many {
+            true => Self { too_many: true, ..Self::default() },
+            false => all,
+        }
+    }
 }
 
 impl Hit {
     fn is_good(&self, now: Timestamp) -> bool {
-        self.whole || now.duration_since(self.made) < SLACK
+        self.certificates.is_some() || now.duration_since(self.made) < SLACK
     }
 
-    /// As many as there may be, and more, where there are too many.
-    fn serials(&self, now: Timestamp) -> Vec<u64> {
-        let told = self.certificates.iter().filter(|found| !self.whole || found.may_be_valid(now));
-        told.map(|certificate| certificate.serial).collect()
+    fn told(&self, now: Timestamp) -> Told {
+        let certificates = self.certificates.as_ref().map(|all| {
+            let valid = all.iter().filter(|certificate| may_be_valid(certificate.expires, now));
+            valid.map(|certificate| certificate.serial).collect()
+        });
+        let holders = self.holders.as_ref().map(|all| {
+            let valid = all.iter().filter(|(_, expires)| may_be_valid(**expires, now));
+            valid.map(|(name, _)| name.clone()).collect()
+        });
+        Told { serials: certificates, holders }
+    }
+
+    /// Takes one in.
+    fn add(&mut self, issued: Issued, most: Most) {
+        let Issued { serial, identity: About { expires, user, .. }, .. } = issued;
+        if let Some(all) = &mut self.certificates {
+            all.push(Certificate { serial, expires });
+            if all.len() > most.serials {
+                self.certificates = None;
+            }
+        }
+        if let Some(all) = &mut self.holders {
+            let until = all.entry(user).or_insert(expires);
+            // One without an end is good for ever.
+            *until = until.zip(expires).map(|(a, b)| a.max(b));
+            if all.len() > most.key_ids {
+                self.holders = None;
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.certificates.is_none() && self.holders.is_none()
     }
 }
 
@@ -53,11 +138,9 @@ struct Certificate {
     expires: Option<Timestamp>,
 }
 
-impl Certificate {
-    /// The server's clock may be behind.
-    fn may_be_valid(self, now: Timestamp) -> bool {
-        self.expires.is_none_or(|expires| now.duration_since(expires) < SLACK)
-    }
+/// The server's clock may be behind.
+fn may_be_valid(expires: Option<Timestamp>, now: Timestamp) -> bool {
+    expires.is_none_or(|expires| now.duration_since(expires) < SLACK)
 }
 
 /// As much of an event as matters.
@@ -70,6 +153,9 @@ struct Issued {
 
 #[derive(Deserialize)]
 struct About {
+    /// The key id.
+    #[serde(default)]
+    user: String,
     #[serde(default)]
     expires: Option<Timestamp>,
     #[serde(default)]
@@ -81,27 +167,26 @@ struct About {
 }
 
 impl Revoked {
-    /// The serial numbers of user certificates that may be valid and are hit by role, instance or join token; more than
-    /// [`MOST_SERIALS`] where there are too many.
-    pub(super) async fn by(&self, core: &Core, lock: &Found<Lock>) -> Result<Vec<u64>, Problem> {
+    /// The user certificates that may be valid and are hit by role, instance or join token.
+    pub(super) async fn by(&self, core: &Core, lock: &Found<Lock>, most: Most) -> Result<Told, Problem> {
         let name = (lock.value.metadata.name.clone(), lock.revision);
         let now = core.now();
         // Held meanwhile: all servers ask at the same moment, for the same.
         let mut known = self.known.lock().await;
         let hit = match known.remove(&name).filter(|hit| hit.is_good(now)) {
             Some(hit) => hit,
-            None => look(core, &lock.value.spec.target).await?,
+            None => look(core, &lock.value.spec.target, most).await?,
         };
-        let serials = hit.serials(now);
-        if known.len() >= MOST {
+        let told = hit.told(now);
+        if known.len() >= REMEMBERED {
             known.clear();
         }
         known.insert(name, hit);
-        Ok(serials)
+        Ok(told)
     }
 }
 
-async fn look(core: &Core, target: &LockTarget) -> Result<Hit, Problem> {
+async fn look(core: &Core, target: &LockTarget, most: Most) -> Result<Hit, Problem> {
     let longest = SignedDuration::try_from(lifetime::LONGEST).unwrap_or(SignedDuration::MAX) + SLACK;
     let now = core.now();
     let from = now.checked_sub(longest).ok();
@@ -111,18 +196,18 @@ async fn look(core: &Core, target: &LockTarget) -> Result<Hit, Problem> {
         direction: Direction::Ascending,
         ..EventFilter::default()
     };
-    let mut certificates = Vec::new();
+    let mut found_by = Hit { certificates: Some(Vec::new()), holders: Some(HashMap::new()), made: now };
     loop {
         let found = core.audit().search(filter.clone()).await;
         let found = found.map_err(|error| crate::refusal::internal("the audit log cannot be read", error))?;
-        let Some(last) = found.last() else { return Ok(Hit { certificates, whole: true, made: now }) };
+        let Some(last) = found.last() else { return Ok(found_by) };
         filter.after = Some(last.seq);
         let issued = found.iter().filter_map(|event| serde_json::from_str::<Issued>(&event.json).ok());
         let hit = issued.filter(|issued| issued.cert_type == "user" && hit(target, &issued.identity));
-        let hit = hit.map(|issued| Certificate { serial: issued.serial, expires: issued.identity.expires });
-        certificates.extend(hit.filter(|certificate| certificate.may_be_valid(now)));
-        if certificates.len() > MOST_SERIALS {
-            return Ok(Hit { certificates, whole: false, made: now });
+        hit.filter(|issued| may_be_valid(issued.identity.expires, now))
+            .for_each(|issued| found_by.add(issued, most));
+        if found_by.is_over() {
+            return Ok(found_by);
         }
     }
 }
@@ -139,23 +224,71 @@ fn hit(target: &LockTarget, about: &About) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{About, Certificate, Hit, SLACK};
+    use super::{About, All, Hit, Issued, Most, SLACK, Told};
     use jiff::{SignedDuration, Timestamp};
+    use std::collections::{BTreeSet, HashMap};
+
+    const MOST: Most = Most { serials: 3, key_ids: 2 };
+
+    fn empty(made: Timestamp) -> Hit {
+        Hit { certificates: Some(vec![]), holders: Some(HashMap::new()), made }
+    }
+
+    fn issued(serial: u64, user: &str, expires: &str) -> Issued {
+        let event =
+            serde_json::json!({"roles": ["ops"], "user": user, "expires": expires.parse::<Timestamp>().ok()});
+        let identity: About = serde_json::from_value(event).expect("of an event");
+        Issued { cert_type: "user".to_owned(), serial, identity }
+    }
+
+    fn told(serials: Option<&[u64]>, holders: Option<&[&str]>) -> Told {
+        let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect();
+        Told { serials: serials.map(|all| all.iter().copied().collect()), holders: holders.map(names) }
+    }
 
     #[test]
     fn certificates_that_have_ended_are_left_out() {
-        let event = r#"{"roles": ["ops"], "expires": "2026-01-01T00:00:00Z"}"#;
-        let expires = serde_json::from_str::<About>(event).expect("of an event").expires;
-        let ended = expires.expect("it says so");
-        let certificates = vec![Certificate { serial: 1, expires }, Certificate { serial: 2, expires: None }];
-        let hit = Hit { certificates, whole: true, made: Timestamp::UNIX_EPOCH };
-        assert_eq!(hit.serials(ended), [1, 2], "clocks differ");
+        let end = "2026-01-01T00:00:00Z";
+        let ended: Timestamp = end.parse().expect("a time");
+        let mut hit = empty(Timestamp::UNIX_EPOCH);
+        hit.add(issued(1, "bot-a", end), MOST);
+        hit.add(issued(2, "bot-b", ""), MOST);
+        assert_eq!(hit.told(ended), told(Some(&[1, 2]), Some(&["bot-a", "bot-b"])), "clocks differ");
         let later = ended + SLACK;
-        assert_eq!(hit.serials(later), [2]);
+        assert_eq!(hit.told(later), told(Some(&[2]), Some(&["bot-b"])));
         assert!(hit.is_good(later));
-        // Of too many those that end do not make few.
-        let hit = Hit { whole: false, made: ended, ..hit };
-        assert_eq!(hit.serials(later), [1, 2]);
-        assert!(hit.is_good(later - SignedDuration::from_secs(1)) && !hit.is_good(later));
+    }
+
+    #[test]
+    fn where_there_are_too_many_it_is_known_whose_they_are() {
+        let (made, mut hit) = (Timestamp::UNIX_EPOCH, empty(Timestamp::UNIX_EPOCH));
+        for serial in 1..=9 {
+            hit.add(issued(serial, "bot-a", "2026-01-01T00:00:00Z"), MOST);
+        }
+        assert_eq!(hit.told(made), told(None, Some(&["bot-a"])));
+        // How many they are by then is seen by looking again.
+        assert!(hit.is_good(made + SLACK - SignedDuration::from_secs(1)) && !hit.is_good(made + SLACK));
+        for user in ["bot-b", "bot-c"] {
+            hit.add(issued(1, user, "2026-01-01T00:00:00Z"), MOST);
+        }
+        assert!(hit.is_over());
+    }
+
+    #[test]
+    fn what_is_too_much_by_number_is_told_by_name_and_costs_nobody_else() {
+        let set = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let few = told(Some(&[1]), Some(&["ann"]));
+        let many = told(Some(&[2, 3, 4]), Some(&["bot-a"]));
+        let far_too_many = told(None, Some(&["bot-b"]));
+        let all = All::of(vec![many.clone(), few.clone()], MOST);
+        let expected = All { serials: [1].into(), key_ids: set(&["bot-a"]), too_many: false };
+        assert_eq!(all, expected, "the lock that hits most is told by name");
+        let all = All::of(vec![far_too_many.clone(), few.clone()], MOST);
+        assert_eq!(all, All { serials: [1].into(), key_ids: set(&["bot-b"]), too_many: false });
+        let all = All::of(vec![few.clone(), told(Some(&[2, 3]), None)], MOST);
+        assert_eq!((all.serials.len(), all.too_many), (3, false), "all fit");
+        for too_many in [told(None, None), told(None, Some(&["x", "y", "z"]))] {
+            assert_eq!(All::of(vec![few.clone(), too_many], MOST), All { too_many: true, ..All::default() });
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A stock OpenSSH server in the inventory. It is no member of the cluster: the bot that looks after it speaks for it, under
 //! the names of the host certificate that it got for it, and hears what such a server can be told of trust and locks.
 
-use super::revoked::{MOST_SERIALS, Revoked};
+use super::revoked::{All, MOST, Revoked};
 use super::{Connected, expires};
 use crate::caller::{Caller, Host as Server};
 use crate::catalog::Reads;
@@ -91,7 +91,8 @@ impl Keeper {
             return Err(refusal::internal("what is locked cannot be read", damaged));
         }
         let now = core.now();
-        let (mut key_ids, mut serials, mut logins) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut key_ids, mut logins, mut told) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let mut last = String::new();
         let mut locked = String::new();
         for found in view.locks.values().filter(|found| is_in_force(&found.value, now)) {
             let LockTarget { user, role, login, server_id, bot_instance_id, join_token } =
@@ -103,16 +104,15 @@ impl Keeper {
                 locked = found.value.denial_text();
             }
             let of_certificates = [role, bot_instance_id, join_token].into_iter().any(Option::is_some);
-            if of_certificates && serials.len() <= MOST_SERIALS {
-                serials.extend(self.revoked.by(core, found).await?);
-                if serials.len() > MOST_SERIALS {
-                    locked = found.value.denial_text();
-                }
+            if of_certificates {
+                told.push(self.revoked.by(core, found, MOST).await?);
+                last = found.value.denial_text();
             }
         }
-        if serials.len() > MOST_SERIALS {
-            // Half a list would let the other half in, so nobody is let in at all.
-            serials.clear();
+        let All { serials, key_ids: holders, too_many } = All::of(told, MOST);
+        key_ids.extend(holders);
+        if too_many {
+            locked = last;
         }
         Ok(SshServerState {
             trust: Some(convert::trust_message(&core.issuer.trust())),

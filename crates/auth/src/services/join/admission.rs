@@ -5,6 +5,7 @@ use crate::caller::Caller;
 use crate::catalog::layout;
 use crate::core::Core;
 use crate::enrol::claim::Claim;
+use crate::enrol::trace::Trace;
 use crate::tokens::Fixed;
 use access::SystemRole;
 use access::resource::Token;
@@ -83,21 +84,23 @@ pub struct Standing {
 }
 
 /// Why a token grants nothing.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum NoGrant {
     /// There is none of that name.
     Unknown,
+    /// There was one.
+    Gone(String),
     /// There is, and it is not good for this.
-    Unfit(&'static str),
+    Unfit(String),
     /// The same of one whose name is no secret: who knows it has proved nothing.
-    PublicUnfit(&'static str),
+    PublicUnfit(String),
 }
 
 impl Admission {
     /// A refusal for which the joiner hears what all hear who show what it showed.
     pub fn refused(&self, why: impl Into<String>) -> Refused {
         match self.proof {
-            Proof::Name => Refused::token(why),
+            Proof::Name => Refused::token(self.proven.attempt(), why),
             Proof::Bound(_) | Proof::Tpm(_) | Proof::Vouched(_) => Refused::proof(self.proven.attempt(), why),
         }
     }
@@ -105,7 +108,10 @@ impl Admission {
     /// The refusal where a token grants nothing.
     pub fn no_grant(&self, none: NoGrant) -> Refused {
         match none {
-            NoGrant::Unknown => Refused::unproven(self.refused("there is no such token")),
+            NoGrant::Unknown => {
+                Refused::unproven(self.refused("there is no such token, and there was none in the last day"))
+            }
+            NoGrant::Gone(why) => Refused::unproven(self.refused(why)),
             NoGrant::Unfit(why) => self.refused(why),
             NoGrant::PublicUnfit(why) => Refused::unproven(self.refused(why)),
         }
@@ -116,7 +122,7 @@ impl Admission {
         match grant {
             Ok(Grant::Stored(token, revision)) => Ok((token, *revision)),
             Ok(Grant::Fixed(_)) => Err(self.refused("it is a token of the configuration")),
-            Err(none) => Err(self.no_grant(*none)),
+            Err(none) => Err(self.no_grant(none.clone())),
         }
     }
 
@@ -140,9 +146,17 @@ impl Admission {
                 let token = core.tokens.open(&entry).map_err(Problem::from)?;
                 Ok(Grant::Stored(Box::new(token), entry.revision))
             }
-            (None, None) => Err(NoGrant::Unknown),
+            (None, None) => Err(self.gone(core).await?),
         };
         Ok(Standing { grant: grant.and_then(|grant| self.fits(grant, core.now())), claim })
+    }
+
+    /// What is known of a token that there is not.
+    async fn gone(&self, core: &Core) -> Result<NoGrant, Refused> {
+        let Some(entry) = core.catalog.read(&layout::token_trace(self.proven.token())).await? else {
+            return Ok(NoGrant::Unknown);
+        };
+        Ok(NoGrant::Gone(Trace::read(&entry).map_err(Problem::from)?.why(core.now())))
     }
 
     fn fits(&self, grant: Grant, now: Timestamp) -> Result<Grant, NoGrant> {
@@ -150,18 +164,20 @@ impl Admission {
             JoinMethod::Token => NoGrant::Unfit,
             _ => NoGrant::PublicUnfit,
         };
-        if grant.expires().is_some_and(|expires| expires <= now) {
-            return Err(unfit("the token has expired"));
+        if let Some(expires) = grant.expires().filter(|expires| *expires <= now) {
+            return Err(unfit(format!("the token expired at {expires}")));
         }
-        if !grant.allows(self.proven.role()) {
-            return Err(unfit("the token is not for this role"));
+        if !grant.roles().contains(&self.proven.role()) {
+            let roles: Vec<&str> = grant.roles().iter().map(|role| role.as_str()).collect();
+            let (roles, wanted) = (roles.join(", "), self.proven.role());
+            return Err(unfit(format!("the token is for the roles {roles}, not for {wanted}")));
         }
         match (&self.proof, grant.method()) {
             (Proof::Name, JoinMethod::Token)
             | (Proof::Bound(_), JoinMethod::BoundKeypair)
             | (Proof::Tpm(_), JoinMethod::Tpm) => Ok(grant),
             (Proof::Vouched(voucher), JoinMethod::Oidc(provider)) if voucher.is_of(provider) => Ok(grant),
-            _ => Err(unfit("the token is of another join method")),
+            _ => Err(unfit(format!("the token is of the join method {}", grant.method().as_str()))),
         }
     }
 
@@ -176,8 +192,8 @@ impl Admission {
     }
 
     /// The transaction that uses the token, to be completed: it expects the token as it was read and the attempt to
-    /// be new.
-    pub fn spend(&self, grant: &Grant, claim: &Claim, once: bool) -> Txn {
+    /// be new. Of one that is used up it leaves a trace, if it is told when that is.
+    pub fn spend(&self, grant: &Grant, claim: &Claim, once: Option<Timestamp>) -> Txn {
         let txn = Txn::new().expect(self.claim_key(), Expect::Absent);
         let txn = claim.put(txn, self.claim_key());
         match grant {
@@ -185,7 +201,10 @@ impl Admission {
             Grant::Stored(_, revision) => {
                 let key = layout::token(self.proven.token());
                 let txn = txn.expect(key.clone(), Expect::Revision(*revision));
-                if once { txn.delete(key) } else { txn }
+                match once {
+                    Some(now) => Trace::spent(claim, now).put(txn.delete(key), self.proven.token()),
+                    None => txn,
+                }
             }
         }
     }
@@ -212,10 +231,10 @@ impl Grant {
         matches!(self, Self::Fixed(fixed) if fixed.local)
     }
 
-    fn allows(&self, role: SystemRole) -> bool {
+    fn roles(&self) -> &[SystemRole] {
         match self {
-            Self::Stored(token, _) => token.spec.roles.contains(&role),
-            Self::Fixed(fixed) => fixed.roles.contains(&role),
+            Self::Stored(token, _) => &token.spec.roles,
+            Self::Fixed(fixed) => &fixed.roles,
         }
     }
 }

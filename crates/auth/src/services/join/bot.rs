@@ -147,8 +147,10 @@ impl Joining<'_> {
     async fn first(&self, reads: &mut Reads<'_>, grant: Result<Grant, NoGrant>) -> Planned {
         let Self { core, admission, .. } = self;
         let grant = grant.map_err(|none| admission.no_grant(none))?;
-        let Grant::Stored(token, _) = &grant else { return Err(Refused::token("it is no bot's token")) };
-        let Some(name) = &token.spec.bot_name else { return Err(Refused::token("the token names no bot")) };
+        let Grant::Stored(token, _) = &grant else { return Err(admission.refused("it is no bot's token")) };
+        let Some(name) = &token.spec.bot_name else {
+            return Err(admission.refused("the token names no bot"));
+        };
         let by = By::from(&**token);
         let id = InstanceId(uuid::Uuid::new_v4());
         let bot = self.refuse_locked(reads, token, id).await?;
@@ -157,7 +159,7 @@ impl Joining<'_> {
         let claim = Claim::Bot { bot: name.clone(), instance: id, vouched: false, until };
         let first = (admission.fingerprint.as_str(), certificates.expires());
         let instance = Instance::joined(name, id, first, &self.seen(&by), Some(admission.claim_key()));
-        let txn = admission.spend(&grant, &claim, true).expect(instance.key(), Expect::Absent);
+        let txn = admission.spend(&grant, &claim, Some(core.now())).expect(instance.key(), Expect::Absent);
         let txn = self.bind(instance.put(txn), name, id, certificates.expires()).await?;
         Ok((self.recorded(txn, &by, &bot, id, &certificates), certificates.into()))
     }
@@ -168,8 +170,8 @@ impl Joining<'_> {
         let Self { core, admission, .. } = self;
         let (name, id) = match claim {
             Claim::Bot { bot, instance, vouched: false, .. } => (bot, instance),
-            Claim::Bot { .. } => return Err(Refused::token("the attempt was made by another join method")),
-            Claim::Host { .. } => return Err(Refused::token("the attempt was made by a host")),
+            Claim::Bot { .. } => return Err(admission.refused("the attempt was made by another join method")),
+            Claim::Host { .. } => return Err(admission.refused("the attempt was made by a host")),
         };
         let bot = self.bot(reads, name, *id, None).await?;
         let token_name = masked(&admission.token_name);
@@ -179,11 +181,11 @@ impl Joining<'_> {
         let key = layout::instance(name, *id);
         // Removed, perhaps because the token had leaked: whoever has the attempt must not bring it back.
         let Some(entry) = core.catalog.read(&key).await? else {
-            return Err(Refused::token("the instance of this attempt was removed"));
+            return Err(admission.refused("the instance of this attempt was removed"));
         };
         let mut instance = Instance::read(&entry).map_err(Problem::from)?;
         if !instance.lineage.is_first() || instance.lineage.confirmed().key != first.0 {
-            return Err(Refused::token("the instance of this attempt has renewed since"));
+            return Err(admission.refused("the instance of this attempt has renewed since"));
         }
         instance.lineage = Lineage::first(first.0, first.1);
         instance.remember(&self.seen(&by));

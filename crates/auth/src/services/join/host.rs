@@ -24,6 +24,7 @@ use api::v1::HostDetails;
 use futures_util::future::try_join_all;
 use identity::key::PublicKey;
 use identity::{HostIdentity, Identity, Subject};
+use std::collections::BTreeMap;
 use store::{Expect, Revision, Txn};
 
 /// Certificates for a new host, or again for the one that this attempt enrolled.
@@ -70,8 +71,8 @@ pub struct Joining<'a> {
 pub struct Enrolment<'a> {
     /// The names in its certificate.
     pub names: &'a [String],
-    /// The names in its present certificate.
-    pub had: &'a [String],
+    /// What is known of it.
+    pub known: Option<&'a Host>,
     /// Fingerprint of the key of its present certificate, which it shows.
     pub previous: Option<String>,
     /// The token to which its key is bound.
@@ -108,13 +109,15 @@ impl Joining<'_> {
         let grant = grant.map_err(|none| admission.no_grant(none))?;
         let names = self.names()?;
         self.refuse_locked(reads, wish.id, by).await?;
-        let (expect, _) = self.refuse_taken_id(|_| grant.is_local()).await?;
+        let (expect, known) = self.refuse_taken_id(|_| grant.is_local()).await?;
         self.refuse_bound_keys().await?;
         let (until, vouched) = (Claim::until(grant.expires(), core.now()), by.is_vouched());
         let claim = Claim::Host { id: wish.id, role: wish.role, vouched, until };
-        let txn = admission.spend(&grant, &claim, false).expect(Host::key_of(wish.id, wish.role), expect);
-        let (txn, certificates) =
-            self.enrolled(txn, Enrolment { names: &names, ..Enrolment::default() }).await?;
+        let txn = admission.spend(&grant, &claim, None).expect(Host::key_of(wish.id, wish.role), expect);
+        // Names that it had count, but are no reason to have them again.
+        let known = known.map(|known| Host { names: vec![], held: known.held_now(), ..known });
+        let enrolment = Enrolment { names: &names, known: known.as_ref(), ..Enrolment::default() };
+        let (txn, certificates) = self.enrolled(txn, enrolment).await?;
         Ok((txn.event(core.audit().record(self.event(by))), certificates.into()))
     }
 
@@ -150,7 +153,7 @@ impl Joining<'_> {
             // Nobody joins by rules that were changed meanwhile.
             txn = txn.expect(layout::token(admission.proven.token()), Expect::Revision(*revision));
         }
-        let enrolment = Enrolment { names: &names, had: &known.names, ..Enrolment::default() };
+        let enrolment = Enrolment { names: &names, known: Some(&known), ..Enrolment::default() };
         let (txn, certificates) = self.enrolled(txn, enrolment).await?;
         Ok((txn.event(core.audit().record(self.event(by))), certificates.into()))
     }
@@ -208,7 +211,7 @@ impl Joining<'_> {
 
     /// Signs, and completes the transaction.
     pub async fn enrolled(&self, txn: Txn, enrolment: Enrolment<'_>) -> Result<(Txn, Certificates), Refused> {
-        let Enrolment { names, had, previous, bound_to } = enrolment;
+        let Enrolment { names, known, previous, bound_to } = enrolment;
         let Self { core, admission, wish, ssh_key } = *self;
         let identity = identity_of(core, wish.id, wish.role, names.to_vec());
         let certificates =
@@ -219,11 +222,14 @@ impl Joining<'_> {
             key: admission.fingerprint.clone(),
             previous,
             names: names.to_vec(),
+            held: BTreeMap::new(),
             expires: certificates.expires(),
             from: admission.caller.ip(),
             process: admission.proven.process().to_string(),
             bound_to,
         };
+        let host = host.hold(known, core.now()).map_err(|refused| name_problem(&refused))?;
+        let had = known.map_or(&[][..], |known| &known.names);
         let me = Owner { id: wish.id, role: wish.role, from: host.from, bot: None };
         let taking = Taking { me: &me, names, had, joins: true, until: host.expires };
         let txn = taking.add_to(core, txn).await?;
@@ -277,7 +283,7 @@ pub struct Taking<'a> {
     pub had: &'a [String],
     /// A token vouches for it.
     pub joins: bool,
-    /// When they are free again.
+    /// When they are free again, unless an earlier certificate with one of them lasts longer.
     pub until: jiff::Timestamp,
 }
 
@@ -298,12 +304,14 @@ impl Taking<'_> {
         let value = serde_json::to_string(self.me).expect("an owner is a name and an address");
         for ((name, role, key), entry) in keys.into_iter().zip(present) {
             let expect = entry.as_ref().map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
+            let mut until = self.until;
             if let Some(entry) = entry {
                 self.refuse_taken(core, name, &Owner::read(&entry)?)?;
+                until = entry.expires.map_or(until, |present| until.max(present));
             }
             txn = txn.expect(key.clone(), expect);
             if role == self.me.role {
-                txn = txn.put_until(key, value.clone(), self.until);
+                txn = txn.put_until(key, value.clone(), until);
             }
         }
         Ok(txn)
@@ -329,7 +337,7 @@ impl Taking<'_> {
 pub fn name_problem(refused: &NameRefusal) -> Problem {
     let class = match refused {
         NameRefusal::Malformed(_) | NameRefusal::TooMany(_) => Class::Invalid,
-        NameRefusal::Reserved(_) | NameRefusal::Taken { .. } => Class::Denied,
+        NameRefusal::Reserved(_) | NameRefusal::Taken { .. } | NameRefusal::TooManyHeld(_) => Class::Denied,
     };
     Problem::new(class, refused.code(), refused.to_string())
 }

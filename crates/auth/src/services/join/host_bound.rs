@@ -92,7 +92,7 @@ impl Binding<'_> {
         let names = joining.names()?;
         let enrolment = Enrolment {
             names: &names,
-            had: &known.names,
+            known: Some(&known),
             previous: Some(presented),
             bound_to: Some(keyed.token.metadata.name.clone()),
         };
@@ -131,9 +131,8 @@ impl Binding<'_> {
         };
         let Kept { key_accepted, join_state, attributes } = keyed.kept(settings, &mut next, step);
         by.attributes = attributes;
-        let had = known.map(|known| known.names).unwrap_or_default();
         let bound_to = Some(token.metadata.name.clone());
-        let enrolment = Enrolment { names: &names, had: &had, previous: None, bound_to };
+        let enrolment = Enrolment { names: &names, known: known.as_ref(), previous: None, bound_to };
         let txn = Txn::new().expect(Host::key_of(wish.id, wish.role), expect);
         let (txn, certificates) = joining.enrolled(txn, enrolment).await?;
         let txn = match before.filter(|before| *before != wish.id) {

@@ -13,6 +13,7 @@ use access::resource::token::bound_keypair::{RecoveryMode, Status};
 use access::resource::token::{BoundKeypair, Method};
 use api::status::{Class, Problem};
 use api::v1::JoinCheck;
+use identity::key::PublicKey;
 use join::bound_keypair::{self, Shown, Step, Unfit};
 use store::{Expect, Key, Revision, Txn};
 
@@ -56,7 +57,8 @@ impl Keyed<'_> {
     /// Who shows the key is told what is wrong, and two that do are locked; who shows another is a stranger.
     pub async fn unfit(&self, status: &Status, unfit: Unfit, last: Option<Last<'_>>) -> Refused {
         if !self.shown.is_known(status) {
-            return self.admission.refused(unfit.to_string()).with(check(unfit), vec![]);
+            let refused = self.admission.refused(self.why(status, unfit));
+            return refused.with(self.check(status, unfit), vec![]);
         }
         let numbers = match unfit {
             Unfit::Copied { stored, presented } => Some((stored, presented)),
@@ -79,7 +81,25 @@ impl Keyed<'_> {
             _ => "bind the key again: remove the token, make it again, and start with an empty storage",
         };
         let problem = Problem::new(Class::Denied, unfit.code(), unfit.to_string()).hint(hint);
-        Refused::from(problem).with(check(unfit), vec![])
+        Refused::from(problem).with(self.check(status, unfit), vec![])
+    }
+
+    /// As administrators are told it: which key is bound since when, and which was shown.
+    fn why(&self, status: &Status, unfit: Unfit) -> String {
+        match unfit {
+            Unfit::OtherKey => {
+                format!("{unfit}: {}; {} was shown", bound(status), fingerprint(self.shown.key()))
+            }
+            unfit => unfit.to_string(),
+        }
+    }
+
+    fn check(&self, status: &Status, unfit: Unfit) -> JoinCheck {
+        let (wanted, found) = match unfit {
+            Unfit::OtherKey => (bound(status), fingerprint(self.shown.key())),
+            unfit => ("the holder of the bound key".to_owned(), unfit.to_string()),
+        };
+        JoinCheck { rule: 0, field: unfit.field().to_owned(), wanted, found, fits: false }
     }
 
     /// Two are the holder: both are locked, by what it was judged by. The numbers are what is in force and what was shown.
@@ -160,9 +180,18 @@ pub fn is_holder<T: PartialEq>(settings: &BoundKeypair, bound: Option<T>, one: T
     settings.recovery.mode == RecoveryMode::Insecure || bound == Some(one)
 }
 
-fn check(unfit: Unfit) -> JoinCheck {
-    let (field, found) = (unfit.field().to_owned(), unfit.to_string());
-    JoinCheck { rule: 0, field, wanted: "the holder of the bound key".to_owned(), found, fits: false }
+/// The key that is bound, and since when.
+fn bound(status: &Status) -> String {
+    let key = status.bound_public_key.as_deref().map_or_else(|| "no key yet".to_owned(), fingerprint);
+    match status.key_bound_at {
+        Some(at) => format!("{key}, bound at {at}"),
+        None => key,
+    }
+}
+
+/// What people compare; a line of OpenSSH that is none says so itself.
+fn fingerprint(line: &str) -> String {
+    PublicKey::from_openssh(line).map_or_else(|error| error.to_string(), |key| key.fingerprint())
 }
 
 /// What makes a join state unguessable.

@@ -36,9 +36,13 @@ impl From<Problem> for Refused {
 
 impl Refused {
     /// Whatever is wrong with a token whose name is the secret, the joiner hears this.
-    pub fn token(why: impl Into<String>) -> Self {
+    pub fn token(attempt: AttemptId, why: impl Into<String>) -> Self {
         let problem = Problem::new(Class::Denied, "token_invalid", "the token is not valid")
-            .hint("ask for a new one: tctl tokens add, or tctl bots instances add");
+            .hint(format!(
+                "ask for a new one: tctl tokens add, or tctl bots instances add; an administrator sees why with: tctl \
+                 join explain {}",
+                attempt.short()
+            ));
         Self { why: why.into(), ..Self::from(problem) }
     }
 

@@ -68,7 +68,7 @@ impl Change for Put<'_> {
         let written = binding::completed(wanted, current.as_ref())?;
         let mut txn = shelf.put(Txn::new(), &written)?;
         if let (Resource::Bot(bot), true) = (wanted, is_new) {
-            txn = bots::without_leftovers(shelf, txn, &bot.name).await?;
+            txn = bots::without_leftovers(shelf, reads, txn, caller, &bot.name).await?;
         }
         let record = shelf.catalog.audit.record(caller.describe(event(action, wanted)));
         Ok((txn.event(record), (is_new, written)))

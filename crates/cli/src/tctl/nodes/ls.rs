@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::console::Table;
+use crate::tctl::locked::Locks;
 use crate::tctl::session::Session;
 use crate::tctl::show;
 use api::v1::ListNodesRequest;
@@ -26,7 +27,8 @@ impl Ls {
             .map_err(|error| Failure::new(format!("the server sent a node that is not JSON: {error}")))?;
         nodes.retain(|node| wanted.iter().all(|(key, value)| label(node, key) == Some(value)));
         nodes.sort_by(|a, b| order(a).cmp(&order(b)));
-        session.show(&nodes, |nodes, console| console.say(table(nodes)))
+        let locks = Locks::read(session).await?;
+        session.show(&nodes, |nodes, console| console.say(table(nodes, &locks)))
     }
 
     fn wanted(&self) -> Result<Vec<(String, String)>, Failure> {
@@ -47,7 +49,7 @@ fn order(node: &Value) -> (&str, &str) {
     (show::text(node, "/spec/hostname"), show::name(node))
 }
 
-fn table(nodes: &[Value]) -> String {
+fn table(nodes: &[Value], locks: &Locks) -> String {
     let mut table = Table::new(["Host", "UUID", "Public Address", "Labels", "Version", "Status"]);
     for node in nodes {
         let public = show::list(node, "/spec/public_addrs");
@@ -56,13 +58,15 @@ fn table(nodes: &[Value]) -> String {
             Some(false) => "offline",
             None => "",
         };
+        // A locked one is offline because auth does not listen to it.
+        let lock = locks.of_node(node).map(|lock| format!("locked ({lock})"));
         table.row([
             show::text(node, "/spec/hostname"),
             show::name(node),
             if public.is_empty() { show::text(node, "/spec/addr") } else { &public },
             &show::labels(&[node.pointer("/metadata/labels"), node.pointer("/spec/cmd_labels")]),
             show::text(node, "/spec/version"),
-            status,
+            lock.as_deref().unwrap_or(status),
         ]);
     }
     table.text()

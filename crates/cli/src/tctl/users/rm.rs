@@ -26,7 +26,7 @@ impl Rm {
         let mut resources = session.resources()?;
         let (mut removed, mut outcome) = (Vec::new(), Ok(()));
         for name in self.names {
-            outcome = resources.delete(Kind::User, name.as_str()).await;
+            outcome = resources.delete(Kind::User, name.as_str()).await.map(drop);
             if outcome.is_err() {
                 break;
             }

@@ -3,6 +3,7 @@
 use access::{
     ClusterName, NodeName,
     resource::cluster::{AuthPreferenceSpec, LockingMode, NetworkingSpec, RoutingStrategy},
+    spiffe::TokenIssuer,
 };
 
 use super::{Check, global::given};
@@ -22,6 +23,9 @@ impl Check<'_, '_> {
             None => Some(std::path::Path::new(&file.postern.data_dir).join("backend")),
         };
         let static_tokens = self.static_tokens(&auth.tokens);
+        let issuer = given(auth.workload_identity_issuer.as_deref()).map(str::parse::<TokenIssuer>);
+        let workload_issuer =
+            issuer.and_then(|issuer| self.report.take("auth_service.workload_identity_issuer", issuer));
         let preference = self.preference(auth);
         let networking = self.networking(auth);
         Some(AuthConfig {
@@ -30,6 +34,7 @@ impl Check<'_, '_> {
             public,
             storage: storage?,
             static_tokens,
+            workload_issuer,
             preference,
             networking,
         })

@@ -23,6 +23,10 @@ pub struct AuthService {
     /// Tokens with which nodes and proxies may join at any time, each as `node,proxy:TOKEN` or `node:/path/to/token`.
     /// Tokens that expire (`tctl tokens add`) are better.
     pub tokens: Vec<String>,
+    /// What JWT-SVIDs of workloads say of who issued them (`iss`): the address below which others find the cluster's keys by OpenID
+    /// Connect Discovery, like `https://id.example.com` or `https://PROXY/workload-identity`. Without it they say nothing of it, and
+    /// proxies serve no discovery document.
+    pub workload_identity_issuer: Option<String>,
     /// End sessions in which nothing happened for this long; `never` for no limit.
     pub client_idle_timeout: Option<String>,
     /// What a user is told whose session is ended for that reason.
@@ -52,6 +56,7 @@ impl Default for AuthService {
             public_addr: Texts::default(),
             authentication: Authentication::default(),
             tokens: Vec::new(),
+            workload_identity_issuer: None,
             client_idle_timeout: None,
             client_idle_timeout_message: None,
             disconnect_expired_cert: None,

@@ -4,6 +4,7 @@ use super::program::UNDONE;
 use super::turn::Turn;
 use super::{IN_FORCE, STATE, Server, State};
 use crate::agent::member::fresh_key;
+use crate::agent::refresh::Followed;
 use crate::agent::ssh_host::Issued;
 use crate::config::hooks::Action;
 use crate::config::{Content, Hook, Method, Output, Sshd};
@@ -122,7 +123,8 @@ impl Stock {
     /// Whether the certificate is still good while this authority signs hosts.
     fn trust(&self, host: &str, now: Timestamp) -> Result<bool, String> {
         let trust = api::convert::trust(self.told(host).trust.expect("set")).expect("a bundle");
-        block_on(self.server().trust(trust, now)).map_err(|error| error.to_string())
+        let followed = block_on(self.server().trust(trust, now));
+        followed.map(|followed| followed == Followed::Written).map_err(|error| error.to_string())
     }
 
     fn reloads(&self) -> usize {

@@ -47,7 +47,7 @@ fn nobody() -> Status {
 
 /// The workloads that a process is.
 fn of<'a>(holding: &'a Holding, peer: &UnixPeer) -> Vec<(&'a Svid, &'a Held)> {
-    let all = holding.api.svids.iter().zip(&holding.held);
+    let all = holding.api.svids.iter().zip(&*holding.held);
     all.filter(|(served, _)| served.is(peer)).map(|(served, held)| (&served.svid, held)).collect()
 }
 
@@ -176,7 +176,7 @@ impl SpiffeWorkloadApi for Workloads {
             return Err(nobody());
         }
         let svids: Vec<&Svid> = own.iter().map(|(svid, _)| *svid).collect();
-        let issued = self.jwts.fetch(&holding, &svids, &audience).await?;
+        let issued = self.jwts.fetch(peer.uid, &holding, &svids, &audience).await?;
         let hinted = issued.into_iter().zip(svids).map(|(issued, svid)| Jwtsvid {
             spiffe_id: issued.spiffe_id,
             svid: issued.token,

@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::console::Table;
+use crate::tctl::locked::Locks;
 use crate::tctl::session::Session;
 use crate::tctl::show::{name, text};
 use access::BotName;
@@ -22,16 +23,18 @@ impl List {
         if let Some(bot) = &self.name {
             instances.retain(|instance| text(instance, "/spec/bot_name") == bot.as_str());
         }
+        let locks = Locks::read(session).await?;
         session.show(&instances, |instances, console| match (instances.is_empty(), &self.name) {
             (true, Some(bot)) => console.say(format!("No bot instances found with name {:?}", bot.as_str())),
             (true, None) => console.say("No bot instances found"),
-            _ => console.say(table(instances)),
+            _ => console.say(table(instances, &locks)),
         })
     }
 }
 
-fn table(instances: &[Value]) -> String {
-    let mut table = Table::new(["ID", "Join Method", "Hostname", "Joined", "Last Seen", "Generation"]);
+fn table(instances: &[Value], locks: &Locks) -> String {
+    let mut table =
+        Table::new(["ID", "Join Method", "Hostname", "Joined", "Last Seen", "Generation", "Locked By"]);
     for instance in instances {
         let first = &instance["status"]["initial_authentication"];
         let latest = last(instance, "latest_authentications").unwrap_or(first);
@@ -46,6 +49,7 @@ fn table(instances: &[Value]) -> String {
             or_none(text(first, "/authenticated_at")),
             or_none(seen),
             or_none(generation.as_deref().unwrap_or("")),
+            &locks.of_instance(instance).unwrap_or_default(),
         ]);
     }
     table.text()

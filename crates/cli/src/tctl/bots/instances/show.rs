@@ -3,6 +3,7 @@
 use super::ls::last;
 use crate::Failure;
 use crate::console::{Console, Table};
+use crate::tctl::locked::Locks;
 use crate::tctl::session::Session;
 use crate::tctl::show::text;
 use access::resource::Kind;
@@ -24,15 +25,19 @@ impl Show {
                 .hint("write BOT/UUID; tctl bots instances list prints it"));
         }
         let instance = session.resources()?.one(Kind::BotInstance, &self.id, false).await?;
-        session.show(&instance, say)
+        let lock = Locks::read(session).await?.of_instance(&instance);
+        session.show(&instance, |instance, console| say(instance, lock.as_deref(), console))
     }
 }
 
-fn say(instance: &Value, console: &mut Console) -> Result<(), Failure> {
+fn say(instance: &Value, lock: Option<&str>, console: &mut Console) -> Result<(), Failure> {
     let mut table = Table::bare(2);
     table.row(["Bot", text(instance, "/spec/bot_name")]);
     table.row(["ID", text(instance, "/spec/instance_id")]);
     table.row(["Expires", text(instance, "/metadata/expires")]);
+    if let Some(lock) = lock {
+        table.row(["Locked by", &format!("{lock}; why: tctl get {lock}")]);
+    }
     console.say(table.text())?;
     let status = &instance["status"];
     part("Initial authentication", Some(&status["initial_authentication"]), console)?;

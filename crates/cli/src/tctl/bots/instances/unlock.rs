@@ -57,7 +57,7 @@ impl From<Sighting> for Seen {
 fn say(unlocked: &Unlocked, console: &mut Console) -> Result<(), Failure> {
     let Unlocked { id, ahead, behind, join_token, other_locks, .. } = unlocked;
     let bot = id.split_once('/').map_or(id.as_str(), |(bot, _)| bot);
-    console.say(format!("The bot instance {id} is unlocked; it alone was locked."))?;
+    console.say(what_was_locked(id, join_token))?;
     if let (Some(ahead), Some(behind)) = (ahead, behind) {
         console.say("\nTwo agents were seen with its identity:")?;
         let mut table = Table::new(["Address", "Generation", "What it can do now"]);
@@ -88,5 +88,26 @@ fn say(unlocked: &Unlocked, console: &mut Console) -> Result<(), Failure> {
             "\nIt is still refused by other locks: {}. Remove them with tctl rm lock/NAME.",
             others.join(", ")
         )),
+    }
+}
+
+fn what_was_locked(id: &str, join_token: &str) -> String {
+    match join_token {
+        "" => format!("The bot instance {id} is unlocked; it alone was locked."),
+        token => format!(
+            "The bot instance {id} is unlocked, and so is whoever joins with the token {token}: its lock held both."
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::what_was_locked;
+
+    #[test]
+    fn a_lock_may_hold_the_token_too() {
+        assert!(what_was_locked("ci/1", "").ends_with("it alone was locked."));
+        let both = what_was_locked("ci/1", "ci-key");
+        assert!(both.contains("joins with the token ci-key") && !both.contains("alone"), "{both}");
     }
 }
