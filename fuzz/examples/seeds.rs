@@ -89,7 +89,9 @@ fn vouchers() -> Seeds {
     let review = r#"{"status":{"authenticated":true,"audiences":["example.com"],"user":{"username":"system:serviceaccount:ci:runner","groups":["system:serviceaccounts"],"extra":{"authentication.kubernetes.io/pod-name":["p"]}}}}"#;
     let caller = r#"{"GetCallerIdentityResponse":{"GetCallerIdentityResult":{"Account":"123456789012","Arn":"arn:aws:iam::123456789012:user/ci"}}}"#;
     let machine = "/subscriptions/11111111-2222-3333-4444-555555555555/resourcegroups/ci/providers/Microsoft.Compute/virtualMachines/runner-1";
-    let answer = format!(r#"{{"id":"{machine}","properties":{{"vmId":"11111111-2222-3333-4444-555555555555"}},"identity":{{"principalId":"p"}}}}"#);
+    let answer = format!(
+        r#"{{"id":"{machine}","properties":{{"vmId":"11111111-2222-3333-4444-555555555555"}},"identity":{{"principalId":"p"}}}}"#
+    );
     let request = "sts.eu-central-1.amazonaws.com\n20231114T221320Z\nAKIDEXAMPLEEXAMPLE\ntoken";
     // With a part of the signature gone: what is right would be a finding.
     let forged = |claims: &str| {

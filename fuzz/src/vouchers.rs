@@ -132,7 +132,10 @@ fn machine(data: &[u8]) {
     if let Some(id) = azure::MachineId::parse(&String::from_utf8_lossy(data)) {
         let url = id.url(&azure::Cloud::ALL[0]);
         assert!(url.starts_with("https://management.azure.com/subscriptions/"));
-        assert!(url.split('/').count() == 11 && !url.contains("/..") && url.matches('?').count() == 1, "{url}");
+        assert!(
+            url.split('/').count() == 11 && !url.contains("/..") && url.matches('?').count() == 1,
+            "{url}"
+        );
         assert_eq!(azure::MachineId::parse(&id.to_string()), Some(id));
     }
 }
