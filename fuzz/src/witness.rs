@@ -14,7 +14,7 @@ pub fn run(data: &[u8]) {
     assert_eq!((passed, &seen), (in_pieces.0, &in_pieces.1), "pieces make a difference");
     if let Seen::HostKey(key) = seen {
         // It stands in the very next message, and without that message nothing is seen.
-        assert!(bytes[passed..].windows(key.len()).any(|part| part == key));
+        assert!(bytes[passed..].windows(key.len().max(1)).any(|part| part.starts_with(&key)));
         assert_eq!(watch(&bytes[..passed], passed), (passed, Seen::Nothing));
     }
 }

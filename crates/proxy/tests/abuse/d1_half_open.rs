@@ -6,9 +6,9 @@ use tokio::net::TcpSocket;
 
 use crate::cluster::{BANNER, Cluster};
 
-const MANY: usize = 3_000;
+const MANY: usize = 6_000;
 /// Of one address.
-const KEPT: usize = 1_024;
+const KEPT: usize = 4_096;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_one_address_keep_nobody_out() {
