@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 pub use directory::acl::{Acls, Reader};
-pub use directory::{Directory, Symlinks};
+pub use directory::{Directory, Symlinks, refuse_way};
 pub use kubernetes::Secret;
 pub use memory::Memory;
 

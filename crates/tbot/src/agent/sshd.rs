@@ -18,7 +18,7 @@ use super::output::Fresh;
 use super::refresh::Followed;
 use super::ssh_host::{self, Issued, Wanted};
 use crate::config::{Content, Method, Output, Sshd};
-use crate::destination::FileSet;
+use crate::destination::{FileSet, refuse_way};
 use access::resource::cert_authority::CaKind;
 use access::{ClusterName, Login, NodeName};
 use api::v1::agent_message::Message;
@@ -160,6 +160,10 @@ impl<'a> Server<'a> {
     /// What it asks the cluster for: another certificate for the same key.
     pub fn wish(&self, member: &Member) -> Result<Wish, AgentError> {
         self.installer().refuse_undone().map_err(AgentError::Sshd)?;
+        // Whoever could put other authorities there would be root.
+        for path in self.output.destination.path().into_iter().chain([&*self.sshd.snippet]) {
+            refuse_way(path)?;
+        }
         let key = match self.key()? {
             Some(key) => key,
             None => member::fresh_key()?,

@@ -25,6 +25,7 @@ mod share;
 
 use super::{DestinationError, FileSet};
 use acl::{Acls, Reader};
+pub use exposure::refuse_way;
 use generation::Generation;
 use jiff::Timestamp;
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};

@@ -65,6 +65,27 @@ pub(super) fn refuse_above(root: &OwnedFd, path: &Path) -> Result<(), Destinatio
     }
 }
 
+/// Refuses a path on which anybody but root or this process' user could put something else in the place of what is there: of the
+/// file or directory itself, and of every directory above. As strict as sshd is with what it believes, but for sticky directories.
+pub fn refuse_way(path: &Path) -> Result<(), DestinationError> {
+    let me = rustix::process::geteuid().as_raw();
+    // Where nothing is yet, it is made by us, below what there is.
+    let Some(real) = path.ancestors().find_map(|part| part.canonicalize().ok()) else { return Ok(()) };
+    for part in real.ancestors() {
+        let found = fs::stat(part).map_err(system("look at", part))?;
+        let mode = Mode::from_raw_mode(found.st_mode);
+        let seen = Seen { owner: found.st_uid, mode, acl: false };
+        let fault = match judge(seen, me, false) {
+            Some(Fault::Mode) if mode.contains(STICKY) && part != real => None,
+            fault => fault,
+        };
+        if let Some(fault) = fault {
+            return Err(exposed(part, seen, &fault, me));
+        }
+    }
+    Ok(())
+}
+
 fn judge(seen: Seen, me: u32, acls: bool) -> Option<Fault> {
     // Root may do everything anyway.
     if seen.owner != me && seen.owner != 0 {
@@ -99,7 +120,7 @@ fn exposed(path: &Path, seen: Seen, fault: &Fault, me: u32) -> DestinationError 
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, Seen, judge};
+    use super::{Fault, Seen, judge, refuse_way};
     use crate::destination::{Directory, Symlinks};
     use rustix::fs::Mode;
     use std::os::unix::fs::{PermissionsExt, chown};
@@ -172,6 +193,34 @@ mod tests {
         out.prepare().expect("a list may let others write");
         let refused = out.acls(crate::destination::Acls::Off).prepare().expect_err("refused").to_string();
         assert!(refused.contains("chmod go-w"), "{refused}");
+    }
+
+    #[test]
+    fn nobody_may_write_on_the_way_to_what_sshd_believes() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: needs root to give a directory away");
+            return;
+        }
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let above = scratch.path().join("above");
+        let path = above.join("between/out");
+        std::fs::create_dir_all(&path).expect("created");
+        let refused = || refuse_way(&path).expect_err("refused").to_string();
+        refuse_way(&path).expect("root's alone, below a sticky directory");
+        refuse_way(&path.join("not/there/yet")).expect("it would be root's");
+        chown(&above, Some(65_534), None).expect("given away");
+        assert!(refused().contains("belongs to uid 65534"), "{}", refused());
+        chown(&above, Some(0), None).expect("taken back");
+        // What an access control list lets others do shows in the bits of the group.
+        for (whose, mode) in [(&above, 0o775), (&path, 0o770), (&path, 0o1777)] {
+            std::fs::set_permissions(whose, PermissionsExt::from_mode(mode)).expect("ours");
+            assert!(refused().contains(&format!("chmod go-w {}", whose.display())), "{}", refused());
+            std::fs::set_permissions(whose, PermissionsExt::from_mode(0o755)).expect("ours");
+        }
+        let linked = scratch.path().join("linked");
+        std::os::unix::fs::symlink(&path, &linked).expect("linked");
+        chown(&above, Some(65_534), None).expect("given away");
+        assert!(refuse_way(&linked).is_err(), "it is where the link leads that counts");
     }
 
     #[test]
