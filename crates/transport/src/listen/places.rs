@@ -3,7 +3,7 @@
 //! Whoever comes gets a place, and somebody who has not proved who he is loses his: one of the source that holds most.
 //! So a source that opens thousands of connections drops its own, and neither keeps out a login from elsewhere nor one
 //! from its own address. Who has proved it never loses his place to a stranger; where it is counted whose connection it is, he
-//! loses it to others that have proved it, when he holds more than they (see [`members`]). Knows counts and addresses, nothing of
+//! loses it to others that have proved it, when he holds more than they (see [`super::members`]). Knows counts and addresses, nothing of
 //! sockets.
 
 use std::collections::{BTreeMap, HashMap};
