@@ -121,7 +121,8 @@ impl Hit {
             let until = all.entry(user).or_insert(expires);
             // One without an end is good for ever.
             *until = until.zip(expires).map(|(a, b)| a.max(b));
-            if all.len() > most.key_ids {
+            // An event that does not say whose it is leaves nobody to be named.
+            if all.len() > most.key_ids || all.contains_key("") {
                 self.holders = None;
             }
         }
@@ -268,6 +269,9 @@ mod tests {
         assert_eq!(hit.told(made), told(None, Some(&["bot-a"])));
         // How many they are by then is seen by looking again.
         assert!(hit.is_good(made + SLACK - SignedDuration::from_secs(1)) && !hit.is_good(made + SLACK));
+        let mut nameless = empty(made);
+        nameless.add(issued(1, "", "2026-01-01T00:00:00Z"), MOST);
+        assert_eq!(nameless.told(made), told(Some(&[1]), None));
         for user in ["bot-b", "bot-c"] {
             hit.add(issued(1, user, "2026-01-01T00:00:00Z"), MOST);
         }
