@@ -151,6 +151,21 @@ impl Channels {
             _ => Err(Violation::new("a message is about a channel that is not open")),
         }
     }
+
+    /// The same for what means nothing once a channel is over; of such a channel, nothing.
+    ///
+    /// Clients with threads (paramiko) may be about to say such things while they answer a close. OpenSSH lets the same messages
+    /// pass (`channels.c`, `channel_input_window_adjust` and `channel_input_status_confirm`).
+    pub(super) fn of_late_message(
+        &mut self,
+        number: u32,
+    ) -> Result<Option<(ChannelId, &mut Channel)>, Violation> {
+        let over = match self.find(ChannelId(number)) {
+            Some(channel) => channel.close_received,
+            None => number >> PLACE < self.opened,
+        };
+        if over { Ok(None) } else { self.of_message(number).map(Some) }
+    }
 }
 
 /// What somebody on our side is told about channels.

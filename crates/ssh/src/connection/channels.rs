@@ -376,7 +376,7 @@ impl Connection {
         let mut reader = Reader::new(&message[1..]);
         let (number, more) = (reader.uint32()?, reader.uint32()?);
         reader.end()?;
-        let (_, channel) = self.channels.of_message(number)?;
+        let Some((_, channel)) = self.channels.of_late_message(number)? else { return Ok(()) };
         let window = channel.window.checked_add(more);
         channel.window = window.ok_or_else(|| Violation::new("a window is larger than a window can be"))?;
         self.tell_writers();
@@ -433,7 +433,9 @@ impl Connection {
     }
 
     pub(super) fn answered(&mut self, message: &[u8], yes: bool) -> Result<(), Violation> {
-        let (id, channel) = self.channels.of_message(only_number(message)?)?;
+        let Some((id, channel)) = self.channels.of_late_message(only_number(message)?)? else {
+            return Ok(());
+        };
         let left = channel.awaited.checked_sub(1);
         channel.awaited = left.ok_or_else(|| Violation::new("an answer to a request that was not made"))?;
         if !channel.released {
