@@ -20,14 +20,11 @@ def read_all(channel):
     return b"".join(pieces)
 
 
-def there_and_back(channel, data, half_way=lambda: None):
+def there_and_back(channel, data):
     """Sends everything and takes in what comes meanwhile, or both sides would wait for each other."""
 
     def send():
-        half = len(data) // 2
-        channel.sendall(data[:half])
-        half_way()
-        channel.sendall(data[half:])
+        channel.sendall(data)
         channel.shutdown_write()
 
     sender = threading.Thread(target=send)
@@ -68,10 +65,12 @@ def work(task):
         transport_factory=transport_of,
     )
     transport = client.get_transport()
+    # Before there is anything after which the server would begin too: paramiko begins another exchange in the middle of one.
+    transport.renegotiate_keys()
     data = os.urandom(task["bytes"])
     channel = transport.open_session()
     channel.exec_command("cat")
-    back = there_and_back(channel, data, transport.renegotiate_keys)
+    back = there_and_back(channel, data)
     out, err, _ = run(transport, "both")
     _, _, status = run(transport, "exit 7")
     forward = transport.open_channel("direct-tcpip", ("127.0.0.1", task["echo"]), ("127.0.0.1", 1))
