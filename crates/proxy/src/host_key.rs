@@ -27,7 +27,7 @@ const ASK: Duration = Duration::from_secs(10);
 /// The most nodes whose keys are remembered; the list begins anew then.
 const MOST: usize = 10_000;
 
-/// The keys that certificates of nodes were about; clones share them.
+/// The keys with which nodes have signed, and which their certificates are about; clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HostKeys(Arc<Mutex<HashMap<HostId, Known>>>);
 
@@ -63,7 +63,7 @@ impl Judge {
         match self.certificate(&shown) {
             // A plain key, or nothing that anybody knows.
             Err(Refusal::AlgorithmNotAllowed(name)) => self.plain(&shown, &name).await,
-            judged => judged.map_err(|refusal| self.other(&refusal)),
+            judged => judged.map(drop).map_err(|refusal| self.other(&refusal)),
         }
     }
 
@@ -74,23 +74,18 @@ impl Judge {
         Misled { denied: Denied::new("node_not_ssh", reason, hint), server: astray.to_string() }
     }
 
-    fn certificate(&self, blob: &[u8]) -> Result<(), Refusal> {
-        let id = self.node.node().id;
-        let verified = self.verify(blob, &id.to_string())?;
-        if let Ok(key) = verified.key().to_bytes() {
-            self.keys.learn(id, Known { key, until: verified.valid_before() });
-        }
-        Ok(())
-    }
-
-    fn verify(&self, blob: &[u8], id: &str) -> Result<VerifiedHost, Refusal> {
+    fn certificate(&self, blob: &[u8]) -> Result<VerifiedHost, Refusal> {
         let Some(current) = self.credentials.current() else {
             return Err(Refusal::BadIdentity("the proxy has no credentials".to_owned()));
         };
-        host(blob, &HostContext { trust: current.trust(), now: Timestamp::now(), names: &[id] })
+        let id = self.node.node().id.to_string();
+        host(blob, &HostContext { trust: current.trust(), now: Timestamp::now(), names: &[&id] })
     }
 
     /// Clients that know no host authorities ask for the plain key. A certificate says whose it is, and the server has one.
+    ///
+    /// Only a certificate whose key signed an exchange with this proxy counts: certificates are issued for whatever public key a bot
+    /// names, that of another server among them.
     async fn plain(&self, key: &[u8], algorithm: &str) -> Result<(), Misled> {
         let id = self.node.node().id;
         if self.keys.knows(id, key) {
@@ -103,7 +98,10 @@ impl Judge {
                 self.misled(what, format!("a plain {algorithm} key, and no certificate when asked for one"))
             );
         };
-        self.certificate(&certificate).map_err(|refusal| self.other(&refusal))?;
+        let verified = self.certificate(&certificate).map_err(|refusal| self.other(&refusal))?;
+        if let Ok(key) = verified.key().to_bytes() {
+            self.keys.learn(id, Known { key, until: verified.valid_before() });
+        }
         match self.keys.knows(id, key) {
             true => Ok(()),
             false => {

@@ -35,6 +35,11 @@ fn exchange(host_key: &[u8]) -> Vec<u8> {
     [BANNER, &proposal, &reply(31, host_key), SECRET].concat()
 }
 
+/// The same of a server with another first line.
+fn with_line(line: &[u8], said: &[u8]) -> Vec<u8> {
+    [line, &said[BANNER.len()..]].concat()
+}
+
 fn reply(number: u8, host_key: &[u8]) -> Vec<u8> {
     packet(&[&[number][..], &string(host_key), &string(b"share"), &string(b"signature")].concat())
 }
@@ -78,15 +83,14 @@ async fn heard(cluster: &Cluster, alice: &LiveCredentials) -> Vec<u8> {
     heard
 }
 
-/// Once `web-1` is where it says now: the words with which the proxy ends the connection.
-async fn turned_away(cluster: &Cluster, alice: &LiveCredentials, words: &str) {
-    eventually(async || {
-        let heard = heard(cluster, alice).await;
-        let told = String::from_utf8_lossy(&heard);
-        // What was there before is reached until auth and proxy have heard of the change.
-        told.contains(words) && !heard.windows(SECRET.len()).any(|part| part == SECRET)
-    })
-    .await;
+/// Once `web-1` is where it says now, which is known by the server's line: the words with which the proxy ends the connection.
+async fn turned_away(cluster: &Cluster, alice: &LiveCredentials, line: &[u8], words: &str) {
+    // What was there before is reached until auth and proxy have heard of the change.
+    eventually(async || heard(cluster, alice).await.starts_with(line)).await;
+    let heard = heard(cluster, alice).await;
+    let told = String::from_utf8_lossy(&heard);
+    assert!(told.contains(words), "{words}: {told}");
+    assert!(!heard.windows(SECRET.len()).any(|part| part == SECRET), "{words}: {told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,8 +112,9 @@ async fn only_the_node_itself_is_reached_at_its_address() {
     web_1_says(&cluster, asked.clone()).await;
     eventually(async || heard(&cluster, &alice).await == asked).await;
 
-    web_1_says(&cluster, exchange(&others)).await;
-    turned_away(&cluster, &alice, "is another host of this cluster (node_other_host)").await;
+    let line = b"SSH-2.0-other\r\n";
+    web_1_says(&cluster, with_line(line, &exchange(&others))).await;
+    turned_away(&cluster, &alice, line, "is another host of this cluster (node_other_host)").await;
     let event = cluster.event(|event| event["reason_code"] == "node_other_host").await;
     assert_eq!((&event["user"], &event["target"]), (&json!("alice"), &json!("web-1")), "{event}");
     assert_eq!(event["node_id"], cluster.hosts[0].agent.host_id().to_string());
@@ -123,11 +128,16 @@ async fn only_the_node_itself_is_reached_at_its_address() {
     *changed.last_mut().expect("a signature") ^= 1;
     let users = cluster.credentials("alice").await.ssh_certificate.blob().to_vec();
     let plain = [string(b"ssh-ed25519"), string(&[7; 32])].concat();
+    // The key that its certificate is about, which was shown above, of a server that does not prove to have both: whoever asks for a
+    // certificate may name any public key.
+    let current = cluster.hosts[0].agent.credentials().current().expect("credentials");
+    let about = current.credentials().key.ssh_public().to_bytes().expect("a key");
     let no_group = [BANNER, &proposal, &reply(33, &own), SECRET].concat();
     let keys_at_once = [BANNER, &proposal, &packet(&[21]), &reply(31, &own), SECRET].concat();
-    for (said, words) in [
+    let table = [
         (exchange(&changed), "is a server that has no certificate of this cluster (node_other_host)"),
         (exchange(&users), "(node_other_host)"),
+        (exchange(&about), "is a server that has no certificate of this cluster (node_other_host)"),
         (exchange(&plain), "is a server that has no certificate of this cluster (node_other_host)"),
         (
             [BANNER, &proposal, &group, &reply(33, &others), SECRET].concat(),
@@ -136,8 +146,10 @@ async fn only_the_node_itself_is_reached_at_its_address() {
         (no_group, "message 33 of it comes before it has shown a host key (node_not_ssh)"),
         (keys_at_once, "message 21 of it comes before it has shown a host key (node_not_ssh)"),
         ([BANNER, &[0xff; 64], SECRET].concat(), "a packet of it has an impossible length (node_not_ssh)"),
-    ] {
-        web_1_says(&cluster, said).await;
-        turned_away(&cluster, &alice, words).await;
+    ];
+    for (at, (said, words)) in table.into_iter().enumerate() {
+        let line = format!("SSH-2.0-{at}\r\n");
+        web_1_says(&cluster, with_line(line.as_bytes(), &said)).await;
+        turned_away(&cluster, &alice, line.as_bytes(), words).await;
     }
 }
