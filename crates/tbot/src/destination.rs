@@ -21,7 +21,7 @@ pub type FileSet = BTreeMap<String, Zeroizing<Vec<u8>>>;
 #[derive(Debug, thiserror::Error)]
 pub enum DestinationError {
     /// A system call failed.
-    #[error("cannot {action} {path}: {source}{hint}", path = path.display(), hint = hint(source))]
+    #[error("cannot {action} {path}: {source}{hint}", path = path.display(), hint = hint(action, source))]
     System {
         /// What was tried, as a verb: `create`, `write`.
         action: &'static str,
@@ -92,9 +92,12 @@ pub enum DestinationError {
     },
 }
 
-fn hint(source: &std::io::Error) -> &'static str {
+fn hint(action: &str, source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind;
     match source.kind() {
+        ErrorKind::PermissionDenied if ["read", "look at"].contains(&action) => {
+            "; run this as the user that runs tbot, or as root"
+        }
         ErrorKind::PermissionDenied => "; make it writable for the user that runs tbot",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free some space or choose another directory",
         ErrorKind::ReadOnlyFilesystem => "; mount it read-write or choose another destination",
@@ -187,6 +190,14 @@ impl Destination {
     pub fn keep(&self, name: &str, contents: &[u8]) -> Result<(), DestinationError> {
         match self {
             Self::Directory(directory) => directory.keep(name, contents),
+            Self::Memory(_) | Self::Secret(_) => Ok(()),
+        }
+    }
+
+    /// Removes what [`Self::keep`] wrote, which takes no space.
+    pub fn forget(&self, name: &str) -> Result<(), DestinationError> {
+        match self {
+            Self::Directory(directory) => directory.forget(name),
             Self::Memory(_) | Self::Secret(_) => Ok(()),
         }
     }

@@ -163,6 +163,7 @@ impl Service {
             (Some(problem), ..) => problem.clone(),
             (None, true, _) => String::new(),
             (None, false, Some(expires)) => format!("what was written expired at {expires}"),
+            (None, false, None) if self.last_success.is_some() => "what was written is gone".to_owned(),
             (None, false, None) => "nothing has been written yet".to_owned(),
         }
     }
@@ -217,9 +218,19 @@ impl Health {
         });
     }
 
+    /// Somebody has to mend something about `name`, though it did what it does; `None` when that is done.
+    pub fn remark(&self, name: &str, remark: Option<String>) {
+        self.change(name, |service| service.hook_problem = remark);
+    }
+
     /// What an earlier run left is good until `expires`.
     pub fn found(&self, name: &str, expires: Timestamp) {
         self.change(name, |service| service.expires = Some(expires));
+    }
+
+    /// What `name` kept is not there any more.
+    pub fn lost(&self, name: &str) {
+        self.change(name, |service| service.expires = None);
     }
 
     /// Until when what `name` keeps is valid.

@@ -145,6 +145,11 @@ fn a_new_configuration_is_taken_while_the_agent_runs_and_a_bad_one_is_not() {
     agent.signal(Signal::HUP);
     until("the refusal", || agent.log().contains("going on with the one before").then_some(()));
     assert!(agent.log().contains("did you mean \"certificate_ttl\"?"), "{}", agent.log());
+    let own = || json(address, "/readyz/identity").1;
+    until("the refusal to be seen", || {
+        own()["reason"].as_str()?.contains("is not used, since it has mistakes").then_some(())
+    });
+    assert_eq!((&own()["ready"], &own()["status"]), (&true.into(), &"degraded".into()));
 
     let more = format!(
         "- type: identity\n  name: new\n  destination: {}\ndiag_addr: 127.0.0.1:0\nrenewal_interval: 5m\n",
@@ -153,6 +158,7 @@ fn a_new_configuration_is_taken_while_the_agent_runs_and_a_bad_one_is_not() {
     bot.configure(SPENT, &cluster.pin(), &more);
     agent.signal(Signal::HUP);
     until("the new output", || (json(address, "/readyz/new").0 == 200).then_some(()));
+    assert_eq!(own()["status"], "healthy");
     let log = agent.log();
     for part in ["renewal_interval is 300s, was 1200s", "output new is new"] {
         assert!(log.contains(part), "{part:?} is not in:\n{log}");

@@ -17,7 +17,10 @@ fn a_status_is_told_before_during_and_after_a_run() {
     let (_cluster, bot) = Cluster::with_bot();
     let before = tbot(&bot, &["status"]);
     assert_eq!(before.code(), 3, "{before:#?}");
-    assert!(before.stdout.contains("tbot has not run with the storage"), "{before:#?}");
+    assert!(
+        before.stdout.contains("tbot does not run, and none has left word in the storage"),
+        "{before:#?}"
+    );
     assert!(before.stdout.contains("output-1: nothing has been written yet"), "{before:#?}");
 
     let mut agent = bot.start();
@@ -27,6 +30,11 @@ fn a_status_is_told_before_during_and_after_a_run() {
         (&told["running"], &told["ready"], &told["pid"]),
         (&true.into(), &true.into(), &agent.pid().into())
     );
+    assert_eq!(
+        (&told["instance"]["bot"], &told["instance"]["cluster"]),
+        (&"tester".into(), &"test.example.com".into())
+    );
+    assert!(agent.log().contains("joined bot=\"tester\""), "{}", agent.log());
     let names: Vec<&str> =
         told["services"].as_array().expect("a list").iter().filter_map(|s| s["name"].as_str()).collect();
     assert!(names.starts_with(&["identity", "output-1"]), "{told:#}");
@@ -43,12 +51,24 @@ fn a_status_is_told_before_during_and_after_a_run() {
     tbot(&bot, &["wait", "--timeout=1s"]).ok();
     let stale = tbot(&bot, &["wait", "--fresh", "--timeout=1s"]);
     assert_eq!(stale.code(), 3, "{stale:#?}");
+    assert!(stale.stderr.contains("the credentials were not fresh within 1s: no agent runs"), "{stale:#?}");
+
+    // What the dead one said is not the next one's word.
+    let again = bot.start();
+    until("the next one to say how it is", || {
+        let told = status(&bot);
+        let is_its_own = told["pid"] == again.pid();
+        assert!(is_its_own || told["pid"].is_null(), "{told:#}");
+        is_its_own.then_some(())
+    });
+    tbot(&bot, &["wait", "--fresh", "--timeout=60s"]).ok();
+    drop(again);
 
     // Nobody is told of credentials that are not there any more.
     std::fs::remove_dir_all(bot.output()).expect("ours");
     let gone = tbot(&bot, &["wait", "--timeout=1s"]);
     assert_eq!(gone.code(), 3, "{gone:#?}");
-    assert!(gone.stderr.contains("output-1: nothing has been written yet"), "{gone:#?}");
+    assert!(gone.stderr.contains("ERROR: the credentials were not there within 1s: output-1: "), "{gone:#?}");
 }
 
 #[test]

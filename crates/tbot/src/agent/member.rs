@@ -2,6 +2,7 @@
 
 use super::AgentError;
 use super::joining::{self, Joiner, Over};
+use super::report::Instance;
 use super::ssh_host::signed_by;
 use super::storage::{Pending, Storage, Stored};
 use crate::config::{Config, Method, Server};
@@ -227,7 +228,10 @@ impl Member {
         stored.credentials.get_or_insert_with(|| self.credentials());
         let token = self.joiner.token()?;
         if self.credentials().expires() > now {
-            let over = Over { channel: self.channel(), instance: self.instance() };
+            let over = Over {
+                channel: self.channel(),
+                instance: self.instance().map(|own| own.id).unwrap_or_default(),
+            };
             match self.joiner.join(&stored, &token, Some(over), now).await {
                 Err(AgentError::Cluster { problem, .. }) if problem.code == "instance_unknown" => {
                     tracing::warn!(%problem, "the cluster does not know this instance; joining as a new one");
@@ -271,10 +275,12 @@ impl Member {
         Ok(covered)
     }
 
-    fn instance(&self) -> String {
+    /// Who it is in the cluster.
+    pub fn instance(&self) -> Option<Instance> {
         let credentials = self.credentials();
-        let bot = credentials.identity().user().and_then(|user| user.bot.as_ref());
-        bot.map(|bot| bot.instance.to_string()).unwrap_or_default()
+        let bot = credentials.identity().user()?.bot.as_ref()?;
+        let cluster = credentials.trust.cluster.to_string();
+        Some(Instance { cluster, bot: bot.name.to_string(), id: bot.instance.to_string() })
     }
 
     /// From here on the new identity is in force on this side.

@@ -33,9 +33,11 @@ impl Source {
                     tracing::error!("{mistake}");
                 }
                 tracing::error!("the configuration is not used; going on with the one before");
+                agent.was_configured(Err(&mistakes));
                 return agent.hurry();
             }
         };
+        agent.was_configured(Ok(()));
         let mut changes = changes(agent.config(), &new);
         if new.storage.to_string() != agent.storage_place() {
             changes.push("storage changed, which takes effect when tbot is restarted".to_owned());

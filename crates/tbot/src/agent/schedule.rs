@@ -85,6 +85,13 @@ impl Schedule {
         }
     }
 
+    /// Makes it due at once if it is being retried.
+    pub fn hurry_after_failure(&mut self) {
+        if self.is_retried() {
+            self.hurry();
+        }
+    }
+
     fn is_retried(&self) -> bool {
         self.failures > 0 || self.put_off > 0
     }
@@ -161,6 +168,19 @@ mod tests {
     use super::{Failure, Moment, Schedule, after_failures, regular};
     use jiff::Timestamp;
     use std::time::Duration;
+
+    #[test]
+    fn only_what_is_being_retried_is_hurried_after_a_failure() {
+        let now = Moment { wall: Timestamp::now(), running: Duration::ZERO };
+        let mut schedule = Schedule::new(HOUR);
+        schedule.succeeded(now, HOUR, 0.0);
+        schedule.hurry_after_failure();
+        assert!(!schedule.is_due(now));
+        schedule.failed(now, Failure { asked: Some(HOUR), ..Failure::default() }, 0.0);
+        assert!(!schedule.is_due(now));
+        schedule.hurry_after_failure();
+        assert!(schedule.is_due(now));
+    }
 
     const HOUR: Duration = Duration::from_secs(3600);
 

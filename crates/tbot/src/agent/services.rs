@@ -104,6 +104,7 @@ impl Agent {
             started_at: Timestamp::now(),
             notifier: Notifier::default(),
         };
+        Report::forget(&agent.storage);
         agent.list_services();
         Ok(agent)
     }
@@ -121,14 +122,23 @@ impl Agent {
             }
         };
         let (expires, is_new) = (member.credentials().expires(), member.is_new());
-        self.apis.connect(member.channel());
-        self.member = Some(member);
+        self.be(member);
         match is_new {
             false => self.health.found(IDENTITY, expires),
             // It is as fresh as can be.
             true => self.own_succeeded(expires),
         }
         Ok(())
+    }
+
+    fn be(&mut self, member: Member) {
+        if let Some(instance) = member.instance() {
+            let valid_until = member.credentials().expires();
+            let how = if member.is_new() { "joined" } else { "going on with the stored identity" };
+            tracing::info!(bot = instance.bot, instance = instance.id, cluster = instance.cluster, %valid_until, "{how}");
+        }
+        self.apis.connect(member.channel());
+        self.member = Some(member);
     }
 
     /// Becomes a member; tries again while it may pass, because the cluster may come up later than its bots. Gives
@@ -153,6 +163,7 @@ impl Agent {
     /// Does what is due.
     pub async fn round(&mut self) {
         let (now, random) = (self.now(), random());
+        self.look_after_files(now);
         if !self.pause().is_zero() {
             return;
         }
@@ -168,6 +179,24 @@ impl Agent {
         }
         self.rest();
         self.report();
+    }
+
+    /// What somebody removed or spoiled is written again.
+    fn look_after_files(&mut self, now: Moment) {
+        for (output, schedule) in self.config.outputs.iter().zip(&mut self.outputs) {
+            let is_kept =
+                output.destination.path().is_some() && !matches!(output.content, Content::WorkloadApi(_));
+            let is_believed = self.health.expires(&output.name).is_some_and(|expires| expires > now.wall);
+            if is_kept && is_believed && refresh::expires(output).is_none() {
+                tracing::warn!(
+                    service = output.name,
+                    place = output.place(),
+                    "what was written there is gone; writing it again"
+                );
+                self.health.lost(&output.name);
+                schedule.hurry();
+            }
+        }
     }
 
     /// Gives up the connection until something is due again.
@@ -198,9 +227,10 @@ impl Agent {
         }
     }
 
-    /// Tells a service manager how it is, from now on.
+    /// Tells a service manager and `tbot status` how it is, from now on.
     pub fn notify(&mut self, notifier: Notifier) {
         self.notifier = notifier;
+        self.report();
     }
 
     /// It is about to end.
@@ -217,6 +247,7 @@ impl Agent {
             started_at: self.started_at,
             written_at: Timestamp::now(),
             server: self.config.server.address().to_owned(),
+            instance: self.member.as_ref().and_then(Member::instance),
             services: self.health.services(),
         };
         report.keep(&self.storage);
@@ -262,6 +293,7 @@ impl Agent {
     /// Makes everything due now.
     pub fn hurry(&mut self) {
         self.own.hurry();
+        self.heartbeat.hurry();
         self.outputs.iter_mut().for_each(Schedule::hurry);
     }
 
@@ -273,6 +305,17 @@ impl Agent {
     /// What it does.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether the configuration was read when it was told to read it again, and if not, why.
+    pub fn was_configured(&self, outcome: Result<(), &str>) {
+        let remark = outcome.err().map(|mistakes| {
+            format!(
+                "the configuration file is not used, since it has mistakes: {}",
+                mistakes.replace('\n', "; ")
+            )
+        });
+        self.health.remark(IDENTITY, remark);
     }
 
     /// Takes what may change while it runs from `new`, and does everything anew. Storage, `diag_addr` and `oneshot` stay.
@@ -329,8 +372,8 @@ impl Agent {
         if !usable || self.refused {
             let member = Member::establish(&self.config, Arc::clone(&self.storage), now).await?;
             let (expires, is_new) = (member.credentials().expires(), member.is_new());
-            self.apis.connect(member.channel());
-            (self.member, self.refused) = (Some(member), false);
+            self.be(member);
+            self.refused = false;
             if is_new {
                 self.own_succeeded(expires);
                 return Ok(());
@@ -347,6 +390,8 @@ impl Agent {
     fn own_succeeded(&mut self, expires: Timestamp) {
         let now = self.now();
         self.own.succeeded(now, left(expires, now.wall), random());
+        // What kept the cluster from hearing of it may be over with this.
+        self.heartbeat.hurry_after_failure();
         self.health.succeeded(IDENTITY, Some(expires), self.own.due_at(), now.wall);
     }
 
@@ -492,4 +537,36 @@ fn left(expires: Timestamp, now: Timestamp) -> Duration {
 fn random() -> f64 {
     let bits = uuid::Uuid::new_v4().as_u128() as u32;
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Agent;
+    use crate::config::{StartFlags, load};
+    use crate::health::Health;
+    use jiff::{SignedDuration, Timestamp};
+
+    #[test]
+    fn files_that_are_gone_are_due_and_nobody_is_told_of_them() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let place = scratch.path().display();
+        let text = format!(
+            "version: v2\nproxy_server: p:1\nonboarding: {{token: x}}\nstorage: {place}/s\nservices:\n\
+             - {{type: identity, name: a, destination: {place}/a}}\n"
+        );
+        let (config, _) = load("tbot.yaml", &text, &StartFlags::default()).expect("read");
+        let health = Health::default();
+        let mut agent = Agent::open(config, health.clone()).expect("opens");
+        let now = agent.now();
+        let expires = now.wall + SignedDuration::from_hours(1);
+        agent.outputs[0].succeeded(now, super::left(expires, now.wall), 0.0);
+        health.succeeded("a", Some(expires), None, Timestamp::now());
+        assert!(!agent.outputs[0].is_due(now));
+        agent.look_after_files(now);
+        assert!(agent.outputs[0].is_due(now));
+        assert_eq!(health.expires("a"), None);
+        let services = health.services();
+        let told = services.iter().find(|service| service.name == "a").expect("listed");
+        assert_eq!(told.reason(now.wall), "what was written is gone");
+    }
 }

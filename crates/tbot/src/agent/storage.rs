@@ -96,6 +96,11 @@ impl Storage {
         self.destination.keep(name, contents)
     }
 
+    /// Removes what [`Self::keep`] wrote.
+    pub(super) fn forget(&self, name: &str) -> Result<(), crate::destination::DestinationError> {
+        self.destination.forget(name)
+    }
+
     /// What is stored; something unreadable counts as nothing, with a warning, so that a token can replace it.
     pub fn load(&self) -> Result<Stored, AgentError> {
         let credentials = match self.credentials() {

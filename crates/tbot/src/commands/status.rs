@@ -58,6 +58,8 @@ impl Seen {
                 "the agent's storage is in memory, where nobody else can look; ask its diag_addr".to_owned()
             );
         }
+        // An agent that starts removes the report of the one before, once it has the lock.
+        let running = report::is_running(&place.storage);
         let report = Report::read(&place.storage).map_err(|error| error.to_string())?;
         let mut services = report.as_ref().map(|report| report.services.clone()).unwrap_or_default();
         for output in &place.outputs {
@@ -73,18 +75,37 @@ impl Seen {
                 services[at].expires = refresh::expires(output);
             }
         }
-        let running = report::is_running(&place.storage);
         Ok(Self { place: place.storage.to_string(), running, report, services })
     }
 
     /// Whether everything is valid; with `fresh`, written by the agent that runs now.
     pub(super) fn is_ready(&self, now: Timestamp, fresh: bool) -> bool {
+        self.missing(now, fresh).is_none()
+    }
+
+    /// Why not.
+    pub(super) fn missing(&self, now: Timestamp, fresh: bool) -> Option<String> {
+        if fresh && !self.running {
+            return Some("no agent runs; start it with tbot start".to_owned());
+        }
+        if self.services.is_empty() {
+            return Some("no agent has said anything of itself; see its log".to_owned());
+        }
         let since = self.report.as_ref().map(|report| report.started_at);
         let is_fresh = |service: &Service| {
             service.kind == Kind::Heartbeat || service.last_success.is_some_and(|at| Some(at) >= since)
         };
-        let good = |service: &Service| service.is_ready(now) && (!fresh || self.running && is_fresh(service));
-        !self.services.is_empty() && self.services.iter().all(good)
+        self.services.iter().find_map(|service| {
+            let name = &service.name;
+            match service.is_ready(now) {
+                false => Some(format!("{name}: {}", service.reason(now))),
+                true if fresh && !is_fresh(service) => {
+                    let reason = service.problem.as_deref().unwrap_or("see its log");
+                    Some(format!("{name}: valid, but not renewed by the agent that runs now: {reason}"))
+                }
+                true => None,
+            }
+        })
     }
 
     fn value(&self, now: Timestamp) -> Value {
@@ -97,6 +118,7 @@ impl Seen {
             "started_at": report.map(|report| report.started_at),
             "written_at": report.map(|report| report.written_at),
             "server": report.map(|report| &report.server),
+            "instance": report.and_then(|report| report.instance.as_ref()),
             "version": report.map(|report| &report.version),
             "storage": self.place,
             "services": services,
@@ -115,11 +137,14 @@ impl Seen {
                     report.written_at, report.server
                 )
             }
-            (None, true) => "tbot runs, and has not reported yet\n".to_owned(),
-            (None, false) => {
-                format!("tbot has not run with the storage {}; start it with tbot start\n", self.place)
-            }
+            (None, true) => "tbot runs, and could not say how it is yet; see its log\n".to_owned(),
+            (None, false) => format!(
+                "tbot does not run, and none has left word in the storage {}; start it with tbot start\n",
+                self.place
+            ),
         };
+        let who = self.report.as_ref().and_then(|report| report.instance.as_ref());
+        let head = head + &who.map(|instance| format!("It is the bot {instance}\n")).unwrap_or_default();
         let mut rows = vec![["NAME", "STATUS", "VALID FOR", "DESTINATION"].map(str::to_owned)];
         rows.extend(self.services.iter().map(|service| row(service, now)));
         let mut text = head;

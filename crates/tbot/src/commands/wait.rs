@@ -31,12 +31,14 @@ pub fn run(global: &Global, flags: &WaitFlags) -> Result<ExitCode, String> {
     let start = Instant::now();
     loop {
         let (seen, now) = (Seen::look(&place)?, Timestamp::now());
-        if seen.is_ready(now, flags.fresh) {
-            return Ok(ExitCode::SUCCESS);
-        }
+        let Some(missing) = seen.missing(now, flags.fresh) else { return Ok(ExitCode::SUCCESS) };
         if flags.timeout.limit().is_some_and(|limit| start.elapsed() >= limit) {
             eprint!("{}", seen.text(now));
-            eprintln!("ERROR: the credentials were not there within {}", flags.timeout);
+            let what = if flags.fresh { "not fresh" } else { "not there" };
+            crate::console::error(&format!(
+                "the credentials were {what} within {}: {missing}",
+                flags.timeout
+            ));
             return Ok(ExitCode::from(NOT_READY));
         }
         std::thread::sleep(POLL);

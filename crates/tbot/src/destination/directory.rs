@@ -152,6 +152,15 @@ impl Directory {
         fs::renameat(&root, &beside, &root, name).map_err(system("name", &self.path.join(name)))
     }
 
+    /// See [`super::Destination::forget`].
+    pub fn forget(&self, name: &str) -> Result<(), DestinationError> {
+        let root = self.open()?;
+        match fs::unlinkat(&root, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(system("remove", &self.path.join(name))(error)),
+        }
+    }
+
     /// See [`super::Destination::read`].
     pub fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DestinationError> {
         self.read_within(name, LARGEST_FILE)
