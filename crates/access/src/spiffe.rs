@@ -10,6 +10,10 @@ const LONGEST: usize = 2048;
 const SCHEME: &str = "spiffe://";
 const LONGEST_DOMAIN: usize = 255;
 const LONGEST_ISSUER: usize = 255;
+/// The most names and addresses beside one ID.
+pub const MOST_NAMES: usize = 64;
+/// So many bytes are those of one ID together, at most.
+pub const LONGEST_NAMES: usize = 4096;
 
 /// Why a text is no name of a workload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +29,14 @@ pub enum SpiffeError {
     /// Not a name of a host.
     #[error("{0:?} is not a DNS name; write one of letters, digits and hyphens, without a wildcard")]
     Dns(String),
+    /// Not an address, or one in the clothes of another.
+    #[error("{0:?} is not an IP address; write one like 10.0.0.1 or 2001:db8::1, and one of IPv4 as such")]
+    Address(String),
+    /// More of them than an ID may have.
+    #[error(
+        "an ID has at most {MOST_NAMES} names and addresses beside it, of {LONGEST_NAMES} bytes together"
+    )]
+    TooManyNames,
     /// Not an issuer of tokens.
     #[error(
         "{0:?} is no issuer of tokens; write https://host or https://host:port/path, without a slash at the end"
@@ -140,6 +152,22 @@ impl fmt::Display for DnsName {
     }
 }
 
+/// An address beside an ID. One of IPv4 that is written as one of IPv6 (RFC 4291, section 2.5.5.2) is refused: rules for it speak
+/// of IPv4.
+pub fn address(text: &str) -> Result<IpAddr, SpiffeError> {
+    let address = text.parse::<IpAddr>().ok().filter(|address| *address == address.to_canonical());
+    address.ok_or_else(|| SpiffeError::Address(shortened(text)))
+}
+
+/// Whether there may be so many names and addresses beside one ID, before anything is done with them.
+pub fn bounded(dns: &[String], addresses: &[String]) -> Result<(), SpiffeError> {
+    let bytes: usize = dns.iter().chain(addresses).map(String::len).sum();
+    match dns.len() + addresses.len() <= MOST_NAMES && bytes <= LONGEST_NAMES {
+        true => Ok(()),
+        false => Err(SpiffeError::TooManyNames),
+    }
+}
+
 /// Who issues JWT-SVIDs, as OpenID Connect names it (Discovery 1.0, section 2): below this address it is found whose keys sign
 /// them. Written in one way alone, because it is compared byte by byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,13 +209,14 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether an address is in it. Addresses of one family are never in a network of the other.
+    /// Whether an address is in it. Addresses of one family are never in a network of the other; one of IPv4 that is written as
+    /// one of IPv6 is of IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let same = |a: u128, b: u128, width: u8| {
             let free = u32::from(width - self.bits);
             a.checked_shr(free).unwrap_or(0) == b.checked_shr(free).unwrap_or(0)
         };
-        match (self.address, address) {
+        match (self.address, address.to_canonical()) {
             (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), 32),
             (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128),
             _ => false,
@@ -204,16 +233,20 @@ impl FromStr for Network {
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let plain = !bits.is_empty() && bits.bytes().all(|c| c.is_ascii_digit());
-        match bits.parse().ok().filter(|bits| plain && *bits <= width) {
-            Some(bits) => Ok(Self { address, bits }),
-            None => Err(wrong()),
-        }
+        let bits: u8 = bits.parse().ok().filter(|bits| plain && *bits <= width).ok_or_else(wrong)?;
+        // Those of IPv4 that are written as ones of IPv6 begin with the same 96 bits.
+        Ok(match (address.to_canonical(), bits.checked_sub(96)) {
+            (IpAddr::V4(mapped), Some(bits)) if address.is_ipv6() => Self { address: mapped.into(), bits },
+            _ => Self { address, bits },
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{DnsName, Network, SpiffeId, SpiffePath, TokenIssuer};
+    use super::{
+        DnsName, LONGEST_NAMES, MOST_NAMES, Network, SpiffeId, SpiffePath, TokenIssuer, address, bounded,
+    };
     use proptest::prelude::*;
 
     #[test]
@@ -304,6 +337,10 @@ mod tests {
             ("2001:db8::/32", "2001:db8:1::1", true),
             ("2001:db8::/32", "2001:db9::1", false),
             ("::/0", "ffff::", true),
+            ("10.0.0.0/8", "::ffff:10.0.0.1", true),
+            ("::/0", "::ffff:10.0.0.1", false),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "11.1.2.3", false),
         ] {
             let network: Network = network.parse().expect(network);
             assert_eq!(network.contains(address.parse().expect(address)), expected, "{network:?} {address}");
@@ -311,6 +348,25 @@ mod tests {
         for text in ["", "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/+8", "x/8", "10.0.0/8"] {
             assert!(text.parse::<Network>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn addresses_are_written_in_one_way() {
+        for text in ["10.0.0.1", "2001:db8::1", "::1"] {
+            assert_eq!(address(text).expect(text).to_string(), text);
+        }
+        for text in ["::ffff:10.0.0.1", "::ffff:a00:1", "", "x", "10.0.0.1/32"] {
+            assert!(address(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_beside_an_id_are_bounded_together() {
+        let many = |count: usize, length: usize| vec!["x".repeat(length); count];
+        assert!(bounded(&many(MOST_NAMES - 1, 10), &many(1, 10)).is_ok());
+        assert!(bounded(&many(MOST_NAMES, 10), &many(1, 10)).is_err());
+        assert!(bounded(&many(2, LONGEST_NAMES / 2), &[]).is_ok());
+        assert!(bounded(&many(2, LONGEST_NAMES / 2), &many(1, 1)).is_err());
     }
 
     proptest! {

@@ -111,9 +111,10 @@ impl HostAgent {
         };
         let current = renewer.with_the_right_ssh_key(|reason| health.degraded(reason.to_owned())).await?;
         let (ssh_host, following) = ssh_host::of(current.credentials())?;
+        let heard_policies = policy.subscribe();
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(inventory.run()));
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(Arc::clone(&policy).keep_remembering()));
-        tasks.spawn(shutdown.clone().run_until_cancelled_owned(renewer.run()));
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(renewer.run(heard_policies)));
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(following.run(credentials.clone())));
         let (auditor, sending) = audit::start(&state, channel.clone(), health.clone(), shutdown.clone())?;
         tasks.spawn(sending);

@@ -1,4 +1,5 @@
-//! Keeps the host's certificate young: renewed about daily, long before it ends, and at a start with other names.
+//! Keeps the host's certificate young: renewed about daily, long before it ends, at a start with other names, and when another
+//! authority signs hosts.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,8 +12,10 @@ use api::v1::certificate_service_client::CertificateServiceClient;
 use api::v1::{HostDetails, RenewHostRequest};
 use aws_lc_rs::rand::SystemRandom;
 use identity::key::SubjectKey;
+use identity::policy::Signed;
 use identity::{Credentials, HostIdentity};
 use jiff::Timestamp;
+use tokio::sync::watch;
 use transport::backoff::between_zero_and;
 use transport::rpc::{Channel, within};
 use transport::tls::Current;
@@ -28,6 +31,8 @@ const DAILY: Duration = Duration::from_secs(24 * 3600);
 /// Waits are cut into these, because timers do not notice a machine that slept or a clock that was set.
 const STEP: Duration = Duration::from_secs(300);
 const CALL: Duration = Duration::from_secs(30);
+/// Within this time all hosts have begun to ask for certificates of another authority.
+const SPREAD: Duration = Duration::from_secs(5);
 /// Names that auth gives to hosts that did not ask for them.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -40,25 +45,28 @@ pub(crate) struct Renewer {
 }
 
 impl Renewer {
-    /// Renews for ever.
-    pub(crate) async fn run(self) {
+    /// Renews for ever. The host authority that signs signed the policies that are heard, too.
+    pub(crate) async fn run(self, mut policies: watch::Receiver<Option<Arc<Signed>>>) {
         let mut backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(600));
         // Looked at once for each start: whether auth writes a name differently is not for a loop to find out.
-        let mut renamed =
+        let mut at_once =
             self.credentials.current().is_some_and(|current| self.renamed(current.credentials()));
         loop {
             let Some(current) = self.credentials.current() else { return };
-            if !renamed {
-                until(due(current.credentials())).await;
+            if !at_once {
+                tokio::select! {
+                    () = until(due(current.credentials())) => {}
+                    () = another_signer(&mut policies, current.credentials()) => at_once = true,
+                }
             }
             if current.credentials().expires() <= Timestamp::now() {
                 self.rejoin.run(&self.state, &self.host, &self.credentials).await;
-                renamed = false;
+                at_once = false;
                 continue;
             }
             match self.renew(current.credentials()).await {
                 Ok(()) => {
-                    renamed = false;
+                    at_once = false;
                     backoff.reset();
                 }
                 Err(reason) => {
@@ -183,6 +191,19 @@ fn due(credentials: &Credentials) -> Timestamp {
     let life = Duration::try_from(life).unwrap_or_default();
     let age = DAILY.min(life / 3);
     credentials.valid_after() + (age - between_zero_and(age / 10))
+}
+
+/// Returns when a policy comes that another authority signed than the one of these credentials: everybody trusts that one by
+/// now, and the one before will be trusted no more some day.
+async fn another_signer(policies: &mut watch::Receiver<Option<Arc<Signed>>>, held: &Credentials) {
+    let signer = held.ssh_certificate.raw().signature_key;
+    while policies.changed().await.is_ok() {
+        if policies.borrow_and_update().as_ref().is_some_and(|signed| !signed.is_by(signer)) {
+            tracing::info!("another authority signs hosts now: renewing the host certificate");
+            return tokio::time::sleep(between_zero_and(SPREAD)).await;
+        }
+    }
+    std::future::pending().await
 }
 
 async fn until(due: Timestamp) {

@@ -141,6 +141,9 @@ async fn what_no_role_allows_is_refused_and_kept() {
         (with("/svc/../db", |_| {}), "svid_refused"),
         (with("svc", |_| {}), "svid_refused"),
         (with("/svc/web", |r| r.dns_sans = vec!["*.internal".into()]), "svid_refused"),
+        (with("/svc/web", |r| r.dns_sans = vec!["web.internal".into(); 65]), "svid_refused"),
+        (with("/svc/web", |r| r.dns_sans = vec![format!("{}.internal", "w".repeat(5000))]), "svid_refused"),
+        (with("/svc/web", |r| r.ip_sans = vec!["::ffff:10.0.0.1".into()]), "svid_refused"),
         (with("/svc/web", |r| r.public_key = vec![1, 2]), "key_refused"),
     ] {
         let asked = format!("{request:?}");
@@ -155,7 +158,7 @@ async fn what_no_role_allows_is_refused_and_kept() {
     }
     let events = auth.events("spiffe.svid.issued").await;
     let issued = events.iter().filter(|event| event["code"] == "TSPIFFE000I").count();
-    assert_eq!((issued, events.len()), (10, 20), "one event each");
+    assert_eq!((issued, events.len()), (13, 26), "one event each");
     assert!(outputs(channel.clone(), vec![]).await.is_err());
     let many = vec![Kind::X509Svid(asked(&key, "/svc/web")); 65];
     assert!(outputs(channel, many).await.is_err());

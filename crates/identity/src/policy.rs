@@ -93,6 +93,13 @@ pub struct Signed {
     pub signature: Vec<u8>,
 }
 
+impl Signed {
+    /// Whether it was signed by this authority (a public key as a blob of SSH).
+    pub fn is_by(&self, authority: &[u8]) -> bool {
+        key_blob::verify(authority, &sign_statement(&self.payload), &self.signature).is_ok()
+    }
+}
+
 /// Checks the signature (an SSH signature blob over [`sign_statement`]) by any host authority, then reads. Only roles
 /// may be left out; what cannot be read of anything else makes the whole unreadable.
 pub fn open(payload: &[u8], signature: &[u8], trust: &TrustBundle) -> Result<Opened, PolicyError> {

@@ -345,6 +345,8 @@ fn outputs_and_services_for_workloads_are_read_under_both_names() {
 
 #[test]
 fn what_says_nothing_about_a_workload_is_a_mistake() {
+    let names = vec!["a.example"; 65].join(", ");
+    let many = format!("type: spiffe-svid, destination: /a, svid: {{path: /a, sans: {{dns: [{names}]}}}}");
     for (entry, told) in [
         ("type: spiffe-svid, destination: /a", "svid: missing"),
         ("type: spiffe-svid, svid: {path: /a}", "destination: missing"),
@@ -376,6 +378,15 @@ fn what_says_nothing_about_a_workload_is_a_mistake() {
         ),
         ("type: spiffe-workload-api, listen: 'unix:a', svids: [{path: /a}]", "is no socket"),
         ("type: spiffe-workload-api, listen: 'unix:///a', svids: []", "name 1 to 32 workloads"),
+        (
+            "type: spiffe-svid, destination: /a, svid: {path: /a, sans: {ip: ['::ffff:10.0.0.1']}}",
+            "sans.ip[0]",
+        ),
+        (&many, "svid.sans: an ID has at most 64 names"),
+        (
+            "type: spiffe-workload-api, listen: 'unix:///a', svids: [{path: /a, rules: [{unix: {gid: 1, pid: 2}}]}]",
+            "rules[0].unix: pid is given without uid; give uid too",
+        ),
         (
             "type: spiffe-workload-api, listen: 'unix:///a', svids: [{path: /a, rules: [{unix: {}}]}]",
             "says nothing",

@@ -186,6 +186,36 @@ fn locks_reach_a_stock_server() {
     run(command("/usr/bin/ssh-keygen").args(["-Q", "-l", "-f"]).arg(list)).ok();
 }
 
+/// A hook that takes long keeps no lock waiting, and ends with the agent.
+#[test]
+fn a_lock_does_not_wait_for_a_hook() {
+    if !root() {
+        return;
+    }
+    let cluster_and_bot = cluster_with_bot();
+    let (cluster, bot) = &cluster_and_bot;
+    let (stock, _sshd) = Stock::start(bot.directory());
+    let pid_file = bot.directory().join("hook.pid");
+    let script = format!("echo $$ > {}; exec sleep 300", pid_file.display());
+    let hook = format!("  on_renew:\n  - exec: [/bin/sh, -c, \"{script}\"]\n    timeout: 300s\n");
+    let service = stock.service(bot.directory(), "");
+    bot.configure(SPENT, &cluster.pin(), &format!("{hook}{service}{hook}"));
+    let mut agent = looked_after(bot, &stock);
+    cluster.role("others", "[root]", "{env: test}");
+    let other = cluster.bot("other", &["others"]);
+    other.oneshot().ok();
+    assert!(stock.lets_in(&other));
+    let pid = std::fs::read_to_string(&pid_file).expect("the hook runs");
+    let runs = || std::path::Path::new("/proc").join(pid.trim()).exists();
+    cluster.tctl(&["lock", "--user=bot-other"]).ok();
+    until("the lock to be in force", || stock.refuses(&other).then_some(()));
+    let list = std::fs::read(bot.directory().join("host/revoked-keys")).expect("there");
+    assert!(list.windows(9).any(|bytes| bytes == b"bot-other"), "sshd's list names whoever is locked");
+    assert!(runs(), "all this time it ran");
+    assert!(agent.stop().success());
+    until("the hook to be ended", || (!runs()).then_some(()));
+}
+
 #[test]
 fn accounts_that_are_not_listed_are_not_logged_in_to() {
     if !root() {

@@ -264,6 +264,36 @@ fn a_stock_server_follows_the_authorities_and_works_at_every_moment() {
 }
 
 /// What workloads have goes on with its keys under another bundle, in files and at the socket, until nobody believes it any more.
+/// Proxies and nodes are reached through the last step, in which nobody trusts what the retired authority signed.
+#[test]
+fn proxies_and_nodes_follow_whoever_signs_hosts() {
+    use RotationPhase::{Init, Standby, UpdateClients, UpdateServers};
+    let mut running = Running::with_files_for_sshd(|_| String::new());
+    let trusting = |count| [("known_hosts", count)];
+    let shown = |running: &Running, service: &str| {
+        let endpoint = running.cluster.endpoint(service);
+        let (address, port) = endpoint.rsplit_once(':').expect("an address");
+        let mut ssh = command("/usr/bin/ssh");
+        ssh.args(["-v", "-F", "none", "-o", "BatchMode=yes", "-o", "UserKnownHostsFile=none"]);
+        let said = run(ssh.args(["-o", "StrictHostKeyChecking=yes", "-p", port, address, "true"])).stderr;
+        let line = said.lines().find(|line| line.contains("Server host certificate"))?;
+        line.split_whitespace().skip_while(|word| *word != "CA").nth(2).map(str::to_owned)
+    };
+    let hosts = ["proxy", "my-host"];
+    let at_first = hosts.map(|service| shown(&running, service).expect("a certificate"));
+    for phase in [Init, UpdateClients] {
+        running.step(&[CaKind::Host], phase, &trusting(2));
+    }
+    assert_eq!(hosts.map(|service| shown(&running, service).expect("a certificate")), at_first);
+    running.step(&[CaKind::Host], UpdateServers, &trusting(2));
+    for (service, before) in hosts.iter().zip(&at_first) {
+        until(&format!("a certificate of the new authority at the {service}"), || {
+            shown(&running, service).filter(|now| now != before)
+        });
+    }
+    running.step(&[CaKind::Host], Standby, &trusting(1));
+}
+
 #[test]
 fn workloads_follow_their_authority_with_the_keys_that_they_have() {
     use RotationPhase::{Init, Standby, UpdateClients, UpdateServers};

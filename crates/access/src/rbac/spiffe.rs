@@ -80,6 +80,8 @@ fn reason(wish: &Wish) -> String {
 pub(super) struct CompiledSpiffe {
     path: Option<Pattern>,
     dns: Vec<Pattern>,
+    /// The regular expressions among them, with capitals for small letters too.
+    in_any_case: Vec<Pattern>,
     networks: Vec<Network>,
     /// Something in it cannot be understood.
     broken: bool,
@@ -88,12 +90,16 @@ pub(super) struct CompiledSpiffe {
 impl CompiledSpiffe {
     pub fn compile(written: &SpiffeRule) -> Self {
         let dns: Vec<_> = written.dns_sans.iter().map(|text| dns_pattern(text)).collect();
+        let in_any_case: Vec<_> = written.dns_sans.iter().filter_map(|text| in_any_case(text)).collect();
         let networks: Vec<_> = written.ip_sans.iter().map(|text| text.parse()).collect();
         let path = Pattern::new(&written.path).ok();
-        let broken = path.is_none() || dns.iter().any(Option::is_none) || networks.iter().any(Result::is_err);
+        let lacks = |patterns: &[Option<Pattern>]| patterns.iter().any(Option::is_none);
+        let broken =
+            path.is_none() || lacks(&dns) || lacks(&in_any_case) || networks.iter().any(Result::is_err);
         Self {
             path,
             dns: dns.into_iter().flatten().collect(),
+            in_any_case: in_any_case.into_iter().flatten().collect(),
             networks: networks.into_iter().flatten().collect(),
             broken,
         }
@@ -105,6 +111,11 @@ impl CompiledSpiffe {
 
     fn has(&self, name: &DnsName) -> bool {
         self.dns.iter().any(|pattern| pattern.fits(name.as_str()))
+    }
+
+    /// Names have no case: nothing that a refusal says in capitals may escape it.
+    fn has_in_any_case(&self, name: &DnsName) -> bool {
+        self.has(name) || self.in_any_case.iter().any(|pattern| pattern.fits(name.as_str()))
     }
 
     fn holds(&self, address: IpAddr) -> bool {
@@ -125,7 +136,7 @@ impl CompiledSpiffe {
         self.broken
             || self.fits(&wish.path)
                 && (everything
-                    || wish.dns.iter().any(|name| self.has(name))
+                    || wish.dns.iter().any(|name| self.has_in_any_case(name))
                     || wish.addresses.iter().any(|address| self.holds(*address)))
     }
 }
@@ -133,5 +144,15 @@ impl CompiledSpiffe {
 /// Names are compared in lower case; a regular expression is left as it is, whose classes have capitals.
 fn dns_pattern(text: &str) -> Option<Pattern> {
     let lower = text.to_ascii_lowercase();
-    Pattern::new(if text.starts_with('^') { text } else { &lower }).ok()
+    Pattern::new(if is_expression(text) { text } else { &lower }).ok()
+}
+
+/// A regular expression once more; absent for everything else, and without a pattern when it cannot be understood.
+fn in_any_case(text: &str) -> Option<Option<Pattern>> {
+    let rest = text.strip_prefix('^').filter(|_| is_expression(text))?;
+    Some(Pattern::new(&format!("^(?i){rest}")).ok())
+}
+
+fn is_expression(text: &str) -> bool {
+    text.starts_with('^') && text.ends_with('$')
 }

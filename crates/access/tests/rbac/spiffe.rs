@@ -84,6 +84,43 @@ fn a_refusal_of_any_role_comes_first() {
     }
 }
 
+/// Names have no case, and an address of IPv4 is one however it is written.
+#[test]
+fn a_refusal_is_escaped_by_no_other_spelling() {
+    let all = json!({"path": "*", "dns_sans": ["*"], "ip_sans": ["0.0.0.0/0", "::/0"]});
+    let denying = |rule: serde_json::Value| {
+        [role("all", json!({"allow": {"spiffe": [all]}})), role("none", json!({"deny": {"spiffe": [rule]}}))]
+    };
+    let (yes, no) = (Ok("all".to_owned()), Err(DenialCode::SpiffeDenied));
+    for pattern in [
+        "DB.internal",
+        "^(?-i)DB\\.internal$",
+        "^DB\\.(internal|X)$",
+        "^[A-Z]{2}\\.internal$",
+        "^[^A-Z0-9]+l$",
+    ] {
+        let roles = denying(json!({"path": "/*", "dns_sans": [pattern]}));
+        let expected = if pattern.contains("?-i") { &yes } else { &no };
+        for name in ["db.internal", "DB.INTERNAL", "Db.Internal"] {
+            assert_eq!(&decide(&roles, wish("/a", &[name], &[])), expected, "{pattern} {name}");
+        }
+        assert_eq!(decide(&roles, wish("/a", &["web.example"], &[])), yes, "{pattern}");
+    }
+    for network in ["10.0.0.0/8", "::ffff:10.0.0.0/104"] {
+        let roles = denying(json!({"path": "/*", "ip_sans": [network]}));
+        for address in ["10.0.0.1", "::ffff:10.0.0.1"] {
+            assert_eq!(decide(&roles, wish("/a", &[], &[address])), no, "{network} {address}");
+        }
+        assert_eq!(decide(&roles, wish("/a", &[], &["2001:db8::1"])), yes);
+    }
+    // A rule for IPv6 allows nothing of IPv4.
+    let six = [role("six", json!({"allow": {"spiffe": [{"path": "*", "ip_sans": ["::/0"]}]}}))];
+    assert_eq!(decide(&six, wish("/a", &[], &["::ffff:10.0.0.1"])), NOT);
+    // What a rule allows stays what it says.
+    let capitals = [role("web", json!({"allow": {"spiffe": [{"path": "*", "dns_sans": ["^[A-Z]+$"]}]}}))];
+    assert_eq!(decide(&capitals, wish("/a", &["web"], &[])), NOT);
+}
+
 #[test]
 fn rules_come_back_as_they_were_written_and_wrong_ones_are_refused() {
     let rule = json!({"path": "/svc/*", "dns_sans": ["*.example"], "ip_sans": ["10.0.0.0/8"]});

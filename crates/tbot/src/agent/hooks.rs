@@ -7,7 +7,7 @@ use crate::config::hooks::{Action, Hook};
 use crate::config::{Method, Output};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,20 +35,49 @@ pub struct Ran {
     pub took: Duration,
 }
 
-/// Does everything that is to be done for `output`, in order; gives what came of each.
-pub async fn run(output: &Output, method: &Method) -> Vec<Ran> {
-    let mut all = Vec::new();
-    for (nth, hook) in output.on_renew.iter().enumerate() {
-        let (began, tail) = (Instant::now(), Arc::default());
-        let fault = one(hook, output, method, &tail).await.err();
-        if fault.is_none() {
-            tracing::info!(service = output.name, hook = %hook.action, "done after the renewal");
-        }
-        let tail = if fault.is_some() { last_words(&tail).line() } else { String::new() };
-        let (output, action, took) = (output.name.clone(), hook.action.to_string(), began.elapsed());
-        all.push(Ran { output, nth, action, fault, tail, took });
+/// The hooks of one output as they are configured, and what the programs among them are told.
+pub struct Hooks {
+    setting: Setting,
+    hooks: Vec<Hook>,
+}
+
+/// What a hook has to do with.
+struct Setting {
+    output: String,
+    destination: PathBuf,
+    /// What the agent joined with is nothing to programs.
+    method: Method,
+}
+
+impl Setting {
+    fn of(output: &Output, method: &Method) -> Self {
+        let destination = output.destination.path().unwrap_or(Path::new("")).to_owned();
+        Self { output: output.name.clone(), destination, method: method.clone() }
     }
-    all
+}
+
+impl Hooks {
+    /// Those of `output`.
+    pub fn of(output: &Output, method: &Method) -> Self {
+        Self { setting: Setting::of(output, method), hooks: output.on_renew.clone() }
+    }
+
+    /// Does everything, in order; gives what came of each.
+    pub async fn run(&self) -> Vec<Ran> {
+        let mut all = Vec::new();
+        let name = &self.setting.output;
+        for (nth, hook) in self.hooks.iter().enumerate() {
+            let (began, tail) = (Instant::now(), Arc::default());
+            let fault = one(hook, &self.setting, &tail).await.err();
+            if fault.is_none() {
+                tracing::info!(service = name, hook = %hook.action, "done after the renewal");
+            }
+            let tail = if fault.is_some() { last_words(&tail).line() } else { String::new() };
+            let (output, action, took) = (name.clone(), hook.action.to_string(), began.elapsed());
+            all.push(Ran { output, nth, action, fault, tail, took });
+        }
+        all
+    }
 }
 
 /// What went wrong, in one text.
@@ -60,7 +89,7 @@ pub fn outcome(all: &[Ran]) -> Result<(), String> {
 
 /// Does what one hook says, of which nobody wants to hear more than whether it worked.
 pub(super) async fn alone(hook: &Hook, output: &Output, method: &Method) -> Result<(), String> {
-    one(hook, output, method, &Arc::default()).await
+    one(hook, &Setting::of(output, method), &Arc::default()).await
 }
 
 type LastWords = Arc<Mutex<Tail>>;
@@ -69,19 +98,19 @@ fn last_words(tail: &LastWords) -> std::sync::MutexGuard<'_, Tail> {
     tail.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn one(hook: &Hook, output: &Output, method: &Method, tail: &LastWords) -> Result<(), String> {
+async fn one(hook: &Hook, setting: &Setting, tail: &LastWords) -> Result<(), String> {
     match &hook.action {
         Action::Exec(words) => {
             let mut command = Command::new(&words[0]);
             command.args(&words[1..]);
-            withhold(&mut command, method);
-            program(command, hook.timeout, output, tail).await
+            withhold(&mut command, &setting.method);
+            program(command, hook.timeout, setting, tail).await
         }
         Action::Reload(unit) => {
             let mut command = Command::new("systemctl");
             command.args(["--no-ask-password", "reload", "--", unit]);
-            withhold(&mut command, method);
-            program(command, hook.timeout, output, tail).await
+            withhold(&mut command, &setting.method);
+            program(command, hook.timeout, setting, tail).await
         }
         Action::Signal { signal, pid_file } => pid_file::tell(pid_file, *signal),
     }
@@ -91,16 +120,15 @@ async fn one(hook: &Hook, output: &Output, method: &Method, tail: &LastWords) ->
 async fn program(
     mut command: Command,
     timeout: Duration,
-    output: &Output,
+    setting: &Setting,
     tail: &LastWords,
 ) -> Result<(), String> {
     let words = |error: std::io::Error| error.to_string();
     let (printed, out) = std::io::pipe().map_err(words)?;
     let printed = pipe::Receiver::from_owned_fd(printed.into()).map_err(words)?;
-    let destination = output.destination.path().unwrap_or(Path::new(""));
     command
-        .env("TBOT_OUTPUT", &output.name)
-        .env("TBOT_DESTINATION", destination)
+        .env("TBOT_OUTPUT", &setting.output)
+        .env("TBOT_DESTINATION", &setting.destination)
         .stdin(Stdio::null())
         .stdout(out.try_clone().map_err(words)?)
         .stderr(out)

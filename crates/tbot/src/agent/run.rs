@@ -57,11 +57,19 @@ async fn live(agent: &mut Agent, source: &Source, signals: &mut Signals) {
         let done = signals.unless_stopped(async {
             agent.round().await;
             agent.hear(&mut follow).await;
+            agent.tell_of_ended_hooks().await;
         });
         if done.await.is_none() {
             return;
         }
-        match signals.wait_or(agent.pause(), follow.news()).await {
+        let pause = agent.pause();
+        let news = async {
+            tokio::select! {
+                () = follow.news() => {}
+                () = agent.hooks_ended() => {}
+            }
+        };
+        match signals.wait_or(pause, news).await {
             Wake::Stop => return,
             Wake::Due | Wake::News => {}
             Wake::Renew => {

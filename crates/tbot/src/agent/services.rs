@@ -2,10 +2,10 @@
 //! is; what is due at the same time is done in one round.
 
 mod hearing;
+mod hooking;
 
 use super::AgentError;
 use super::heartbeat::{self, About};
-use super::hooks::{self, Ran};
 use super::member::Member;
 use super::notify::Notifier;
 use super::output;
@@ -19,6 +19,7 @@ use crate::config::{Config, Content, Output};
 use crate::destination::{Destination, Memory};
 use crate::health::{Health, Kind, Service};
 use api::v1::SshServerState;
+use hooking::Hooking;
 use identity::TrustBundle;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -55,8 +56,7 @@ pub struct Agent {
     /// Why the cluster is not heard for SSH servers, by service.
     unheard: BTreeMap<String, String>,
     heartbeat: Schedule,
-    /// What came of hooks, and was not told yet.
-    ran: Vec<Ran>,
+    hooking: Hooking,
     /// The sockets for workloads.
     apis: Apis,
     health: Health,
@@ -97,7 +97,7 @@ impl Agent {
             unapplied: BTreeMap::new(),
             unheard: BTreeMap::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
-            ran: Vec::new(),
+            hooking: Hooking::default(),
             apis: Apis::default(),
             health,
             started: Instant::now(),
@@ -273,6 +273,7 @@ impl Agent {
         }
         let all: Vec<usize> = (0..self.outputs.len()).collect();
         let failed = self.write(&all, random()).await;
+        self.all_hooks_ended().await;
         self.tell_of_hooks().await;
         self.beat(random()).await;
         self.report();
@@ -413,47 +414,11 @@ impl Agent {
         let mut failed = Vec::new();
         for (at, written) in due.iter().zip(written) {
             match self.settle(*at, written, random) {
-                Ok(()) => self.after(*at).await,
+                Ok(()) => self.after(*at),
                 Err(error) => failed.push(error),
             }
         }
         failed
-    }
-
-    /// What is to be done after a renewal; it fails nothing.
-    async fn after(&mut self, at: usize) {
-        let output = &self.config.outputs[at];
-        let ran = hooks::run(output, &self.config.onboarding.method).await;
-        let outcome = hooks::outcome(&ran);
-        let outcome = match self.unheard.get(&output.name) {
-            Some(trouble) if outcome.is_ok() => Err(trouble.clone()),
-            _ => outcome,
-        };
-        if let Err(fault) = &outcome {
-            tracing::error!(
-                service = output.name,
-                error = fault,
-                "the credentials are written, but a hook failed"
-            );
-        }
-        self.health.hooked(&output.name, outcome);
-        self.ran.extend(ran);
-        let surplus = self.ran.len().saturating_sub(heartbeat::MOST);
-        self.ran.drain(..surplus);
-    }
-
-    /// Tells the cluster what came of hooks. What cannot be told is told with the next round, unless there is too much of it.
-    async fn tell_of_hooks(&mut self) {
-        let Some(member) = self.member.as_ref().filter(|_| !self.ran.is_empty()) else { return };
-        match heartbeat::send_hooks(member, &self.ran).await {
-            Ok(()) => self.ran.clear(),
-            // An auth service that is older than this agent wants to know nothing of it.
-            Err(error) if !error.may_pass() => {
-                tracing::debug!(%error, "results of hooks are not in the audit log");
-                self.ran.clear();
-            }
-            Err(error) => tracing::warn!(%error, "results of hooks are not in the audit log yet"),
-        }
     }
 
     fn settle(&mut self, at: usize, written: output::Written, random: f64) -> Result<(), Arc<AgentError>> {

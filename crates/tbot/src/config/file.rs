@@ -463,10 +463,10 @@ pub struct UnixRule {
     /// The user, by number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// The primary group, by number.
+    /// The caller's effective primary group, by number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
-    /// The process.
+    /// The process; not without `uid`, because numbers of processes are used again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
 }

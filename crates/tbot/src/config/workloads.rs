@@ -3,7 +3,7 @@
 use super::file::{self, OutputKind};
 use super::{Content, sshd};
 use access::SpiffePath;
-use access::spiffe::DnsName;
+use access::spiffe::{self, DnsName};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ pub struct Served {
 pub struct UnixRule {
     /// The user.
     pub uid: Option<u32>,
-    /// The primary group.
+    /// The effective primary group.
     pub gid: Option<u32>,
     /// The process.
     pub pid: Option<u32>,
@@ -183,13 +183,13 @@ fn svid(key: &str, (path, hint, sans): SvidParts<'_>, report: &mut Report<'_>) -
         return None;
     }
     let sans = sans.clone().unwrap_or_default();
+    report.take(format!("{key}.sans").as_str(), spiffe::bounded(&sans.dns, &sans.ip))?;
     let (mut dns, mut addresses) = (Vec::new(), Vec::new());
     for (nth, name) in sans.dns.iter().enumerate() {
         dns.push(report.take(format!("{key}.sans.dns[{nth}]").as_str(), name.parse::<DnsName>()));
     }
     for (nth, text) in sans.ip.iter().enumerate() {
-        let address = text.parse::<IpAddr>().map_err(|_| format!("{text:?} is not an IP address"));
-        addresses.push(report.take(format!("{key}.sans.ip[{nth}]").as_str(), address));
+        addresses.push(report.take(format!("{key}.sans.ip[{nth}]").as_str(), spiffe::address(text)));
     }
     let (dns, addresses) =
         (dns.into_iter().collect::<Option<_>>(), addresses.into_iter().collect::<Option<_>>());
@@ -266,6 +266,11 @@ fn served(key: &str, files: &[file::ServedSvid], report: &mut Report<'_>) -> Opt
         {
             if uid.is_none() && gid.is_none() && pid.is_none() {
                 let text = "says nothing; give uid, gid or pid, or no rules for every process";
+                report.mistake(format!("{key}.rules[{nth}].unix").as_str(), text);
+                return None;
+            }
+            if uid.is_none() && pid.is_some() {
+                let text = "pid is given without uid; give uid too: the number of a process that ends is given to another, of any user";
                 report.mistake(format!("{key}.rules[{nth}].unix").as_str(), text);
                 return None;
             }

@@ -28,7 +28,7 @@ impl Use {
 }
 
 /// The calls of one connection; clones count the same.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Calls(pub(super) Arc<Use>);
 
 /// A call that is being answered, until this is dropped.
@@ -41,6 +41,14 @@ impl Calls {
     pub fn begin(&self) -> Call {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
         Call(Arc::clone(&self.0))
+    }
+
+    /// Since which moment there are none, as a number that is another one each time; 0 when there never were any. Absent while
+    /// some are under way.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<u64> {
+        let idle = self.0.calls.load(Ordering::Relaxed) == 0;
+        idle.then(|| self.0.idle_since.load(Ordering::Relaxed))
     }
 }
 

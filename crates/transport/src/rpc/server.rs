@@ -187,12 +187,13 @@ impl Serving {
         self.serve(stream, peer, None, None).await;
     }
 
-    /// The same for a process on this machine.
-    pub(super) async fn local_connection<S>(self, stream: S, peer: Peer, local: UnixPeer)
+    /// The same for a process on this machine, whose calls are counted.
+    pub(super) async fn local_connection<S>(self, stream: S, local: UnixPeer, calls: Calls)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.serve(stream, peer, Some(local), None).await;
+        let peer = Peer { identity: PeerIdentity::Stranger, addr: None };
+        self.serve(stream, peer, Some(local), Some(calls)).await;
     }
 
     async fn serve<S>(self, stream: S, peer: Peer, local: Option<UnixPeer>, calls: Option<Calls>)

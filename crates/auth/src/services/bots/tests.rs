@@ -336,3 +336,45 @@ async fn results_of_hooks_are_events_within_bounds() {
     assert_eq!(tell(&root(), vec![good()]).await, Err(Class::Denied));
     assert_eq!(bench.events().await.concat().matches("bot.hook").count(), 2);
 }
+
+/// What an instance tells of itself is counted by the instance: neither another certificate nor a lock that is lifted refills it,
+/// and nobody else pays for it.
+#[tokio::test]
+async fn reports_have_a_budget_that_no_renewal_refills() {
+    let bench = Bench::new().await;
+    create(&bench, &root(), ci()).await.expect("is made");
+    let (spender, other) = (joined(&bench).await, joined(&bench).await);
+    let instance = |caller: &Caller| caller.lock_subject().bot_instance_id.expect("an instance");
+    let tell = async |caller: &Caller| {
+        let result = HookResult { output: "web".into(), action: "exec /a".into(), ..HookResult::default() };
+        let results = vec![result; 32];
+        let told = bench.bots.report_hooks(from(caller, ReportHooksRequest { results })).await;
+        told.map(drop).map_err(|status| Problem::of(&status))
+    };
+    for _ in 0..75 {
+        tell(&spender).await.expect("2,400 in an hour");
+    }
+    let spent = async |caller: &Caller| {
+        let refused = tell(caller).await.expect_err("all is spent");
+        assert_eq!((refused.class, refused.code.as_str()), (Class::Exhausted, "too_many_reports"));
+        assert!(refused.again_in.is_some_and(|pause| pause.as_secs() < 60), "{refused:?}");
+    };
+    spent(&spender).await;
+    spent(&bot("ci", instance(&spender), 2, key())).await;
+    let lock = |caller: &Caller| {
+        json!({"kind": "lock", "version": "v2", "metadata": {"name": "l"},
+            "spec": {"target": {"bot_instance_id": instance(caller).to_string()}}})
+    };
+    bench.create(&root(), lock(&spender)).await.expect("is made");
+    bench.delete(&root(), "lock", "l").await.expect("goes");
+    spent(&spender).await;
+
+    tell(&other).await.expect("what others have is theirs");
+    bench.create(&root(), lock(&other)).await.expect("is made");
+    assert_eq!(tell(&other).await.expect_err("is locked").code, "locked");
+    bench.delete(&root(), "lock", "l").await.expect("goes");
+    tell(&other).await.expect("is not any more");
+    let name = format!("ci/{}", instance(&other));
+    bench.delete(&root(), "bot_instance", &name).await.expect("goes");
+    assert_eq!(tell(&other).await.expect_err("is removed").code, "locked");
+}

@@ -12,7 +12,7 @@ use crate::metrics::Issued;
 use crate::refusal;
 use access::rbac::spiffe::{SvidPermit, Wish, check};
 use access::resource::Bot;
-use access::spiffe::SpiffeError;
+use access::spiffe::{self, SpiffeError};
 use api::status::{Class, Problem};
 use api::v1;
 use api::v1::output_answer::Answer;
@@ -64,6 +64,7 @@ pub async fn issue(
     if ask.hint.len() > LONGEST_HINT {
         return Err(refusal::invalid(format!("a hint has at most {LONGEST_HINT} bytes")));
     }
+    ask.bounded()?;
     let RolesOf { set, .. } = issuing.unlocked_roles(reads, bot, ask.roles).await?;
     let permit = check(&set, ask.wish()?).map_err(|denial| refusal::denied(&denial))?;
     let lifetime = issuing.within_own(lifetime::of_svid(ask.ttl_seconds, &set))?;
@@ -104,19 +105,20 @@ fn invalid(error: SpiffeError) -> Problem {
     Problem::new(Class::Invalid, "svid_refused", error.to_string())
 }
 
-fn address(text: &str) -> Result<std::net::IpAddr, Problem> {
-    text.parse().map_err(|_| {
-        let text: String = text.chars().take(80).collect();
-        refusal::invalid(format!("{text:?} is not an IP address"))
-    })
-}
-
 impl Ask<'_> {
     /// The kind, as the audit log has it.
     fn word(&self) -> &'static str {
         match self.kind {
             Kind::X509 { .. } => "x509",
             Kind::Jwt { .. } => "jwt",
+        }
+    }
+
+    /// Nothing is done with more than an SVID may have.
+    fn bounded(&self) -> Result<(), Problem> {
+        match self.kind {
+            Kind::X509 { dns, addresses, .. } => spiffe::bounded(dns, addresses).map_err(invalid),
+            Kind::Jwt { .. } => Ok(()),
         }
     }
 
@@ -127,7 +129,11 @@ impl Ask<'_> {
             Kind::X509 { dns, addresses, .. } => Wish {
                 path,
                 dns: dns.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(invalid)?,
-                addresses: addresses.iter().map(|text| address(text)).collect::<Result<_, _>>()?,
+                addresses: addresses
+                    .iter()
+                    .map(|text| spiffe::address(text))
+                    .collect::<Result<_, _>>()
+                    .map_err(invalid)?,
             },
             Kind::Jwt { .. } => Wish { path, dns: Default::default(), addresses: Default::default() },
         })

@@ -94,7 +94,7 @@ impl Agent {
                         "written again: the cluster's authorities have changed"
                     );
                     self.trusts[at] = revision;
-                    self.after(at).await;
+                    self.after(at);
                 }
                 Ok(Followed::Stale) => self.outputs[at].hurry(),
                 Err(error) => {
