@@ -6,6 +6,7 @@
 mod environment;
 pub mod error;
 mod follow;
+pub mod front;
 mod heartbeat;
 mod hooks;
 mod issue;

@@ -63,6 +63,11 @@ fn a_server_that_is_not_there_or_another_is_told_apart() {
     wrong(&bot, &["wrong    server: asking the server: cannot connect to", "fix: nothing listens there"]);
     server("no-such-host.invalid:3080");
     wrong(&bot, &["fix: check the name and this machine's resolver"]);
+    // Auth lets bots join as well, and leads to no node.
+    server(&cluster.endpoint("auth"));
+    wrong(&bot, &["is an auth service, and is configured as proxy_server", "fix: set auth_server to it"]);
+    let refused = bot.oneshot().refused();
+    assert!(refused.contains("is an auth service"), "{refused}");
     std::fs::write(bot.config(), good.replace(&cluster.pin(), &format!("sha256:{}", "a".repeat(64))))
         .expect("written");
     wrong(&bot, &["wrong    server: ", "compare with 'CA pin' in the output of tctl status"]);
