@@ -5,6 +5,7 @@
 
 mod environment;
 pub mod error;
+pub mod exposed;
 mod follow;
 pub mod front;
 mod heartbeat;
