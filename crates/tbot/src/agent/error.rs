@@ -188,6 +188,11 @@ impl AgentError {
         self.asked_pause().is_some() && self.may_pass()
     }
 
+    /// Whether a lock is in the way, or has been set because of this very call.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Cluster { problem, .. } if ["locked", "generation_mismatch"].contains(&problem.code.as_str()))
+    }
+
     /// From a failed call.
     pub fn call(doing: &'static str) -> impl FnOnce(tonic::Status) -> Self {
         move |status| match ConnectError::behind(&status) {
