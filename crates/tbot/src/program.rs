@@ -1,6 +1,7 @@
 //! The command line of `tbot`.
 
 use crate::commands;
+use crate::commands::completion::CompletionFlags;
 use crate::commands::doctor::DoctorFlags;
 use crate::commands::exec::ExecFlags;
 use crate::commands::init::InitFlags;
@@ -82,6 +83,8 @@ enum Command {
     #[command(hide = true)]
     #[command(name = "ssh-proxy-command")]
     ProxySsh(ProxyCommandFlags),
+    /// Print a completion script for a shell
+    Completion(CompletionFlags),
     /// Print the version
     Version,
 }
@@ -118,6 +121,7 @@ impl Command {
     fn run(self, global: &Global) -> Result<ExitCode, String> {
         match self {
             Self::Version => done(crate::console::print(&format!("tbot {}\n", env!("CARGO_PKG_VERSION")))),
+            Self::Completion(flags) => done(commands::completion::run(&flags)),
             Self::Configure(flags) => done(crate::configure::run(&flags.start, flags.output.as_deref())),
             Self::ProxySsh(flags) => done(proxy_command(flags)),
             Self::Start(flags) => commands::start::run(global, &flags),
