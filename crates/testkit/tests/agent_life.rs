@@ -134,7 +134,7 @@ fn of_two_running_copies_each_says_what_to_do() {
     let told = bot.oneshot().refused();
     let last: Vec<&str> = told.lines().filter(|line| line.starts_with("ERROR: ")).collect();
     assert_eq!(last.len(), 1, "{told}");
-    assert!(last[0].contains("tctl bots instances unlock tester/") && last[0].len() < 400, "{told}");
+    assert!(last[0].contains("tctl bots instances unlock tester/") && last[0].len() < 500, "{told}");
 }
 
 /// The agent and a copy of its state directory; the copy has renewed once, the agent is what is left behind.

@@ -82,12 +82,9 @@ fn the_last_error_is_told_in_the_form_of_the_log() {
         assert!(text.stderr.contains(&format!("ERROR: {part}")), "{text:#?}");
         let json = start("json");
         assert_eq!((text.code(), json.code()), (1, 1), "{json:#?}");
-        let last = json
-            .stderr
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
-            .last();
-        let last = last.expect("a line");
+        let read = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
+        let lines: Vec<_> = json.stderr.lines().map(read).collect();
+        let last = lines.last().expect("a line");
         assert_eq!(last["level"], "ERROR");
         assert!(last["fields"]["message"].as_str().expect("text").starts_with(&part), "{last:#}");
     }
