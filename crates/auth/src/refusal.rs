@@ -1,12 +1,15 @@
 //! The words and codes of refusals that several services share.
 
-use access::rbac::Denial;
+use access::rbac::{Denial, DenialCode};
 use access::resource::Kind;
 use api::status::{Class, Problem};
 
 /// A decision of RBAC that says no, without the rule: that is for administrators.
 pub fn denied(denial: &Denial) -> Problem {
-    Problem::new(Class::Denied, denial.code.as_str(), denial.reason.clone()).hint(denial.code.hint())
+    // The message of a lock may name the command that helps; another one beside it would mislead.
+    let says_how = denial.code == DenialCode::Locked && denial.reason.contains("tctl ");
+    let hint = if says_how { "" } else { denial.hint() };
+    Problem::new(Class::Denied, denial.code.as_str(), denial.reason.clone()).hint(hint)
 }
 
 /// A resource that is not there.

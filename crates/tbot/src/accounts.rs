@@ -22,6 +22,20 @@ pub fn user(name: &str) -> Result<Account, String> {
     }
 }
 
+/// What the user with this number is called.
+pub fn name(uid: u32) -> Option<String> {
+    let line = entry("passwd", &uid.to_string()).ok()??;
+    line.split(':').next().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+/// How to run something as the user with this number.
+pub fn as_user(uid: u32) -> String {
+    match name(uid) {
+        Some(name) => format!("sudo -u {name}, or User={name} in its unit"),
+        None => format!("sudo -u '#{uid}', or User={uid} in its unit"),
+    }
+}
+
 /// The number of the group that is called so, or has this number.
 pub fn group(name: &str) -> Result<u32, String> {
     if let Ok(gid) = name.parse() {
@@ -58,13 +72,14 @@ fn entry(database: &str, key: &str) -> Result<Option<String>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Account, group, user};
+    use super::{Account, group, name, user};
 
     #[test]
     fn names_and_numbers_are_found() {
         assert_eq!(user("root"), Ok(Account { uid: 0, gid: Some(0) }));
         assert_eq!(user("0"), Ok(Account { uid: 0, gid: Some(0) }));
         assert_eq!(user("4123456").map(|account| account.uid), Ok(4_123_456), "nobody needs to have it");
+        assert_eq!((name(0).as_deref(), name(4_123_456)), (Some("root"), None));
         assert_eq!(group("root"), Ok(0));
         assert_eq!(group("4123456"), Ok(4_123_456));
         for wrong in ["no-such-user-here", "", "-x", "a:b", "a\nb"] {

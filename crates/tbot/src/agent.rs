@@ -5,7 +5,9 @@
 
 mod environment;
 pub mod error;
+pub mod exposed;
 mod follow;
+pub mod front;
 mod heartbeat;
 mod hooks;
 mod issue;

@@ -1,5 +1,6 @@
 //! One file for each command of `tbot`.
 
+pub mod completion;
 pub mod doctor;
 pub mod exec;
 pub mod init;

@@ -12,7 +12,7 @@ pub fn run(flags: &StartFlags, output: Option<&Path>) -> Result<(), String> {
     if flags.join_method.is_none() && flags.token.is_none() {
         return Err("join method must be provided; give --join-method=token and --token".to_owned());
     }
-    config::without_file(flags).map_err(|mistakes| mistakes.to_string())?;
+    config::without_file(flags)?;
     let mut file = File { version: Some(Version::V2), ..File::default() };
     flags.apply(&mut file)?;
     file.certificate_ttl.get_or_insert_with(|| "1h0m0s".to_owned());

@@ -39,6 +39,14 @@ pub fn error(text: &str) {
     }
 }
 
+/// The same, each line as one of a log in JSON.
+pub fn error_as_json(text: &str) {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+        text.lines().for_each(|line| tracing::error!(target: "tbot", "{line}"));
+    });
+}
+
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {

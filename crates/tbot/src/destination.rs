@@ -50,13 +50,13 @@ pub enum DestinationError {
         path: PathBuf,
     },
     /// Somebody else could replace what is in it.
-    #[error("{path} {fault}; run `{mend}`, or choose another directory", path = path.display())]
+    #[error("{path} {fault}; {mend}, or choose another directory", path = path.display())]
     Exposed {
         /// The directory, or the one above it.
         path: PathBuf,
         /// Owner and mode, and what is wrong with them.
         fault: String,
-        /// The command that mends it.
+        /// What mends it.
         mend: String,
     },
     /// A configured reader does not exist.

@@ -1,6 +1,7 @@
 //! The command line of `tbot`.
 
 use crate::commands;
+use crate::commands::completion::CompletionFlags;
 use crate::commands::doctor::DoctorFlags;
 use crate::commands::exec::ExecFlags;
 use crate::commands::init::InitFlags;
@@ -82,6 +83,8 @@ enum Command {
     #[command(hide = true)]
     #[command(name = "ssh-proxy-command")]
     ProxySsh(ProxyCommandFlags),
+    /// Print a completion script for a shell
+    Completion(CompletionFlags),
     /// Print the version
     Version,
 }
@@ -97,10 +100,10 @@ struct ConfigureFlags {
 
 /// Runs the program and says how it ended.
 pub fn main() -> ExitCode {
-    let tbot = Tbot::parse();
+    let Tbot { command, global } = Tbot::parse();
     harden();
-    tbot.run().unwrap_or_else(|error| {
-        crate::console::error(&error);
+    command.run(&global).unwrap_or_else(|error| {
+        global.error(&error);
         ExitCode::FAILURE
     })
 }
@@ -114,24 +117,24 @@ fn harden() {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
-impl Tbot {
-    fn run(self) -> Result<ExitCode, String> {
-        let global = &self.global;
-        match self.command {
-            Command::Version => done(crate::console::print(&format!("tbot {}\n", env!("CARGO_PKG_VERSION")))),
-            Command::Configure(flags) => done(crate::configure::run(&flags.start, flags.output.as_deref())),
-            Command::ProxySsh(flags) => done(proxy_command(flags)),
-            Command::Start(flags) => commands::start::run(global, &flags),
-            Command::Exec(flags) => commands::exec::run(global, &flags),
-            Command::Status(flags) => commands::status::run(global, &flags),
-            Command::SpiffeInspect(flags) => commands::inspect::run(global, &flags),
-            Command::Init(flags) => commands::init::run(global, &flags),
-            Command::Install(install) => install.run(global),
-            Command::Doctor(flags) => commands::doctor::run(global, &flags),
-            Command::Sshd(flags) => commands::sshd::run(global, &flags),
-            Command::Wait(flags) => commands::wait::run(global, &flags),
-            Command::Keypair(command) => done(command.run()),
-            Command::Tpm(command) => done(command.run()),
+impl Command {
+    fn run(self, global: &Global) -> Result<ExitCode, String> {
+        match self {
+            Self::Version => done(crate::console::print(&format!("tbot {}\n", env!("CARGO_PKG_VERSION")))),
+            Self::Completion(flags) => done(commands::completion::run(&flags)),
+            Self::Configure(flags) => done(crate::configure::run(&flags.start, flags.output.as_deref())),
+            Self::ProxySsh(flags) => done(proxy_command(flags)),
+            Self::Start(flags) => commands::start::run(global, &flags),
+            Self::Exec(flags) => commands::exec::run(global, &flags),
+            Self::Status(flags) => commands::status::run(global, &flags),
+            Self::SpiffeInspect(flags) => commands::inspect::run(global, &flags),
+            Self::Init(flags) => commands::init::run(global, &flags),
+            Self::Install(install) => install.run(global),
+            Self::Doctor(flags) => commands::doctor::run(global, &flags),
+            Self::Sshd(flags) => commands::sshd::run(global, &flags),
+            Self::Wait(flags) => commands::wait::run(global, &flags),
+            Self::Keypair(command) => done(command.run()),
+            Self::Tpm(command) => done(command.run()),
         }
     }
 }
@@ -149,6 +152,14 @@ impl Global {
     /// Starts the log of a command whose own output matters.
     pub(crate) fn log_quietly(&self, debug: bool) {
         self.log_from(debug, Level::Quiet);
+    }
+
+    /// Tells on standard error what went wrong, in the form of the log.
+    pub(crate) fn error(&self, text: &str) {
+        match self.log_format {
+            LogFormat::Text => crate::console::error(text),
+            LogFormat::Json => crate::console::error_as_json(text),
+        }
     }
 
     fn log_from(&self, debug: bool, usual: Level) {

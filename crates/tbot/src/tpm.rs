@@ -34,6 +34,16 @@ impl Tpm {
             Some(serial) => format!("EK Certificate Detected: true\nEK Certificate Serial: {serial}\n"),
             None => "EK Certificate Detected: false\n".to_owned(),
         };
-        crate::console::print(&format!("TPM Information\nEK Public Hash: {hash}\n{certificate}"))
+        crate::console::print(&format!("TPM Information\nEK Public Hash: {hash}\n{certificate}"))?;
+        eprintln!("{}", next_step(&hash));
+        Ok(())
     }
+}
+
+/// Beside standard output, which programs read.
+fn next_step(hash: &str) -> String {
+    format!(
+        "Allow this machine in a token of join_method tpm (spec.tpm.allow: [{{ek_public_hash: {hash}}}]), made with tctl \
+         create -f; then set onboarding.join_method to tpm and onboarding.token to the token's name"
+    )
 }

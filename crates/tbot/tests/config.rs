@@ -20,7 +20,7 @@ outputs:
 ";
 
 fn mistakes(text: &str) -> String {
-    load("tbot.yaml", text, &StartFlags::default()).expect_err("refused").to_string()
+    load("tbot.yaml", text, &StartFlags::default()).expect_err("refused")
 }
 
 #[test]
@@ -74,7 +74,7 @@ outputs:
 fn fields_belong_to_a_type() {
     let with = |output: &str| {
         let text = format!("version: v2\nproxy_server: a\nstorage: /s\noutputs: [{output}]\n");
-        load("tbot.yaml", &text, &StartFlags::default()).map(drop).map_err(|mistakes| mistakes.to_string())
+        load("tbot.yaml", &text, &StartFlags::default()).map(drop)
     };
     let reload = "reload: {pid_file: /run/sshd.pid}";
     for good in [
@@ -297,7 +297,47 @@ fn flags_alone_are_enough() {
     };
     assert_eq!(without_file(&flags).expect("enough").0.outputs.len(), 1);
     let insecure = StartFlags { insecure: true, ..flags };
-    assert!(without_file(&insecure).expect_err("refused").to_string().contains("--ca-pin"));
+    assert!(without_file(&insecure).expect_err("refused").contains("--ca-pin"));
+}
+
+#[test]
+fn a_mistake_of_a_flag_is_told_with_the_flag() {
+    let good = StartFlags {
+        proxy_server: Some("p:1".to_owned()),
+        destination_dir: Some("/opt/machine-id".into()),
+        ..StartFlags::default()
+    };
+    let some = |text: &str| Some(text.to_owned());
+    for (flags, told) in [
+        (
+            StartFlags { certificate_ttl: some("5x"), ..good.clone() },
+            "--certificate-ttl: \"5x\" is not a duration; write it like 1h30m, 20m or 45s",
+        ),
+        (
+            StartFlags { diag_addr: some("here"), ..good.clone() },
+            "--diag-addr: \"here\" is not an address and port, like 127.0.0.1:3001",
+        ),
+        (
+            StartFlags { join_method: some("x"), ..good.clone() },
+            "--join-method x: unrecognized join method; known are ",
+        ),
+        (StartFlags { ca_pins: vec!["x".to_owned()], ..good.clone() }, "--ca-pin: "),
+        (StartFlags { proxy_server: some("a b"), ..good }, "--proxy-server: "),
+    ] {
+        let alone = without_file(&flags).expect_err(told);
+        assert!(alone.starts_with(told), "{told:?} is not the beginning of {alone}");
+        let above = load("tbot.yaml", GOOD, &flags).expect_err(told);
+        assert!(above.starts_with(told), "{told:?} is not the beginning of {above}");
+    }
+    let both = StartFlags { diag_addr: Some("here".to_owned()), ..StartFlags::default() };
+    let told = load("tbot.yaml", &format!("{GOOD}renewal_interval: 5x\n"), &both).expect_err("refused");
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(
+        lines[0].starts_with("--diag-addr: ") && lines[1].starts_with("tbot.yaml:15: renewal_interval: "),
+        "{told}"
+    );
+    let nothing = without_file(&StartFlags::default()).expect_err("refused");
+    assert!(nothing.starts_with("--proxy-server: either a proxy or"), "{nothing}");
 }
 
 /// The page is generated; `UPDATE_GOLDEN=1` writes it anew.

@@ -47,6 +47,8 @@ impl Bot {
             output = self.output().display(),
         );
         std::fs::write(self.config(), config).expect("written");
+        std::fs::set_permissions(self.config(), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .expect("ours");
     }
 
     /// What belongs to this bot.

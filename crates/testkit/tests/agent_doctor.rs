@@ -63,6 +63,11 @@ fn a_server_that_is_not_there_or_another_is_told_apart() {
     wrong(&bot, &["wrong    server: asking the server: cannot connect to", "fix: nothing listens there"]);
     server("no-such-host.invalid:3080");
     wrong(&bot, &["fix: check the name and this machine's resolver"]);
+    // Auth lets bots join as well, and leads to no node.
+    server(&cluster.endpoint("auth"));
+    wrong(&bot, &["is an auth service, and is configured as proxy_server", "fix: set auth_server to it"]);
+    let refused = bot.oneshot().refused();
+    assert!(refused.contains("is an auth service"), "{refused}");
     std::fs::write(bot.config(), good.replace(&cluster.pin(), &format!("sha256:{}", "a".repeat(64))))
         .expect("written");
     wrong(&bot, &["wrong    server: ", "compare with 'CA pin' in the output of tctl status"]);
@@ -80,6 +85,15 @@ fn a_server_that_is_not_there_or_another_is_told_apart() {
 fn files_and_tokens_are_looked_at_with_their_rights() {
     let (cluster, bot) = Cluster::with_bot();
     let token = bot.directory().join("token");
+    std::fs::set_permissions(bot.config(), PermissionsExt::from_mode(0o644)).expect("ours");
+    let told = doctor(&bot, &[]).ok();
+    let fix = format!("fix: chmod 600 {}, or put the secret in a file", bot.config().display());
+    assert!(told.contains("warning  configuration: ") && told.contains(&fix), "{told}");
+    let started = bot.oneshot();
+    assert!(started.stderr.contains("everybody can read it; chmod 600"), "{started:#?}");
+    started.ok();
+    std::fs::remove_dir_all(bot.storage()).expect("ours");
+    std::fs::remove_dir_all(bot.output()).expect("ours");
     bot.configure(token.to_str().expect("UTF-8"), &cluster.pin(), "");
     wrong(&bot, &["wrong    token: cannot read", "fix: put the token there"]);
     std::fs::write(&token, "\n").expect("written");

@@ -100,6 +100,20 @@ fn the_configuration_file_says_what_flags_do_not() {
         run(&mut tbot).ok();
     }
     assert!(storage.join("identity").exists(), "the file's storage is used: one token, two runs");
+    // An agent that runs with it has what exec would ask for.
+    let mut tbot = command(ours("tbot"));
+    tbot.args(["exec", "-c"]).arg(&config).args(["--", "true"]);
+    let lock = std::fs::File::open(storage.join("lock")).expect("there");
+    lock.lock().expect("nobody holds it");
+    let held = run(&mut tbot);
+    assert_eq!(held.code(), 125, "{held:#?}");
+    for part in [
+        "is in use by a running agent; use what it writes (ssh -F /nowhere/at/all/ssh_config)",
+        "--data-dir memory://",
+    ] {
+        assert!(held.stderr.contains(part), "{part:?} is not in {held:#?}");
+    }
+    drop(lock);
     assert!(!std::path::Path::new("/nowhere").exists());
     let usage = run(command(ours("tbot")).args(["exec", "-c"]).arg(&config));
     assert_eq!(usage.code(), 2, "{usage:#?}");

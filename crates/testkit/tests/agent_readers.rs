@@ -163,7 +163,16 @@ fn a_directory_is_made_for_an_agent_that_is_another_user() {
     assert_eq!(list, "user::rwx\nuser:1:r-x\ngroup::---\nmask::r-x\nother::---\n\n");
     cat(1, &bot.file("key")).ok();
     as_user(1, "/bin/sh", &["-c", &format!("echo x >> {}", bot.file("key").display())]).refused();
-    init(&bot, &["--bot-user=nobody", "--reader-user=daemon", "--clean"]).ok();
+    let again = init(&bot, &["--bot-user=nobody"]).ok();
+    assert!(
+        again.contains("uid 1 could read it, and may not any more; to let it in, add it to `readers`"),
+        "{again}"
+    );
+    cat(1, &bot.file("key")).refused();
+    let roots = init(&bot, &[]).ok();
+    assert!(roots.contains("It is root's.") && roots.contains("--bot-user USER"), "{roots}");
+    let told = init(&bot, &["--bot-user=nobody", "--reader-user=daemon", "--clean"]).ok();
+    assert!(!told.contains("may not any more") && !told.contains("root's"), "{told}");
     assert!(!bot.file("notes").exists() && bot.file("key").exists());
 
     // The agent goes on as that user.

@@ -77,6 +77,46 @@ fn install(bot: &Bot, directory: &Path, more: &[&str]) -> Outcome {
     run(tbot.arg("--systemd-directory").arg(directory).args(more))
 }
 
+/// What would keep the agent from running as its user is told with the command that mends it.
+#[test]
+fn a_unit_for_a_user_who_could_not_write_is_told() {
+    let (cluster, bot) = Cluster::with_bot();
+    let units = cluster.path().join("units");
+    std::fs::create_dir(&units).expect("created");
+    std::fs::create_dir(bot.output()).expect("created");
+    let told = |flags: &[&str]| {
+        let wrote = install(&bot, &units, &[&["--write", "--force"], flags].concat());
+        assert!(wrote.status.success(), "{wrote:#?}");
+        wrote.stderr
+    };
+    let me = run(command("/usr/bin/id").arg("-un")).ok();
+    let group = run(command("/usr/bin/id").arg("-gn")).ok();
+    let mine = told(&["--user", me.trim(), "--group", group.trim()]);
+    assert!(!mine.contains("belongs to") && !mine.contains("does not exist"), "{mine}");
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(bot.output()).expect("there"));
+    let theirs = told(&["--user=nobody", "--group=nogroup"]);
+    let words = format!(
+        "{0} belongs to uid {uid}, and the agent runs as nobody: chown -R nobody:nogroup {0}",
+        bot.output().display()
+    );
+    assert!(theirs.contains(&words), "{theirs}");
+    let without = told(&["--user=nobody", "--group=no-such-group"]);
+    assert!(
+        without.contains("the group no-such-group does not exist")
+            && without.contains("groupadd --system no-such-group"),
+        "{without}"
+    );
+    // Others have to get to a socket.
+    let socket = bot.directory().join("run/tbot.sock");
+    let service = format!(
+        "services:\n- {{type: spiffe-workload-api, listen: \"unix://{}\", svids: [{{path: /svc/a}}]}}\n",
+        socket.display()
+    );
+    bot.configure("0123456789abcdef0123456789abcdef", &cluster.pin(), &service);
+    let told = told(&["--user=nobody", "--group=nogroup"]);
+    assert!(told.contains("install -d -m 0755 -o nobody -g nogroup"), "{told}");
+}
+
 #[test]
 fn a_unit_is_printed_written_and_never_overwritten_by_accident() {
     let (cluster, bot) = Cluster::with_bot();
@@ -93,6 +133,9 @@ fn a_unit_is_printed_written_and_never_overwritten_by_accident() {
     }
     let wrote = install(&bot, &units, &["--write", "--name=ci"]);
     assert!(wrote.stderr.contains("install -d -m 0700 -o teleport -g teleport"), "{wrote:#?}");
+    let nobodys =
+        "the user teleport does not exist, and the unit will not start without it: useradd --system -U -M";
+    assert!(wrote.stderr.contains(nobodys), "{wrote:#?}");
     assert!(wrote.ok().contains("systemctl enable --now ci.service"));
     let unit = units.join("ci.service");
     assert_eq!(std::fs::read_to_string(&unit).expect("written"), printed);

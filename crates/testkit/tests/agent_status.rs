@@ -83,6 +83,33 @@ fn the_status_file_holds_no_secret() {
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
 }
 
+/// Whoever collects logs in JSON finds the reason for the end among them.
+#[test]
+fn the_last_error_is_told_in_the_form_of_the_log() {
+    let (_cluster, bot) = Cluster::with_bot();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = taken.local_addr().expect("bound").to_string();
+    let wrong = ["--diag-addr=here"].as_slice();
+    for (flags, part) in [
+        (
+            &["--diag-addr", &address][..],
+            format!("diag_addr cannot be used: {address}: Address already in use"),
+        ),
+        (wrong, "--diag-addr: \"here\" is not an address".to_owned()),
+    ] {
+        let start = |format: &str| tbot(&bot, &[&["start", "--log-format", format], flags].concat());
+        let text = start("text");
+        assert!(text.stderr.contains(&format!("ERROR: {part}")), "{text:#?}");
+        let json = start("json");
+        assert_eq!((text.code(), json.code()), (1, 1), "{json:#?}");
+        let read = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
+        let lines: Vec<_> = json.stderr.lines().map(read).collect();
+        let last = lines.last().expect("a line");
+        assert_eq!(last["level"], "ERROR");
+        assert!(last["fields"]["message"].as_str().expect("text").starts_with(&part), "{last:#}");
+    }
+}
+
 #[test]
 fn a_refusal_at_the_start_is_told_afterwards() {
     let (cluster, bot) = Cluster::with_bot();

@@ -365,7 +365,11 @@ fn places_that_are_not_its_own_are_one_error_with_every_join_method() {
         }
         std::fs::create_dir(parts.place("storage")).expect("made");
         chown(parts.place("storage"), Some(NOBODY), Some(NOBODY)).expect("ours");
-        ends_with(&parts, parts.run(), &["storage belongs to uid 65534", "run `chown 0 "]);
+        ends_with(
+            &parts,
+            parts.run(),
+            &["storage belongs to uid 65534", "run tbot as that user (sudo -u nobody"],
+        );
         // One that cannot be made, because what is above it is another's.
         let directory = place();
         let mut parts = Parts::new(method, directory.path());

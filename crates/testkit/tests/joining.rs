@@ -175,7 +175,9 @@ fn identify(tpm: &SoftTpm, key: &str) -> String {
     let mut tbot = testkit::programs::command(testkit::programs::ours("tbot"));
     let device = format!("unix:{}", tpm.socket().display());
     tbot.args(["tpm", "identify", "--device", &device, "--endorsement-key", key]);
-    testkit::run(&mut tbot).ok()
+    let told = testkit::run(&mut tbot);
+    assert!(told.stderr.contains("spec.tpm.allow: [{ek_public_hash: "), "the next step: {told:#?}");
+    told.ok()
 }
 
 fn line(text: &str, name: &str) -> String {

@@ -26,6 +26,16 @@ pub struct Mistakes {
     list: Vec<Mistake>,
 }
 
+impl Mistake {
+    /// In one line, with the file's name.
+    #[must_use]
+    pub fn of_file(&self, file: &str) -> String {
+        let line = if self.line > 0 { format!("{}:", self.line) } else { String::new() };
+        let path = if self.path.segments().is_empty() { String::new() } else { format!(" {}:", self.path) };
+        format!("{file}:{line}{path} {}", self.text)
+    }
+}
+
 impl Mistakes {
     pub(crate) fn new(file: &str, mut list: Vec<Mistake>) -> Self {
         list.sort_by_key(|mistake| mistake.line);
@@ -45,7 +55,7 @@ impl fmt::Display for Mistakes {
             if nth > 0 {
                 writeln!(f)?;
             }
-            write_one(f, &self.file, mistake)?;
+            f.write_str(&mistake.of_file(&self.file))?;
         }
         match self.list.len().checked_sub(PRINTED) {
             Some(more) if more > 0 => write!(f, "\n{}: and {more} more", self.file),
@@ -55,17 +65,6 @@ impl fmt::Display for Mistakes {
 }
 
 impl std::error::Error for Mistakes {}
-
-fn write_one(f: &mut fmt::Formatter<'_>, file: &str, mistake: &Mistake) -> fmt::Result {
-    write!(f, "{file}:")?;
-    if mistake.line > 0 {
-        write!(f, "{}:", mistake.line)?;
-    }
-    if !mistake.path.segments().is_empty() {
-        write!(f, " {}:", mistake.path)?;
-    }
-    write!(f, " {}", mistake.text)
-}
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use access::resource::{Bot, Kind, Lock, Resource};
 use access::{BotName, InstanceId};
 use api::status::Class;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The locks of the cluster, and the bots if a lock may hit them by their roles.
 #[derive(Default)]
@@ -26,8 +26,8 @@ impl Locks {
         Ok(Self { locks, bots: bots.into_iter().filter_map(bot).collect() })
     }
 
-    /// Of an instance of a bot, as a resource; `lock/NAME`.
-    pub fn of_instance(&self, instance: &Value) -> Option<String> {
+    /// `lock/NAME`.
+    fn of_instance(&self, instance: &Value) -> Option<String> {
         let bot = BotName::new(text(instance, "/spec/bot_name")).ok()?;
         let found = self.bots.iter().find(|found| found.name == bot);
         let user = access::UserName::new(bot.resource_name()).ok()?;
@@ -43,14 +43,31 @@ impl Locks {
         })
     }
 
-    /// Of a server, as a resource.
-    pub fn of_node(&self, node: &Value) -> Option<String> {
+    /// Says of an instance, as a resource, which lock refuses it: `status.locked_by`, where there is one.
+    pub fn mark_instance(&self, instance: &mut Value) {
+        mark(instance, self.of_instance(instance));
+    }
+
+    /// The same of a server.
+    pub fn mark_node(&self, node: &mut Value) {
+        mark(node, self.of_node(node));
+    }
+
+    fn of_node(&self, node: &Value) -> Option<String> {
         self.hits(&LockSubject { server_id: name(node).parse().ok(), ..LockSubject::default() })
     }
 
     fn hits(&self, subject: &LockSubject<'_>) -> Option<String> {
         let lock = in_force(&self.locks, subject, Timestamp::now())?;
         Some(format!("lock/{}", lock.metadata.name))
+    }
+}
+
+fn mark(resource: &mut Value, lock: Option<String>) {
+    let Some(lock) = lock else { return };
+    match &mut resource["status"] {
+        Value::Object(status) => _ = status.insert("locked_by".to_owned(), lock.into()),
+        none => *none = json!({ "locked_by": lock }),
     }
 }
 

@@ -81,6 +81,17 @@ fn what_is_locked_says_by_which_lock() {
         );
         let shown = cluster.tctl(&["bots", "instances", "show", &format!("ci/{one}")]).ok();
         assert!(shown.contains(&format!("{lock}; why: tctl get {lock}")), "{shown}");
+        // Programs see it too.
+        let shown =
+            json(&cluster.tctl(&["bots", "instances", "show", &format!("ci/{one}"), "--format=json"]).ok());
+        assert_eq!(shown["status"]["locked_by"], lock.as_str(), "{shown:#}");
+        let listed = json(&cluster.tctl(&["bots", "instances", "ls", "--format=json"]).ok());
+        let by = |id: &str| {
+            let listed = listed.as_array().expect("a list").iter();
+            let found = listed.into_iter().find(|found| found["spec"]["instance_id"] == id).expect("listed");
+            found["status"]["locked_by"].clone()
+        };
+        assert_eq!((by(one), by(other)), (lock.as_str().into(), serde_json::Value::Null));
         cluster.tctl(&["rm", &lock]).ok();
     }
     let node = "22222222-2222-4222-8222-222222222222";
@@ -88,6 +99,10 @@ fn what_is_locked_says_by_which_lock() {
     let text = cluster.tctl(&["nodes", "ls"]).ok();
     let line = format!("locked (lock/{})", made["name"].as_str().expect("a name"));
     assert!(text.lines().any(|text| text.starts_with("db") && text.ends_with(&line)), "{text}");
+    let listed = json(&cluster.tctl(&["nodes", "ls", "--format=json"]).ok());
+    let by: Vec<_> =
+        listed.as_array().expect("a list").iter().map(|node| &node["status"]["locked_by"]).collect();
+    assert!(by.contains(&&format!("lock/{}", made["name"].as_str().expect("a name")).into()), "{listed:#}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What can go wrong with an agent, in words for whoever runs it.
 
+use super::sshd::Fault;
 use crate::destination::DestinationError;
 use api::status::{Class, Problem};
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ pub enum AgentError {
     Destination(#[from] DestinationError),
     /// A stock OpenSSH server was left as it was.
     #[error("sshd is left as it was: {0}")]
-    Sshd(String),
+    Sshd(Fault),
     /// Another agent runs on the same storage.
     #[error("{} is in use by another tbot; stop that one, or give this one its own storage", .0.display())]
     InUse(PathBuf),
@@ -118,6 +119,15 @@ pub enum AgentError {
         /// The system's reason, or ours.
         error: std::io::Error,
     },
+    /// What is configured as a proxy is none.
+    #[error(
+        "{addr} is an auth service, and is configured as proxy_server; set auth_server to it, or proxy_server to the proxy's \
+         address"
+    )]
+    NotAProxy {
+        /// As it was configured.
+        addr: String,
+    },
     /// There is no valid identity to ask with.
     #[error("the agent's own identity is not valid; see the service \"identity\" for the reason")]
     NoMember,
@@ -178,6 +188,11 @@ impl AgentError {
         self.asked_pause().is_some() && self.may_pass()
     }
 
+    /// Whether a lock is in the way, or has been set because of this very call.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Cluster { problem, .. } if ["locked", "generation_mismatch"].contains(&problem.code.as_str()))
+    }
+
     /// From a failed call.
     pub fn call(doing: &'static str) -> impl FnOnce(tonic::Status) -> Self {
         move |status| match ConnectError::behind(&status) {
@@ -194,13 +209,10 @@ impl AgentError {
     /// Whether the same attempt may succeed later without anybody doing anything here.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Destination(_)
-            | Self::Sshd(_)
-            | Self::Unusable { .. }
-            | Self::Socket { .. }
-            | Self::NoMember => true,
+            Self::Destination(_) | Self::Unusable { .. } | Self::Socket { .. } | Self::NoMember => true,
             Self::Cluster { problem, .. } => problem.class.is_transient() || problem.class == Class::Internal,
             Self::Connect { source, .. } => source.is_passing(),
+            Self::Sshd(fault) => fault.may_pass(),
             Self::Several(errors) => errors.iter().all(|error| error.may_pass()),
             Self::Output { source, .. } => source.may_pass(),
             Self::InUse(_)
@@ -210,6 +222,7 @@ impl AgentError {
             | Self::Token { .. }
             | Self::NoIdToken { .. }
             | Self::CaFile { .. }
+            | Self::NotAProxy { .. }
             | Self::OtherCluster { .. } => false,
         }
     }

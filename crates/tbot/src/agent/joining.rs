@@ -5,6 +5,7 @@
 //! state is stored together with the certificates that it came with: whatever of the two is lost, both are.
 
 use super::AgentError;
+use super::front::refuse_auth;
 use super::member::{address, credentials, fresh_key, token_hash};
 use super::platform::aws::Aws;
 use super::platform::azure::Machine;
@@ -34,6 +35,7 @@ pub(super) const DOING: &str = "joining the cluster";
 
 /// What joining needs, each time.
 pub struct Joiner {
+    server: crate::config::Server,
     addr: HostPort,
     onboarding: Onboarding,
     storage: Arc<Storage>,
@@ -82,8 +84,9 @@ fn own_cluster(credentials: &Credentials) -> ClusterName {
 impl Joiner {
     /// As configured.
     pub fn new(config: &Config, storage: Arc<Storage>) -> Result<Self, AgentError> {
-        let (addr, onboarding) = (address(&config.server)?, config.onboarding.clone());
-        Ok(Self { addr, onboarding, storage, ttl: config.certificate_ttl })
+        let (server, onboarding) = (config.server.clone(), config.onboarding.clone());
+        let addr = address(&server)?;
+        Ok(Self { server, addr, onboarding, storage, ttl: config.certificate_ttl })
     }
 
     /// Whether one joins again in place of renewals.
@@ -116,7 +119,11 @@ impl Joiner {
             bound: bound.clone(),
         };
         self.storage.prepare(now, &prepared, &pending)?;
-        let (trust, witness) = first_trust(&self.onboarding.trust)?.witnessed();
+        let trust = first_trust(&self.onboarding.trust)?;
+        if over.is_none() {
+            refuse_auth(&self.server, &trust).await?;
+        }
+        let (trust, witness) = trust.witnessed();
         let channel = match over {
             Some(over) => over.channel,
             None => rpc::connect_join(&self.addr, trust),

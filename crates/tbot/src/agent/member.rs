@@ -106,9 +106,10 @@ impl Member {
             Err(error) if !error.may_pass() => {
                 tracing::warn!(%error, "the stored identity cannot be renewed; joining with the configured token");
                 let joined = Self::joined(config, self.storage, stored, token, now).await;
-                // Both say what to do, and the first is why.
+                // Both say what to do, and the first is why. A lock has to be lifted, whatever the token.
                 joined.map_err(|joining| match joining.may_pass() {
                     true => joining,
+                    false if error.is_locked() => error,
                     false => AgentError::Several(vec![Arc::new(error), Arc::new(joining)]),
                 })
             }

@@ -16,12 +16,12 @@ impl Source {
     /// Reads it: the configuration, and what flags replaced in the file.
     pub fn load(&self) -> Result<config::check::Checked, String> {
         let Some(path) = &self.path else {
-            return config::without_file(&self.flags).map_err(|mistakes| mistakes.to_string());
+            return config::without_file(&self.flags);
         };
         let text = std::fs::read_to_string(path).map_err(|error| {
             format!("cannot read {}: {error}; tbot configure writes a configuration file", path.display())
         })?;
-        config::load(&path.display().to_string(), &text, &self.flags).map_err(|mistakes| mistakes.to_string())
+        config::load(&path.display().to_string(), &text, &self.flags)
     }
 
     /// Reads it again; everything is renewed, with the new configuration if there is one.

@@ -5,10 +5,12 @@
 //! names them, which sshd itself has checked before it is put in place; then, and only when sshd finds all of its configuration
 //! good, a reload.
 
+mod fault;
 mod program;
 mod snippet;
 mod turn;
 
+pub use fault::Fault;
 pub use program::Installer;
 
 use super::AgentError;

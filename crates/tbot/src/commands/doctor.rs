@@ -7,6 +7,7 @@ mod identity;
 mod server;
 
 use crate::agent::Source;
+use crate::agent::exposed::Exposed;
 use crate::config::{Config, StartFlags};
 use crate::program::Global;
 use clap::{Args, ValueEnum};
@@ -35,6 +36,9 @@ pub fn run(global: &Global, flags: &DoctorFlags) -> Result<ExitCode, String> {
     let findings = match source.load() {
         Ok((config, _)) => {
             let mut findings = vec![Finding::good("configuration", "it is read, and has no mistakes")];
+            let exposed = Exposed::find(&source, &config);
+            findings
+                .extend(exposed.map(|Exposed { said, fix }| Finding::warning("configuration", said, fix)));
             findings.extend(crate::program::runtime()?.block_on(examine(&config)));
             findings
         }

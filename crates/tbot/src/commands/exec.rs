@@ -18,6 +18,7 @@ use relay::Relay;
 use std::ffi::OsString;
 use std::future::Future;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +55,7 @@ pub fn run(global: &Global, flags: &ExecFlags) -> Result<ExitCode, String> {
     match attempt(global, flags) {
         Ok(code) => Ok(ExitCode::from(code)),
         Err(error) => {
-            crate::console::error(&error);
+            global.error(&error);
             Ok(ExitCode::from(FAILED))
         }
     }
@@ -74,17 +75,37 @@ fn attempt(global: &Global, flags: &ExecFlags) -> Result<u8, String> {
             "cannot make a directory for the credentials: {error}; set TMPDIR to one that can be written to"
         )
     })?;
-    let renew = !config.oneshot;
+    let (renew, written) = (!config.oneshot, written_by_the_agent(&config));
     let config = for_command(config, &flags.roles, &workspace);
     crate::program::runtime()?.block_on(async {
         let mut relay = Relay::listen().map_err(|error| error.to_string())?;
-        let mut agent = Agent::open(config, Health::default()).map_err(|error| error.to_string())?;
+        let opened = Agent::open(config, Health::default());
+        let mut agent = opened.map_err(|error| not_opened(&error, written.as_deref()))?;
         tokio::select! {
             ready = ready(&mut agent) => ready.map_err(|error| error.to_string())?,
             signal = relay.next() => return Ok(killed_by(signal)),
         }
         command(&mut agent, renew, &mut relay, &flags.command, &workspace).await
     })
+}
+
+/// The `ssh_config` that an agent with this configuration writes.
+fn written_by_the_agent(config: &Config) -> Option<PathBuf> {
+    let output = config.outputs.iter().find(|output| output.ssh_config())?;
+    output.destination.path().map(|directory| directory.join("ssh_config"))
+}
+
+/// An agent that runs with the same storage has what is asked for here.
+fn not_opened(error: &AgentError, written: Option<&Path>) -> String {
+    match (error, written) {
+        (AgentError::InUse(storage), Some(ssh_config)) => format!(
+            "{} is in use by a running agent; use what it writes (ssh -F {}), or give exec a token and a storage of its own \
+             (--token, --ca-pin, --data-dir memory://)",
+            storage.display(),
+            ssh_config.display()
+        ),
+        _ => error.to_string(),
+    }
 }
 
 /// The configuration with one output for SSH: into the workspace. SVIDs and the files of SSH hosts are written into directories in it, by the names

@@ -59,8 +59,16 @@ pub fn run(global: &Global, flags: &InitFlags) -> Result<ExitCode, String> {
         return Err("--reader-user needs access control lists, and the output has acls: off".to_owned());
     }
     let setup = Setup { owner, writer, reader, clean: flags.clean };
-    setup.run(&directory).map_err(|error| error.to_string())?;
+    let shut_out = setup.run(&directory).map_err(|error| error.to_string())?;
     let mut told = format!("{} is ready for uid {}\n", directory.path().display(), owner.0);
+    if flags.owner.is_none() && flags.bot_user.is_none() && owner.0 == 0 {
+        told += "It is root's. If the agent runs as another user, repeat this with --bot-user USER\n";
+    }
+    for reader in shut_out {
+        told += &format!(
+            "{reader} could read it, and may not any more; to let it in, add it to `readers` of the destination\n"
+        );
+    }
     if let Some(name) = flags.reader_user.as_ref().filter(|_| is_new_reader) {
         told += &format!(
             "For {name} to read what the agent writes from now on, add to the destination in its configuration:\n  \

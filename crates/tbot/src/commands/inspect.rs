@@ -7,6 +7,7 @@ use api::spiffe::{X509svid, X509svidRequest};
 use clap::Args;
 use identity::svid::valid_before;
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use transport::rpc::{connect_admin, within};
 use transport::{ConnectError, Problem};
 
 const ANSWER: Duration = Duration::from_secs(10);
-const NOT_ONE: &str = "it may be no SPIFFE Workload API: check `listen` of the service, and the agent's log";
+const NOT_ONE: &str = "it may be no SPIFFE Workload API: compare --path with `listen` of the service";
 
 /// Flags of `tbot spiffe-inspect`.
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub struct InspectFlags {
 /// Asks and prints.
 pub fn run(global: &Global, flags: &InspectFlags) -> Result<ExitCode, String> {
     global.log_quietly(false);
-    let path = socket_path(&flags.path)?;
+    let path = socket_path(&flags.path).map_err(|error| format!("--path {error}"))?;
     let asked = crate::program::runtime()?.block_on(async { tokio::time::timeout(ANSWER, ask(&path)).await });
     let silent = |_| format!("{} does not answer within {ANSWER:?}; {NOT_ONE}", path.display());
     let svids = asked.map_err(silent)?.map_err(|status| failed(&path, &status))?;
@@ -50,7 +51,11 @@ fn failed(path: &Path, status: &Status) -> String {
     let place = path.display();
     match ConnectError::behind(status).map(ConnectError::problem) {
         Some(Problem::Local(error)) => {
-            format!("cannot connect to {place}: {error}; is tbot running, with a service that listens there?")
+            let step = match error.kind() {
+                ErrorKind::PermissionDenied => "run this as a user whom the directories above let through",
+                _ => "check --path, and that tbot runs with a service that listens there",
+            };
+            format!("cannot connect to {place}: {error}; {step}")
         }
         _ if status.code() == Code::PermissionDenied => format!(
             "{place} gives nothing: {}; this process fits no rule of the service (svids[].rules), or there is nothing yet",

@@ -2,6 +2,7 @@
 
 mod unit;
 
+use crate::accounts;
 use crate::agent::Source;
 use crate::config::{Config, Content, Output, StartFlags};
 use crate::program::Global;
@@ -81,9 +82,12 @@ fn systemd(global: &Global, flags: &SystemdFlags) -> Result<(), String> {
         return Ok(());
     }
     write(&target, &text, flags.force)?;
-    for directory in unit.to_be_made() {
+    for problem in problems(&unit) {
+        eprintln!("{problem}");
+    }
+    for (directory, mode) in unit.to_be_made() {
         eprintln!(
-            "{} is missing, and the unit will not start without it: install -d -m 0700 -o {user} -g {group} {0}",
+            "{} is missing, and the unit will not start without it: install -d -m {mode} -o {user} -g {group} {0}",
             directory.display(),
         );
     }
@@ -94,6 +98,32 @@ fn systemd(global: &Global, flags: &SystemdFlags) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// What keeps the agent from running as its user, each with the command that mends it.
+fn problems(unit: &Unit<'_>) -> Vec<String> {
+    let Unit { user, group, .. } = unit;
+    let mut problems = Vec::new();
+    let is_missing = |name: &str, what: &str| {
+        format!("the {what} {name} does not exist, and the unit will not start without it")
+    };
+    let (account, has_group) = (accounts::user(user).ok(), accounts::group(group).is_ok());
+    if !has_group && (user != group || account.is_some()) {
+        problems.push(format!("{}: groupadd --system {group}", is_missing(group, "group")));
+    }
+    let Some(account) = account else {
+        let its_group = if user == group && !has_group { "-U".to_owned() } else { format!("-g {group}") };
+        let mend = format!("useradd --system {its_group} -M -s /usr/sbin/nologin {user}");
+        problems.push(format!("{}: {mend}", is_missing(user, "user")));
+        return problems;
+    };
+    problems.extend(unit.of_others(account.uid).into_iter().map(|(directory, owner)| {
+        let shown = directory.display();
+        format!(
+            "{shown} belongs to uid {owner}, and the agent runs as {user}: chown -R {user}:{group} {shown}"
+        )
+    }));
+    problems
 }
 
 /// The user and the group that the agent runs as.

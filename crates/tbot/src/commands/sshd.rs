@@ -39,12 +39,12 @@ pub fn run(global: &Global, flags: &SshdFlags) -> Result<ExitCode, String> {
         for server in servers {
             let (name, snippet) = (&server.output.name, server.sshd.snippet.display());
             let said = match flags.undo {
-                true if server.undo().await? => {
+                true if server.undo().await.map_err(|fault| fault.to_string())? => {
                     format!("{name}: {snippet} is removed and sshd reloaded; remove the service from the configuration\n")
                 }
                 true => format!("{name}: {snippet} is not there; nothing is written for sshd from now on\n"),
                 false => {
-                    server.redo()?;
+                    server.redo().map_err(|fault| fault.to_string())?;
                     format!("{name}: the agent looks after sshd again; to hurry it: kill -USR1, or restart it\n")
                 }
             };

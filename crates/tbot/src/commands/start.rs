@@ -1,5 +1,6 @@
 //! `tbot start`.
 
+use crate::agent::exposed::Exposed;
 use crate::agent::{self, Source};
 use crate::config::StartFlags;
 use crate::health::Health;
@@ -13,6 +14,9 @@ pub fn run(global: &Global, flags: &StartFlags) -> Result<ExitCode, String> {
     global.log(config.debug);
     for key in replaced {
         tracing::warn!(key, "a flag or an environment variable overrides the configuration file");
+    }
+    if let Some(Exposed { said, fix }) = Exposed::find(&source, &config) {
+        tracing::warn!("{said}; {fix}");
     }
     if !config.storage.is_persistent() {
         tracing::warn!(

@@ -8,7 +8,7 @@ use access::Ttl;
 use access::resource::token::{JoinMethod, Provider};
 use std::path::PathBuf;
 use std::time::Duration;
-use yaml::{Mistakes, Reader, Report};
+use yaml::{Mistake, Mistakes, Reader, Report};
 
 /// Where the agent keeps its own identity unless told otherwise (fact sheet, section 2.1).
 pub const DEFAULT_STORAGE: &str = "/var/lib/teleport/bot";
@@ -18,14 +18,32 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(20 * 60);
 /// A checked configuration and what the flags replaced in the file.
 pub type Checked = (Config, Vec<&'static str>);
 
-/// Reads the file named `name` in messages, lays the flags over it and checks the result.
-pub fn load(name: &str, text: &str, flags: &StartFlags) -> Result<Checked, Mistakes> {
-    Reader::new(name).refusals(&file::REFUSED).check(text, |file, report| check(file, flags, report))
+/// Reads the file named `name` in messages, lays the flags over it and checks the result. Gives all mistakes, each in one line.
+pub fn load(name: &str, text: &str, flags: &StartFlags) -> Result<Checked, String> {
+    read(name, text, flags).map_err(|mistakes| told(&mistakes, |path| flags.given(path), name))
 }
 
 /// Checks a configuration that consists of flags alone.
-pub fn without_file(flags: &StartFlags) -> Result<Checked, Mistakes> {
-    load("flags", "version: v2\n", flags)
+pub fn without_file(flags: &StartFlags) -> Result<Checked, String> {
+    let mistakes = |mistakes| told(&mistakes, |path| StartFlags::named(path).or(Some("flags")), "flags");
+    read("flags", "version: v2\n", flags).map_err(mistakes)
+}
+
+fn read(name: &str, text: &str, flags: &StartFlags) -> Result<Checked, Mistakes> {
+    Reader::new(name).refusals(&file::REFUSED).check(text, |file, report| check(file, flags, report))
+}
+
+/// What stands in no line of the file is told with its flag.
+fn told(mistakes: &Mistakes, flag: impl Fn(&str) -> Option<&'static str>, name: &str) -> String {
+    let one = |mistake: &Mistake| match flag(&mistake.path.to_string()) {
+        _ if mistake.text.starts_with("--") => mistake.text.clone(),
+        Some(flag) => format!("{flag}: {}", mistake.text),
+        None => mistake.of_file(name),
+    };
+    match mistakes.iter().any(|mistake| one(mistake) != mistake.of_file(name)) {
+        true => mistakes.iter().map(one).collect::<Vec<_>>().join("\n"),
+        false => mistakes.to_string(),
+    }
 }
 
 fn check(mut file: File, flags: &StartFlags, report: &mut Report<'_>) -> Option<Checked> {
@@ -219,7 +237,11 @@ pub(super) fn duration(
     report: &mut Report<'_>,
 ) -> Option<Duration> {
     let Some(text) = text else { return Some(default) };
-    let ttl = report.take(key, text.parse::<Ttl>())?;
+    let parsed = text.parse::<Ttl>();
+    let ttl = report.take(
+        key,
+        parsed.map_err(|_| format!("{text:?} is not a duration; write it like 1h30m, 20m or 45s")),
+    )?;
     match ttl.limit() {
         Some(limit) if limit >= Duration::from_secs(1) => Some(limit),
         _ => {

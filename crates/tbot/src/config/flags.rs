@@ -6,6 +6,22 @@ use access::resource::token::JoinMethod;
 use clap::Args;
 use std::path::PathBuf;
 
+/// What of the file each flag says.
+const FLAGS: [(&str, &str); 12] = [
+    ("auth_server", "--auth-server"),
+    ("proxy_server", "--proxy-server"),
+    ("certificate_ttl", "--certificate-ttl"),
+    ("credential_ttl", "--certificate-ttl"),
+    ("renewal_interval", "--renewal-interval"),
+    ("diag_addr", "--diag-addr"),
+    ("onboarding.token", "--token"),
+    ("onboarding.join_method", "--join-method"),
+    ("onboarding.ca_pins", "--ca-pin"),
+    ("onboarding.bound_keypair", "--registration-secret"),
+    ("storage", "--data-dir"),
+    ("outputs", "--destination-dir"),
+];
+
 /// Each flag that is given overrides the file.
 #[derive(Debug, Clone, Default, Args)]
 pub struct StartFlags {
@@ -97,6 +113,33 @@ impl StartFlags {
             file.outputs = vec![identity_output(directory)];
         }
         Ok(replaced)
+    }
+
+    /// The flag that says what is at `path` of the file.
+    pub fn named(path: &str) -> Option<&'static str> {
+        let is_at = |key: &str| {
+            path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        FLAGS.iter().find(|(key, _)| is_at(key)).map(|(_, flag)| *flag)
+    }
+
+    /// The same, if it was given.
+    pub fn given(&self, path: &str) -> Option<&'static str> {
+        let flag = Self::named(path)?;
+        let onboarding = !self.ca_pins.is_empty()
+            || [&self.token, &self.join_method, &self.registration_secret].iter().any(|flag| flag.is_some());
+        let given = match flag {
+            "--auth-server" => self.auth_server.is_some(),
+            "--proxy-server" => self.proxy_server.is_some(),
+            "--certificate-ttl" => self.certificate_ttl.is_some(),
+            "--renewal-interval" => self.renewal_interval.is_some(),
+            "--diag-addr" => self.diag_addr.is_some(),
+            "--data-dir" => self.data_dir.is_some(),
+            "--destination-dir" => self.destination_dir.is_some(),
+            // Any one of them stands in place of the whole section.
+            _ => onboarding,
+        };
+        given.then_some(flag)
     }
 
     /// Any one of these flags replaces the whole section.

@@ -13,7 +13,13 @@ use std::net::SocketAddr;
 
 /// Serves until the process ends.
 pub async fn serve(address: SocketAddr, health: Health) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let unusable = |error: std::io::Error| {
+        std::io::Error::new(
+            error.kind(),
+            format!("{address}: {error}; give each agent an address of its own"),
+        )
+    };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(unusable)?;
     let routes = Router::new()
         .route("/livez", get(|| async { "OK" }))
         .route("/readyz", get(ready))

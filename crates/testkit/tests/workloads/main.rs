@@ -232,7 +232,10 @@ fn inspect_says_what_its_caller_gets_or_why_nothing() {
     assert!(expires > jiff::Timestamp::now());
     assert!(agent.stop().success());
     let refused = of(&socket).refused();
-    assert!(refused.contains("cannot connect to") && refused.contains("is tbot running"), "{refused}");
+    assert!(
+        refused.contains("cannot connect to") && refused.contains("; check --path, and that tbot runs"),
+        "{refused}"
+    );
     // Sockets of others: one that speaks something else, and one that says nothing.
     let foreign = directory.path().join("agent.sock");
     let mut ssh_agent = command("/usr/bin/ssh-agent");

@@ -133,15 +133,14 @@ impl Incident<'_> {
 
     /// What a person has to do, in this order: with both copies running, the next renewal would lock the instance again.
     fn way_out(&self) -> String {
-        let again = match (self.join_token, self.whose) {
-            (Some(token), _) => format!("a new key, once token {token} was removed and made again"),
-            (None, Whose::Bot(bot, _)) => format!("a new token from tctl bots instances add {bot}"),
-            (None, Whose::Host(..)) => "a new token from tctl tokens add".to_owned(),
+        let again = match self.join_token {
+            Some(token) => format!("a new key, once token {token} was removed and made again"),
+            None => "a new token from tctl tokens add".to_owned(),
         };
         match self.whose {
+            // Unlocking tells the rest.
             Whose::Bot(bot, instance) => format!(
-                "stop the other copy first; then lift this lock, which tctl get locks shows, with tctl bots instances unlock \
-                 {bot}/{instance}: it says which copy can go on; the other one joins with {again}"
+                "stop the other copy, then run tctl bots instances unlock {bot}/{instance}, which says how both go on"
             ),
             Whose::Host(..) => format!(
                 "stop the other copy first; then see tctl get locks, remove this one with tctl rm lock/{}, and join the copy \
@@ -159,10 +158,8 @@ impl Incident<'_> {
             Whose::Host(id, _) => target.server_id = Some(id.to_string()),
         }
         let (mismatch, whose) = (&self.mismatch, self.whose);
-        let message = format!(
-            "{mismatch}: an identity of {whose} is in use in two places, it may be stolen; {}",
-            self.way_out()
-        );
+        let message =
+            format!("{mismatch}: an identity of {whose} is in use in two places; {}", self.way_out());
         let metadata = Metadata {
             name: name.to_owned(),
             description: format!("set by auth: {whose} was seen twice"),

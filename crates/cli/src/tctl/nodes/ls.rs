@@ -28,7 +28,8 @@ impl Ls {
         nodes.retain(|node| wanted.iter().all(|(key, value)| label(node, key) == Some(value)));
         nodes.sort_by(|a, b| order(a).cmp(&order(b)));
         let locks = Locks::read(session).await?;
-        session.show(&nodes, |nodes, console| console.say(table(nodes, &locks)))
+        nodes.iter_mut().for_each(|node| locks.mark_node(node));
+        session.show(&nodes, |nodes, console| console.say(table(nodes)))
     }
 
     fn wanted(&self) -> Result<Vec<(String, String)>, Failure> {
@@ -49,7 +50,7 @@ fn order(node: &Value) -> (&str, &str) {
     (show::text(node, "/spec/hostname"), show::name(node))
 }
 
-fn table(nodes: &[Value], locks: &Locks) -> String {
+fn table(nodes: &[Value]) -> String {
     let mut table = Table::new(["Host", "UUID", "Public Address", "Labels", "Version", "Status"]);
     for node in nodes {
         let public = show::list(node, "/spec/public_addrs");
@@ -59,7 +60,8 @@ fn table(nodes: &[Value], locks: &Locks) -> String {
             None => "",
         };
         // A locked one is offline because auth does not listen to it.
-        let lock = locks.of_node(node).map(|lock| format!("locked ({lock})"));
+        let lock = show::text(node, "/status/locked_by");
+        let lock = (!lock.is_empty()).then(|| format!("locked ({lock})"));
         table.row([
             show::text(node, "/spec/hostname"),
             show::name(node),

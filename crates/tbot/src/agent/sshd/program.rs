@@ -2,7 +2,7 @@
 
 use super::snippet::{MARK, Snippet};
 use super::turn::Turn;
-use super::{REVOKED, allowed};
+use super::{Fault, REVOKED, allowed};
 use crate::agent::{hooks, ssh_host, withhold};
 use crate::config::{Method, Output, Sshd};
 use std::collections::BTreeSet;
@@ -52,17 +52,17 @@ impl Effective {
 
 impl Installer<'_> {
     /// An error while the server has been given back.
-    pub fn refuse_undone(&self) -> Result<(), String> {
+    pub fn refuse_undone(&self) -> Result<(), Fault> {
         match self.output.destination.kept(UNDONE).map_err(|error| error.to_string())? {
             None => Ok(()),
-            Some(_) => {
-                Err("sshd was given back by tbot sshd --undo; tbot sshd --redo takes it on again".to_owned())
-            }
+            Some(_) => Err(Fault::lasting(
+                "sshd was given back by tbot sshd --undo; tbot sshd --redo takes it on again",
+            )),
         }
     }
 
     /// Writes the configuration if it would be another one. Gives whether it did; whatever fails leaves things as they were.
-    pub async fn install(&self, refused: &BTreeSet<&str>) -> Result<bool, String> {
+    pub async fn install(&self, refused: &BTreeSet<&str>) -> Result<bool, Fault> {
         let directory = self.directory()?;
         let present = self.present()?;
         let accounts = allowed(&self.sshd.accounts, refused);
@@ -105,16 +105,16 @@ impl Installer<'_> {
     }
 
     /// Reloads the server, if all of its configuration is good.
-    pub async fn reload(&self) -> Result<(), String> {
+    pub async fn reload(&self) -> Result<(), Fault> {
         self.check(&self.sshd.config).await?;
         hooks::alone(&self.sshd.reload, self.output, self.method)
             .await
-            .map_err(|error| format!("cannot be reloaded ({}): {error}", self.sshd.reload.action))
+            .map_err(|error| format!("cannot be reloaded ({}): {error}", self.sshd.reload.action).into())
     }
 
     /// Takes away what was written for sshd, and keeps it away. Gives whether there was anything. What is wrong with the files
     /// beside it does not keep it in place.
-    pub async fn undo(&self) -> Result<bool, String> {
+    pub async fn undo(&self) -> Result<bool, Fault> {
         self.present()?;
         let marked = self.output.destination.keep(UNDONE, b"").map_err(|error| error.to_string());
         let turn = Turn::take(self.directory()?).await;
@@ -126,15 +126,15 @@ impl Installer<'_> {
         }
         let Err(fault) = marked.and(turn.as_ref().map_err(String::clone)) else { return outcome };
         let reload = outcome.err().map_or_else(String::new, |error| format!("; sshd {error}"));
-        Err(format!(
+        Err(Fault::from(format!(
             "{} is taken away, but a running agent would write it again: {fault}; stop the agent, or remove the service from \
              its configuration{reload}",
             self.sshd.snippet.display()
-        ))
+        )))
     }
 
     /// Without it, unless sshd refuses its configuration then: whoever is not rid of it goes on as before.
-    async fn take_away(&self, text: &str) -> Result<(), String> {
+    async fn take_away(&self, text: &str) -> Result<(), Fault> {
         let removed = std::fs::remove_file(&self.sshd.snippet).map_err(|error| self.system("remove", &error));
         let refusal = match removed {
             Ok(()) => {
@@ -145,20 +145,20 @@ impl Installer<'_> {
             Err(error) => error,
         };
         self.forget(UNDONE)?;
-        Err(refusal)
+        Err(refusal.into())
     }
 
     /// Lets the agent look after it again.
-    pub fn redo(&self) -> Result<(), String> {
+    pub fn redo(&self) -> Result<(), Fault> {
         self.forget(UNDONE)
     }
 
     /// Removes a mark beside the files.
-    pub(super) fn forget(&self, mark: &str) -> Result<(), String> {
+    pub(super) fn forget(&self, mark: &str) -> Result<(), Fault> {
         let mark = self.directory()?.join(mark);
         match std::fs::remove_file(&mark) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(format!("cannot remove {}: {error}", mark.display()))
+                Err(format!("cannot remove {}: {error}", mark.display()).into())
             }
             _ => Ok(()),
         }
@@ -169,18 +169,18 @@ impl Installer<'_> {
     }
 
     /// What stands where the configuration is written, which must be ours.
-    fn present(&self) -> Result<Option<String>, String> {
+    fn present(&self) -> Result<Option<String>, Fault> {
         let path = &self.sshd.snippet;
         let found = match std::fs::symlink_metadata(path) {
             Ok(found) => found,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.system("read", &error)),
+            Err(error) => return Err(self.system("read", &error).into()),
         };
         let foreign = || {
-            format!(
+            Fault::lasting(format!(
                 "{} was not written by tbot; move it away, or choose another path for sshd.snippet",
                 path.display()
-            )
+            ))
         };
         if !found.is_file() || found.len() > LARGEST {
             return Err(foreign());
@@ -190,7 +190,7 @@ impl Installer<'_> {
     }
 
     /// Asks sshd what it makes of its configuration with this text above it.
-    async fn question(&self, directory: &Path, text: &str, tested: Option<&str>) -> Result<(), String> {
+    async fn question(&self, directory: &Path, text: &str, tested: Option<&str>) -> Result<(), Fault> {
         let (candidate, whole) = (directory.join(CANDIDATE), directory.join(WHOLE));
         let includes = format!("Include {}\nInclude {}\n", candidate.display(), self.sshd.config.display());
         let keep = |name: &str, text: &str| self.output.destination.keep(name, text.as_bytes());
@@ -208,7 +208,7 @@ impl Installer<'_> {
     }
 
     /// Whether what counts is what was written.
-    fn refuse_foreign(&self, effective: &Effective, tested: Option<&str>) -> Result<(), String> {
+    fn refuse_foreign(&self, effective: &Effective, tested: Option<&str>) -> Result<(), Fault> {
         let directory = self.directory()?;
         let mut wanted = vec![("revokedkeys", REVOKED)];
         // Where nobody may log in, nobody's authorities count.
@@ -218,7 +218,7 @@ impl Installer<'_> {
             if found.map(Path::new) != Some(ours.as_path()) {
                 let config = self.sshd.config.display();
                 let above = self.sshd.snippet.parent().unwrap_or(Path::new("/")).display();
-                return Err(match found {
+                return Err(Fault::lasting(match found {
                     Some(found) => {
                         format!("{config} sets {keyword} to {found} before tbot can; remove that line")
                     }
@@ -226,7 +226,7 @@ impl Installer<'_> {
                         "{config} does not include {}; write `Include {above}/*.conf` at its top",
                         self.sshd.snippet.display()
                     ),
-                });
+                }));
             }
         }
         Ok(())
@@ -266,44 +266,56 @@ impl Installer<'_> {
         format!("cannot {action} {}: {error}", self.sshd.snippet.display())
     }
 
-    async fn check(&self, config: &Path) -> Result<(), String> {
+    async fn check(&self, config: &Path) -> Result<(), Fault> {
         self.ask(config, &["-t"]).await.map(drop)
     }
 
     /// The settings for a login to this account.
-    async fn effective(&self, config: &Path, account: Option<&str>) -> Result<Effective, String> {
+    async fn effective(&self, config: &Path, account: Option<&str>) -> Result<Effective, Fault> {
         let account = account.unwrap_or(ANYBODY);
         let login = format!("user={account},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22");
         self.ask(config, &["-T", "-C", &login]).await.map(Effective)
     }
 
-    async fn ask(&self, config: &Path, arguments: &[&str]) -> Result<String, String> {
+    async fn ask(&self, config: &Path, arguments: &[&str]) -> Result<String, Fault> {
         let program = self.sshd.program.display();
         let mut command = Command::new(&self.sshd.program);
         command.arg("-f").arg(config).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
         withhold(&mut command, self.method);
         let output = match tokio::time::timeout(DEADLINE, command.output()).await {
             Ok(Ok(output)) => output,
-            Ok(Err(error)) => return Err(format!("{program} cannot be run: {error}; see sshd.program")),
-            Err(_) => return Err(format!("{program} did not answer within {DEADLINE:?}")),
+            Ok(Err(error)) => {
+                return Err(Fault::lasting(format!("{program} cannot be run: {error}; set sshd.program")));
+            }
+            Err(_) => return Err(format!("{program} did not answer within {DEADLINE:?}").into()),
         };
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let said: String = String::from_utf8_lossy(&output.stderr).chars().take(500).collect();
-        Err(format!("sshd refuses {}: {}", config.display(), said.trim().replace(['\r', '\n'], "; ")))
+        Err(Fault::lasting(format!(
+            "sshd refuses {}: {}; correct that, and check it with `{program} -t -f {}`",
+            config.display(),
+            in_one_line(&said),
+            self.sshd.config.display()
+        )))
     }
 }
 
+fn in_one_line(said: &str) -> String {
+    let lines = said.split(['\r', '\n']).map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(", ")
+}
+
 /// What somebody configured must not stop counting because tbot comes first.
-fn refuse_conflicts(effective: &Effective, config: &Path) -> Result<(), String> {
+fn refuse_conflicts(effective: &Effective, config: &Path) -> Result<(), Fault> {
     for keyword in ["trustedusercakeys", "revokedkeys"] {
         if let Some(found) = effective.one(keyword) {
-            return Err(format!(
+            return Err(Fault::lasting(format!(
                 "{} sets {keyword} to {found} already, and tbot's would take its place; remove it, or use type: ssh_host \
                  and write the configuration yourself",
                 config.display()
-            ));
+            )));
         }
     }
     Ok(())

@@ -159,6 +159,31 @@ fn a_login_lock_is_in_force_when_sshd_has_reloaded() {
     assert_eq!((stock.apply(&users), stock.reloads()), (Ok(true), 1), "files are read with each login");
 }
 
+/// What a person has to mend is told with the first try.
+#[test]
+fn a_refusal_by_sshd_says_what_to_do_and_does_not_pass() {
+    let Some(stock) = Stock::certified() else { return };
+    let (config, host_key) = (stock.at("sshd_config"), stock.at("own").display().to_string());
+    let refused = |text: &str| {
+        std::fs::write(&config, text).expect("written");
+        let refused = block_on(stock.server().apply(&stock.locked(&[]), Timestamp::now()));
+        let refused = refused.expect_err("sshd refuses it");
+        assert!(!refused.may_pass(), "{refused}");
+        refused.to_string()
+    };
+    let told = refused(&format!("HostKey {host_key}\nBogus yes\n"));
+    assert!(told.contains("Bad configuration option: Bogus, ") && !told.contains("; ;"), "{told}");
+    let check = format!("; correct that, and check it with `{SSHD} -t -f {}`", config.display());
+    assert!(told.ends_with(&check), "{told}");
+    let told = refused(&format!("HostKey {host_key}\n"));
+    assert!(told.contains("does not include") && told.contains("write `Include "), "{told}");
+    std::fs::write(&config, format!("Include {}/*.conf\nHostKey {host_key}\n", stock.at("more").display()))
+        .expect("written");
+    std::fs::write(stock.at("broken"), "").expect("written");
+    let reload = block_on(stock.server().apply(&stock.locked(&[]), Timestamp::now())).expect_err("not told");
+    assert!(reload.may_pass(), "{reload}");
+}
+
 #[test]
 fn nothing_is_in_force_at_a_server_that_was_given_back() {
     let Some(stock) = Stock::certified() else { return };
@@ -212,7 +237,7 @@ fn what_cannot_be_taken_away_is_looked_after_further() {
     let config = std::fs::read_to_string(stock.at("sshd_config")).expect("written");
     std::fs::write(stock.at("sshd_config"), format!("{config}NoSuchKeyword yes\n")).expect("written");
     let server = stock.server();
-    let told = block_on(server.installer().undo()).expect_err("sshd refuses it");
+    let told = block_on(server.installer().undo()).expect_err("sshd refuses it").to_string();
     assert!(told.contains("it was put back"), "{told}");
     assert!(stock.snippet().is_some());
     server.installer().refuse_undone().expect("no mark");
@@ -226,7 +251,8 @@ fn nothing_is_written_after_it_was_given_back() {
     let Some(stock) = Stock::certified() else { return };
     stock.output.destination.keep(UNDONE, b"").expect("kept");
     // Whoever looked for the mark before had not seen it.
-    let told = block_on(stock.server().installer().install(&BTreeSet::new())).expect_err("given back");
+    let told =
+        block_on(stock.server().installer().install(&BTreeSet::new())).expect_err("given back").to_string();
     assert!(told.contains("tbot sshd --redo"), "{told}");
     assert!(stock.snippet().is_none());
 }
@@ -259,7 +285,8 @@ fn a_fault_of_the_destination_does_not_keep_it_in_place() {
     let reloads = stock.reloads();
     let everybodys = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(stock.at("host"), everybodys).expect("ours");
-    let told = block_on(stock.server().installer().undo()).expect_err("nothing can be kept there");
+    let told =
+        block_on(stock.server().installer().undo()).expect_err("nothing can be kept there").to_string();
     assert!(told.contains("is taken away") && told.contains("stop the agent"), "{told}");
     assert!(stock.snippet().is_none());
     assert_eq!(stock.reloads(), reloads + 1);

@@ -1,6 +1,7 @@
 //! Directories: there or makeable, writable, nobody else's, with room.
 
 use super::finding::Finding;
+use crate::accounts;
 use crate::agent::{ssh_host, sshd, workload, workload_api};
 use crate::config::{Config, Content};
 use crate::destination::Destination;
@@ -18,7 +19,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(user) = other_user(config.storage.path()) {
         let said = format!("the storage belongs to uid {user}, and this is run by uid {}", me());
-        let fix = format!("run it as the agent's user: sudo -u '#{user}' tbot doctor ...");
+        let fix = format!("run it as the agent's user ({})", accounts::as_user(user));
         findings.push(Finding::warning("user", said, fix));
     }
     findings.push(one("storage", &config.storage, &[]));

@@ -2,6 +2,7 @@
 
 use super::finding::Finding;
 use crate::agent::AgentError;
+use crate::agent::front::refuse_auth;
 use crate::agent::joining::first_trust;
 use crate::agent::member::address;
 use crate::config::{Config, FirstTrust};
@@ -55,6 +56,7 @@ async fn ask(
         Some(stored) => ServerTrust::cluster(Arc::new(stored.trust.clone())),
         None => first_trust(&config.onboarding.trust)?,
     };
+    refuse_auth(&config.server, &trust).await?;
     let channel = rpc::connect_join(&address(&config.server)?, trust);
     let asking = JoinServiceClient::new(channel).challenge(ChallengeRequest::default()).await;
     let answer = asking.map_err(AgentError::call("asking the server"))?.into_inner();

@@ -3,6 +3,7 @@
 use crate::config::hooks::{Action, Hook};
 use crate::config::{Config, Content, Method, Output, Sshd, TokenSource};
 use crate::destination::Destination;
+use crate::destination::directory::acl;
 use std::fmt::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -121,10 +122,36 @@ impl Unit<'_> {
         }
     }
 
-    /// Directories that are neither there nor made by systemd.
-    pub(super) fn to_be_made(&self) -> Vec<&Path> {
+    /// Directories that are neither there nor made by systemd, with the mode that each should have.
+    pub(super) fn to_be_made(&self) -> Vec<(&Path, &'static str)> {
+        let missing = self.own().filter(|path| !path.exists());
+        missing.map(|path| (path, if self.is_of_socket(path) { "0755" } else { "0700" })).collect()
+    }
+
+    /// Directories that belong to somebody else than this user, and to whom. What systemd makes, it gives to the unit's user.
+    pub(super) fn of_others(&self, uid: u32) -> Vec<(&Path, u32)> {
+        let owner = |path: &Path| std::fs::metadata(path).ok().map(|found| found.uid());
+        let owned = self.own().filter_map(|path| Some((path, owner(path)?)));
+        // A list on one of root's may let the user in (`tbot init`).
+        let is_shared = |path: &Path| {
+            std::fs::File::open(path).is_ok_and(|file| acl::present(file).is_ok_and(|list| list.is_some()))
+        };
+        owned.filter(|(path, owner)| *owner != uid && !(*owner == 0 && is_shared(path))).collect()
+    }
+
+    /// Directories that the agent writes to and systemd does not make.
+    fn own(&self) -> impl Iterator<Item = &Path> {
         let storage = self.config.storage.path().filter(|path| state_directory(path).is_none());
-        self.outputs().chain(storage).filter(|path| !path.exists()).collect()
+        self.outputs().chain(storage)
+    }
+
+    /// Workloads of other users have to get to it.
+    fn is_of_socket(&self, path: &Path) -> bool {
+        let listens = |output: &Output| match &output.content {
+            Content::WorkloadApi(api) => api.listen.parent() == Some(path),
+            _ => false,
+        };
+        self.config.outputs.iter().any(listens)
     }
 
     /// Directories of sshd's configuration that are not there.

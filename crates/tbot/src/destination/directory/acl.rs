@@ -52,6 +52,15 @@ pub enum Id {
     Group(u32),
 }
 
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User(uid) => write!(f, "uid {uid}"),
+            Self::Group(gid) => write!(f, "gid {gid}"),
+        }
+    }
+}
+
 impl Reader {
     /// Its number; by name it must exist.
     pub fn id(&self) -> Result<Id, String> {
@@ -90,6 +99,21 @@ pub fn list(on: On, readers: &[Id], writer: Option<u32>) -> Vec<u8> {
         bytes.extend_from_slice(&id.to_le_bytes());
     }
     bytes
+}
+
+/// The readers in a list: those it names who may not write.
+pub fn readers(list: &[u8]) -> Vec<Id> {
+    let entries = list.get(4..).unwrap_or_default().as_chunks::<8>().0.iter();
+    let reader = |[tag, tag_more, permissions, _, id @ ..]: &[u8; 8]| {
+        let (tag, id) = (u16::from_le_bytes([*tag, *tag_more]), u32::from_le_bytes(*id));
+        match tag {
+            _ if permissions & 0o6 != 0o4 => None,
+            USER => Some(Id::User(id)),
+            GROUP => Some(Id::Group(id)),
+            _ => None,
+        }
+    };
+    entries.filter_map(reader).collect()
 }
 
 /// Makes `list` the one of an open file or directory. Gives whether it was another one before.

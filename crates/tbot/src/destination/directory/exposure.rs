@@ -3,6 +3,7 @@
 
 use super::super::DestinationError;
 use super::system;
+use crate::accounts;
 use rustix::fs::{self, AtFlags, Mode};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -33,8 +34,10 @@ pub(super) fn refuse(root: &OwnedFd, path: &Path, acls: bool) -> Result<(), Dest
     let found = fs::fstat(root).map_err(system("look at", path))?;
     let seen =
         Seen { owner: found.st_uid, mode: Mode::from_raw_mode(found.st_mode), acl: has_acl(root.as_fd()) };
-    if let Some(fault) = judge(seen, me, acls) {
-        return Err(exposed(path, seen, &fault, me));
+    match judge(seen, me, acls) {
+        Some(Fault::Owner) if me == 0 => return Err(of_the_bots_user(path, seen)),
+        Some(fault) => return Err(exposed(path, seen, &fault, me)),
+        None => {}
     }
     // The directory above, where the path leads to it: whoever may write there may swap this one.
     let (Ok(above), Some(parent)) =
@@ -104,18 +107,26 @@ fn exposed(path: &Path, seen: Seen, fault: &Fault, me: u32) -> DestinationError 
     let Seen { owner, mode, .. } = seen;
     let mode = mode.as_raw_mode() & 0o7777;
     let (fault, mend) = match fault {
-        Fault::Owner => (
-            format!("belongs to uid {owner} (mode {mode:04o}), who could replace the credentials in it"),
-            format!("chown {me} {}", path.display()),
-        ),
+        Fault::Owner => (owned(seen), format!("run `chown {me} {}`", path.display())),
         Fault::Mode => (
             format!(
                 "may be written to by others (owner uid {owner}, mode {mode:04o}), who could replace the credentials in it"
             ),
-            format!("chmod go-w {}", path.display()),
+            format!("run `chmod go-w {}`", path.display()),
         ),
     };
     DestinationError::Exposed { path: path.to_owned(), fault, mend }
+}
+
+/// Root finds a directory that was made for an agent of another user.
+fn of_the_bots_user(path: &Path, seen: Seen) -> DestinationError {
+    let mend = format!("run tbot as that user ({})", accounts::as_user(seen.owner));
+    DestinationError::Exposed { path: path.to_owned(), fault: owned(seen), mend }
+}
+
+fn owned(Seen { owner, mode, .. }: Seen) -> String {
+    let mode = mode.as_raw_mode() & 0o7777;
+    format!("belongs to uid {owner} (mode {mode:04o}), who could replace the credentials in it")
 }
 
 #[cfg(test)]
@@ -234,7 +245,8 @@ mod tests {
         std::fs::create_dir(&path).expect("created");
         chown(&path, Some(65_534), None).expect("given away");
         let refused = Directory::new(&path, Symlinks::Secure).prepare().expect_err("refused").to_string();
-        assert!(refused.contains("belongs to uid 65534") && refused.contains("`chown 0 "), "{refused}");
+        let step = "; run tbot as that user (sudo -u nobody, or User=nobody in its unit), or choose another directory";
+        assert!(refused.contains("belongs to uid 65534") && refused.ends_with(step), "{refused}");
         chown(&path, Some(0), None).expect("taken back");
         Directory::new(&path, Symlinks::Secure).prepare().expect("mended");
     }

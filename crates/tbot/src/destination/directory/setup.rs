@@ -21,8 +21,8 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Does it. What is there already is corrected, so it may be repeated.
-    pub fn run(&self, directory: &Directory) -> Result<(), DestinationError> {
+    /// Does it. What is there already is corrected, so it may be repeated. Gives those who could read it before and may not any more.
+    pub fn run(&self, directory: &Directory) -> Result<Vec<Id>, DestinationError> {
         let readers = self.readers(directory)?;
         let root = match directory.open_existing() {
             Err(rustix::io::Errno::NOENT) => directory.create().map(|()| directory.open_existing())?,
@@ -32,6 +32,7 @@ impl Setup {
         if self.clean && rustix::process::geteuid().is_root() {
             exposure::refuse_above(&root, &directory.path)?;
         }
+        let before = acl::present(&root).ok().flatten().unwrap_or_default();
         self.strangers(directory, &root)?;
         for name in entries(&root).map_err(system("list", &directory.path))? {
             if Generation::parse(&name).is_some() {
@@ -41,7 +42,13 @@ impl Setup {
                 self.chown_link(directory, &root, &name)?;
             }
         }
-        self.give(directory, &root, On::Directory, &readers)
+        self.give(directory, &root, On::Directory, &readers)?;
+        Ok(acl::readers(&before).into_iter().filter(|id| !self.lets_in(*id, &readers)).collect())
+    }
+
+    fn lets_in(&self, id: Id, readers: &[Id]) -> bool {
+        readers.contains(&id)
+            || [Some(self.owner.0), self.writer].map(|uid| uid.map(Id::User)).contains(&Some(id))
     }
 
     fn readers(&self, directory: &Directory) -> Result<Vec<Id>, DestinationError> {

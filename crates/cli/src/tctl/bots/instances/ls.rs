@@ -24,15 +24,16 @@ impl List {
             instances.retain(|instance| text(instance, "/spec/bot_name") == bot.as_str());
         }
         let locks = Locks::read(session).await?;
+        instances.iter_mut().for_each(|instance| locks.mark_instance(instance));
         session.show(&instances, |instances, console| match (instances.is_empty(), &self.name) {
             (true, Some(bot)) => console.say(format!("No bot instances found with name {:?}", bot.as_str())),
             (true, None) => console.say("No bot instances found"),
-            _ => console.say(table(instances, &locks)),
+            _ => console.say(table(instances)),
         })
     }
 }
 
-fn table(instances: &[Value], locks: &Locks) -> String {
+fn table(instances: &[Value]) -> String {
     let mut table =
         Table::new(["ID", "Join Method", "Hostname", "Joined", "Last Seen", "Generation", "Locked By"]);
     for instance in instances {
@@ -49,7 +50,7 @@ fn table(instances: &[Value], locks: &Locks) -> String {
             or_none(text(first, "/authenticated_at")),
             or_none(seen),
             or_none(generation.as_deref().unwrap_or("")),
-            &locks.of_instance(instance).unwrap_or_default(),
+            text(instance, "/status/locked_by"),
         ]);
     }
     table.text()

@@ -24,18 +24,19 @@ impl Show {
             return Err(Failure::usage(format!("invalid bot instance syntax: {:?}", self.id))
                 .hint("write BOT/UUID; tctl bots instances list prints it"));
         }
-        let instance = session.resources()?.one(Kind::BotInstance, &self.id, false).await?;
-        let lock = Locks::read(session).await?.of_instance(&instance);
-        session.show(&instance, |instance, console| say(instance, lock.as_deref(), console))
+        let mut instance = session.resources()?.one(Kind::BotInstance, &self.id, false).await?;
+        Locks::read(session).await?.mark_instance(&mut instance);
+        session.show(&instance, say)
     }
 }
 
-fn say(instance: &Value, lock: Option<&str>, console: &mut Console) -> Result<(), Failure> {
+fn say(instance: &Value, console: &mut Console) -> Result<(), Failure> {
     let mut table = Table::bare(2);
     table.row(["Bot", text(instance, "/spec/bot_name")]);
     table.row(["ID", text(instance, "/spec/instance_id")]);
     table.row(["Expires", text(instance, "/metadata/expires")]);
-    if let Some(lock) = lock {
+    let lock = text(instance, "/status/locked_by");
+    if !lock.is_empty() {
         table.row(["Locked by", &format!("{lock}; why: tctl get {lock}")]);
     }
     console.say(table.text())?;
