@@ -249,10 +249,30 @@ fn agents_join(stage: &mut Stage, reader: &Reader, step: u32, make: fn(&mut Stag
 }
 
 fn agents_renew(stage: &mut Stage, reader: &Reader, step: u32, make: fn(&mut Stage) -> Bot) -> Tally {
-    let bot = make(stage);
-    bot.oneshot().ok();
-    reader.turn_to(&bot.output());
-    sweep(&OF_AGENTS, step, |point| recovers(&bot, point))
+    let mut members = Members::default();
+    sweep(&OF_AGENTS, step, |point| recovers(members.next(|| make(stage), reader), point))
+}
+
+/// Agents that have joined; each renews a few times only, for auth holds up whoever renews all the time.
+#[derive(Default)]
+struct Members {
+    current: Option<Bot>,
+    renewals: usize,
+}
+
+impl Members {
+    fn next(&mut self, make: impl FnOnce() -> Bot, reader: &Reader) -> &Bot {
+        if self.renewals.is_multiple_of(10) {
+            self.current = None;
+        }
+        self.renewals += 1;
+        self.current.get_or_insert_with(|| {
+            let bot = make();
+            bot.oneshot().ok();
+            reader.turn_to(&bot.output());
+            bot
+        })
+    }
 }
 
 fn agents(step: u32) -> u32 {
@@ -322,10 +342,11 @@ fn auth(step: u32) -> u32 {
         reader.turn_to(&bot.output());
         survives(&mut stage, &bot, point)
     });
-    let bot = stage.direct();
-    bot.oneshot().ok();
-    reader.turn_to(&bot.output());
-    let renewals = sweep(&OF_AUTH, step, |point| survives(&mut stage, &bot, point));
+    let mut members = Members::default();
+    let renewals = sweep(&OF_AUTH, step, |point| {
+        let bot = members.next(|| stage.direct(), &reader);
+        survives(&mut stage, bot, point)
+    });
     reader.finish();
     nobody_was_harmed(&stage.cluster, stage.bots);
     joins.told("auth, while an agent joins") + renewals.told("auth, while an agent renews")
