@@ -1,8 +1,9 @@
-//! A fleet of agents in one process, for `scripts/bench-agent`: they join, then all wake in the same second, and it is measured when
-//! the last one has renewed its identity and its output. They are the agent's own code, with everything in memory.
+//! A fleet of agents in one process, or a part of one, for `scripts/bench-agent`: they join, then all wake in the same second, and it
+//! is measured when each has renewed its identity and its output. They are the agent's own code, with everything in memory.
 //!
-//! Usage: `fleet PIN SERVER...`, with one join token in each line of standard input. Each agent uses one of the addresses, which all
-//! lead to the auth service. Prints one line of JSON.
+//! Usage: `fleet PIN SERVER...`, with one join token in each line of standard input, and an empty line behind them. Each agent uses one
+//! of the addresses, which all lead to the auth service. Says so when all have joined, and wakes them at the next line of standard
+//! input. Prints one line of JSON.
 
 #![allow(clippy::print_stdout, reason = "what it measured is its output")]
 
@@ -25,16 +26,19 @@ const PATIENCE: Duration = Duration::from_secs(600);
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let (pin, servers) = (arguments.next().expect("a pin"), arguments.collect::<Vec<_>>());
-    let tokens: Vec<String> = std::io::stdin().lines().map(|line| line.expect("reads")).collect();
+    let mut lines = std::io::stdin().lines().map(|line| line.expect("reads"));
+    let tokens: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    println!("{}", LocalSet::new().block_on(&runtime, run(&pin, &servers, &tokens)));
+    let (fleet, joining) = (LocalSet::new(), Instant::now());
+    let bots = fleet.block_on(&runtime, joined(&pin, &servers, &tokens));
+    println!("{{\"joined_in\": {}}}", joining.elapsed().as_secs_f64());
+    lines.next().expect("is woken");
+    println!("{}", fleet.block_on(&runtime, woken(bots)));
 }
 
-/// What became of a fleet.
-pub async fn run(pin: &str, servers: &[String], tokens: &[String]) -> serde_json::Value {
-    let joining = Instant::now();
-    let bots = joined(pin, servers, tokens).await;
-    let (joined_in, count, woken) = (joining.elapsed().as_secs_f64(), bots.len(), Instant::now());
+/// What becomes of a fleet that wakes now.
+pub async fn woken(bots: Vec<Bot>) -> serde_json::Value {
+    let (count, woken) = (bots.len(), Instant::now());
     let rounds = bots.into_iter().enumerate().map(|(nth, bot)| {
         let wake = woken + SECOND.mul_f64(nth as f64 / count as f64);
         tokio::task::spawn_local(async move {
@@ -51,18 +55,11 @@ pub async fn run(pin: &str, servers: &[String], tokens: &[String]) -> serde_json
         }
         times.extend(renewed.after.map(|after| after.as_secs_f64()));
     }
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let last = times.len().saturating_sub(1) as f64;
-        times.get((last * share) as usize).copied().unwrap_or_default()
-    };
-    serde_json::json!({
-        "bots": count, "joined_in": joined_in, "renewed": times.len(), "lost": count - times.len(),
-        "surfaced": surfaced, "reasons": reasons, "median": at(0.5), "p99": at(0.99), "last": at(1.0),
-    })
+    serde_json::json!({ "bots": count, "renewed_after": times, "surfaced": surfaced, "reasons": reasons })
 }
 
-async fn joined(pin: &str, servers: &[String], tokens: &[String]) -> Vec<Bot> {
+/// Agents with these tokens, all of them members.
+pub async fn joined(pin: &str, servers: &[String], tokens: &[String]) -> Vec<Bot> {
     let gate = Rc::new(Semaphore::new(JOINING));
     let members = tokens.iter().enumerate().map(|(nth, token)| {
         let (gate, config) = (Rc::clone(&gate), config(&servers[nth % servers.len()], pin, token));
@@ -85,7 +82,8 @@ fn config(server: &str, pin: &str, token: &str) -> String {
     )
 }
 
-struct Bot {
+/// One agent.
+pub struct Bot {
     agent: Agent,
     health: Health,
 }

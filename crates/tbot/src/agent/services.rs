@@ -294,7 +294,7 @@ impl Agent {
     /// Makes everything due now.
     pub fn hurry(&mut self) {
         self.own.hurry();
-        self.heartbeat.hurry();
+        self.heartbeat.hurry_after_failure();
         self.outputs.iter_mut().for_each(Schedule::hurry);
     }
 
