@@ -210,6 +210,14 @@ impl Destination {
         }
     }
 
+    /// Whether what was written is to be found by the names that it has for others.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Directory(directory) => directory.is_whole(),
+            Self::Memory(_) | Self::Secret(_) => true,
+        }
+    }
+
     /// Whether what is written outlives the process.
     pub fn is_persistent(&self) -> bool {
         matches!(self, Self::Directory(_) | Self::Secret(_))

@@ -233,6 +233,11 @@ impl Health {
         self.change(name, |service| service.expires = None);
     }
 
+    /// Why the last round of `name` failed, if it did.
+    pub fn problem(&self, name: &str) -> Option<String> {
+        self.lock().iter().find(|service| service.name == name)?.problem.clone()
+    }
+
     /// Until when what `name` keeps is valid.
     pub fn expires(&self, name: &str) -> Option<Timestamp> {
         self.lock().iter().find(|service| service.name == name)?.expires

@@ -28,7 +28,12 @@ impl Tpm {
         let Self::Identify(Identify { device, endorsement_key }) = self;
         let place: Address = device.parse().map_err(|error| format!("--device {device} {error}"))?;
         let begun = crate::agent::tpm::begin(&place, (*endorsement_key).into());
-        let (_, keys) = begun.map_err(|error| format!("{device}: {error}"))?;
+        let (_, keys) = begun.map_err(|error| {
+            format!(
+                "{device}: {error}; if this machine has a TPM, see that the kernel shows it and that this user may open it, or name \
+                 another with --device; if it has none, use another join method"
+            )
+        })?;
         let hash = keys.endorsement.hash();
         let certificate = match keys.serial() {
             Some(serial) => format!("EK Certificate Detected: true\nEK Certificate Serial: {serial}\n"),

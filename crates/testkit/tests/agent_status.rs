@@ -71,6 +71,33 @@ fn a_status_is_told_before_during_and_after_a_run() {
     assert!(gone.stderr.contains("ERROR: the credentials were not there within 1s: output-1: "), "{gone:#?}");
 }
 
+/// Some of its files are gone, and its report cannot be written: neither passes for well.
+#[test]
+fn what_is_missing_is_seen_and_written_again() {
+    let (_cluster, bot) = Cluster::with_bot();
+    let agent = bot.start();
+    tbot(&bot, &["wait", "--fresh", "--timeout=60s"]).ok();
+    std::fs::remove_file(bot.file("key")).expect("ours");
+    assert_eq!(tbot(&bot, &["status"]).code(), 3);
+    let doctor = tbot(&bot, &["doctor"]);
+    assert!(doctor.stdout.contains("some of what was written in"), "{doctor:#?}");
+    agent.signal(testkit::process::Signal::USR1);
+    until("the file to be there again", || bot.file("key").exists().then_some(()));
+
+    // Where the next report is prepared, nothing can be written.
+    let partial = bot.storage().join(".partial-status.json");
+    std::fs::create_dir(&partial).expect("ours");
+    agent.signal(testkit::process::Signal::USR1);
+    let told = until("the report to be gone", || {
+        let told = tbot(&bot, &["status"]);
+        told.stdout.contains("its report could not be written").then_some(told)
+    });
+    assert_eq!(told.code(), 3, "{told:#?}");
+    std::fs::remove_dir(&partial).expect("ours");
+    agent.signal(testkit::process::Signal::USR1);
+    until("a report", || tbot(&bot, &["status"]).status.success().then_some(()));
+}
+
 #[test]
 fn the_status_file_holds_no_secret() {
     let (_cluster, bot) = Cluster::with_bot();
@@ -166,7 +193,7 @@ fn the_cluster_is_told_how_the_agent_is() {
         second.display()
     );
     std::fs::write(bot.config(), format!("{config}{more}")).expect("written");
-    let _agent = bot.start();
+    let agent = bot.start();
     let listing = until("the heartbeat", || {
         let listing = cluster.tctl(&["get", "bot_instances", "--format=json"]).ok();
         listing.contains("no-such-role").then_some(listing)
@@ -182,4 +209,13 @@ fn the_cluster_is_told_how_the_agent_is() {
     }
     let listed = cluster.tctl(&["bots", "instances", "ls"]).ok();
     assert!(listed.contains(hostname.trim()), "{listed}");
+
+    // And that it is well again, though the next heartbeat is half an hour away.
+    cluster.role("no-such-role", "[root]", "{env: test}");
+    cluster.tctl(&["bots", "update", "tester", "--add-roles=no-such-role"]).ok();
+    agent.signal(testkit::process::Signal::USR1);
+    until("the cluster to hear of it", || {
+        let shown = cluster.tctl(&["bots", "instances", "show", &format!("tester/{id}")]).ok();
+        (!shown.contains("unhealthy") && !shown.contains("initializing")).then_some(())
+    });
 }

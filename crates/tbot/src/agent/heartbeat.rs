@@ -4,7 +4,7 @@
 use super::AgentError;
 use super::hooks::Ran;
 use super::member::Member;
-use crate::health::Service;
+use crate::health::{Kind, Service, Status};
 use access::resource::bot::{Heartbeat, ServiceHealth};
 use api::status::Class;
 use api::v1::bot_service_client::BotServiceClient;
@@ -16,6 +16,8 @@ use std::time::Duration;
 pub const INTERVAL: Duration = Duration::from_secs(30 * 60);
 /// Time until the next try; nobody waits for it.
 pub const AFTER_FAILURE: Duration = Duration::from_secs(5 * 60);
+/// Until what has changed is told, and as long besides: more may change meanwhile.
+pub const SETTLED: Duration = Duration::from_secs(10);
 /// Auth takes no longer texts and no more services.
 const LONGEST: usize = 200;
 pub const MOST: usize = 32;
@@ -65,12 +67,22 @@ pub async fn send_hooks(member: &Member, ran: &[Ran]) -> Result<(), AgentError> 
     told.map(drop).map_err(AgentError::call("telling the cluster what came of hooks"))
 }
 
+/// What is told of each: one that arrives has nothing to complain of itself.
+pub fn states(services: &[Service], now: Timestamp) -> Vec<(&str, Status)> {
+    let of = |service: &Service| match service.kind {
+        Kind::Heartbeat => Status::Healthy,
+        _ => service.status(now),
+    };
+    services.iter().take(MOST).map(|service| (service.name.as_str(), of(service))).collect()
+}
+
 fn heartbeat(about: About, services: &[Service], now: Timestamp) -> Heartbeat {
-    let told = services.iter().take(MOST).map(|service| ServiceHealth {
-        name: service.name.clone(),
+    let states = states(services, now).into_iter();
+    let told = services.iter().zip(states).map(|(service, (name, status))| ServiceHealth {
+        name: name.to_owned(),
         kind: service.kind.as_str().to_owned(),
-        status: service.status(now).as_str().to_owned(),
-        reason: short(&service.reason(now)),
+        status: status.as_str().to_owned(),
+        reason: if status == Status::Healthy { String::new() } else { short(&service.reason(now)) },
         expires: service.expires,
     });
     Heartbeat {
@@ -100,7 +112,18 @@ fn short(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::short;
+    use super::{short, states};
+    use crate::health::{Kind, Service, Status};
+    use jiff::Timestamp;
+
+    #[test]
+    fn one_that_arrives_does_not_complain_of_itself() {
+        let mut services =
+            [Service::new("a", Kind::IdentityOutput), Service::new("heartbeat", Kind::Heartbeat)];
+        services.iter_mut().for_each(|service| service.problem = Some("the cluster is away".to_owned()));
+        let told = states(&services, Timestamp::now());
+        assert_eq!(told, [("a", Status::Unhealthy), ("heartbeat", Status::Healthy)]);
+    }
 
     #[test]
     fn reasons_become_one_short_line() {

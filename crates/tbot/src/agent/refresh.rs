@@ -104,8 +104,11 @@ impl Round<'_> {
     }
 }
 
-/// What an earlier run wrote is good until then.
+/// What an earlier run wrote is good until then; nothing where some of it is gone.
 pub fn expires(output: &Output) -> Option<Timestamp> {
+    if !output.destination.is_whole() {
+        return None;
+    }
     match &output.content {
         Content::Identity { .. } => output::expires(output),
         Content::Svid(files) => workload::expires(output, files),

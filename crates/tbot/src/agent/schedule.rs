@@ -85,10 +85,10 @@ impl Schedule {
         }
     }
 
-    /// Makes it due at once if it is being retried.
-    pub fn hurry_after_failure(&mut self) {
-        if self.is_retried() {
-            self.hurry();
+    /// Makes it due within this time if it has failed and nobody asked to wait.
+    pub fn hurry_after_failure(&mut self, now: Moment, within: Duration) {
+        if self.failures > 0 && self.put_off == 0 && self.pause(now) > within {
+            self.due = Some(now.after(within));
         }
     }
 
@@ -174,12 +174,15 @@ mod tests {
         let now = Moment { wall: Timestamp::now(), running: Duration::ZERO };
         let mut schedule = Schedule::new(HOUR);
         schedule.succeeded(now, HOUR, 0.0);
-        schedule.hurry_after_failure();
+        schedule.hurry_after_failure(now, Duration::ZERO);
         assert!(!schedule.is_due(now));
         schedule.failed(now, Failure { asked: Some(HOUR), ..Failure::default() }, 0.0);
         assert!(!schedule.is_due(now));
-        schedule.hurry_after_failure();
+        schedule.hurry_after_failure(now, Duration::ZERO);
         assert!(schedule.is_due(now));
+        schedule.failed(now, Failure { asked: Some(HOUR), is_put_off: true, ..Failure::default() }, 0.0);
+        schedule.hurry_after_failure(now, Duration::ZERO);
+        assert!(!schedule.is_due(now), "the server asked to wait");
     }
 
     const HOUR: Duration = Duration::from_secs(3600);

@@ -17,7 +17,7 @@ use super::storage::Storage;
 use super::workload_api::Apis;
 use crate::config::{Config, Content, Output};
 use crate::destination::{Destination, Memory};
-use crate::health::{Health, Kind, Service};
+use crate::health::{Health, Kind, Service, Status};
 use api::v1::SshServerState;
 use hooking::Hooking;
 use identity::TrustBundle;
@@ -56,6 +56,8 @@ pub struct Agent {
     /// Why the cluster is not heard for SSH servers, by service.
     unheard: BTreeMap<String, String>,
     heartbeat: Schedule,
+    /// How each service was when the cluster was told last.
+    told: Vec<(String, Status)>,
     hooking: Hooking,
     /// The sockets for workloads.
     apis: Apis,
@@ -97,6 +99,7 @@ impl Agent {
             unapplied: BTreeMap::new(),
             unheard: BTreeMap::new(),
             heartbeat: Schedule::new(heartbeat::INTERVAL),
+            told: Vec::new(),
             hooking: Hooking::default(),
             apis: Apis::default(),
             health,
@@ -136,6 +139,9 @@ impl Agent {
             let valid_until = member.credentials().expires();
             let how = if member.is_new() { "joined" } else { "going on with the stored identity" };
             tracing::info!(bot = instance.bot, instance = instance.id, cluster = instance.cluster, %valid_until, "{how}");
+        }
+        if member.is_new() {
+            self.heartbeat.hurry();
         }
         self.apis.connect(member.channel());
         self.member = Some(member);
@@ -215,6 +221,7 @@ impl Agent {
         let about = About { is_startup, uptime: now.running, one_shot: self.config.oneshot };
         match heartbeat::send(member, about, &services).await {
             Ok(()) => {
+                self.told = owned(heartbeat::states(&services, now.wall));
                 self.heartbeat.succeeded(now, Duration::MAX, random);
                 self.health.succeeded(HEARTBEAT, None, self.heartbeat.due_at(), now.wall);
             }
@@ -239,8 +246,17 @@ impl Agent {
         self.notifier.stopping();
     }
 
+    /// What the cluster knows of a service is to be true before long.
+    fn tell_what_changed(&mut self) {
+        let (now, services) = (self.now(), self.health.services());
+        if !self.told.is_empty() && self.told != owned(heartbeat::states(&services, now.wall)) {
+            self.heartbeat.hurry_within(now, heartbeat::SETTLED + between_zero_and(heartbeat::SETTLED));
+        }
+    }
+
     /// For `tbot status`, and the service manager.
     fn report(&mut self) {
+        self.tell_what_changed();
         let report = Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -294,7 +310,7 @@ impl Agent {
     /// Makes everything due now.
     pub fn hurry(&mut self) {
         self.own.hurry();
-        self.heartbeat.hurry_after_failure();
+        self.heartbeat.hurry_after_failure(self.now(), Duration::ZERO);
         self.outputs.iter_mut().for_each(Schedule::hurry);
     }
 
@@ -392,7 +408,8 @@ impl Agent {
         let now = self.now();
         self.own.succeeded(now, left(expires, now.wall), random());
         // What kept the cluster from hearing of it may be over with this.
-        self.heartbeat.hurry_after_failure();
+        self.heartbeat.hurry_after_failure(now, Duration::ZERO);
+        renewed_again(&self.health, IDENTITY);
         self.health.succeeded(IDENTITY, Some(expires), self.own.due_at(), now.wall);
     }
 
@@ -428,6 +445,7 @@ impl Agent {
             Ok(output::Fresh { expires, trust }) => {
                 self.trusts[at] = trust;
                 schedule.succeeded(now, left(expires, now.wall), random);
+                renewed_again(&self.health, name);
                 self.health.succeeded(name, Some(expires), schedule.due_at(), now.wall);
                 Ok(())
             }
@@ -449,6 +467,17 @@ impl Agent {
 
     fn now(&self) -> Moment {
         Moment { wall: Timestamp::now(), running: self.started.elapsed() }
+    }
+}
+
+fn owned(states: Vec<(&str, Status)>) -> Vec<(String, Status)> {
+    states.into_iter().map(|(name, status)| (name.to_owned(), status)).collect()
+}
+
+/// Whoever read of the failure in the log reads of its end there.
+fn renewed_again(health: &Health, name: &str) {
+    if let Some(problem) = health.problem(name) {
+        tracing::info!(service = name, problem, "renewed again; it had failed before");
     }
 }
 

@@ -88,6 +88,9 @@ impl Seen {
         if fresh && !self.running {
             return Some("no agent runs; start it with tbot start".to_owned());
         }
+        if self.running && self.report.is_none() {
+            return Some(format!("{}, so nobody knows how the agent is", self.unwritten()));
+        }
         if self.services.is_empty() {
             return Some("no agent has said anything of itself; see its log".to_owned());
         }
@@ -106,6 +109,14 @@ impl Seen {
                 true => None,
             }
         })
+    }
+
+    /// An agent writes its report as soon as it runs.
+    fn unwritten(&self) -> String {
+        format!(
+            "its report could not be written: see its log, and whether there is room in the {}",
+            self.place
+        )
     }
 
     fn value(&self, now: Timestamp) -> Value {
@@ -137,7 +148,7 @@ impl Seen {
                     report.written_at, report.server
                 )
             }
-            (None, true) => "tbot runs, and could not say how it is yet; see its log\n".to_owned(),
+            (None, true) => format!("tbot runs, but {}\n", self.unwritten()),
             (None, false) => format!(
                 "tbot does not run, and none has left word in the storage {}; start it with tbot start\n",
                 self.place

@@ -34,6 +34,9 @@ impl Agent {
         }
         follow.be(self.member.as_ref());
         let mut news = follow.heard();
+        if news.iter().any(|news| !matches!(news, News::Link(_, Some(_)))) {
+            self.try_again_soon();
+        }
         if let Some(trust) = self.unfollowed.take()
             && !news.iter().any(|news| matches!(news, News::Trust(_)))
         {
@@ -56,6 +59,14 @@ impl Agent {
             }
         }
         self.report();
+    }
+
+    /// Whoever says something is there again; what failed while it was away need not wait as long as it would.
+    fn try_again_soon(&mut self) {
+        let now = self.now();
+        for schedule in [&mut self.own].into_iter().chain(&mut self.outputs) {
+            schedule.hurry_after_failure(now, between_zero_and(SPREAD));
+        }
     }
 
     /// The cluster's authorities have changed. What was written is written again with them, with the keys and certificates
@@ -91,7 +102,7 @@ impl Agent {
                     tracing::info!(
                         service = output.name,
                         revision,
-                        "written again: the cluster's authorities have changed"
+                        "written again, with the authorities that the cluster has now"
                     );
                     self.trusts[at] = revision;
                     self.after(at);

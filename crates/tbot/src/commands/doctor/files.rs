@@ -105,6 +105,11 @@ fn one(what: &str, destination: &Destination, names: &[&str]) -> Finding {
             "free some space, or choose another directory",
         ),
         Ok(found) if !found.exists => Finding::good(what, format!("{path} is not there yet and can be made")),
+        Ok(found) if found.written && !directory.is_whole() => Finding::wrong(
+            what,
+            format!("some of what was written in {path} is gone"),
+            "a running agent writes it again within half a minute; if none runs, start it",
+        ),
         Ok(found) => {
             let written = if found.written { "written to" } else { "still empty" };
             Finding::good(

@@ -89,8 +89,14 @@ fn agent(config: &Config, now: Timestamp) -> Vec<Finding> {
     let report = Report::read(&config.storage).ok().flatten();
     let running = report::is_running(&config.storage);
     let Some(report) = report else {
-        let said = if running { "it runs and has not reported yet" } else { "it has not run yet" };
-        return vec![Finding::good(what, said)];
+        return vec![match running {
+            true => Finding::warning(
+                what,
+                "it runs, and could not write its report",
+                "see its log, and whether there is room in its storage",
+            ),
+            false => Finding::good(what, "it has not run yet"),
+        }];
     };
     let mut findings = vec![match running {
         true => Finding::good(what, format!("it runs, pid {}", report.pid)),

@@ -3,8 +3,9 @@
 use super::acl::Acls;
 use super::{CURRENT, Directory, exposure, system};
 use crate::destination::DestinationError;
-use rustix::fs::{self, Access, AtFlags, CWD, FileType};
+use rustix::fs::{self, Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use std::ffi::CStr;
 use std::path::Path;
 
 /// What was found.
@@ -40,6 +41,23 @@ impl Directory {
         let written = fs::statat(&root, CURRENT, AtFlags::SYMLINK_NOFOLLOW).is_ok();
         let room = fs::fstatvfs(&root).map_err(system("look at", &self.path))?;
         Ok(Found { exists: true, written, ..found(&room) })
+    }
+
+    /// Whether each file of the set in force is to be found by its name.
+    pub fn is_whole(&self) -> bool {
+        let Ok(root) = self.open_existing() else { return false };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(current) = fs::openat(&root, CURRENT, flags, Mode::empty()) else { return false };
+        let Ok(mut files) = fs::Dir::new(current) else { return false };
+        files.all(|file| {
+            let Ok(file) = file else { return false };
+            let name = file.file_name();
+            let is_linked = |name: &CStr| {
+                let link = fs::readlinkat(&root, name, Vec::new());
+                link.is_ok_and(|link| link.to_bytes() == [CURRENT.as_bytes(), b"/", name.to_bytes()].concat())
+            };
+            [c".", c".."].contains(&name) || is_linked(name)
+        })
     }
 
     /// It is not there: whether it could be made.

@@ -24,6 +24,20 @@ fn scratch() -> (tempfile::TempDir, Directory) {
 }
 
 #[test]
+fn a_set_is_whole_while_each_file_has_its_name() {
+    let (_scratch, out) = scratch();
+    assert!(!out.is_whole());
+    for mark in ["1", "2"] {
+        out.publish(second(1), second(1), |_| set(mark)).expect("published");
+        assert!(out.is_whole());
+        std::fs::remove_file(out.path().join("key-cert.pub")).expect("ours");
+        assert!(!out.is_whole());
+    }
+    std::fs::write(out.path().join("key-cert.pub"), "another's").expect("ours");
+    assert!(!out.is_whole());
+}
+
+#[test]
 fn files_are_private_and_readable_by_their_names() {
     let (_scratch, out) = scratch();
     out.prepare().expect("writable");
