@@ -32,7 +32,9 @@ impl Place {
     pub fn find(config: Option<PathBuf>, data_dir: Option<&str>) -> Result<Self, String> {
         let flags = StartFlags { data_dir: data_dir.map(str::to_owned), ..StartFlags::default() };
         if config.is_some() {
-            let (config, _) = Source { path: config, flags }.load()?;
+            let (config, _) = Source { path: config, flags }.load().map_err(|mistakes| {
+                format!("{mistakes}\nan agent that runs goes on with what it read before; see how it is with --data-dir DIR")
+            })?;
             return Ok(Self { storage: config.storage, outputs: config.outputs });
         }
         let storage = Directory::new(data_dir.unwrap_or(check::DEFAULT_STORAGE), Symlinks::TrySecure);

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use testkit::cluster::http_get;
-use testkit::{Bot, Cluster, Process, until};
+use testkit::programs::{command, ours};
+use testkit::{Bot, Cluster, Process, run, until};
 
 const SPENT: &str = "0123456789abcdef0123456789abcdef";
 
@@ -145,6 +146,8 @@ fn a_new_configuration_is_taken_while_the_agent_runs_and_a_bad_one_is_not() {
     agent.signal(Signal::HUP);
     until("the refusal", || agent.log().contains("going on with the one before").then_some(()));
     assert!(agent.log().contains("did you mean \"certificate_ttl\"?"), "{}", agent.log());
+    let status = run(command(ours("tbot")).args(["status", "-c"]).arg(bot.config())).refused();
+    assert!(status.contains("ERROR: an agent that runs goes on with what it read before"), "{status}");
     let own = || json(address, "/readyz/identity").1;
     until("the refusal to be seen", || {
         own()["reason"].as_str()?.contains("is not used, since it has mistakes").then_some(())
