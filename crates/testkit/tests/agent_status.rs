@@ -1,5 +1,6 @@
 //! `tbot status` and `tbot wait` say how the agent on this machine is, whether it runs or not.
 
+use testkit::process::Signal;
 use testkit::programs::{command, ours};
 use testkit::{Bot, Cluster, Outcome, run, until};
 
@@ -77,24 +78,27 @@ fn what_is_missing_is_seen_and_written_again() {
     let (_cluster, bot) = Cluster::with_bot();
     let agent = bot.start();
     tbot(&bot, &["wait", "--fresh", "--timeout=60s"]).ok();
+    // Or it might notice before anybody else does.
+    agent.signal(Signal::STOP);
     std::fs::remove_file(bot.file("key")).expect("ours");
     assert_eq!(tbot(&bot, &["status"]).code(), 3);
     let doctor = tbot(&bot, &["doctor"]);
     assert!(doctor.stdout.contains("some of what was written in"), "{doctor:#?}");
-    agent.signal(testkit::process::Signal::USR1);
+    agent.signal(Signal::CONT);
+    agent.signal(Signal::USR1);
     until("the file to be there again", || bot.file("key").exists().then_some(()));
 
     // Where the next report is prepared, nothing can be written.
     let partial = bot.storage().join(".partial-status.json");
-    std::fs::create_dir(&partial).expect("ours");
-    agent.signal(testkit::process::Signal::USR1);
+    until("no report to be under way", || std::fs::create_dir(&partial).ok());
+    agent.signal(Signal::USR1);
     let told = until("the report to be gone", || {
         let told = tbot(&bot, &["status"]);
         told.stdout.contains("its report could not be written").then_some(told)
     });
     assert_eq!(told.code(), 3, "{told:#?}");
     std::fs::remove_dir(&partial).expect("ours");
-    agent.signal(testkit::process::Signal::USR1);
+    agent.signal(Signal::USR1);
     until("a report", || tbot(&bot, &["status"]).status.success().then_some(()));
 }
 
@@ -213,7 +217,7 @@ fn the_cluster_is_told_how_the_agent_is() {
     // And that it is well again, though the next heartbeat is half an hour away.
     cluster.role("no-such-role", "[root]", "{env: test}");
     cluster.tctl(&["bots", "update", "tester", "--add-roles=no-such-role"]).ok();
-    agent.signal(testkit::process::Signal::USR1);
+    agent.signal(Signal::USR1);
     until("the cluster to hear of it", || {
         let shown = cluster.tctl(&["bots", "instances", "show", &format!("tester/{id}")]).ok();
         (!shown.contains("unhealthy") && !shown.contains("initializing")).then_some(())
