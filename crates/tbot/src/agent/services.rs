@@ -109,6 +109,7 @@ impl Agent {
         };
         Report::forget(&agent.storage);
         agent.list_services();
+        agent.report();
         Ok(agent)
     }
 
@@ -234,10 +235,9 @@ impl Agent {
         }
     }
 
-    /// Tells a service manager and `tbot status` how it is, from now on.
+    /// Tells a service manager how it is, from now on.
     pub fn notify(&mut self, notifier: Notifier) {
         self.notifier = notifier;
-        self.report();
     }
 
     /// It is about to end.
@@ -535,8 +535,9 @@ fn random() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Agent;
+    use super::{Agent, Report};
     use crate::config::{StartFlags, load};
+    use crate::destination::{Destination, Directory, Symlinks};
     use crate::health::Health;
     use jiff::{SignedDuration, Timestamp};
 
@@ -557,6 +558,11 @@ mod tests {
         health.succeeded("a", Some(expires), None, Timestamp::now());
         assert!(!agent.outputs[0].is_due(now));
         agent.look_after_files(now);
+        let report = Report::read(&Destination::Directory(Directory::new(
+            scratch.path().join("s"),
+            Symlinks::TrySecure,
+        )));
+        assert!(report.expect("reads").is_some(), "there is one from the start");
         assert!(agent.outputs[0].is_due(now));
         assert_eq!(health.expires("a"), None);
         let services = health.services();
